@@ -1,0 +1,80 @@
+# Every target makes the environment it needs under .venv; python3 (3.10 or newer) is enough.
+
+PYTHON ?= python3
+DISTRIBUTIONS := reflow-core reflow-slurm reflow-pbs reflow-lsf reflow-sge reflow-flux
+EDITABLE := $(addprefix -e ./,$(DISTRIBUTIONS))
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+DEV := .venv/dev
+BENCH := .venv/bench
+PEER := .venv/peer
+DEMO := .venv/demo
+PEER_VERSION := 2604.4.0
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint format types contracts coverage bench demo version clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A stamp is written last, so an interrupted installation is made again.
+$(DEV)/.ready: requirements-dev.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+	$(call environment,$(DEV))
+	$(DEV)/bin/python -m pip install $(PIP_FLAGS) $(EDITABLE) -r requirements-dev.txt
+	@touch $@
+
+$(BENCH)/.ready: reflow-core/pyproject.toml
+	$(call environment,$(BENCH))
+	$(BENCH)/bin/python -m pip install $(PIP_FLAGS) -e ./reflow-core
+	@touch $@
+
+# reflow-hpc owns the import name `reflow` as well, hence an environment of its own.
+$(PEER)/.ready: Makefile
+	$(call environment,$(PEER))
+	$(PEER)/bin/python -m pip install $(PIP_FLAGS) reflow-hpc==$(PEER_VERSION)
+	@touch $@
+
+$(DEMO)/.ready: reflow-core/pyproject.toml examples/flights/requirements.txt
+	$(call environment,$(DEMO))
+	$(DEMO)/bin/python -m pip install $(PIP_FLAGS) -e ./reflow-core -r examples/flights/requirements.txt
+	@touch $@
+
+define environment
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "reflow needs Python 3.10 or newer; try: make PYTHON=python3.12 ...")'
+@rm -rf $(1)
+$(PYTHON) -m venv $(1)
+endef
+
+venv: $(DEV)/.ready ## Make the development environment (.venv/dev)
+
+test: $(DEV)/.ready ## Run all tests
+	$(DEV)/bin/python -m pytest -n 2 tests
+
+lint: $(DEV)/.ready ## Check style and formatting rules
+	$(DEV)/bin/ruff check .
+
+format: $(DEV)/.ready ## Sort imports and mend what ruff can mend
+	$(DEV)/bin/ruff check --fix .
+
+types: $(DEV)/.ready ## Type-check all distributions
+	$(DEV)/bin/mypy
+
+contracts: $(DEV)/.ready ## Check which module may import which
+	$(DEV)/bin/lint-imports --no-cache
+
+coverage: $(DEV)/.ready ## Run all tests and show the lines they do not reach
+	$(DEV)/bin/python -m pytest -n 2 --cov --cov-report=term tests
+
+bench: $(BENCH)/.ready $(PEER)/.ready ## Measure reflow beside reflow-hpc
+	$(BENCH)/bin/python benchmarks/local.py $(BENCH)/bin/python $(PEER)/bin/python
+
+demo: $(DEMO)/.ready ## Run the flights pipeline to a plot
+	$(DEMO)/bin/python examples/flights/flights.py run --run-dir demo-run
+	@echo "The figure: demo-run/delays.png"
+
+version: ## Set the version of all distributions (V=0.2.0)
+	$(PYTHON) tools/set_version.py $(V)
+
+clean: ## Remove environments, caches and builds
+	rm -rf .venv build dist .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,131 @@
+"""Typed Python functions as workflows, on a laptop or an HPC cluster.
+
+Public names are imported when they are first used, so that a script pays for
+what it uses. The executors of backends (`SlurmExecutor`, `PBSExecutor`,
+`LSFExecutor`, `SGEExecutor`, `FluxExecutor`) can be imported from here as well
+where the backend is installed.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reflow_flux.executor import FluxExecutor as FluxExecutor
+    from reflow_lsf.executor import LSFExecutor as LSFExecutor
+    from reflow_pbs.executor import PBSExecutor as PBSExecutor
+    from reflow_sge.executor import SGEExecutor as SGEExecutor
+    from reflow_slurm.executor import SlurmExecutor as SlurmExecutor
+
+    from .annotations import Param, Result, RunDir
+    from .config import Config, ensure_config_exists, load_config
+    from .errors import (
+        ConfigError,
+        DefinitionError,
+        ExecutorError,
+        LeaseHeldError,
+        LeaseLostError,
+        ParameterError,
+        PluginError,
+        RecordError,
+        RecordVersionError,
+        ReflowError,
+        RunDirectoryError,
+        RunFailedError,
+        SchedulerUnreachableError,
+        SerializationError,
+        StoreError,
+        StoreVersionError,
+        SubmissionLimitError,
+        SubmissionRefusedError,
+        UnknownPluginError,
+        UnknownRunError,
+        UnknownTaskError,
+        ValidationError,
+        WaitTimeoutError,
+    )
+    from .executors.local import LocalExecutor
+    from .flow import Flow
+    from .run import Run
+    from .workflow import Workflow
+
+__all__ = [
+    "Workflow",
+    "Flow",
+    "Run",
+    "Param",
+    "Result",
+    "RunDir",
+    "Config",
+    "load_config",
+    "ensure_config_exists",
+    "LocalExecutor",
+    "ReflowError",
+    "ConfigError",
+    "DefinitionError",
+    "ExecutorError",
+    "LeaseHeldError",
+    "LeaseLostError",
+    "ParameterError",
+    "PluginError",
+    "RecordError",
+    "RecordVersionError",
+    "RunDirectoryError",
+    "RunFailedError",
+    "SchedulerUnreachableError",
+    "SerializationError",
+    "StoreError",
+    "StoreVersionError",
+    "SubmissionLimitError",
+    "SubmissionRefusedError",
+    "UnknownPluginError",
+    "UnknownRunError",
+    "UnknownTaskError",
+    "ValidationError",
+    "WaitTimeoutError",
+    "__version__",
+]
+
+_MODULES = {
+    "Workflow": "workflow",
+    "Flow": "flow",
+    "Run": "run",
+    "Param": "annotations",
+    "Result": "annotations",
+    "RunDir": "annotations",
+    "Config": "config",
+    "load_config": "config",
+    "ensure_config_exists": "config",
+    "LocalExecutor": "executors.local",
+}
+"""Where the names of `__all__` are that are no errors."""
+
+# Not in __all__: `from reflow import *` must not fail for a backend that is not there.
+_BACKENDS = {
+    "SlurmExecutor": "slurm",
+    "PBSExecutor": "pbs",
+    "LSFExecutor": "lsf",
+    "SGEExecutor": "sge",
+    "FluxExecutor": "flux",
+}
+
+
+def __getattr__(name: str) -> object:
+    value: object
+    if name in _BACKENDS:
+        from .plugins import executor_class
+
+        value = executor_class(_BACKENDS[name])
+    elif name in __all__:
+        # __import__, because importlib.import_module costs an import of its own.
+        module = __import__(f"{__name__}.{_MODULES.get(name, 'errors')}", fromlist=[name])
+        value = getattr(module, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,72 @@
+"""Takes runs back, and up again."""
+
+from __future__ import annotations
+
+import time
+
+from .carrying import carry_on, executor_of
+from .dispatch import Dispatch, ask, check_task
+from .errors import ExecutorError, LeaseHeldError
+from .runrecord import RunRecord, RunRequest
+from .standing import Standing
+from .stores.base import Store
+
+PATIENCE = 20.0
+"""Seconds in which the process that carries a run on must take a cancel up; a live one
+looks several times a second, so one that does not is stuck and is killed."""
+
+
+def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: str | None) -> None:
+    """Cancel a run or one of its tasks; on return it is done, whoever did it."""
+    check_task(request, task)
+    standing = Standing(record)
+    if standing.finished is not None:
+        return
+    number = ask(record, request, "cancel", task)
+    until = time.monotonic() + PATIENCE
+    while Standing(record).epoch < number:
+        try:
+            dispatch = Dispatch(record, request, store, dict)
+        except LeaseHeldError:
+            if time.monotonic() > until:
+                if not standing.driver:
+                    raise ExecutorError(
+                        f"run {request.run_id} is carried on by another process (run_local), "
+                        "which takes the request up when the call it is in returns; "
+                        "interrupt that process to have it sooner"
+                    ) from None
+                executor_of(request).cancel([standing.driver])
+                until += PATIENCE
+            time.sleep(0.05)
+            continue
+        try:
+            # Also of a run that has just ended: the request must not stay open.
+            for epoch in dispatch.take_requests():
+                if epoch.kind == "cancel":
+                    dispatch.mark_cancelled(epoch.tasks)
+            if not task and dispatch.ledger.finished is None:
+                dispatch.plan()
+        finally:
+            dispatch.release()
+        if task:
+            carry_on(record, request, store)
+        return
+    # The driver has taken it up; of a whole run it must also have let go.
+    while not task:
+        standing = Standing(record)
+        if standing.finished is not None and not standing.held:
+            return
+        if time.monotonic() > until:
+            raise ExecutorError(
+                f"run {request.run_id} was told to cancel but has not ended; see {record.logs}"
+            )
+        time.sleep(0.02)
+
+
+def retry(record: RunRecord, request: RunRequest, store: Store | None, task: str | None) -> None:
+    """Run again what failed, was skipped or cancelled; somebody carries it on then."""
+    number = ask(record, request, "retry", task)
+    until = time.monotonic() + PATIENCE
+    # A driver that is just ending may not see the request any more: then another must.
+    while carry_on(record, request, store).epoch < number and time.monotonic() < until:
+        time.sleep(0.02)

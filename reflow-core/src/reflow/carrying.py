@@ -1,0 +1,218 @@
+"""Who carries a run on: starts its driver, takes over from a dead one, waits."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .dispatch import Dispatch
+from .drive import drive
+from .entrypoint import load_tasks
+from .errors import LeaseHeldError
+from .executors.base import Executor, JobRequest
+from .executors.local import LocalExecutor
+from .flow import TaskDefinition
+from .ids import job_tag
+from .plugins import executor_from_reference
+from .queueing import DispatchPass
+from .records import Intent, Outcome, Submitted
+from .runrecord import INLINE, RunRecord, RunRequest, job_command
+from .standing import Standing
+from .states import FAILED, WAITING
+from .stores.base import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_DRIVERS = 4
+"""Drivers in a row that may die without any progress before the run is given up."""
+
+START_SECONDS = 30.0
+"""A driver that was started has so long to take the lease before it counts as dead."""
+
+
+def executor_of(request: RunRequest) -> Executor:
+    """Return the executor that a run was submitted with."""
+    if request.executor == INLINE:
+        return LocalExecutor(max_workers=request.options.max_workers)
+    return executor_from_reference(request.executor, request.executor_settings)
+
+
+def start_driver(record: RunRecord, request: RunRequest, store: Store | None) -> None:
+    """Start a process that carries a run on in the background.
+
+    The intent is on record before the process is started, its id after. Raises
+    `LeaseHeldError` if somebody carries the run on already.
+    """
+    executor = executor_of(request)
+    dispatch = Dispatch(
+        record, request, store, lambda: load_tasks(request.entrypoint, record.folder)
+    )
+    try:
+        if dispatch.ledger.finished is not None and not _asked(dispatch):
+            return
+        number = len(dispatch.ledger.jobs) + 1
+        tag = job_tag(request.run_id, number, "driver")
+        dispatch.write(Intent(tag, "driver", "", (), (), dispatch.clock.now()))
+        dispatch.sync()
+        script = f"{record.jobs}/{tag}.sh"
+        record.files.write(script, driver_script(record, request).encode(), executable=True)
+        job = executor.submit(
+            JobRequest(
+                tag=tag,
+                name=request.run_id,
+                script=script,
+                directory=request.entrypoint.directory,
+                log=f"{record.logs}/driver-{number}.log",
+            )
+        )
+        dispatch.write(Submitted(tag, job, dispatch.clock.now()))
+    finally:
+        dispatch.release()
+
+
+def _asked(dispatch: Dispatch) -> bool:
+    names = dispatch.files.list(dispatch.record.epochs)
+    return any(int(name.partition(".")[0]) > dispatch.ledger.epoch for name in names)
+
+
+def driver_script(record: RunRecord, request: RunRequest) -> str:
+    """Return the script of a run's driver; it can be run again by hand."""
+    # This reflow, wherever it was imported from, for a python that has none installed.
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    run = f"{job_command(request.python)} drive {shlex.quote(record.folder)}"
+    return (
+        "#!/bin/sh\n"
+        f"# Carries run {request.run_id} on; safe to run again by hand.\n"
+        f"cd {shlex.quote(request.entrypoint.directory)} || exit 1\n"
+        f"PYTHONPATH={shlex.quote(home)}${{PYTHONPATH:+:$PYTHONPATH}}; export PYTHONPATH\n"
+        "tries=0\n"
+        f"until {run}; do\n"
+        "  tries=$((tries + 1))\n"
+        f"  [ $tries -lt {MAX_DRIVERS} ] || exit 1\n"
+        "done\n"
+    )
+
+
+def drive_recorded(record: RunRecord) -> str:
+    """Carry a run on from its record, in this process, until its end."""
+    from .stores.sqlite import SqliteStore
+
+    request = record.request()
+    executor = executor_of(request)
+    workers = executor.workers if isinstance(executor, LocalExecutor) else 1
+    store = SqliteStore(request.store)
+    loaded: list[Mapping[str, TaskDefinition]] = []
+
+    def load() -> Mapping[str, TaskDefinition]:
+        if not loaded:
+            loaded.append(load_tasks(request.entrypoint, record.folder))
+        return loaded[0]
+
+    dispatch = _take(record, request, store, load)
+    try:
+        if dispatch.ledger.finished is not None and not _asked(dispatch):
+            return dispatch.ledger.finished
+        try:
+            tasks = load()
+        except Exception as error:
+            return _give_up(dispatch, f"the workflow's code cannot be loaded: {error!r}")
+        return drive(dispatch, tasks, max_workers=workers, isolate=True)
+    finally:
+        dispatch.release()
+
+
+def pass_recorded(record: RunRecord, own_tag: str = "") -> None:
+    """Run one dispatch pass over a run from its record.
+
+    Waits for a holder of the lease that is about to let go: who unblocked something
+    must not leave before it is submitted.
+    """
+    from .stores.sqlite import SqliteStore
+
+    request = record.request()
+    dispatch = _take(
+        record,
+        request,
+        SqliteStore(request.store),
+        lambda: load_tasks(request.entrypoint, record.folder),
+    )
+    try:
+        DispatchPass(dispatch, executor_of(request), own_tag=own_tag).run()
+    finally:
+        dispatch.release()
+
+
+def _take(
+    record: RunRecord,
+    request: RunRequest,
+    store: Store,
+    load: Callable[[], Mapping[str, TaskDefinition]],
+) -> Dispatch:
+    """Take the lease; whoever started this process may hold it for a moment more."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return Dispatch(record, request, store, load)
+        except LeaseHeldError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def _give_up(dispatch: Dispatch, reason: str) -> str:
+    """End a run that nothing can carry on, with the reason on every task."""
+    while dispatch.take_requests():
+        continue  # whatever was asked, this is its end
+    for name, index, _ in dispatch.progress.unfinished():
+        dispatch.settle(Outcome(name, index, 0, FAILED, cause="ERROR", detail=reason))
+    dispatch.plan()
+    return dispatch.ledger.finished or FAILED
+
+
+def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> Standing:
+    """See to it that an active run has somebody who carries it on; return where it stands.
+
+    A driver that died is replaced, until several in a row have died without progress.
+    """
+    standing = Standing(record)
+    if standing.state != WAITING:
+        return standing
+    try:
+        if standing.fruitless >= MAX_DRIVERS:
+            dispatch = Dispatch(record, request, store, dict)
+            try:
+                _give_up(
+                    dispatch,
+                    f"{standing.fruitless} processes that carried the run on died one after the "
+                    f"other without any progress; see {record.logs}",
+                )
+            finally:
+                dispatch.release()
+        else:
+            start_driver(record, request, store)
+    except LeaseHeldError:
+        pass
+    return Standing(record)
+
+
+def wait_for_end(
+    record: RunRecord, request: RunRequest, store: Store | None, timeout: float | None
+) -> str | None:
+    """Wait until a run has ended, carrying it on if nobody does; None after `timeout`."""
+    until = None if timeout is None else time.monotonic() + timeout
+    pause = 0.01
+    while True:
+        standing = carry_on(record, request, store)
+        ended = standing.finished is not None and standing.asked <= standing.epoch
+        if ended and not standing.held:
+            return standing.finished
+        if until is not None and time.monotonic() >= until:
+            return None
+        left = pause if until is None else min(pause, max(0.0, until - time.monotonic()))
+        time.sleep(left)
+        pause = min(pause * 1.5, 1.0)
+

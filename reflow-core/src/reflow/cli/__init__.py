@@ -1,0 +1,10 @@
+"""The command lines: `reflow`, and what `Workflow.cli` makes of a script."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Be the command `reflow`: everything that needs a run's id and not its script."""
+    from .commands import reflow_command
+
+    reflow_command().main(prog_name="reflow")

@@ -1,0 +1,227 @@
+"""Options of the command line, made from a workflow's run parameters."""
+
+from __future__ import annotations
+
+import collections.abc as abc
+import enum
+import json
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+from attrs import frozen
+from click.core import ParameterSource
+
+from ..codec import codec_for
+from ..description import ParameterDescription
+from ..errors import SerializationError
+
+_SCALARS: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+_CONTAINERS: dict[Any, Callable[[Any], Any]] = {
+    list: list,
+    set: set,
+    frozenset: frozenset,
+    abc.Sequence: list,
+    abc.Iterable: list,
+    abc.Collection: list,
+}
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@frozen(kw_only=True)
+class Form:
+    """How values of one annotation are written on a command line.
+
+    `type` is what click converts a text with, `convert` what makes the task's value of
+    that (of all of them together where `multiple`).
+    """
+
+    type: Any = None
+    metavar: str | None = None
+    convert: Callable[[Any], Any] = _same
+    flag: bool = False
+    multiple: bool = False
+
+
+@frozen
+class ParameterOption:
+    """A run parameter, its option, and how the task's value is made."""
+
+    parameter: ParameterDescription
+    option: click.Option
+    form: Form
+
+
+def form_of(annotation: Any) -> Form:
+    """Return how a parameter of this annotation is written."""
+    annotation = _bare(annotation)
+    if annotation is bool:
+        return Form(flag=True)
+    items = _items(annotation)
+    if items is None:
+        return _single(annotation)
+    make, item_annotation = items
+    item = _single(_bare(item_annotation))
+    return Form(
+        type=item.type,
+        metavar=item.metavar,
+        convert=lambda values: make(item.convert(value) for value in values),
+        multiple=True,
+    )
+
+
+def _bare(annotation: Any) -> Any:
+    """Take away what does not matter for writing a value: Annotated, NewType, Optional."""
+    while True:
+        origin = typing.get_origin(annotation)
+        if origin is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+        elif hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
+        elif origin in (typing.Union, types.UnionType):
+            members = [one for one in typing.get_args(annotation) if one is not type(None)]
+            if len(members) != 1:
+                return annotation
+            annotation = members[0]
+        else:
+            return annotation
+
+
+def _items(annotation: Any) -> tuple[Callable[[Any], Any], Any] | None:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is tuple:
+        return (tuple, arguments[0]) if arguments[1:] == (Ellipsis,) else None
+    if origin in _CONTAINERS:
+        return _CONTAINERS[origin], arguments[0]
+    return (_CONTAINERS[annotation], Any) if annotation in (list, set, frozenset) else None
+
+
+def _single(annotation: Any) -> Form:
+    if annotation is bool:
+        return Form(type=click.BOOL)
+    if isinstance(annotation, type) and annotation in _SCALARS:
+        return Form(type=_SCALARS[annotation])
+    choices = _choices(annotation)
+    if choices:
+        return Form(type=click.Choice(list(choices)), convert=choices.__getitem__)
+    codec = codec_for(annotation)
+    if codec.kinds == {"str"}:
+        return Form(
+            type=_reader(codec.decode_native), metavar=codec.text.rpartition(".")[2].upper()
+        )
+
+    def read_json(text: str) -> Any:
+        try:
+            native = json.loads(text)
+        except ValueError as error:
+            if "str" not in codec.kinds:
+                raise SerializationError(f"{text!r} is not JSON: {error}") from None
+            native = text
+        return codec.decode_native(native)
+
+    return Form(type=_reader(read_json), metavar="JSON")
+
+
+def _choices(annotation: Any) -> dict[str, Any]:
+    values: Iterable[Any] = ()
+    if typing.get_origin(annotation) is typing.Literal:
+        values = (one for one in typing.get_args(annotation) if one is not None)
+    elif (
+        isinstance(annotation, type)
+        and issubclass(annotation, enum.Enum)
+        and not issubclass(annotation, enum.Flag)
+    ):
+        values = annotation
+    return {one.name if isinstance(one, enum.Enum) else str(one): one for one in values}
+
+
+def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except SerializationError as error:
+            # click makes nothing but "invalid" of other errors.
+            raise click.BadParameter(str(error)) from None
+
+    return convert
+
+
+def parameter_options(
+    parameters: Iterable[ParameterDescription], taken: Iterable[str]
+) -> list[ParameterOption]:
+    """Make an option of each parameter.
+
+    `taken` are the long options that the command has already, such as "--force": a
+    parameter of that name gets "--param-force".
+    """
+    used = set(taken)
+    made = []
+    for parameter in parameters:
+        form = form_of(parameter.annotation)
+        name = parameter.name.replace("_", "-").strip("-") or parameter.name
+        if used & _long(name, form):
+            name = f"param-{name}"
+        used |= _long(name, form)
+        made.append(ParameterOption(parameter, _option(parameter, form, name), form))
+    return made
+
+
+def _long(name: str, form: Form) -> set[str]:
+    return {f"--{name}", f"--no-{name}"} if form.flag else {f"--{name}"}
+
+
+def _option(parameter: ParameterDescription, form: Form, name: str) -> click.Option:
+    text = f"--{name}/--no-{name}" if form.flag else f"--{name}"
+    declarations = [f"parameter_{parameter.name}", text]
+    if parameter.short is not None:
+        declarations.insert(1, f"-{parameter.short}")
+    told = [parameter.help] if parameter.help else []
+    if form.multiple:
+        told.append("Give it once for each value.")
+    default = _default(parameter, name)
+    if default:
+        told.append(f"[default: {default}]")
+    # Defaults are the tasks' own: click gets none, and what is not given is not passed.
+    kind: dict[str, Any] = {} if form.flag else {"type": form.type, "multiple": form.multiple}
+    if not parameter.required:
+        kind["default"] = None  # given to a required one, it would count as a value
+    return click.Option(
+        declarations,
+        required=parameter.required,
+        help="  ".join(told),
+        metavar=form.metavar,
+        **kind,
+    )
+
+
+def _default(parameter: ParameterDescription, name: str) -> str:
+    value = parameter.default
+    if parameter.required or value is None:
+        return ""
+    if isinstance(value, bool) and _bare(parameter.annotation) is bool:
+        return name if value else f"no-{name}"
+    if isinstance(value, list) and form_of(parameter.annotation).multiple:
+        return ", ".join(_text(one) for one in value) or "none"
+    return _text(value) or '""'
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def given_parameters(
+    options: Iterable[ParameterOption], context: click.Context, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Take the parameters out of `values`; return those that were given, by name."""
+    given = {}
+    for one in options:
+        key = f"parameter_{one.parameter.name}"
+        value = values.pop(key, None)
+        if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
+            given[one.parameter.name] = one.form.convert(value)
+    return given

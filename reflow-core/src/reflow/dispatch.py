@@ -1,0 +1,510 @@
+"""Carries a run on: ingest the record, take up requests, plan, and apply.
+
+A `Dispatch` exists while its process holds the run's lease. Whoever executes the
+elements it hands out (this process, a pool, the jobs of a scheduler), planning,
+cache, skips and the end of the run are the same code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+
+from .clock import Clock
+from .errors import (
+    RecordError,
+    RunDirectoryError,
+    StoreError,
+    UnknownTaskError,
+    unknown_name,
+)
+from .flow import TaskDefinition
+from .indexing import index_records
+from .inputs import SizeError, TaskInputs, Values
+from .journal import JournalReader, take_lease
+from .owner import is_alive, this_process
+from .planning import Progress, TaskState
+from .pool import Work
+from .records import (
+    WHOLE_TASK,
+    Ended,
+    Epoch,
+    Finished,
+    Intent,
+    Missing,
+    Note,
+    Outcome,
+    Record,
+    Sized,
+    Submitted,
+    encode,
+)
+from .runrecord import RunRecord, RunRequest
+from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
+from .stores.base import CachedResult, Position, Store
+from .worker import Answer
+
+BATCH = 5000
+"""Elements whose identities are looked up, and records indexed, at once."""
+
+NOT_TAKEN = "LIMIT"
+"""State of a job that the scheduler did not take for now."""
+
+TaskLoader = Callable[[], Mapping[str, TaskDefinition]]
+
+
+class JobState:
+    """What the record says of one job."""
+
+    __slots__ = ("ended", "intent", "job", "missing", "submitted_at")
+
+    def __init__(self, intent: Intent) -> None:
+        self.intent = intent
+        self.job = ""
+        self.submitted_at = 0.0
+        self.missing: float | None = None
+        self.ended = False
+
+
+class Ledger:
+    """All that is folded from a run's records."""
+
+    def __init__(self, request: RunRequest) -> None:
+        self.progress = Progress(request.spec)
+        self.jobs: dict[str, JobState] = {}
+        self.epoch = 0
+        self.cancels: list[tuple[str, ...]] = []
+        self.finished: str | None = None
+
+    def fold(self, records: Iterable[Record]) -> None:
+        """Move on by records that were read."""
+        progress = self.progress
+        for record in records:
+            kind = type(record)
+            if kind is Outcome:
+                progress.record(record)  # type: ignore[arg-type]
+            elif kind is Sized:
+                progress.resize(record.task, record.size)  # type: ignore[union-attr]
+            elif kind is Intent:
+                self.intend(record)  # type: ignore[arg-type]
+            elif kind is Submitted:
+                state = self.jobs.get(record.tag)  # type: ignore[union-attr]
+                if state is not None:
+                    state.job, state.submitted_at = record.job, record.at  # type: ignore[union-attr]
+                    state.missing = None
+            elif kind is Missing:
+                state = self.jobs.get(record.tag)  # type: ignore[union-attr]
+                if state is not None:
+                    state.missing = record.at  # type: ignore[union-attr]
+            elif kind is Ended:
+                self.end(record.tag, record.state)  # type: ignore[union-attr]
+            elif kind is Epoch:
+                self.take_up(record)  # type: ignore[arg-type]
+            elif kind is Finished:
+                self.finished = record.state  # type: ignore[union-attr]
+
+    def intend(self, intent: Intent) -> None:
+        """A job is about to be submitted, and has these elements in hand."""
+        self.jobs[intent.tag] = JobState(intent)
+        for index, attempt in zip(intent.indices, intent.attempts):  # noqa: B905 (equal by make)
+            self.progress.launch(intent.task, index, attempt, intent.tag)
+
+    def end(self, tag: str, how: str = "") -> None:
+        """A job is over; what it still had in hand is in nobody's."""
+        state = self.jobs.get(tag)
+        if state is None or state.ended:
+            return
+        state.ended = True
+        flying = self.progress.tasks[state.intent.task].flying if state.intent.indices else {}
+        for index in state.intent.indices:
+            if flying.get(index) == tag:
+                if how == NOT_TAKEN:
+                    # There never was a job, so this was no attempt: a full queue must not
+                    # use up the starts that an element has.
+                    self.progress.tasks[state.intent.task].tries[index] -= 1
+                self.progress.land(state.intent.task, index)
+
+    def take_up(self, epoch: Epoch) -> None:
+        """A cancel or a retry begins."""
+        self.epoch = epoch.number
+        if epoch.kind == "cancel":
+            self.cancels.append(epoch.tasks)
+        if epoch.kind == "retry":
+            self.cancels = []
+            self.finished = None
+            self.progress.reopen(epoch.tasks or tuple(self.progress.tasks))
+
+
+class Dispatch:
+    """The holder of a run's lease, and what it may do.
+
+    `load_tasks` gives the user's functions where a task's own verifier is called.
+    `store` may fail: it is an index, the record is the truth.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        request: RunRequest,
+        store: Store | None,
+        load_tasks: TaskLoader,
+        *,
+        clock: Clock | None = None,
+        owner: str | None = None,
+        alive: Callable[[str], bool | None] = is_alive,
+    ) -> None:
+        self.record = record
+        self.request = request
+        self.store = store
+        self.clock = clock or Clock()
+        self._load_tasks = load_tasks
+        self.files = record.files
+        self.values = Values(self.files, record.values)
+        self.ledger = Ledger(request)
+        self.progress = self.ledger.progress
+        self.reader = JournalReader(self.files, record.segments)
+        try:
+            self.lease, records = take_lease(
+                self.files, self.clock, self.reader, owner or this_process(), alive=alive
+            )
+        except OSError as error:
+            raise RecordError(
+                f"cannot carry the run on: {error.strerror}: {error.filename}"
+            ) from error
+        self.ledger.fold(records)
+        self._inputs: dict[str, TaskInputs] = {}
+        self._lines: list[bytes] = []
+        self._unindexed: list[Record] = []
+        self._broken = False
+        self._synced = time.monotonic()
+        self._indexed = time.monotonic()
+        self.stopped = False
+        # Of a run's first holder nothing is on record that it does not index itself.
+        self._behind = self.lease.number > 1
+        for tasks in self.ledger.cancels:
+            # Whoever took the cancel up may not have come to record what it meant.
+            self.mark_cancelled(tasks)
+
+    # Writing the record
+
+    def write(self, record: Record) -> None:
+        """Put a record into the journal; on disk after `flush`, durable after `sync`."""
+        self._lines.append(encode(record))
+        self._unindexed.append(record)
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system."""
+        if self._lines and not self._broken:
+            lines, self._lines = self._lines, []
+            try:
+                self.lease.append_encoded(b"".join(lines))
+            except OSError as error:
+                raise self._fail(error) from error
+
+    def sync(self) -> None:
+        """Make all that was written durable."""
+        self.flush()
+        if not self._broken:
+            try:
+                self.lease.sync()
+            except OSError as error:
+                raise self._fail(error) from error
+        self._synced = time.monotonic()
+
+    def _fail(self, error: OSError) -> RunDirectoryError:
+        """Write nothing more: what comes later must not stand there without what is lost."""
+        self._broken = True
+        return RunDirectoryError(
+            error.errno,
+            f"cannot write the record of run {self.request.run_id} in {self.record.folder}: "
+            f"{error.strerror}; make room or make it writable, then retry the run: what is on "
+            "record is kept",
+        )
+
+    def save(self, *, every: float = 0.05, index_every: float = 2.0) -> None:
+        """Sync and index, if it is time to; a long array pays for neither per element."""
+        now = time.monotonic()
+        if now - self._synced > every:
+            self.sync()
+        elif len(self._lines) > 200:
+            self.flush()
+        if len(self._unindexed) >= BATCH or now - self._indexed > index_every:
+            self.index()
+
+    def index(self) -> None:
+        """Enter what is on record into the store; a store that fails catches up later."""
+        self.flush()
+        if self._broken:
+            return
+        records, self._unindexed = self._unindexed, []
+        self._indexed = time.monotonic()
+        if self.store is None:
+            return
+        run_id = self.request.run_id
+        position = Position(
+            segment=self.lease.number, offset=self.reader.offset + self.lease.size
+        )
+        try:
+            if self._behind:
+                # Whatever earlier holders wrote and nobody indexed comes first.
+                seen = self.store.position(run_id)
+                reader = JournalReader(
+                    self.files, self.record.segments, seen.segment, seen.offset
+                )
+                records = reader.read()
+                position = Position(segment=reader.segment, offset=reader.offset)
+                self._behind = False
+            index_records(self.store, run_id, records, position)
+        except StoreError:
+            self._behind = True
+
+    def release(self) -> None:
+        """Let the lease go, with everything on record and indexed."""
+        if self._broken:
+            # The error is on its way up; a few bytes may still find room.
+            with contextlib.suppress(OSError):
+                self.lease.release()
+            return
+        self.sync()
+        self.index()
+        self.lease.release()
+
+    # Outcomes
+
+    def settle(self, outcome: Outcome) -> bool:
+        """Record a final outcome; False, and nothing recorded, if there is one already."""
+        if not self.progress.record(outcome):
+            return False
+        self.write(outcome)
+        return True
+
+    def settle_answer(self, work: Work, answer: Answer, job: str = "") -> Outcome:
+        """Record how an element that ran came out."""
+        state, text, digest, paths, cause, detail, started, ended = answer
+        value: str | None = None
+        if state == SUCCESS:
+            try:
+                value = self.values.keep(text, digest)
+            except OSError as error:
+                state, cause = FAILED, "ERROR"
+                detail = f"cannot store the value of {work.task!r}: {error.strerror}"
+                digest = ""
+        outcome = Outcome(
+            work.task, work.index, work.attempt, state, work.identity, digest, value, paths,
+            cause, detail, "", job, started, ended,
+        )  # fmt: skip
+        self.settle(outcome)
+        return outcome
+
+    # Planning
+
+    def inputs(self, state: TaskState) -> TaskInputs:
+        """Return what a task's elements receive; its upstream tasks must have ended."""
+        name = state.spec.name
+        found = self._inputs.get(name)
+        if found is None:
+            found = self._inputs[name] = TaskInputs(self.progress, self.values, state)
+        return found
+
+    def common(self, name: str) -> dict[str, str]:
+        """Return the texts that every element of a task receives."""
+        return self.inputs(self.progress.tasks[name]).common
+
+    def plan(self, *, claim: bool = True) -> list[Work]:
+        """Size, skip and look up what can be; return the elements that must run.
+
+        The elements are marked as in hand ("launched") unless `claim` is False.
+        """
+        works: list[Work] = []
+        moved = True
+        while moved:
+            moved = False
+            for state in self.progress.take_unsized():
+                moved = True
+                self._size(state)
+            for name, index, culprit in self.progress.take_skips():
+                moved = True
+                self.settle(
+                    Outcome(name, index, 0, SKIPPED, detail=f"{culprit} did not succeed")
+                )
+            if self.stopped:
+                break
+            for state, indices in self.progress.take_ready():
+                moved = True
+                for start in range(0, len(indices), BATCH):
+                    self._look_up(state, indices[start : start + BATCH], works, claim)
+                    self.save()
+        if self.progress.finished and self.ledger.finished is None:
+            self.ledger.finished = self.progress.verdict
+            self.write(Finished(self.ledger.finished, self.clock.now()))
+        return works
+
+    def _size(self, state: TaskState) -> None:
+        name = state.spec.name
+        try:
+            size = self.inputs(state).size()
+        except (SizeError, RecordError) as error:
+            self.settle(
+                Outcome(name, WHOLE_TASK, 0, FAILED, cause="ERROR", detail=str(error))
+            )
+            return
+        self.write(Sized(name, size))
+        self.progress.resize(name, size)
+
+    def _look_up(
+        self, state: TaskState, indices: Sequence[int], works: list[Work], claim: bool
+    ) -> None:
+        spec = state.spec
+        name = spec.name
+        try:
+            inputs = self.inputs(state)
+            identities = [inputs.identity(index) for index in indices]
+        except RecordError as error:
+            for index in indices:
+                self.settle(
+                    Outcome(name, index, 0, FAILED, cause="ERROR", detail=str(error))
+                )
+            return
+        hits = self._hits(state, identities)
+        tries = state.tries
+        for index, identity in zip(indices, identities):  # noqa: B905 (equal by make)
+            hit = hits.get(identity)
+            if hit is not None:
+                self.settle(
+                    Outcome(
+                        name,
+                        index,
+                        0,
+                        CACHED,
+                        identity,
+                        hit.digest,
+                        hit.value,
+                        hit.paths,
+                        origin=hit.run_id,
+                    )
+                )
+                continue
+            attempt = tries.get(index, 0) + 1
+            works.append(Work(name, index, attempt, identity, inputs.texts(index)))
+            if claim:
+                self.progress.launch(name, index, attempt)
+
+    def _hits(self, state: TaskState, identities: Sequence[str]) -> dict[str, CachedResult]:
+        """Return the older results that may stand for these identities."""
+        spec, options = state.spec, self.request.options
+        if (
+            not spec.cache
+            or options.force
+            or spec.name in options.force_tasks
+            or self.store is None
+        ):
+            return {}
+        try:
+            found = self.store.lookup(identities, newest=True)
+        except StoreError:
+            return {}
+        if not found:
+            return {}
+        verifier = self._load_tasks()[spec.name].verify if spec.verify else None
+        good: dict[str, CachedResult] = {}
+        for identity, hit in found.items():
+            if hit.value is None and not self._adopt(hit):
+                continue
+            if options.verify:
+                if hit.paths and not all(map(os.path.exists, hit.paths)):
+                    continue
+                if verifier is not None and not self._verified(spec.name, verifier, hit):
+                    continue
+            good[identity] = hit
+        return good
+
+    def _adopt(self, hit: CachedResult) -> bool:
+        """Copy a large value of another run, so that cleaning that run up cannot break this."""
+        source = f"{hit.record}/values/{hit.digest}.json"
+        try:
+            data = self.files.read(source)
+            if sha256(data).hexdigest() != hit.digest:
+                return False
+            self.files.make_folder(self.record.values)
+            self.files.create(f"{self.record.values}/{hit.digest}.json", data)
+        except OSError:
+            return False
+        return True
+
+    def _verified(self, name: str, verifier: Callable[[object], object], hit: CachedResult) -> bool:
+        from .codec import codec_for
+
+        task = self._load_tasks()[name]
+        outcome = Outcome(name, 0, 0, CACHED, digest=hit.digest, value=hit.value)
+        try:
+            value = codec_for(task.signature().returns).decode(self.values.text(outcome))
+            return bool(verifier(value))
+        except Exception as error:
+            self.write(Note(f"the verifier of {name!r} raised {error!r}: run anew", time.time()))
+            return False
+
+    def stop(self, culprit: str) -> None:
+        """Plan nothing more: what has not begun is skipped because of `culprit`."""
+        self.stopped = True
+        for name, index, _ in self.progress.unfinished():
+            self.settle(
+                Outcome(name, index, 0, SKIPPED, detail=f"stopped: {culprit} did not succeed")
+            )
+
+    # Requests from outside
+
+    def take_requests(self) -> list[Epoch]:
+        """Take up requests to cancel or retry that came since; the caller carries them out.
+
+        Nothing is taken up behind a cancel: a retry that follows it must find the
+        cancelled elements on record.
+        """
+        taken = []
+        for name in sorted(self.files.list(self.record.epochs)):
+            number = int(name.partition(".")[0])
+            if number <= self.ledger.epoch:
+                continue
+            asked = json.loads(self.files.read(f"{self.record.epochs}/{name}"))
+            epoch = Epoch(number, asked["kind"], tuple(asked["tasks"]), self.clock.now())
+            self.write(epoch)
+            self.ledger.take_up(epoch)
+            self._inputs.clear()
+            taken.append(epoch)
+            if epoch.kind == "cancel":
+                break
+        return taken
+
+    def mark_cancelled(self, tasks: Sequence[str], dropped: Iterable[Work] = ()) -> None:
+        """Record as cancelled what has no outcome, of some tasks or (none named) of all."""
+        for work in dropped:
+            self.settle(
+                Outcome(work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED)
+            )
+        for name, index, _ in self.progress.unfinished():
+            if not tasks or name in tasks:
+                self.settle(Outcome(name, index, 0, CANCELLED, cause=CANCELLED))
+
+
+def check_task(request: RunRequest, task: str | None) -> None:
+    """Raise `UnknownTaskError` unless a run has this task (or none is named)."""
+    names = [one.name for one in request.spec.tasks]
+    if task is not None and task not in names:
+        raise UnknownTaskError(unknown_name("task", task, names))
+
+
+def ask(record: RunRecord, request: RunRequest, kind: str, task: str | None) -> int:
+    """Leave the request to cancel or retry a run, or one task of it; return its number."""
+    check_task(request, task)
+    text = json.dumps({"kind": kind, "tasks": [task] if task else []}).encode()
+    taken = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
+    number = max(taken, default=0)
+    while True:
+        # On from a name that is taken, not listed again: the listing may be of a while ago.
+        number += 1
+        # The name says nothing of the kind: a cancel and a retry must not share a number.
+        if record.files.create(f"{record.epochs}/{number:06d}.json", text):
+            return number

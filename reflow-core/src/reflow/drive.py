@@ -1,0 +1,125 @@
+"""Carries a run to its end inside one process, with the elements run on this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from .dispatch import Dispatch
+from .errors import LeaseLostError
+from .flow import TaskDefinition
+from .journal import LEASE_SECONDS
+from .pool import InProcess, ProcessPool
+from .records import Outcome
+from .states import FAILED, SKIPPED
+
+LOOK_SECONDS = 0.2
+"""How often a driver looks for requests to cancel or retry."""
+
+Observer = Callable[[Outcome], None]
+
+
+class _SignOfLife:
+    """Renews the lease from a thread: a long call of the user's must not look dead."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True, name="reflow-lease")
+
+    def _renew(self) -> None:
+        while not self._over.wait(LEASE_SECONDS / 6):
+            try:
+                self._dispatch.lease.renew()
+            except OSError:
+                continue  # the next write of the journal reports it
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+
+def drive(
+    dispatch: Dispatch,
+    tasks: Mapping[str, TaskDefinition],
+    *,
+    max_workers: int,
+    isolate: bool,
+    observe: Observer | None = None,
+) -> str:
+    """Run everything that is left of a run; return the state in which it ended.
+
+    With `isolate`, or from two workers on, elements run in processes of their own.
+    A Ctrl-C cancels what is left and is raised again. `LeaseLostError` means that
+    another process has taken the run over.
+    """
+    pool: InProcess | ProcessPool
+    if isolate or max_workers > 1:
+        pool = ProcessPool(tasks, dispatch.common, max_workers)
+    else:
+        pool = InProcess(tasks, dispatch.common)
+    try:
+        with _SignOfLife(dispatch):
+            return _loop(dispatch, pool, observe)
+    except KeyboardInterrupt:
+        dropped = pool.drop(None)
+        for state in dispatch.progress.tasks.values():
+            state.flying.clear()  # also what was interrupted halfway, or its answer lost
+        while dispatch.take_requests():
+            continue  # whatever was asked, the run ends here
+        dispatch.mark_cancelled((), dropped)
+        dispatch.plan()
+        dispatch.sync()
+        raise
+    finally:
+        pool.close()
+
+
+def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool, observe: Observer | None) -> str:
+    stop_on_error = dispatch.request.options.on_error == "stop"
+    progress = dispatch.progress
+    looked = -LOOK_SECONDS
+    while True:
+        now = time.monotonic()
+        if now - looked > LOOK_SECONDS:
+            looked = now
+            dispatch.lease.check()
+            for epoch in dispatch.take_requests():
+                if epoch.kind == "cancel":
+                    dropped = pool.drop(frozenset(epoch.tasks) or None)
+                    dispatch.mark_cancelled(epoch.tasks, dropped)
+                else:
+                    dispatch.stopped = False
+        pool.add(dispatch.plan())
+        if progress.finished:
+            dispatch.sync()
+            dispatch.lease.check()  # an end that a stale holder wrote is no end
+            assert dispatch.ledger.finished is not None
+            return dispatch.ledger.finished
+        if not pool.busy:
+            if dispatch.stopped:
+                # All that was under way has ended; nothing else may begin.
+                for name, index, _ in progress.unfinished():
+                    dispatch.settle(Outcome(name, index, 0, SKIPPED, detail="stopped"))
+                continue
+            raise LeaseLostError("the plan of this run has come to a standstill")
+        for work, answer in pool.results(0.05):
+            outcome = dispatch.settle_answer(work, answer)
+            if observe is not None:
+                observe(outcome)
+            if outcome.state == FAILED and stop_on_error and not dispatch.stopped:
+                culprit = _told(outcome, progress.tasks[work.task].spec.array)
+                for dropped_work in pool.drop(None, running=False):
+                    progress.tasks[dropped_work.task].flying.pop(dropped_work.index, None)
+                dispatch.stop(culprit)
+        dispatch.save()
+
+
+def _told(outcome: Outcome, array: bool) -> str:
+    return f"{outcome.task}[{outcome.index}]" if array else outcome.task
+
+
+

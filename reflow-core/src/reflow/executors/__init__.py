@@ -1,0 +1,1 @@
+"""Executors: what turns a job request into a running job."""

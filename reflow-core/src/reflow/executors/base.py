@@ -1,0 +1,126 @@
+"""The executor port: what the engine asks of a scheduler, in neutral words.
+
+Units are bytes and seconds, arrays are dense (positions ``0..size-1``), and no
+scheduler's dialect appears here: a backend renders a `JobRequest` into its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from ..spec import Resources
+
+LIVE = "LIVE"
+"""The scheduler has the job: queued, held or running."""
+ENDED = "ENDED"
+"""The scheduler says that the job is over."""
+
+
+@frozen(kw_only=True)
+class Capabilities:
+    """What a backend's scheduler can do, for the planner.
+
+    `array_variable` is the environment variable that holds an array job's
+    position and `first_index` what it counts from; `max_array_size` the most
+    positions of one job; `max_dependencies` how many jobs one job may wait for
+    (None: no limit). `begin`: a job can be told to start not before some time.
+    `inline`: elements run inside the dispatch pass itself (one machine), so
+    the only job of a run is the one that carries the pass.
+    """
+
+    array_variable: str = ""
+    first_index: int = 0
+    max_array_size: int | None = None
+    max_dependencies: int | None = None
+    throttle: bool = False
+    elementwise: bool = False
+    begin: bool = False
+    inline: bool = False
+
+
+@frozen(kw_only=True)
+class JobRequest:
+    """One job to submit.
+
+    `tag` is unique to the request and lands in the job's name or comment, so that
+    a job whose submission ended in doubt can be found again. `script` is the path
+    of an executable shell script; position p of an array of `size` runs it with
+    the array variable set. `after` are job ids that must have *ended*, in any
+    way, before this one starts; `begin` is a delay in seconds. `log` is the path
+    of the log, in which ``{position}`` stands for the array position.
+    """
+
+    tag: str
+    name: str
+    script: str
+    directory: str
+    log: str
+    size: int = 1
+    resources: Resources = Resources()
+    after: tuple[str, ...] = ()
+    begin: float = 0.0
+    throttle: int | None = None
+
+
+@frozen(kw_only=True)
+class JobStatus:
+    """What the scheduler says of one job or one position of it.
+
+    `state` is `LIVE` or `ENDED`; `running` whether it has started; `cause` one of
+    `reflow.states.CAUSES` or "" where the job ended well or lives; `positions`
+    answers for single positions of an array, where the scheduler tells.
+    """
+
+    state: str
+    running: bool = False
+    cause: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    nodes: tuple[str, ...] = ()
+    started: float | None = None
+    ended: float | None = None
+    reason: str = ""
+    raw: str = ""
+    positions: Mapping[int, JobStatus] = field(factory=dict)
+
+
+class Executor(ABC):
+    """Base of all executors: a frozen attrs class whose fields are its settings.
+
+    An executor round-trips through its settings (`reflow.codec`), so that an
+    instance a user made by hand is the same in every later job of the run.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What the scheduler behind this executor can do."""
+
+    @abstractmethod
+    def submit(self, request: JobRequest) -> str:
+        """Submit a job and return its id.
+
+        Idempotent by `JobRequest.tag`. Raises `SubmissionRefusedError` (never
+        will), `SubmissionLimitError` (not now) or `SchedulerUnreachableError`.
+        """
+
+    @abstractmethod
+    def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        """Ask for all jobs in a bounded number of calls; absent means unknown.
+
+        Raises `SchedulerUnreachableError` when nothing can be said of any job.
+        """
+
+    @abstractmethod
+    def find(self, tags: Collection[str]) -> Mapping[str, str]:
+        """Return the ids of the jobs, live or ended, that carry these tags."""
+
+    @abstractmethod
+    def cancel(self, jobs: Collection[str]) -> None:
+        """Take jobs out of the queue; unknown and ended ones are no error."""

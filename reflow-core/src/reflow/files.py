@@ -1,0 +1,156 @@
+"""The files port: every open, list, link and rename of the record goes through it.
+
+`Files` works on a POSIX file system, network file systems included; tests put a
+double in its place that crashes, tears writes and shows them late. The rules it
+serves: a name appears only with its whole content behind it, a name is taken by
+one process only, and a reader lists a folder and opens what it sees instead of
+looking up names that may not be there yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Protocol
+
+_counter = 0
+
+
+def _scratch_name(path: str) -> str:
+    """Return a name beside `path` that no other process or thread uses."""
+    global _counter
+    _counter += 1
+    folder, name = os.path.split(path)
+    return f"{folder}/.{name}.{os.uname().nodename}.{os.getpid()}.{_counter}.tmp"
+
+
+def _sync_folder(path: str) -> None:
+    """Make the names in a folder durable, where the file system knows how."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class Appender(Protocol):
+    """A file open for appending by one process."""
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end; durable only after `sync`."""
+
+    def sync(self) -> None:
+        """Make all that was appended durable."""
+
+    def close(self) -> None:
+        """Close without a sync."""
+
+
+class PosixAppender:
+    """`Appender` over a file descriptor."""
+
+    def __init__(self, path: str) -> None:
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end, however often the system call comes up short."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError:
+            # All or nothing: on a full disk the first half may have been written.
+            if len(rest) < len(data):
+                with contextlib.suppress(OSError):
+                    whole = os.fstat(self._handle).st_size
+                    os.ftruncate(self._handle, whole - (len(data) - len(rest)))
+            raise
+
+    def sync(self) -> None:
+        """Make all that was appended durable."""
+        os.fdatasync(self._handle) if hasattr(os, "fdatasync") else os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Close the descriptor; further appends are errors."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+class Files:
+    """The real file system. Paths are absolute strings; errors are OSError."""
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder and those above it; an existing one is fine."""
+        os.makedirs(path, exist_ok=True)
+
+    def list(self, path: str) -> list[str]:
+        """Return the names in a folder, unfinished ones left out; [] if there is none."""
+        try:
+            names = os.listdir(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [name for name in names if not name.startswith(".")]
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """Return `size` bytes of a file from `offset` on, or all to its end."""
+        with open(path, "rb") as file:
+            if offset:
+                file.seek(offset)
+            return file.read(size)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Publish a whole file under a name nobody has; False if somebody has it.
+
+        Durable on return. The name is taken by link(2), which is exclusive on
+        network file systems too.
+        """
+        scratch = _scratch_name(path)
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            try:
+                os.link(scratch, path)
+            except FileExistsError:
+                return False
+        finally:
+            os.unlink(scratch)
+        return True
+
+    def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
+        """Write a whole file in place of what stood under its name; durable."""
+        scratch = _scratch_name(path)
+        mode = 0o777 if executable else 0o666
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(scratch, path)
+        _sync_folder(os.path.dirname(path))
+
+    def open_append(self, path: str) -> Appender:
+        """Open an existing file for appending."""
+        return PosixAppender(path)
+
+    def touch(self, path: str) -> float:
+        """Set a file's time to now, by the file server's clock, and return it."""
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        return os.stat(path).st_mtime
+
+    def modified(self, path: str) -> float:
+        """Return when a file last changed, by the file server's clock."""
+        return os.stat(path).st_mtime

@@ -1,0 +1,54 @@
+"""Who holds a lease: a process of a machine, told from any other for ever.
+
+A process id alone comes round again, and means nothing on another host or in
+another container; so the host, its boot, the pid namespace and the process's
+start time stand beside it.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def _machine() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        return f"{os.uname().nodename}/{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{os.uname().nodename}/-/-"
+
+
+def started(pid: int) -> str | None:
+    """Return when a process started (in the kernel's ticks), None if it is gone.
+
+    A zombie is gone: it does nothing any more. Source: proc(5), /proc/pid/stat.
+    """
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        if os.path.isdir("/proc/self"):
+            return None
+        try:  # no /proc (macOS): the pid alone must do
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return "0"
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def this_process(pid: int | None = None) -> str:
+    """Return the mark of a living process of this machine; by default, this one."""
+    pid = os.getpid() if pid is None else pid
+    return f"{_machine()}/{pid}/{started(pid)}"
+
+
+def is_alive(owner: str) -> bool | None:
+    """Tell whether a marked process lives; None where this machine cannot know."""
+    machine, pid, start = owner.rsplit("/", 2)
+    if machine != _machine():
+        return None
+    return started(int(pid)) == start

@@ -1,0 +1,449 @@
+"""The dispatch pass for schedulers: poll, ingest, judge, plan, apply, leave a successor.
+
+Idempotent: any process may run it at any time, and may be killed at any point of
+it. What it is about to do stands on record before it is done; what it did, after.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from .claims import claim, make_folders, publish, published, read_outcome, write_job
+from .codec import unstructure
+from .dispatch import NOT_TAKEN, Dispatch, JobState
+from .errors import (
+    ExecutorError,
+    SchedulerUnreachableError,
+    SubmissionLimitError,
+    SubmissionRefusedError,
+)
+from .executors.base import ENDED, Executor, JobRequest, JobStatus
+from .ids import job_tag
+from .pool import Work
+from .records import Ended, Intent, Missing, Outcome, Submitted
+from .runrecord import job_command
+from .spec import Resources
+from .states import CANCELLED, ERROR, FAILED, LOST
+
+GRACE_SECONDS = 30.0
+"""How long a job may be absent, or its outcome, before it is lost: longer than the lag of
+accounting and than what a network file system remembers."""
+
+MAX_STARTS = 5
+"""Attempts of an element that may vanish unbegun before it has failed."""
+
+SENTINEL, GUARD, WORKER = "sentinel", "guard", "worker"
+
+_CLAIMED = "given up by a dispatch pass"
+
+
+@frozen(kw_only=True)
+class PassReport:
+    """What a pass left: the run's final state (or None), jobs that live, and what it waits for."""
+
+    finished: str | None
+    live: int
+    waits_for: str = ""
+
+
+class DispatchPass:
+    """One pass over one run, under its lease."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        executor: Executor,
+        *,
+        own_tag: str = "",
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        self._own_tag = own_tag
+        self._dispatch = dispatch
+        self._executor = executor
+        self._grace = grace
+        self._folder = dispatch.record.folder
+        self._waits_for = ""
+
+    def run(self) -> PassReport:
+        """Do the pass. Raises `LeaseLostError` where another process has taken over."""
+        dispatch = self._dispatch
+        # An absence counts from after the poll that first saw it to before the poll that
+        # still does: this process may have stood still at any point in between.
+        before = self._server_time()
+        try:
+            statuses = self._poll()
+        except SchedulerUnreachableError as error:
+            # Nothing is known of any job, so nothing is judged and nothing submitted.
+            self._ingest()
+            return PassReport(
+                finished=dispatch.ledger.finished, live=len(self._live()), waits_for=str(error)
+            )
+        after = self._server_time()
+        self._ingest()
+        own = dispatch.ledger.jobs.get(self._own_tag)
+        if own is not None and not self._in_hand(own):
+            self._end(own, ENDED)  # it lives only to run this pass
+        self._judge(statuses, before, after)
+        if self._take_requests() and dispatch.ledger.finished is None:
+            works = dispatch.plan(claim=False)
+            if works:
+                self._leave_guard()  # before any worker: this process may die after them
+            # What was refused, or found published meanwhile, leads on to more or to the end.
+            while works and self._submit_all(works):
+                works = dispatch.plan(claim=False)
+        if dispatch.ledger.finished is not None:
+            dispatch.sync()
+            self._clear_away()
+        else:
+            self._leave_successor()
+        dispatch.sync()
+        live = self._live()
+        if dispatch.ledger.finished is None and not live and not self._waits_for:
+            self._waits_for = "no job of this run lives; run another dispatch pass"
+        return PassReport(
+            finished=dispatch.ledger.finished, live=len(live), waits_for=self._waits_for
+        )
+
+    # What there is
+
+    def _live(self, *roles: str) -> list[JobState]:
+        return [
+            job
+            for job in self._dispatch.ledger.jobs.values()
+            if not job.ended and (not roles or job.intent.role in roles)
+        ]
+
+    def _poll(self) -> Mapping[str, JobStatus]:
+        live = self._live()
+        lost = [job.intent.tag for job in live if not job.job]
+        if lost:
+            # Submission ended in doubt: the scheduler knows by the tag.
+            for tag, job_id in self._executor.find(lost).items():
+                self._note_submitted(tag, job_id)
+        known = [job.job for job in live if job.job]
+        return self._executor.poll(known) if known else {}
+
+    def _note_submitted(self, tag: str, job_id: str) -> None:
+        record = Submitted(tag, job_id, self._dispatch.clock.now())
+        self._dispatch.write(record)
+        self._dispatch.ledger.fold([record])
+
+    def _end(self, job: JobState, state: str) -> None:
+        record = Ended(job.intent.tag, state, self._dispatch.clock.now())
+        self._dispatch.write(record)
+        self._dispatch.ledger.end(record.tag, state)
+
+    def _ingest(self, tasks: Sequence[str] | None = None) -> None:
+        progress = self._dispatch.progress
+        for name, state in progress.tasks.items():
+            if not state.flying or (tasks is not None and name not in tasks):
+                continue
+            wanted = {index: state.tries[index] for index in state.flying}
+            for outcome in published(self._dispatch.files, self._folder, name, wanted):
+                self._dispatch.settle(outcome)
+
+    def _in_hand(self, job: JobState) -> list[tuple[int, int, int]]:
+        """Return (position, index, attempt) of what a job still has in hand."""
+        intent = job.intent
+        if not intent.indices:
+            return []
+        flying = self._dispatch.progress.tasks[intent.task].flying
+        pairs = zip(intent.indices, intent.attempts)  # noqa: B905 (equal by make)
+        return [
+            (position, index, attempt)
+            for position, (index, attempt) in enumerate(pairs)
+            if flying.get(index) == intent.tag
+        ]
+
+    # What has become of jobs
+
+    def _server_time(self) -> float:
+        return self._dispatch.files.touch(f"{self._folder}/probe")
+
+    def _gone(self, job: JobState, before: float, after: float) -> bool:
+        """Whether a job that a poll did not find has been away for longer than the lag."""
+        if job.missing is None:
+            record = Missing(job.intent.tag, after)
+            self._dispatch.write(record)
+            self._dispatch.ledger.fold([record])
+            return False
+        return before - job.missing >= self._grace
+
+    def _judge(self, statuses: Mapping[str, JobStatus], before: float, after: float) -> None:
+        for job in self._live():
+            status = statuses.get(job.job) if job.job else None
+            in_hand = self._in_hand(job)
+            over = status is None or status.state == ENDED
+            if not over and job.missing is not None:
+                # It is back: what counts is one absence, not the first and the last.
+                self._note_submitted(job.intent.tag, job.job)
+            if job.intent.role != WORKER:
+                if over and (status is not None or self._gone(job, before, after)):
+                    self._end(job, ENDED)
+                continue
+            if not in_hand:
+                if over:
+                    self._end(job, ENDED)
+                continue
+            if not over:
+                # Positions that are said to be over need no grace: nothing of them runs,
+                # and what they published is found by its name.
+                assert status is not None
+                in_hand = [
+                    one
+                    for one in in_hand
+                    if one[0] in status.positions and status.positions[one[0]].state == ENDED
+                ]
+                if not in_hand:
+                    continue
+            elif not self._gone(job, before, after):
+                self._waits_for = f"job {job.job or job.intent.tag} has ended or vanished"
+                continue
+            self._ingest([job.intent.task])
+            flying = self._dispatch.progress.tasks[job.intent.task].flying
+            for position, index, attempt in in_hand:
+                if flying.get(index) == job.intent.tag:
+                    told = status.positions.get(position, status) if status else None
+                    self._give_up(job, index, attempt, told)
+            if over and not self._in_hand(job):
+                self._end(job, ENDED)
+
+    def _give_up(
+        self, job: JobState, index: int, attempt: int, status: JobStatus | None
+    ) -> None:
+        """Nothing will come of an attempt any more: begin another, or record its failure."""
+        task = job.intent.task
+        cause = status.cause if status is not None and status.cause else LOST
+        files = self._dispatch.files
+        begun = not claim(files, self._folder, task, index, attempt, _CLAIMED)
+        if not begun and attempt < MAX_STARTS:
+            # It never began, and now never will: the next plan starts it anew.
+            self._dispatch.progress.land(task, index)
+            return
+        where = f"job {job.job or job.intent.tag}"
+        detail = (
+            f"{where} ended without an outcome ({cause}); "
+            f"{status.reason if status and status.reason else 'see its log'}"
+            if begun
+            else f"{where} and {attempt - 1} before it vanished before they began"
+        )
+        self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
+
+    def _conclude(
+        self, task: str, index: int, attempt: int, state: str, cause: str, detail: str, tag: str
+    ) -> None:
+        """Record the end of an attempt, unless its worker was quicker."""
+        now = self._dispatch.clock.now()
+        outcome = Outcome(
+            task, index, attempt, state, cause=cause, detail=detail, job=tag, ended=now
+        )
+        if publish(self._dispatch.files, self._folder, outcome):
+            self._dispatch.settle(outcome)
+            return
+        # The worker's stands. It may not be in the listing yet, but its name is known to be
+        # taken; to pass it over here would be to run the element again.
+        found = read_outcome(self._dispatch.files, self._folder, task, index, attempt)
+        if found is not None:
+            self._dispatch.settle(found)
+
+    def _take_requests(self) -> bool:
+        """Carry out what was asked; False where the scheduler kept it from being done."""
+        dispatch = self._dispatch
+        while True:
+            # Also a cancel that an earlier pass took up and did not come to carry out.
+            for tasks in dispatch.ledger.cancels:
+                if not self._cancel(tasks):
+                    return False
+            if not dispatch.take_requests():
+                return True
+
+    def _cancel(self, tasks: Sequence[str]) -> bool:
+        dispatch = self._dispatch
+        jobs = [job for job in self._live(WORKER) if not tasks or job.intent.task in tasks]
+        dispatch.sync()
+        if jobs:
+            dispatch.lease.check()
+            try:
+                self._executor.cancel([job.job for job in jobs if job.job])
+            except ExecutorError as error:
+                self._waits_for = str(error)
+                return False
+        for job in jobs:
+            for _, index, attempt in self._in_hand(job):
+                self._conclude(
+                    job.intent.task, index, attempt, CANCELLED, CANCELLED, "", job.intent.tag
+                )
+            if not self._in_hand(job):
+                self._end(job, CANCELLED)
+        dispatch.mark_cancelled(tasks)
+        return True
+
+    # What to do next
+
+    def _submit_all(self, works: Sequence[Work]) -> bool:
+        """Submit what can run; False where the rest is left to a later pass."""
+        by_task: dict[str, list[Work]] = {}
+        for work in works:
+            by_task.setdefault(work.task, []).append(work)
+        size = self._executor.capabilities.max_array_size or 1_000_000
+        for name, group in by_task.items():
+            make_folders(self._dispatch.files, self._folder, name)
+            for start in range(0, len(group), size):
+                if not self._submit(name, group[start : start + size]):
+                    return False
+        return True
+
+    def _submit(self, name: str, works: Sequence[Work]) -> bool:
+        dispatch = self._dispatch
+        spec = dispatch.progress.tasks[name].spec
+        tag = self._tag(WORKER)
+        header = {
+            "task": name,
+            "common": dispatch.common(name),
+            "epoch": dispatch.ledger.epoch,
+            "entrypoint": unstructure(dispatch.request.entrypoint),
+        }
+        write_job(
+            dispatch.files,
+            dispatch.record.jobs,
+            tag,
+            header,
+            [(work.index, work.attempt, work.identity, work.texts) for work in works],
+        )
+        intent = Intent(
+            tag,
+            WORKER,
+            name,
+            tuple(work.index for work in works),
+            tuple(work.attempt for work in works),
+            dispatch.clock.now(),
+        )
+        try:
+            return self._hand_in(
+                intent, name, size=len(works), resources=spec.resources,
+                throttle=spec.array_parallelism,
+            )  # fmt: skip
+        except SubmissionLimitError:
+            self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
+            self._waits_for = "the scheduler takes no more jobs of this user for now"
+            return False
+        except SubmissionRefusedError as error:
+            for work in works:
+                self._conclude(name, work.index, work.attempt, FAILED, ERROR, str(error), tag)
+            self._end(dispatch.ledger.jobs[tag], FAILED)
+        return True
+
+    def _hand_in(
+        self,
+        intent: Intent,
+        name: str,
+        *,
+        size: int = 1,
+        resources: Resources = Resources(),
+        throttle: int | None = None,
+        after: Sequence[str] = (),
+        begin: float = 0.0,
+    ) -> bool:
+        """Submit one job: intent first, then the call, then its id; False if in doubt."""
+        dispatch = self._dispatch
+        script = f"{dispatch.record.jobs}/{intent.tag}.sh"
+        dispatch.files.write(script, self._script(intent, size).encode(), executable=True)
+        dispatch.write(intent)
+        dispatch.ledger.intend(intent)
+        dispatch.sync()
+        dispatch.lease.check()
+        try:
+            job_id = self._executor.submit(
+                JobRequest(
+                    tag=intent.tag,
+                    name=f"{dispatch.request.run_id}.{name}",
+                    script=script,
+                    directory=dispatch.request.entrypoint.directory,
+                    log=f"{dispatch.record.logs}/{intent.tag}.{{position}}.log",
+                    size=size,
+                    resources=resources,
+                    after=tuple(after),
+                    begin=begin,
+                    throttle=throttle,
+                )
+            )
+        except SchedulerUnreachableError as error:
+            self._waits_for = str(error)  # in doubt: the next pass asks for the tag
+            return False
+        self._note_submitted(intent.tag, job_id)
+        return True
+
+    def _tag(self, role: str) -> str:
+        """Return a tag that no other holder of the lease, an overtaken one included, uses.
+
+        What an overtaken holder still writes for a job must not be what a job of its
+        successor reads.
+        """
+        dispatch = self._dispatch
+        holder = f"{dispatch.request.run_id}.{dispatch.lease.number}"
+        return job_tag(holder, len(dispatch.ledger.jobs) + 1, role)
+
+    def _script(self, intent: Intent, size: int) -> str:
+        python = job_command(self._dispatch.request.python)
+        folder = shlex.quote(self._folder)
+        if intent.role != WORKER:
+            work = f"{python} pass {folder} {intent.tag}\n"
+        else:
+            capabilities = self._executor.capabilities
+            position = "0"
+            if size > 1:
+                position = f"$(({capabilities.array_variable} - {capabilities.first_index}))"
+            work = f"{python} work {folder} {intent.tag} {position}\n"
+            if size == 1:
+                # What this result unblocks is submitted at once, whatever became of it.
+                work += f"{python} pass {folder} {intent.tag}\n"
+        return f"#!/bin/sh\n# Job {intent.tag}; safe to run again by hand.\n{work}exit 0\n"
+
+    def _leave_successor(self) -> None:
+        """See to it that something will run the next pass."""
+        workers = [job.job for job in self._live(WORKER) if job.job]
+        begin = self._grace if self._waits_for or not workers else 0.0
+        newest = max(map(_number, self._live(WORKER)), default=0)
+        if not any(_number(job) > newest for job in self._waiting(SENTINEL)):
+            limit = self._executor.capabilities.max_dependencies or len(workers)
+            self._auxiliary(SENTINEL, () if begin else workers[-limit:], begin)
+        self._leave_guard()
+
+    def _waiting(self, role: str) -> list[JobState]:
+        """Return the jobs that can be counted on: one that no poll finds cannot."""
+        return [job for job in self._live(role) if job.missing is None]
+
+    def _leave_guard(self) -> None:
+        dispatch = self._dispatch
+        if self._executor.capabilities.begin and not self._waiting(GUARD):
+            passes = sum(job.intent.role == GUARD for job in dispatch.ledger.jobs.values())
+            self._auxiliary(GUARD, (), min(self._grace * 2 ** min(passes, 20), 3600.0))
+
+    def _auxiliary(self, role: str, after: Sequence[str], begin: float) -> None:
+        dispatch = self._dispatch
+        tag = self._tag(role)
+        intent = Intent(tag, role, "", (), (), dispatch.clock.now())
+        try:
+            self._hand_in(intent, role, after=after, begin=begin)
+        except (SubmissionLimitError, SubmissionRefusedError) as error:
+            self._end(dispatch.ledger.jobs[tag], FAILED)
+            self._waits_for = str(error)
+
+    def _clear_away(self) -> None:
+        """The run is over: its sentinel and guard are not needed any more."""
+        left = self._live()
+        self._dispatch.lease.check()  # after a retry, another holder may count on these jobs
+        try:
+            self._executor.cancel([job.job for job in left if job.job])
+        except ExecutorError:
+            return  # they find the run finished and leave
+        for job in left:
+            self._end(job, ENDED)
+
+
+def _number(job: JobState) -> int:
+    """Return the number of a job among the intents of its run."""
+    return int(job.intent.tag.rsplit(".", 2)[1])

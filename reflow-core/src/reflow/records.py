@@ -1,0 +1,220 @@
+"""The records of a run and how they stand in a file: one line each, checksummed.
+
+A line is ``crc32 kind json-array``; a line that is cut short or does not match
+its checksum ends what can be read of a file (a torn write), it is never an
+error. Records are named tuples: they are made and read a hundred thousand times,
+and workers write them without importing attrs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple, TypeAlias
+from zlib import crc32
+
+FORMAT = 1
+"""Version of the record format; a reader refuses a higher one."""
+
+WHOLE_TASK = -1
+"""Index of an outcome that concerns a task whose elements are not known."""
+
+
+class Opened(NamedTuple):
+    """First record of a segment: who writes it, and how far the one before counts.
+
+    `sealed` is the number of bytes of segment n-1 that its successor saw: what a
+    stale writer appends behind that is not part of the record.
+    """
+
+    format: int
+    number: int
+    sealed: int
+    owner: str
+    at: float
+
+
+class Sized(NamedTuple):
+    """The number of elements of an array became known."""
+
+    task: str
+    size: int
+
+
+class Outcome(NamedTuple):
+    """How one attempt of one instance came out.
+
+    `index` is the element (0 for a task that is no array, `WHOLE_TASK` for an
+    array that never got elements); `attempt` counts from 1, and is 0 where
+    nothing ran. `value` is canonical JSON text; when it is large it stands in the
+    file ``values/<digest>`` instead and `value` is None. `digest` is the text's
+    sha256 in hex. `paths` are the files named in the value. `detail` is a
+    traceback, or the culprit of a skip. `origin` is the run a cached value is
+    from. Times are seconds since the epoch.
+    """
+
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    attempt: int
+    state: str
+    identity: str = ""
+    digest: str = ""
+    value: str | None = None
+    paths: tuple[str, ...] = ()
+    cause: str = ""
+    detail: str = ""
+    origin: str = ""
+    job: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+
+class Intent(NamedTuple):
+    """A job is about to be submitted under a tag of its own.
+
+    `role` is "worker", "sentinel", "guard" or "driver". Position p of the job is
+    element `indices[p]` of `task`, all of them in their `attempts[p]`-th attempt.
+    """
+
+    tag: str
+    role: str
+    task: str
+    indices: tuple[int, ...]
+    attempts: tuple[int, ...]
+    at: float
+
+
+class Submitted(NamedTuple):
+    """The scheduler took the job of that tag under this id."""
+
+    tag: str
+    job: str
+    at: float
+
+
+class Ended(NamedTuple):
+    """The job of that tag is over and needs no more attention."""
+
+    tag: str
+    state: str
+    at: float
+
+
+class Missing(NamedTuple):
+    """A poll first did not find the job of that tag (by the file server's clock)."""
+
+    tag: str
+    at: float
+
+
+class Epoch(NamedTuple):
+    """A cancel or retry was taken up; earlier epochs' passes and workers are void."""
+
+    number: int
+    kind: str
+    tasks: tuple[str, ...]
+    at: float
+
+
+class Finished(NamedTuple):
+    """The run came to an end in `state`; only a retry reopens it."""
+
+    state: str
+    at: float
+
+
+class Released(NamedTuple):
+    """Last record of a segment: its writer has let the lease go."""
+
+    at: float
+
+
+class Note(NamedTuple):
+    """Something a person should read in `status`."""
+
+    text: str
+    at: float
+
+
+Record: TypeAlias = (
+    Opened | Sized | Outcome | Intent | Submitted | Ended | Missing | Epoch | Finished | Released
+    | Note
+)
+
+_KINDS: dict[str, type] = {
+    "open": Opened,
+    "size": Sized,
+    "out": Outcome,
+    "intent": Intent,
+    "sub": Submitted,
+    "end": Ended,
+    "miss": Missing,
+    "epoch": Epoch,
+    "fin": Finished,
+    "rel": Released,
+    "note": Note,
+}
+_NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
+_TUPLES: dict[type, tuple[int, ...]] = {
+    Outcome: (7,),
+    Intent: (3, 4),
+    Epoch: (2,),
+}
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def encode(record: Record) -> bytes:
+    """Return the record as one line, newline included."""
+    body = f"{_NAMES[type(record)]} {_to_json(record)}".encode("utf-8", "surrogatepass")
+    return b"%08x %s\n" % (crc32(body), body)
+
+
+def decode(line: bytes) -> Record | None:
+    """Return the record of one line (without newline), or None if it is damaged.
+
+    A kind this version does not know is damaged too: formats are versioned in
+    `Opened`, so within a known format every kind is known.
+    """
+    body = line[9:]
+    try:
+        if int(line[:8], 16) != crc32(body):
+            return None
+        name, _, text = body.decode("utf-8", "surrogatepass").partition(" ")
+        kind = _KINDS[name]
+        fields = json.loads(text)
+        for position in _TUPLES.get(kind, ()):
+            if fields[position]:
+                fields[position] = tuple(fields[position])
+            else:
+                fields[position] = ()
+        record: Record = kind._make(fields)  # type: ignore[attr-defined]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    return record
+
+
+def decode_all(data: bytes, *, outcomes: bool = True) -> tuple[list[Record], int]:
+    """Read records up to the first damaged or unfinished line.
+
+    Returns the records and the number of bytes they take. Without `outcomes` only the
+    first of each stretch of outcomes is read: who asks how a run stands need not parse
+    a hundred thousand of them to see that there was progress.
+    """
+    found: list[Record] = []
+    start = 0
+    while True:
+        end = data.find(b"\n", start)
+        if end < 0:
+            return found, start
+        if (
+            not outcomes
+            and data[start + 9 : start + 13] == b"out "
+            and found
+            and type(found[-1]) is Outcome
+        ):
+            start = end + 1
+            continue
+        record = decode(data[start:end])
+        if record is None:
+            return found, start
+        found.append(record)
+        start = end + 1

@@ -1,0 +1,145 @@
+"""The handle of a run: ask how it stands, wait, fetch results, cancel, retry."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .flow import Flow
+    from .runrecord import RunRecord, RunRequest
+    from .stores.base import RunRow, Store
+
+
+class Run:
+    """A run that was submitted, or run here.
+
+    `workflow` gives `result` the types of the values; it is None for a run that is
+    looked at without its script.
+    """
+
+    def __init__(
+        self, record: RunRecord, row: RunRow, store: Store, workflow: Flow | None = None
+    ) -> None:
+        self._record = record
+        self._row = row
+        self.store = store
+        self.workflow = workflow
+
+    @property
+    def _request(self) -> RunRequest:
+        """What was asked, in full; who only looks at a run need not wait for it."""
+        return self._record.request()
+
+    @property
+    def run_id(self) -> str:
+        """The id, such as ``my_pipeline-20260401-7c2k9q4mx1``."""
+        return self._row.run_id
+
+    @property
+    def run_dir(self) -> Path:
+        """The working directory of the run, absolute."""
+        from pathlib import Path
+
+        return Path(self._row.run_dir)
+
+    @property
+    def state(self) -> str:
+        """The state of the run, one of `reflow.states.RUN_STATES`, read from its record."""
+        from .standing import Standing
+
+        self._check_there()
+        return Standing(self._record).state
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id} in {self._row.run_dir}>"
+
+    def _check_there(self) -> None:
+        """Raise `RecordError` if the run directory was deleted or moved."""
+        if "run.json" not in self._record.files.list(self._record.folder):
+            self._record.check()
+
+    def status(self, *, errors: bool = False, as_dict: bool = False) -> dict[str, Any] | None:
+        """Print where the run stands, or return it.
+
+        With `errors` the tracebacks of failed instances are printed too; with
+        `as_dict` nothing is printed and the keys "run", "summary", "instances",
+        "failed_instances" and "notes" are returned. Raises `RecordError` where the
+        run directory is gone.
+        """
+        from .status import status_dict, status_text
+
+        self._check_there()
+        if as_dict:
+            return status_dict(self.store, self._record, self._row)
+        sys.stdout.write(
+            status_text(self.store, self._record, self._row, errors=errors) + "\n"
+        )
+        return None
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait until the run has ended and return its state; carry it on if nobody does.
+
+        Raises `WaitTimeoutError` after `timeout` seconds. Ctrl-C only stops waiting.
+        """
+        from .carrying import wait_for_end
+        from .errors import ReflowError, WaitTimeoutError
+
+        self._check_there()
+        try:
+            state = wait_for_end(self._record, self._request, self.store, timeout)
+        except (OSError, ReflowError):
+            self._check_there()  # that the directory has gone meanwhile says more
+            raise
+        if state is None:
+            raise WaitTimeoutError(
+                f"run {self.run_id} has not ended after {timeout} s; it goes on"
+            )
+        return state
+
+    def result(self, task: Any) -> Any:
+        """Return the value of a task (its name or function): a list for an array.
+
+        The run need not have ended, the task must have. Raises `RunFailedError`, with
+        the cause, where it has no value.
+        """
+        from .results import read_result
+
+        self._check_there()
+        return read_result(self, self._record, self._request, task)
+
+    def cancel(self, task: str | None = None) -> None:
+        """Take back what has not ended, of the run or of one task.
+
+        On return nothing of it runs any more. A run that has ended stays as it is.
+        """
+        from .cancellation import cancel
+
+        self._check_there()
+        cancel(self._record, self._request, self.store, task)
+
+    def retry(self, task: str | None = None) -> None:
+        """Run again what failed, was skipped or cancelled, of the run or of one task.
+
+        Goes on in the background; what succeeded is kept.
+        """
+        from .cancellation import retry
+
+        self._check_there()
+        retry(self._record, self._request, self.store, task)
+
+
+def open_run(run_id: str, store: Store, workflow: Flow | None = None) -> Run:
+    """Return the handle of a run that the store knows.
+
+    `run_id` may be the beginning of one id. Raises `UnknownRunError` for a run nobody
+    knows and `RecordError` where its directory is gone.
+    """
+    from .runrecord import RunRecord
+
+    row = store.run(run_id)
+    record = RunRecord(row.record)
+    record.check()
+    return Run(record, row, store, workflow)

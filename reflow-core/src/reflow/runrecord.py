@@ -1,0 +1,189 @@
+"""A run's directory of records: what was asked, and where everything else stands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+from typing import Any
+
+from attrs import field, frozen
+
+from .codec import structure, unstructure
+from .errors import RecordError, RecordVersionError, RunDirectoryError, SerializationError
+from .files import Files
+from .records import FORMAT
+from .spec import Entrypoint, WorkflowSpec
+
+FOLDER = ".reflow"
+"""The folder of a run directory that holds the records of its runs."""
+
+_START = (
+    "import sys; sys.path[:1] = filter(None, sys.path[:1]); "
+    "from reflow.job import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def job_command(python: str) -> str:
+    """Return the shell words that start `reflow.job`, its arguments to follow.
+
+    Not ``-m reflow.job``: that would look for modules in the working directory first,
+    where a user's file may have any name.
+    """
+    return f"{shlex.quote(python)} -c {shlex.quote(_START)}"
+
+
+INLINE = "inline"
+"""Executor on record of `run_local`: the calling process itself."""
+
+
+@frozen(kw_only=True)
+class RunOptions:
+    """How a run is to be carried out.
+
+    `force` ignores results of older runs, `force_tasks` for these tasks only;
+    `verify` checks that files named in an older result still exist; `on_error` is
+    "stop" or "continue".
+    """
+
+    force: bool = False
+    force_tasks: tuple[str, ...] = ()
+    verify: bool = True
+    on_error: str = "continue"
+    max_workers: int = 1
+
+
+@frozen(kw_only=True)
+class RunRequest:
+    """What was asked: written once, before anything else, and never changed."""
+
+    format: int
+    run_id: str
+    user: str
+    created_at: str
+    run_dir: str
+    parameters: dict[str, Any]
+    options: RunOptions
+    executor: str
+    executor_settings: dict[str, Any]
+    store: str
+    entrypoint: Entrypoint
+    python: str
+    spec: WorkflowSpec
+
+
+@frozen
+class RunRecord:
+    """The places in the record of one run; `folder` is its absolute path."""
+
+    folder: str
+    files: Files = field(factory=Files, eq=False, repr=False)
+
+    @property
+    def segments(self) -> str:
+        """Folder of the journal."""
+        return f"{self.folder}/segments"
+
+    @property
+    def epochs(self) -> str:
+        """Folder of the requests to cancel and retry."""
+        return f"{self.folder}/epochs"
+
+    @property
+    def values(self) -> str:
+        """Folder of the large values."""
+        return f"{self.folder}/values"
+
+    @property
+    def jobs(self) -> str:
+        """Folder of what jobs need: script, inputs and position map, by tag."""
+        return f"{self.folder}/jobs"
+
+    @property
+    def claims(self) -> str:
+        """Folder of the claims of workers, by task."""
+        return f"{self.folder}/claims"
+
+    @property
+    def outcomes(self) -> str:
+        """Folder of what workers published, by task."""
+        return f"{self.folder}/outcomes"
+
+    @property
+    def logs(self) -> str:
+        """Folder of what jobs print."""
+        return f"{self.folder}/logs"
+
+    def create(self, request: RunRequest, kept: bytes | None) -> None:
+        """Write what was asked. Raises `RunDirectoryError` if it cannot be written."""
+        try:
+            for folder in (self.segments, self.epochs, self.jobs, self.logs):
+                self.files.make_folder(folder)
+            if kept is not None:
+                self.files.write(f"{self.folder}/{request.entrypoint.target}", kept)
+            elif request.entrypoint.kind == "file":
+                self._copy_script(request.entrypoint.target)
+            text = json.dumps(unstructure(request), ensure_ascii=False, indent=1)
+            self.files.write(f"{self.folder}/run.json", text.encode("utf-8", "surrogatepass"))
+        except OSError as error:
+            raise RunDirectoryError(
+                error.errno,
+                f"cannot write the run's record below {self.folder}: {error.strerror}; give a "
+                "run_dir that you can write to and that has room",
+            ) from error
+
+    def check_there(self) -> None:
+        """Raise `RecordError` if the record is gone."""
+        if "run.json" not in self.files.list(self.folder):
+            self.request()
+
+    def discard(self) -> None:
+        """Take a record away again that no run has begun to use."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self.folder))  # unless other runs are there
+
+    def _copy_script(self, script: str) -> None:
+        try:
+            source = self.files.read(script)
+        except OSError:
+            return  # a copy for the reader only; the run loads the original
+        self.files.write(f"{self.folder}/entry-{os.path.basename(script)}", source)
+
+    def request(self) -> RunRequest:
+        """Read what was asked. Raises `RecordError` if the record is gone or damaged."""
+        native = self.check()
+        try:
+            return structure(native, RunRequest)
+        except SerializationError as error:
+            path = f"{self.folder}/run.json"
+            raise RecordError(f"the run's record {path} is damaged: {error}") from error
+
+    def check(self) -> object:
+        """Return the JSON form of what was asked, if it is there and of a known format.
+
+        Raises `RecordError` if the record is gone or no JSON, `RecordVersionError` if a
+        newer reflow wrote it.
+        """
+        path = f"{self.folder}/run.json"
+        try:
+            native = json.loads(self.files.read(path))
+        except FileNotFoundError as error:
+            raise RecordError(
+                f"the record of the run is gone: {path} does not exist; was the run directory "
+                "deleted or moved?"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise RecordError(f"cannot read the run's record {path}: {error}") from error
+        written = native.get("format") if isinstance(native, dict) else None
+        if isinstance(written, int) and written > FORMAT:
+            raise RecordVersionError(
+                f"{path} was written in record format {written}, this reflow reads up "
+                f"to {FORMAT}; use the newer reflow that wrote it"
+            )
+        if not isinstance(written, int) or "run_id" not in native:
+            raise RecordError(f"the run's record {path} is damaged: it does not describe a run")
+        checked: object = native
+        return checked

@@ -1,0 +1,149 @@
+"""What a run directory keeps of a workflow: enough to plan without its code.
+
+A `WorkflowSpec` is made once, when a run is submitted: every annotation is
+resolved, every wire inferred, every run parameter bound and serialized. Dispatch
+passes plan from it alone and never load the user's script.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class Source:
+    """One upstream task of a wire and what it contributes.
+
+    `array`: the upstream has many elements and each contributes its value.
+    `flatten`: a contributed value is a list, and its items are contributed.
+    """
+
+    task: str
+    array: bool = False
+    flatten: bool = False
+
+
+@frozen(kw_only=True)
+class Wire:
+    """How one `Result` parameter of a task gets its value.
+
+    `mode` is one of the names in `MODES`. `each`: element i receives item i of
+    what the sources contribute; otherwise every element receives the whole.
+    `listed`: the whole is the list of all that the sources contribute, in order;
+    otherwise it is the single value of the single source.
+    """
+
+    parameter: str
+    mode: str
+    sources: tuple[Source, ...]
+    each: bool = False
+    listed: bool = False
+
+    @property
+    def chained(self) -> bool:
+        """Whether element i needs nothing but element i of one upstream array."""
+        return (
+            self.each
+            and len(self.sources) == 1
+            and self.sources[0].array
+            and not self.sources[0].flatten
+        )
+
+
+MODES = (
+    "direct",  # single -> single: the value
+    "fan-out",  # single(s) returning lists -> array: one item an element
+    "gather",  # array -> single: the list of all values, in order
+    "gather-flatten",  # array of lists -> single: all items, in order
+    "chain",  # array -> array: element i to element i
+    "chain-flatten",  # array of lists -> array: one item an element
+    "broadcast",  # the whole to every element of an array
+)
+
+
+@frozen(kw_only=True)
+class Constant:
+    """A run parameter (or the run directory) bound at submission.
+
+    `text` is the value's canonical JSON; `type` the annotation as written, so
+    that the path "1" and the string "1" are different work.
+    """
+
+    parameter: str
+    type: str
+    text: str
+
+
+@frozen(kw_only=True)
+class Resources:
+    """What a task asks of the scheduler, in neutral units; None: the site's default.
+
+    `time` in seconds, `mem` in bytes (per node), `native` options as written by
+    the user for their own scheduler.
+    """
+
+    cpus: int = 1
+    time: int | None = None
+    mem: int | None = None
+    gpus: int = 0
+    nodes: int = 1
+    queue: str | None = None
+    account: str | None = None
+    native: dict[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class TaskSpec:
+    """One task of a run, with everything resolved.
+
+    `code` is the fingerprint of the task's code ("" when it does not count);
+    `returns` the return annotation as text; `verify` whether the task brings its
+    own callable that judges a cached value.
+    """
+
+    name: str
+    array: bool = False
+    wires: tuple[Wire, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    after: tuple[str, ...] = ()
+    cache: bool = True
+    version: str = "1"
+    code: str = ""
+    verify: bool = False
+    array_parallelism: int | None = None
+    resources: Resources = Resources()
+    returns: str = "Any"
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """Every task that must come before this one, each once, in order."""
+        names = [source.task for wire in self.wires for source in wire.sources]
+        return tuple(dict.fromkeys([*names, *self.after]))
+
+
+@frozen(kw_only=True)
+class WorkflowSpec:
+    """All tasks of a run, upstream before downstream."""
+
+    name: str
+    tasks: tuple[TaskSpec, ...]
+
+
+@frozen(kw_only=True)
+class Entrypoint:
+    """Where a run's functions are.
+
+    `kind` is "file" (`target`: a path), "module" (`target`: its name) or "pickle"
+    (`target`: a file of the record, made by cloudpickle). `directory` and
+    `search_path` are the working directory and `sys.path` at submission, `arguments`
+    `sys.argv`; `source` is the file of a module. Kind "none": it cannot be loaded, and
+    `target` says why.
+    """
+
+    kind: str
+    target: str
+    workflow: str
+    directory: str
+    search_path: tuple[str, ...]
+    source: str = ""
+    arguments: tuple[str, ...] = ()

@@ -1,0 +1,220 @@
+"""The store port: an index over runs, for finding them and for the cache.
+
+The truth of a run is in its own directory; whatever a store knows can be rebuilt
+from there. So a store may lag behind (`Store.position` says how far a run is
+indexed), and losing it costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from attrs import field, frozen
+
+from ..errors import StoreError
+from ..records import Outcome
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+
+class QueryError(StoreError, ValueError):
+    """A store was asked with an argument that makes no sense."""
+
+
+@frozen(kw_only=True)
+class RunRow:
+    """One run as the store knows it.
+
+    `created_at` is ISO-8601 in UTC; `record` the path of the directory that holds
+    the run's segments; `status` one of `reflow.states.RUN_STATES`; `parameters`
+    are JSON-able values by name.
+    """
+
+    run_id: str
+    graph_name: str
+    user_id: str
+    created_at: str
+    run_dir: str
+    record: str
+    status: str
+    parameters: dict[str, object] = field(factory=dict)
+    executor: str = ""
+
+
+@frozen(kw_only=True)
+class TaskRow:
+    """One task of a run; `size` is None while an array's elements are unknown."""
+
+    name: str
+    array: bool
+    size: int | None
+
+
+class InstanceRow(NamedTuple):
+    """How one instance stands: its latest outcome, or that it is under way.
+
+    `index` is None for a task that is no array, and for what concerns an array as
+    a whole. `spilled`: the value is in the file ``values/<digest>`` of the record and
+    `value` is None. Times are seconds since the epoch, 0 where unknown. A named tuple:
+    one status makes ten thousand of them.
+    """
+
+    task: str
+    index: int | None  # type: ignore[assignment]  # a field, not tuple.index
+    state: str
+    attempt: int
+    identity: str
+    digest: str
+    value: str | None
+    spilled: bool
+    cause: str
+    detail: str
+    origin: str
+    job: str
+    started: float
+    ended: float
+    paths: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class CachedResult:
+    """A result that an instance of the same identity can take over.
+
+    `record` is the record directory of the run it is from, `index` 0 for a task
+    that is no array. `value` is None where it stands in ``values/<digest>`` there.
+    """
+
+    run_id: str
+    record: str
+    task: str
+    index: int
+    identity: str
+    digest: str
+    value: str | None
+    paths: tuple[str, ...]
+
+
+@frozen(order=True)
+class Position:
+    """How far a run is indexed: `offset` bytes of segment number `segment`."""
+
+    segment: int = 0
+    offset: int = 0
+
+
+class Store(ABC):
+    """Base of all stores. Every method may raise `StoreError`.
+
+    Methods that take a `run_id` raise `UnknownRunError` for one that is not there.
+    """
+
+    @abstractmethod
+    def add_run(self, run: RunRow, tasks: Sequence[tuple[str, bool]]) -> None:
+        """Add a run with its tasks, ``(name, is_array)`` each, in order.
+
+        Adding a run again updates its description and keeps what is indexed of
+        it, unless its tasks differ: then it is indexed anew from `Position()`.
+        """
+
+    @abstractmethod
+    def drop_run(self, run_id: str) -> None:
+        """Forget a run and its results; one that is not there is no error."""
+
+    @abstractmethod
+    def set_status(self, run_id: str, status: str) -> None:
+        """Set a run's status, one of `reflow.states.RUN_STATES`."""
+
+    @abstractmethod
+    def position(self, run_id: str) -> Position:
+        """Return how far the run's segments are indexed."""
+
+    @abstractmethod
+    def apply(
+        self,
+        run_id: str,
+        changes: Sequence[Outcome],
+        sizes: Mapping[str, int],
+        status: str | None,
+        position: Position,
+        live: Sequence[Outcome] | None = None,
+    ) -> bool:
+        """Index, in one transaction, what the record says up to `position`.
+
+        `changes` are outcomes in the record's order (of one instance the last
+        counts) and `sizes` the element counts that became known. `live`, where
+        given, is every instance under way after `changes`: these take the place
+        of all rows in a state that is not terminal. Applying the same again is
+        harmless. Returns False, and changes nothing, where the run is indexed
+        further than `position` already: another process was quicker.
+        """
+
+    @abstractmethod
+    def lookup(
+        self, identities: Sequence[bytes | str], *, newest: bool = False
+    ) -> dict[str, CachedResult]:
+        """Return the successful results of these identities, keyed in hex; hits only.
+
+        Of several runs that have it the one added first stands, or with `newest`
+        the one added last (so that what replaced a result that failed its
+        verification is found).
+        """
+
+    @abstractmethod
+    def list_runs(
+        self,
+        graph_name: str | None = None,
+        limit: int | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        status: str | None = None,
+    ) -> list[RunRow]:
+        """Return runs, newest first, created in ``since <= created_at < until``.
+
+        `since` and `until` are ISO-8601 dates or datetimes; without a zone they
+        are UTC. Raises `QueryError` for an unknown status, a limit below 0 or a
+        malformed date.
+        """
+
+    @abstractmethod
+    def run(self, run_id: str) -> RunRow:
+        """Return the run of that id, or of that unambiguous beginning of an id."""
+
+    @abstractmethod
+    def tasks(self, run_id: str) -> list[TaskRow]:
+        """Return the run's tasks in order."""
+
+    @abstractmethod
+    def summary(self, run_id: str) -> dict[str, dict[str, int]]:
+        """Return by task, in order, how many instances are in which state.
+
+        Elements of known size of which nothing is indexed count as PENDING.
+        """
+
+    @abstractmethod
+    def instances(
+        self, run_id: str, task: str | None = None, states: Iterable[str] | None = None
+    ) -> list[InstanceRow]:
+        """Return the instances of which something is indexed, in order of task and index.
+
+        Raises `UnknownTaskError` or, for an unknown state, `QueryError`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections; the next call opens them again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,190 @@
+"""Starts runs: checks everything, writes the record, and lets it go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .carrying import start_driver
+from .dispatch import Dispatch
+from .drive import Observer, drive
+from .entrypoint import describe_entrypoint
+from .errors import ExecutorError, LeaseLostError, ParameterError, UnknownTaskError, unknown_name
+from .executors.base import Executor
+from .flow import Flow
+from .ids import new_run_id
+from .indexing import run_row, task_list
+from .plugins import executor_reference
+from .quantities import format_memory, format_time
+from .records import FORMAT
+from .runrecord import FOLDER, INLINE, RunOptions, RunRecord, RunRequest
+from .signature import PARAM
+from .spec import TaskSpec
+from .specification import RUN_DIR_TYPE, build_spec, full_name
+from .states import PENDING
+from .stores.base import Store
+
+
+def prepare(
+    workflow: Flow,
+    origin: tuple[str, bool],
+    store: Store,
+    *,
+    run_dir: str | os.PathLike[str],
+    parameters: Mapping[str, object],
+    options: RunOptions,
+    executor: Executor | None,
+) -> tuple[RunRecord, RunRequest]:
+    """Check a run and write its record; nothing is created where anything is wrong.
+
+    `executor` None stands for the calling process.
+    """
+    folder = os.path.abspath(os.fspath(run_dir))
+    spec = build_spec(workflow.name, workflow.tasks, parameters, folder)
+    for name in options.force_tasks:
+        if name not in workflow.tasks:
+            raise UnknownTaskError("force_tasks: " + unknown_name("task", name, workflow.tasks))
+    if options.on_error not in ("stop", "continue"):
+        raise ParameterError(
+            f"on_error must be 'stop' or 'continue', not {options.on_error!r}"
+        )
+    workers: Any = options.max_workers
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ParameterError(f"max_workers must be a whole number from 1 on, not {workers!r}")
+    if executor is None:
+        name, settings = INLINE, dict[str, object]()
+    else:
+        name, settings = executor_reference(executor)
+        if not executor.capabilities.inline:
+            raise ExecutorError(
+                f"executor {name!r} cannot run workflows in this version: it runs them on one "
+                "machine only, with executor='local' or run_local()"
+            )
+    entrypoint, kept = describe_entrypoint(workflow, *origin, needed=executor is not None)
+    run_id = new_run_id(workflow.name)
+    given = {}
+    for task in spec.tasks:
+        names = {
+            parameter.name: full_name(task.name, parameter)
+            for parameter in workflow.tasks[task.name].signature().parameters
+            if parameter.kind == PARAM
+        }
+        for constant in task.constants:
+            if constant.type != RUN_DIR_TYPE:
+                given[names[constant.parameter]] = _native(constant.text)
+    request = RunRequest(
+        format=FORMAT,
+        run_id=run_id,
+        user=_user(),
+        created_at=datetime.now(timezone.utc).isoformat(),
+        run_dir=folder,
+        parameters=given,
+        options=options,
+        executor=name,
+        executor_settings=settings,
+        store=str(getattr(store, "path", "")),
+        entrypoint=entrypoint,
+        python=sys.executable,
+        spec=spec,
+    )
+    record = RunRecord(f"{folder}/{FOLDER}/{run_id}")
+    store.list_runs(limit=0)  # an unusable store is found before anything is written
+    try:
+        record.create(request, kept)
+        store.add_run(run_row(request, record.folder, PENDING), task_list(request))
+    except BaseException:
+        record.discard()
+        raise
+    return record, request
+
+
+def _native(text: str) -> object:
+    import json
+
+    value: object = json.loads(text)
+    return value
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no passwd entry, as in some containers
+        return str(os.getuid())
+
+
+def submit_background(record: RunRecord, request: RunRequest, store: Store) -> None:
+    """Let a prepared run go on in the background."""
+    start_driver(record, request, store)
+
+
+def run_here(
+    workflow: Flow,
+    record: RunRecord,
+    request: RunRequest,
+    store: Store,
+    observe: Observer | None = None,
+) -> str:
+    """Run a prepared run to its end in this process; return the state it ended in."""
+    dispatch = Dispatch(record, request, store, lambda: workflow.tasks)
+    try:
+        state = drive(
+            dispatch,
+            workflow.tasks,
+            max_workers=request.options.max_workers,
+            isolate=False,
+            observe=observe,
+        )
+        record.check_there()
+        return state
+    except LeaseLostError:
+        record.check_there()  # that nothing is there says more
+        raise
+    finally:
+        dispatch.release()
+
+
+def dry_run_text(
+    workflow: Flow, run_dir: str | os.PathLike[str], parameters: Mapping[str, object]
+) -> str:
+    """Return what would be submitted, for people; nothing is created."""
+    spec = build_spec(
+        workflow.name, workflow.tasks, parameters, os.path.abspath(os.fspath(run_dir))
+    )
+    lines = [f"Workflow {workflow.name}, in {Path(run_dir).absolute()}: would submit"]
+    for task in spec.tasks:
+        lines.append(f"  {task.name}{' (array)' if task.array else ''}  {_asked(task)}")
+        for wire in task.wires:
+            sources = ", ".join(source.task for source in wire.sources)
+            lines.append(f"      {wire.parameter} <- {sources} ({wire.mode})")
+        lines.extend(
+            f"      {constant.parameter} = {constant.text}" for constant in task.constants
+        )
+        if task.after:
+            lines.append(f"      after {', '.join(task.after)}")
+    return "\n".join(lines)
+
+
+def _asked(task: TaskSpec) -> str:
+    asked = task.resources
+    told = [f"cpus={asked.cpus}"]
+    if asked.time is not None:
+        told.append(f"time={format_time(asked.time)}")
+    if asked.mem is not None:
+        told.append(f"mem={format_memory(asked.mem)}")
+    if asked.gpus:
+        told.append(f"gpus={asked.gpus}")
+    if asked.nodes != 1:
+        told.append(f"nodes={asked.nodes}")
+    told.extend(
+        f"{key}={value}"
+        for key, value in (("queue", asked.queue), ("account", asked.account))
+        if value
+    )
+    told.extend(f"{key}={value}" for key, value in asked.native.items())
+    return " ".join(told)

@@ -1,0 +1,125 @@
+"""The worker: calls a task's function with its inputs and says how it came out.
+
+The same few lines run in the caller's process, in a pool of processes and in a job
+on a cluster. Nothing here imports attrs, cattrs or a database.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import SerializationError
+from .identity import digest
+from .states import ERROR, FAILED, SUCCESS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .flow import TaskDefinition
+
+
+class Answer(NamedTuple):
+    """What became of one call: a value's text and digest, or a cause and a traceback."""
+
+    state: str
+    text: str
+    digest: str
+    paths: tuple[str, ...]
+    cause: str
+    detail: str
+    started: float
+    ended: float
+
+
+class TaskCaller:
+    """One task, ready to be called many times.
+
+    Only this task's annotations are read. `common` are the texts that every element
+    receives.
+    """
+
+    def __init__(self, task: TaskDefinition, common: Mapping[str, str]) -> None:
+        from .codec import codec_for
+        from .signature import RUN_DIR
+
+        self._function = task.function
+        self._name = task.name
+        self._decoders: dict[str, Any] = {}
+        self._fixed: dict[str, Any] = {}
+        self._fresh: list[tuple[Any, str, str]] = []
+        signature = task.signature()
+        for parameter in signature.parameters:
+            name = parameter.name
+            if parameter.kind == RUN_DIR:
+                decode = _decode_path
+            else:
+                decode = codec_for(parameter.annotation).decode
+            if name not in common:
+                self._decoders[name] = decode
+            elif common[name][:1] in "[{":
+                # A list may be changed by the function: each call gets its own.
+                self._fresh.append((decode, name, common[name]))
+            else:
+                self._fixed[name] = decode(common[name])
+        returns = codec_for(signature.returns)
+        self._encode = returns.encode
+        self._paths = returns.paths if returns.has_paths else None
+
+    def call(self, texts: Mapping[str, str]) -> Answer:
+        """Call the function; whatever it raises, `sys.exit` included, is its failure."""
+        started = time.time()
+        try:
+            arguments = dict(self._fixed)
+            for decode, name, text in self._fresh:
+                arguments[name] = decode(text)
+            for name, text in texts.items():
+                arguments[name] = self._decoders[name](text)
+            value = self._function(**arguments)
+            try:
+                text = self._encode(value)
+            except SerializationError as error:
+                raise SerializationError(f"task {self._name!r}, return value: {error}") from None
+            paths = () if self._paths is None else self._paths(value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return Answer(
+                FAILED, "", "", (), ERROR, _traceback(error, self._name), started, time.time()
+            )
+        return Answer(SUCCESS, text, digest(text), paths, "", "", started, time.time())
+
+
+def _decode_path(text: str) -> Any:
+    import json
+    from pathlib import Path
+
+    return Path(json.loads(text))
+
+
+def _traceback(error: BaseException, task: str) -> str:
+    """Return a traceback that begins where the user's code does."""
+    import traceback
+
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    if isinstance(error, SystemExit):
+        return f"{text}\ntask {task!r} called sys.exit({error.code!r})"
+    return text
+
+
+def fail_unloadable(error: BaseException, now: float) -> Answer:
+    """Return the answer for elements whose task could not even be prepared."""
+    return Answer(FAILED, "", "", (), ERROR, _traceback(error, "?"), now, now)
+
+
+def flush_output() -> None:
+    """Put out what the task has printed; a closed or full output is no failure."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue

@@ -1,0 +1,233 @@
+"""The workflow: a flow that can be checked, described, run and submitted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .entrypoint import note_workflow, stop_if_loading
+from .flow import Flow
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from .config import Config
+    from .description import WorkflowDescription
+    from .executors.base import Executor
+    from .run import Run
+    from .runrecord import RunOptions
+    from .stores.base import Store
+
+
+class Workflow(Flow):
+    """Tasks that make up one pipeline, and the ways to run it.
+
+    `config` takes the place of the configuration file; `store` that of the store
+    it names (a `Store`, or the path of an SQLite file).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        config: Config | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._config = config
+        self._store = store
+        caller = sys._getframe(1)
+        while caller.f_back is not None and caller.f_code.co_name == "__init__":
+            caller = caller.f_back  # a subclass's constructor
+        self._origin = (
+            str(caller.f_globals.get("__name__", "__main__")),
+            caller.f_code.co_name == "<module>",
+        )
+        note_workflow(self)
+
+    @property
+    def config(self) -> Config:
+        """The configuration: what was given, or the user's file, read once."""
+        if self._config is None:
+            from .config import load_config
+
+            self._config = load_config()
+        return self._config
+
+    @property
+    def store(self) -> Store:
+        """The store that this workflow's runs are listed in."""
+        from .stores.base import Store
+
+        if not isinstance(self._store, Store):
+            from .stores.sqlite import open_store
+
+            self._store = open_store(self._store or self.config.store_path)
+        return self._store
+
+    # Looking at it
+
+    def validate(self) -> None:
+        """Raise `ValidationError` (a ValueError) unless all tasks fit together.
+
+        Checks references, cycles, types, and that values can be serialized.
+        """
+        from .specification import check
+
+        check(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the structure of the workflow as a JSON-safe dict."""
+        return self.describe_typed().to_dict()
+
+    def describe_typed(self) -> WorkflowDescription:
+        """Return the structure of the workflow."""
+        from .description import describe
+
+        return describe(self)
+
+    # Running it
+
+    def submit(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        executor: str | Executor | None = None,
+        force: bool = False,
+        force_tasks: Sequence[str] = (),
+        verify: bool = True,
+        wait: bool = False,
+        **parameters: Any,
+    ) -> Run:
+        """Start a run that goes on by itself, and return its handle at once.
+
+        `run_dir` is the run's working directory; `parameters` are the tasks'
+        parameters by name. `executor` is a name or an instance (default: the
+        configured one, else "local"; "dry-run" prints what would be submitted).
+        `force` ignores older results, `force_tasks` for these tasks; `verify` checks
+        that files named in an older result still exist. With `wait` it returns when
+        the run has ended. Raises `ValidationError`, `ParameterError`,
+        `UnknownTaskError`, `RunDirectoryError`, `StoreError` before anything is
+        started.
+        """
+        stop_if_loading(self)
+        from .executors.dryrun import DryRunExecutor
+        from .indexing import run_row
+        from .plugins import executor_from
+        from .run import Run
+        from .states import PENDING
+        from .submission import dry_run_text, prepare, submit_background
+
+        chosen = executor_from(executor or self.config.run.executor, self.config)
+        if isinstance(chosen, DryRunExecutor):
+            return _show_dry_run(self, dry_run_text(self, run_dir, parameters))
+        record, request = prepare(
+            self,
+            self._origin,
+            self.store,
+            run_dir=run_dir,
+            parameters=parameters,
+            options=_options(force, force_tasks, verify, "continue", 1),
+            executor=chosen,
+        )
+        submit_background(record, request, self.store)
+        run = Run(record, run_row(request, record.folder, PENDING), self.store, self)
+        if wait:
+            run.wait()
+        return run
+
+    def run_local(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        max_workers: int = 1,
+        on_error: str = "stop",
+        force: bool = False,
+        force_tasks: Sequence[str] = (),
+        verify: bool = True,
+        **parameters: Any,
+    ) -> Run:
+        """Run everything here and now, and return the handle of the ended run.
+
+        With one worker tasks are called in this process; from two on, in as many
+        processes, and one that dies fails only its own element. `on_error` "stop"
+        starts nothing new after a failure and raises `RunFailedError` (its `run` is
+        the handle); "continue" goes on with all that does not depend on it. The other
+        arguments, and what is raised before anything starts, are as for `submit`.
+        """
+        stop_if_loading(self)
+        from .indexing import run_row
+        from .run import Run
+        from .states import PENDING, SUCCESS
+        from .submission import prepare, run_here
+
+        record, request = prepare(
+            self,
+            self._origin,
+            self.store,
+            run_dir=run_dir,
+            parameters=parameters,
+            options=_options(force, force_tasks, verify, on_error, max_workers),
+            executor=None,
+        )
+        state = run_here(self, record, request, self.store)
+        run = Run(record, run_row(request, record.folder, PENDING), self.store, self)
+        if state != SUCCESS and on_error == "stop":
+            from .errors import RunFailedError
+            from .states import FAILED
+
+            failed = self.store.instances(run.run_id, states=(FAILED,))
+            told = "; ".join(
+                f"{one.task}{'' if one.index is None else f'[{one.index}]'}: "
+                f"{one.detail.rstrip()}"
+                for one in failed[:3]
+            )
+            raise RunFailedError(f"run {run.run_id} ended {state}: {told}", run)
+        return run
+
+    def cli(self, arguments: Sequence[str] | None = None) -> None:
+        """Be a command line: options come from the parameters; see ``--help``."""
+        stop_if_loading(self)
+        from .cli.workflow import run_workflow_cli
+
+        run_workflow_cli(self, arguments)
+
+    # Runs
+
+    def run(self, run_id: str) -> Run:
+        """Return the handle of an earlier run; the beginning of its id is enough."""
+        from .run import open_run
+
+        return open_run(run_id, self.store, self)
+
+    def cancel_runs(self, run_ids: Iterable[str], store: Store | None = None) -> None:
+        """Cancel several runs. Raises `UnknownRunError` before any is cancelled."""
+        from .run import open_run
+
+        for run in [open_run(one, store or self.store, self) for one in run_ids]:
+            run.cancel()
+
+
+def _options(
+    force: bool, force_tasks: Sequence[str], verify: bool, on_error: str, max_workers: int
+) -> RunOptions:
+    from .errors import ParameterError
+    from .runrecord import RunOptions
+
+    if isinstance(force_tasks, str):
+        raise ParameterError(f"force_tasks must be a list of task names, not {force_tasks!r}")
+    return RunOptions(
+        force=force,
+        force_tasks=tuple(force_tasks),
+        verify=verify,
+        on_error=on_error,
+        max_workers=max_workers,
+    )
+
+
+def _show_dry_run(workflow: Workflow, text: str) -> Run:
+    from .dryrun import DryRun
+
+    sys.stdout.write(text + "\n")
+    return DryRun(workflow)

@@ -1,0 +1,13 @@
+"""What reflow-lsf registers; the executor itself is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reflow.hookspecs import ExecutorEntry, hookimpl
+
+
+@hookimpl
+def reflow_register_executors() -> Iterable[ExecutorEntry]:
+    """Register the executor "lsf"."""
+    return [ExecutorEntry(name="lsf", target="reflow_lsf.executor:LSFExecutor")]

@@ -1,0 +1,1 @@
+"""Runs reflow workflows on Grid Engine."""

@@ -1,0 +1,104 @@
+"""What all end-to-end tests share: a home of their own, and helpers for modules and processes."""
+
+import importlib.util
+import itertools
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from reflow import Run
+from reflow.journal import JournalReader
+from reflow.records import Outcome
+from reflow.runrecord import FOLDER, RunRecord
+from reflow.states import DONE
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the store and the configuration of every test to itself."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Callable[[str], ModuleType]]:
+    """Write a module's source to a file and load it under a name of its own."""
+    names = []
+
+    def load_source(source: str) -> ModuleType:
+        name = f"e2e_{os.getpid()}_{next(_numbers)}"
+        path = tmp_path / f"{name}.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        names.append(name)
+        spec.loader.exec_module(module)
+        return module
+
+    sys.path.insert(0, str(tmp_path))
+    yield load_source
+    sys.path.remove(str(tmp_path))
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+class Watch:
+    """What a test asks about a run from outside."""
+
+    @staticmethod
+    def record(run: Run) -> RunRecord:
+        return RunRecord(f"{run.run_dir}/{FOLDER}/{run.run_id}")
+
+    def outcomes(self, run: Run) -> list[Outcome]:
+        record = self.record(run)
+        found = JournalReader(record.files, record.segments).read()
+        return [one for one in found if isinstance(one, Outcome)]
+
+    def assert_recorded_once(self, run: Run) -> None:
+        """At most one good outcome stands on record for each element."""
+        counts = Counter(
+            (one.task, one.index) for one in self.outcomes(run) if one.state in DONE
+        )
+        assert [key for key, count in counts.items() if count > 1] == []
+
+    def processes(self, run: Run) -> dict[int, str]:
+        """The command lines of the run's driver, its shell and its workers, by pid."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if run.run_id in line and state not in "ZX":
+                found[int(entry.name)] = line
+        return found
+
+    @staticmethod
+    def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+        """Wait until something holds, and return it."""
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < end, "it did not come about in time"
+            time.sleep(0.01)
+        return found
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()

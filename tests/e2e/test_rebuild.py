@@ -1,0 +1,60 @@
+"""The store is an index: it can be lost, and made again from run directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from reflow import Param, Result, Workflow
+from reflow.indexing import rebuild
+from reflow.stores.sqlite import SqliteStore
+
+
+def workflow(store: SqliteStore) -> Workflow:
+    wf = Workflow("rebuilt", store=store)
+
+    @wf.job()
+    def numbers(n: Annotated[int, Param(help="how many")] = 4) -> list[int]:
+        return list(range(n))
+
+    @wf.job(array=True)
+    def invert(x: Annotated[int, Result(step="numbers")]) -> float:
+        return 1 / x
+
+    return wf
+
+
+def told(status: dict[str, Any] | None) -> dict[str, Any]:
+    assert status is not None
+    return status
+
+
+def test_a_lost_store_is_rebuilt_from_run_directories(tmp_path: Path) -> None:
+    first = workflow(SqliteStore(tmp_path / "first.sqlite"))
+    runs = [
+        first.run_local(tmp_path / name, n=n, on_error="continue")
+        for name, n in (("one", 4), ("two", 6))
+    ]
+    before = [told(run.status(as_dict=True)) for run in runs]
+
+    store = SqliteStore(tmp_path / "second.sqlite")
+    found = rebuild(store, [tmp_path / "one", tmp_path / "two"])
+
+    assert sorted(found) == sorted(run.run_id for run in runs)
+    again = workflow(store)
+    assert [told(again.run(run.run_id).status(as_dict=True)) for run in runs] == before
+    assert {row.status for row in store.list_runs()} == {"FAILED"}
+    # What had succeeded is a cache hit again; only the failing element runs.
+    third = again.run_local(tmp_path / "three", n=6, on_error="continue")
+    summary = told(third.status(as_dict=True))["summary"]
+    assert summary == {"numbers": {"CACHED": 1}, "invert": {"CACHED": 5, "FAILED": 1}}
+
+
+def test_rebuilding_twice_changes_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    run = workflow(store).run_local(tmp_path / "run", on_error="continue")
+    before = told(run.status(as_dict=True))
+    rebuild(store, [tmp_path / "run"])
+    rebuild(store, [tmp_path / "run"])
+    assert told(run.status(as_dict=True)) == before
+    assert len(store.list_runs()) == 1
