@@ -343,10 +343,10 @@ def test_a_script_that_is_gone(place):
     (place / "script.py").write_text(
         TASKS
         + "if __name__ == '__main__':\n"
-        + "    from reflow import submission\n"
-        + "    start = submission.submit_background\n"
+        + "    from reflow import carrying\n"
+        + "    start = carrying.start_driver\n"
         + "    def later(*given):\n        os.unlink('script.py')\n        start(*given)\n"
-        + "    submission.submit_background = later\n"
+        + "    carrying.start_driver = later\n"
         + "    run = wf.submit('out', executor='local')\n"
         + "    print(run.wait(30))\n    run.status(errors=True)\n"
     )

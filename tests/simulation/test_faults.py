@@ -23,7 +23,7 @@ import pytest
 
 import reflow.dispatch
 import reflow.drive
-import reflow.inputs
+import reflow.values
 from reflow.dispatch import Dispatch, Ledger, ask
 from reflow.drive import _loop
 from reflow.errors import LeaseHeldError, LeaseLostError
@@ -669,7 +669,7 @@ class Simulation:
         world.note(f"{proc.name} holds segment {dispatch.lease.number}")
         pool = SimPool(world, self.plan, dispatch, self.slow)
         try:
-            state = _loop(dispatch, pool, None)  # type: ignore[arg-type]
+            state = _loop(dispatch, pool)  # type: ignore[arg-type]
             dispatch.release()
         except LeaseLostError as error:
             world.counts["lost"] += 1
@@ -849,10 +849,10 @@ def simulate(seed: int) -> Counter[str]:
     simulation = Simulation(seed)
     world = simulation.world
     shim = SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
-    kept = reflow.inputs.SPILL_BYTES
+    kept = reflow.values.SPILL_BYTES
     times = reflow.dispatch.time, reflow.drive.time
     reflow.dispatch.time = reflow.drive.time = shim  # type: ignore[assignment]
-    reflow.inputs.SPILL_BYTES = 12
+    reflow.values.SPILL_BYTES = 12
     try:
         return simulation.run()
     except Exception as error:
@@ -864,7 +864,7 @@ def simulate(seed: int) -> Counter[str]:
         ) from error
     finally:
         reflow.dispatch.time, reflow.drive.time = times
-        reflow.inputs.SPILL_BYTES = kept
+        reflow.values.SPILL_BYTES = kept
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + RUNS, CHUNK))

@@ -84,7 +84,9 @@ class Config:
     def store_path(self) -> Path:
         """Where the SQLite index of runs is, absolute."""
         if self.store.path is None:
-            return _base("XDG_STATE_HOME", ".local/state") / "reflow" / "reflow.sqlite"
+            from .stores.sqlite import default_store_path
+
+            return default_store_path()
         folder = Path.cwd() if self.path is None else self.path.parent
         return (folder / self.store.path.expanduser()).absolute()
 

@@ -24,7 +24,7 @@ from .errors import (
 )
 from .flow import TaskDefinition
 from .indexing import index_records
-from .inputs import SizeError, TaskInputs, Values
+from .inputs import SizeError, TaskInputs
 from .journal import JournalReader, take_lease
 from .owner import is_alive, this_process
 from .planning import Progress, TaskState
@@ -46,6 +46,7 @@ from .records import (
 from .runrecord import RunRecord, RunRequest
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
 from .stores.base import CachedResult, Position, Store
+from .values import Values
 from .worker import Answer
 
 BATCH = 5000
@@ -60,12 +61,11 @@ TaskLoader = Callable[[], Mapping[str, TaskDefinition]]
 class JobState:
     """What the record says of one job."""
 
-    __slots__ = ("ended", "intent", "job", "missing", "submitted_at")
+    __slots__ = ("ended", "intent", "job", "missing")
 
     def __init__(self, intent: Intent) -> None:
         self.intent = intent
         self.job = ""
-        self.submitted_at = 0.0
         self.missing: float | None = None
         self.ended = False
 
@@ -94,7 +94,7 @@ class Ledger:
             elif kind is Submitted:
                 state = self.jobs.get(record.tag)  # type: ignore[union-attr]
                 if state is not None:
-                    state.job, state.submitted_at = record.job, record.at  # type: ignore[union-attr]
+                    state.job = record.job  # type: ignore[union-attr]
                     state.missing = None
             elif kind is Missing:
                 state = self.jobs.get(record.tag)  # type: ignore[union-attr]

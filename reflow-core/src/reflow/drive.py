@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from .dispatch import Dispatch
 from .errors import LeaseLostError
@@ -16,8 +16,6 @@ from .states import FAILED, SKIPPED
 
 LOOK_SECONDS = 0.2
 """How often a driver looks for requests to cancel or retry."""
-
-Observer = Callable[[Outcome], None]
 
 
 class _SignOfLife:
@@ -48,7 +46,6 @@ def drive(
     *,
     max_workers: int,
     isolate: bool,
-    observe: Observer | None = None,
 ) -> str:
     """Run everything that is left of a run; return the state in which it ended.
 
@@ -63,7 +60,7 @@ def drive(
         pool = InProcess(tasks, dispatch.common)
     try:
         with _SignOfLife(dispatch):
-            return _loop(dispatch, pool, observe)
+            return _loop(dispatch, pool)
     except KeyboardInterrupt:
         dropped = pool.drop(None)
         for state in dispatch.progress.tasks.values():
@@ -78,7 +75,7 @@ def drive(
         pool.close()
 
 
-def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool, observe: Observer | None) -> str:
+def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
     stop_on_error = dispatch.request.options.on_error == "stop"
     progress = dispatch.progress
     looked = -LOOK_SECONDS
@@ -108,8 +105,6 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool, observe: Observer |
             raise LeaseLostError("the plan of this run has come to a standstill")
         for work, answer in pool.results(0.05):
             outcome = dispatch.settle_answer(work, answer)
-            if observe is not None:
-                observe(outcome)
             if outcome.state == FAILED and stop_on_error and not dispatch.stopped:
                 culprit = _told(outcome, progress.tasks[work.task].spec.array)
                 for dropped_work in pool.drop(None, running=False):

@@ -16,10 +16,8 @@ from .entrypoint import load_tasks
 from .files import Files
 from .records import Outcome
 from .states import SUCCESS
+from .values import Values
 from .worker import Answer, TaskCaller, fail_unloadable, flush_output
-
-SPILL_BYTES = 64 * 1024
-"""A value longer than this stands in a file of its own."""
 
 
 def run_position(
@@ -67,12 +65,7 @@ def publish_answer(
     """Publish how an attempt came out; return its state, "" if it was given up meanwhile."""
     value: str | None = None
     if answer.state == SUCCESS:
-        value = answer.text
-        if len(value) >= SPILL_BYTES:
-            files.make_folder(f"{folder}/values")
-            data = value.encode("utf-8", "surrogatepass")
-            files.create(f"{folder}/values/{answer.digest}.json", data)
-            value = None
+        value = Values(files, f"{folder}/values").keep(answer.text, answer.digest)
     outcome = Outcome(
         task, index, attempt, answer.state, identity, answer.digest, value, answer.paths,
         answer.cause, answer.detail, "", tag, answer.started, answer.ended,

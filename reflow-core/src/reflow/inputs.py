@@ -9,60 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from .errors import RecordError
 from .identity import digest, element_identity, task_hash
 from .planning import Progress, TaskState
-from .records import Outcome
 from .spec import Wire
-
-if TYPE_CHECKING:
-    from .files import Files
-
-SPILL_BYTES = 64 * 1024
-"""A value longer than this stands in a file of its own."""
+from .values import Values
 
 to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 class SizeError(RecordError):
     """The elements of an array cannot be counted: the reason, for the outcome."""
-
-
-class Values:
-    """Reads and keeps the values of outcomes; the large ones are in `folder`."""
-
-    def __init__(self, files: Files, folder: str) -> None:
-        self._files = files
-        self._folder = folder
-
-    def text(self, outcome: Outcome) -> str:
-        """Return the canonical JSON text of a value."""
-        if outcome.value is not None:
-            return outcome.value
-        path = f"{self._folder}/{outcome.digest}.json"
-        try:
-            text = self._files.read(path).decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
-            raise RecordError(f"the value in {path} is damaged: {error}") from error
-        except FileNotFoundError as error:
-            raise RecordError(
-                f"the value of {outcome.task}[{outcome.index}] is gone: {path} is missing"
-            ) from error
-        if digest(text) != outcome.digest:
-            raise RecordError(f"the value in {path} is damaged: it does not match its checksum")
-        return text
-
-    def keep(self, text: str, text_digest: str) -> str | None:
-        """Put a large value into its file and return None, or return a small one."""
-        if len(text) < SPILL_BYTES:
-            return text
-        self._files.make_folder(self._folder)
-        self._files.create(
-            f"{self._folder}/{text_digest}.json", text.encode("utf-8", "surrogatepass")
-        )
-        return None
 
 
 def _items(name: str, wire: Wire, text: str) -> list[object]:

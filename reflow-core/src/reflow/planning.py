@@ -7,7 +7,7 @@ hundred thousand elements costs a hundred thousand small steps.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import NamedTuple
 
 from .records import WHOLE_TASK, Outcome
@@ -222,10 +222,6 @@ class Progress:
             if fresh:
                 result.append((state, fresh))
         return result
-
-    def give_back(self, name: str, indices: Iterable[int]) -> None:
-        """Return elements that were taken as ready and not started."""
-        self._ready.setdefault(name, []).extend(indices)
 
     def take_skips(self) -> list[Skip]:
         """Return what can never run."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .dispatch import Ledger
 from .errors import RunFailedError, UnknownTaskError, unknown_name
-from .inputs import Values
 from .journal import JournalReader
 from .runrecord import RunRecord, RunRequest
 from .states import DONE
+from .values import Values
 
 if TYPE_CHECKING:
     from .run import Run

@@ -102,16 +102,6 @@ class RunRecord:
         return f"{self.folder}/jobs"
 
     @property
-    def claims(self) -> str:
-        """Folder of the claims of workers, by task."""
-        return f"{self.folder}/claims"
-
-    @property
-    def outcomes(self) -> str:
-        """Folder of what workers published, by task."""
-        return f"{self.folder}/outcomes"
-
-    @property
     def logs(self) -> str:
         """Folder of what jobs print."""
         return f"{self.folder}/logs"

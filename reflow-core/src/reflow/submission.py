@@ -9,9 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .carrying import start_driver
 from .dispatch import Dispatch
-from .drive import Observer, drive
+from .drive import drive
 from .entrypoint import describe_entrypoint
 from .errors import ExecutorError, LeaseLostError, ParameterError, UnknownTaskError, unknown_name
 from .executors.base import Executor
@@ -118,17 +117,11 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def submit_background(record: RunRecord, request: RunRequest, store: Store) -> None:
-    """Let a prepared run go on in the background."""
-    start_driver(record, request, store)
-
-
 def run_here(
     workflow: Flow,
     record: RunRecord,
     request: RunRequest,
     store: Store,
-    observe: Observer | None = None,
 ) -> str:
     """Run a prepared run to its end in this process; return the state it ended in."""
     dispatch = Dispatch(record, request, store, lambda: workflow.tasks)
@@ -138,7 +131,6 @@ def run_here(
             workflow.tasks,
             max_workers=request.options.max_workers,
             isolate=False,
-            observe=observe,
         )
         record.check_there()
         return state

@@ -112,12 +112,13 @@ class Workflow(Flow):
         started.
         """
         stop_if_loading(self)
+        from .carrying import start_driver
         from .executors.dryrun import DryRunExecutor
         from .indexing import run_row
         from .plugins import executor_from
         from .run import Run
         from .states import PENDING
-        from .submission import dry_run_text, prepare, submit_background
+        from .submission import dry_run_text, prepare
 
         chosen = executor_from(executor or self.config.run.executor, self.config)
         if isinstance(chosen, DryRunExecutor):
@@ -131,7 +132,7 @@ class Workflow(Flow):
             options=_options(force, force_tasks, verify, "continue", 1),
             executor=chosen,
         )
-        submit_background(record, request, self.store)
+        start_driver(record, request, self.store)
         run = Run(record, run_row(request, record.folder, PENDING), self.store, self)
         if wait:
             run.wait()
