@@ -9,13 +9,16 @@ DEV := .venv/dev
 BENCH := .venv/bench
 PEER := .venv/peer
 DEMO := .venv/demo
+DOCS := .venv/docs
+# Outside the checkout: the ordinary user who submits must be able to run it.
+LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format types contracts coverage bench demo version clean
+.PHONY: help venv test cluster-slurm live lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A stamp is written last, so an interrupted installation is made again.
 $(DEV)/.ready: requirements-dev.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
@@ -39,6 +42,11 @@ $(DEMO)/.ready: reflow-core/pyproject.toml examples/flights/requirements.txt
 	$(DEMO)/bin/python -m pip install $(PIP_FLAGS) -e ./reflow-core -r examples/flights/requirements.txt
 	@touch $@
 
+$(DOCS)/.ready: requirements-docs.txt
+	$(call environment,$(DOCS))
+	$(DOCS)/bin/python -m pip install $(PIP_FLAGS) -r requirements-docs.txt
+	@touch $@
+
 define environment
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "reflow needs Python 3.10 or newer; try: make PYTHON=python3.12 ...")'
 @rm -rf $(1)
@@ -48,7 +56,20 @@ endef
 venv: $(DEV)/.ready ## Make the development environment (.venv/dev)
 
 test: $(DEV)/.ready ## Run all tests
-	$(DEV)/bin/python -m pytest -n 2 tests
+	$(DEV)/bin/python -m pytest -n 2 -m "not live" tests
+
+cluster-slurm: ## Boot a real Slurm on this Debian host (as root)
+	tools/clusters/slurm.sh up
+
+# The daemons' tests come last and alone: they stop what the others need.
+live: $(DEV)/.ready cluster-slurm ## Run the live tests on a real Slurm (as root)
+	rm -rf $(LIVE)
+	/usr/bin/python3 -m venv $(LIVE)/venv
+	$(LIVE)/venv/bin/python -m pip install $(PIP_FLAGS) ./reflow-core ./reflow-slurm
+	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
+	  $(DEV)/bin/python -m pytest -n 4 -m "live and not alone" tests
+	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
+	  $(DEV)/bin/python -m pytest -m "live and alone" tests
 
 lint: $(DEV)/.ready ## Check style and formatting rules
 	$(DEV)/bin/ruff check .
@@ -68,9 +89,20 @@ coverage: $(DEV)/.ready ## Run all tests and show the lines they do not reach
 bench: $(BENCH)/.ready $(PEER)/.ready ## Measure reflow beside reflow-hpc
 	$(BENCH)/bin/python benchmarks/local.py $(BENCH)/bin/python $(PEER)/bin/python
 
+bench-plugins: $(BENCH)/.ready ## Measure what installed plugins cost
+	$(BENCH)/bin/python benchmarks/plugins.py
+
 demo: $(DEMO)/.ready ## Run the flights pipeline to a plot
 	$(DEMO)/bin/python examples/flights/flights.py run --run-dir demo-run
 	@echo "The figure: demo-run/delays.png"
+
+# What a page of the site needs comes from the site: no fonts, scripts or pictures of other hosts.
+docs: $(DOCS)/.ready ## Build the documentation into build/site; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+	@! grep -rnE --include='*.html' '<(script|img|iframe|link)[^>]* (src|href)="?(https?:)?//' build/site
+
+config-reference: $(DEV)/.ready ## Write the keys in docs/reference/configuration.md from the classes
+	$(DEV)/bin/python tools/config_reference.py
 
 version: ## Set the version of all distributions (V=0.2.0)
 	$(PYTHON) tools/set_version.py $(V)

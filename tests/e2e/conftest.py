@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -102,3 +103,43 @@ class Watch:
 @pytest.fixture
 def watch() -> Watch:
     return Watch()
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Callable[..., Path]:
+    """Make a plugin importable, entry point and all, from a folder to put on PYTHONPATH.
+
+    `source` is its one module, which is named after the plugin.
+    """
+    site = tmp_path / "site"
+
+    def install_source(name: str, source: str) -> Path:
+        metadata = site / f"{name}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[reflow]\n{name} = {name}\n")
+        (site / f"{name}.py").write_text(source)
+        return site
+
+    return install_source
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., str]:
+    """Run a script in a process of its own, with some folders on PYTHONPATH; return its output."""
+
+    def run_script(source: str, *path: Path, name: str = "script.py", code: int = 0) -> str:
+        file = tmp_path / name
+        file.write_text(source)
+        done = subprocess.run(
+            [sys.executable, str(file)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    return run_script

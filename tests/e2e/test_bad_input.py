@@ -359,7 +359,7 @@ def test_no_room_for_the_record(out, start, monkeypatch):
     assert wf.run_local(out, n=1).result("join") == ["W0"]  # as soon as there is room again
 
 
-@pytest.mark.parametrize("room", [5_000, 6_000, 7_000, 8_000, 12_000])
+@pytest.mark.parametrize("room", [*range(5_000, 7_000, 50), 8_000, 12_000])
 def test_no_room_left_during_a_run(out, monkeypatch, room):
     """The run ends with an error that names the place, and can be carried on."""
     wf = pipeline()

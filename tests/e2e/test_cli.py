@@ -155,8 +155,8 @@ def test_submit_waits_and_tells_the_id_first(shell: Shell) -> None:
 def test_submit_and_cancel(shell: Shell) -> None:
     run_id = shell.demo("submit", "--run-dir", "r", "--count", "2", "--seconds", "60").stdout
     run_id = run_id.strip()
-    # Nobody answers the question, so nothing is cancelled.
-    assert "Cancel" in shell.demo("cancel", run_id, code=1).stderr
+    # Nobody is there to answer a question, so nothing is cancelled.
+    assert "give --yes" in shell.demo("cancel", run_id, code=2).stderr
     assert "CANCELLED" in shell.demo("cancel", run_id, "--yes").stdout
     stand = json.loads(shell.demo("status", run_id, "--json").stdout)
     assert stand["run"]["status"] == "CANCELLED"

@@ -1,9 +1,9 @@
-"""Finding executors by name: lazily, and with an error that says what to do."""
+"""Finding plugins by name: lazily, and with an error that says what to do."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +12,10 @@ import pytest
 import reflow
 from reflow import plugins
 from reflow.errors import ConfigError, ExecutorError, PluginError, UnknownPluginError
-from reflow.executors.base import JobRequest
-from reflow.hookspecs import ExecutorEntry, hookimpl
-from reflow.plugins import Registry
+from reflow.hookspecs import ExecutorEntry, SerializerEntry, hookimpl
+from reflow.loading import Loader
+from reflow.registration import Settings
+from reflow.registry import Registry
 from reflow_flux.executor import FluxExecutor
 from reflow_lsf.executor import LSFExecutor
 from reflow_pbs.executor import PBSExecutor
@@ -28,71 +29,65 @@ BACKENDS = {
     "sge": SGEExecutor,
     "flux": FluxExecutor,
 }
+NEWER = f"it needs a newer reflow-core than {reflow.__version__}"
 
 
-def plugin(*entries: object) -> object:
-    """Return a plugin object that registers these executors."""
-
-    class Plugin:
-        @hookimpl
-        def reflow_register_executors(self) -> list[object]:
-            return list(entries)
-
-    return Plugin()
-
-
-class Point:
-    """An installed entry point, and whether it was loaded."""
-
-    def __init__(self, name: str, loads: object, distribution: str = "") -> None:
-        self.name = name
-        self.loads = loads
-        self.dist = SimpleNamespace(name=distribution or f"dist-{name}", version="1.2")
-        self.loaded = 0
-
-    def load(self) -> object:
-        self.loaded += 1
-        if isinstance(self.loads, Exception):
-            raise self.loads
-        return self.loads
+def executors(*names: str, aliases: tuple[str, ...] = (), target: str = "") -> str:
+    """Return the source of a plugin that registers these executors."""
+    return (
+        "@hookimpl\n"
+        "def reflow_register_executors():\n"
+        f"    return [ExecutorEntry(name=name, aliases={aliases!r},\n"
+        f"            target={target!r} or 'from_' + __name__ + ':Executor') for name in {names!r}]"
+    )
 
 
-def entry(name: str, *aliases: str, target: str = "reflow_pbs.executor:PBSExecutor") -> Any:
-    return ExecutorEntry(name=name, target=target, aliases=aliases)
+def message(known: Registry, name: str, kind: str = "executor") -> str:
+    """Return the error of a lookup that must fail."""
+    with pytest.raises(PluginError) as caught:
+        known.find(kind, name)
+    return str(caught.value)
 
 
-def registry(*points: Point) -> Registry:
-    return Registry(discover=lambda: points)  # type: ignore[arg-type, return-value]
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("executor", "local"),
+        ("executor", "dry-run"),
+        ("store", "sqlite"),
+        ("serializer", "pickle"),
+        ("verifier", "exists"),
+        ("verifier", "nonempty"),
+    ],
+)
+def test_built_in_needs_neither_discovery_nor_configuration(kind: str, name: str) -> None:
+    def never() -> Any:
+        raise AssertionError("asked for")
+
+    found = Registry(Loader(discover=never, read_settings=never)).find(kind, name)
+    assert found.names[0] == name
+    assert str(found.provider) == f"reflow-core {reflow.__version__}"
+    assert plugins.load_target(kind, name, found.entry.target)
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *points: Point) -> None:
-    found = registry(*points)
-    monkeypatch.setattr(plugins, "registry", lambda: found)
+def test_name_loads_its_entry_point_only(site: Any) -> None:
+    site.install("dist-mine", mine=executors("mine"))
+    site.install("dist-other", other=executors("other"))
+    found = site.registry().find("executor", "mine")
+    assert str(found.provider) == "dist-mine 1.2"
+    assert site.is_loaded("dist-mine", "mine")
+    assert not site.is_loaded("dist-other", "other")
 
 
-@pytest.mark.parametrize("name", ["local", "dry-run"])
-def test_built_in_needs_no_discovery(name: str) -> None:
-    def discover() -> Any:
-        raise AssertionError("discovery")
-
-    assert Registry(discover=discover).executor(name).entry.name == name
+def test_alias_is_found_on_a_miss(site: Any) -> None:
+    site.install("dist", torque=executors("pbs-torque", aliases=("torque6",)))
+    assert site.registry().find("executor", "torque6").names == ("pbs-torque", "torque6")
 
 
-def test_name_loads_its_entry_point_only() -> None:
-    mine, other = Point("mine", plugin(entry("mine"))), Point("other", plugin(entry("other")))
-    found = registry(other, mine).executor("mine")
-    assert found.provider == "dist-mine 1.2"
-    assert (mine.loaded, other.loaded) == (1, 0)
-
-
-def test_alias_is_found_on_a_miss() -> None:
-    known = registry(Point("torque", plugin(entry("pbs-torque", "torque6"))))
-    assert known.executor("torque6").entry.name == "pbs-torque"
-
-
-def test_missing_names_what_to_install() -> None:
+def test_missing_names_what_to_install(site: Any) -> None:
+    site.install("reflow-slurm", slurm=executors("slurm"))
     with pytest.raises(UnknownPluginError) as caught:
-        registry(Point("slurm", plugin(entry("slurm")))).executor("pbs")
+        site.registry().find("executor", "pbs")
     assert str(caught.value) == (
         "no executor named 'pbs' is installed (installed: dry-run, local, slurm); "
         "try: pip install reflow-pbs"
@@ -100,78 +95,380 @@ def test_missing_names_what_to_install() -> None:
     assert isinstance(caught.value, ImportError)
 
 
-def test_misspelt_names_the_nearest() -> None:
-    known = registry(Point("slurm", plugin(entry("slurm"))))
-    with pytest.raises(UnknownPluginError, match=r"named 'slrum' is installed: did you mean 'slu"):
-        known.executor("slrum")
-
-
-def test_misspelt_and_missing_names_both() -> None:
-    with pytest.raises(UnknownPluginError, match=r"mean 'flux'\?.*pip install reflow-flux"):
-        registry().executor("fluxx")
-
-
-def test_broken_at_import_names_distribution_and_cause() -> None:
-    known = registry(Point("pbs", ModuleNotFoundError("No module named 'gone'"), "reflow-pbs"))
-    for _ in range(2):  # the same error when asked again
-        with pytest.raises(
-            PluginError, match=r"'pbs' of reflow-pbs 1\.2 is broken.*No module named 'gone'"
-        ) as caught:
-            known.executor("pbs")
-        assert not isinstance(caught.value, UnknownPluginError)
-
-
-def test_broken_plugin_leaves_others_alone() -> None:
-    broken = Point("bad", RuntimeError("boom"))
-    known = registry(broken, Point("good", plugin(entry("good"))))
-    assert known.executor("good").entry.name == "good"
-    assert known.executor("local").entry.name == "local"
-    assert broken.loaded == 0
-    with pytest.raises(UnknownPluginError, match=r"named 'other'.*'bad' of dist-bad 1\.2.*boom"):
-        known.executor("other")
-
-
-def test_hook_that_raises_or_returns_nonsense_is_broken() -> None:
-    class Raises:
-        @hookimpl
-        def reflow_register_executors(self) -> list[ExecutorEntry]:
-            raise ZeroDivisionError("oops")
-
-    known = registry(Point("raises", Raises()), Point("nonsense", plugin("pbs")))
-    with pytest.raises(PluginError, match=r"'raises' of dist-raises 1\.2.*ZeroDivisionError: oops"):
-        known.executor("raises")
-    with pytest.raises(PluginError, match="ExecutorEntry objects, not str"):
-        known.executor("nonsense")
-
-
-def test_two_plugins_of_one_name_clash() -> None:
-    known = registry(
-        Point("x", plugin(entry("x")), "first"),
-        Point("x", plugin(entry("x", target="other:Executor")), "second"),
-        Point("y", plugin(entry("y"))),
+def test_missing_of_other_kinds(site: Any) -> None:
+    known = site.registry()
+    assert message(known, "postgresql", "store") == (
+        "no store named 'postgresql' is installed (installed: sqlite)"
     )
-    with pytest.raises(PluginError, match=r"named 'x': first 1\.2 and second 1\.2"):
-        known.executor("x")
-    assert known.executor("y").entry.name == "y"
+    assert message(known, "picle", "serializer") == (
+        "no serializer named 'picle' is installed: did you mean 'pickle'? (installed: pickle)"
+    )
+    assert message(known, "pbs", "verifier") == (
+        "no verifier named 'pbs' is installed (installed: exists, nonempty)"
+    )
+
+
+def test_misspelt_names_the_nearest(site: Any) -> None:
+    site.install("reflow-slurm", slurm=executors("slurm"))
+    assert message(site.registry(), "slrum") == (
+        "no executor named 'slrum' is installed: did you mean 'slurm'? "
+        "(installed: dry-run, local, slurm)"
+    )
+
+
+def test_misspelt_and_missing_names_both(site: Any) -> None:
+    assert message(site.registry(), "fluxx") == (
+        "no executor named 'fluxx' is installed: did you mean 'flux'? "
+        "(installed: dry-run, local); try: pip install reflow-flux"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import a_module_that_is_gone", "ModuleNotFoundError: No module named 'a_module_that_i"),
+        ("raise RuntimeError('boom')", "RuntimeError: boom"),
+        ("import sys; sys.exit('leaving')", "SystemExit: leaving"),
+        ("def broken(:", "SyntaxError: invalid syntax"),
+        ("@hookimpl\ndef reflow_register_executors():\n    return 1 / 0", "ZeroDivisionError: div"),
+        ("@hookimpl\ndef reflow_register_executors():\n    exit(3)", "SystemExit: 3"),
+        (
+            "@hookimpl\ndef reflow_register_stores():\n    return ['pbs']",
+            "PluginError: reflow_register_stores returns StoreEntry objects, not str",
+        ),
+        (
+            "@hookimpl\ndef reflow_register_verifiers():\n"
+            "    return [SerializerEntry(name='x', target='a:B')]",
+            "PluginError: reflow_register_verifiers returns VerifierEntry objects, not Seria",
+        ),
+        (
+            "@hookimpl\ndef reflow_register_executors():\n"
+            "    return [ExecutorEntry(name='x', target='no colon')]",
+            "ValueError: ",
+        ),
+        ("@hookimpl\ndef reflow_register_executors():\n    return 3", "TypeError: 'int' object"),
+    ],
+)
+def test_broken_names_distribution_version_and_cause(site: Any, source: str, cause: str) -> None:
+    site.install("dist-bad", "3.4", bad=source)
+    site.install("dist-good", good=executors("good"))
+    known = site.registry()
+    assert known.find("executor", "good").names == ("good",)
+    assert not site.is_loaded("dist-bad", "bad")
+    for _ in range(2):  # the same error when asked again
+        with pytest.raises(PluginError) as caught:
+            known.find("executor", "bad")
+        assert not isinstance(caught.value, UnknownPluginError)
+        text = str(caught.value)
+        assert text.startswith(f"plugin 'bad' of dist-bad 3.4 is broken: {cause}")
+        assert type(caught.value.__cause__).__name__ == cause.partition(":")[0]
+    # Who looks for something else is told, and who looks for what is there is not disturbed.
+    assert message(known, "other").endswith(f"(installed: dry-run, good, local); {text}")
+    assert known.find("executor", "good").names == ("good",)
+    assert known.find("executor", "local").names == ("local",)
+    assert known.find("serializer", "pickle").names == ("pickle",)
+
+
+def test_interrupt_while_loading_is_no_broken_plugin(site: Any) -> None:
+    site.install("dist", x="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        site.registry().find("executor", "x")
+
+
+def test_plugin_that_looks_for_plugins_when_it_is_imported(
+    site: Any, use: Callable[..., Registry]
+) -> None:
+    site.install("dist", x="from reflow import plugins\nplugins.serializer_entry('other')")
+    site.install("dist-other", other=executors("other"))
+    known = use()
+    assert "UnknownPluginError: no serializer named 'other'" in message(known, "x")
+    assert known.find("executor", "other").names == ("other",)
+
+
+class TestClash:
+    """Two distributions with one name."""
+
+    @pytest.fixture
+    def two(self, site: Any) -> Any:
+        site.install("first", x=executors("x"))
+        site.install("second", "2.0", x=executors("x"), y=executors("y"))
+        return site
+
+    def test_names_both_and_how_to_pin(self, two: Any) -> None:
+        known = two.registry()
+        assert message(known, "x") == (
+            "plugins of first 1.2 and second 2.0 both register an executor named 'x'; "
+            'pin one: [plugins.pin] x = "first" in config.toml, or uninstall one'
+        )
+        assert known.find("executor", "y").names == ("y",)
+
+    @pytest.mark.parametrize("pinned", ["first", "second", "Second"])
+    def test_a_pin_resolves_it(self, two: Any, pinned: str) -> None:
+        found = two.registry(pin={"x": pinned}).find("executor", "x")
+        assert found.provider.distribution.name == pinned.lower()
+
+    def test_a_pin_to_what_is_not_installed(self, two: Any) -> None:
+        known = two.registry(pin={"x": "frist"})
+        assert message(known, "x") == (
+            '[plugins.pin] x = "frist" in config.toml names a distribution that is not installed '
+            "or has no plugins: did you mean 'first'? (with plugins: first, second)"
+        )
+        assert known.find("executor", "y").names == ("y",)
+
+    def test_a_pin_to_what_is_broken(self, two: Any) -> None:
+        two.install("third", x="raise RuntimeError('boom')")
+        assert message(two.registry(pin={"x": "third"}), "x") == (
+            "plugin 'x' of third 1.2 is broken: RuntimeError: boom"
+        )
+
+    def test_a_pin_to_what_is_left_out(self, two: Any) -> None:
+        two.install("third", z=executors("x"))
+        known = two.registry(pin={"x": "third"}, enabled=("x",))
+        assert message(known, "x").startswith("plugin 'z' of third 1.2 is disabled")
+
+    def test_a_pin_holds_for_the_kind_that_the_distribution_brings(self, two: Any) -> None:
+        two.install("third", z=(
+            "@hookimpl\ndef reflow_register_serializers():\n"
+            "    return [SerializerEntry(name='x', target='a:B')]"
+        ))  # fmt: skip
+        known = two.registry(pin={"x": "second"})
+        assert known.find("serializer", "x").provider.distribution.name == "third"
+
+    def test_a_configuration_that_cannot_be_read_is_told_with_the_clash(self, two: Any) -> None:
+        known = two.registry(problem="config.toml: not valid TOML")
+        assert message(known, "x").endswith(
+            "(the configuration could not be read: config.toml: not valid TOML)"
+        )
+
+    def test_within_one_distribution(self, site: Any) -> None:
+        site.install("dist", a=executors("x"), b=executors("x"))
+        assert message(site.registry(), "x") == (
+            "dist 1.2 clashes with itself: its plugins register an executor named 'x' "
+            "more than once"
+        )
+
+    def test_the_same_class_is_no_clash(self, site: Any) -> None:
+        site.install("first", x=executors("x", target="a:B"))
+        site.install("second", x=executors("x", target="a:B"))
+        assert site.registry().find("executor", "x").entry.target == "a:B"
+
+    def test_two_entry_points_of_one_module(self, site: Any) -> None:
+        site.install("dist", x=executors("x", "y"))
+        with (site.folder / "dist-1.2.dist-info/entry_points.txt").open("a") as file:
+            file.write(f"[reflow]\ny = {site.modules['dist', 'x']}\n")
+        known = site.registry()
+        assert known.find("executor", "x").names == ("x",)
+        assert known.find("executor", "y").names == ("y",)
+
+    def test_what_a_name_is_does_not_depend_on_what_was_loaded_before(self, two: Any) -> None:
+        two.install("fourth", z=executors("z", "slurm"))
+        two.install("reflow-slurm", slurm=executors("slurm"))
+        known = two.registry()
+        known.find("executor", "z")
+        assert str(known.find("executor", "slurm").provider) == "reflow-slurm 1.2"
+        pinned = two.registry(pin={"slurm": "fourth"})
+        assert str(pinned.find("executor", "slurm").provider) == "fourth 1.2"
+
+    def test_built_in_wins(self, site: Any) -> None:
+        site.install("dist", local=executors("local"))
+        known = site.registry(pin={"local": "dist"})
+        known.loader.load()
+        assert str(known.find("executor", "local").provider).startswith("reflow-core ")
+
+
+class TestIncompatible:
+    """Plugins that were made for another reflow-core."""
+
+    @pytest.mark.parametrize(
+        ("requirement", "why"),
+        [
+            ("reflow-core>=99", f"it requires reflow-core>=99; {NEWER}"),
+            ("reflow_core (>=99.1)", f"it requires reflow-core>=99.1; {NEWER}"),
+            ("Reflow.Core[pickle] ~= 99.0", f"it requires reflow-core~=99.0; {NEWER}"),
+            ("reflow-core==99.*; python_version > '3'", f"it requires reflow-core==99.*; {NEWER}"),
+            (
+                "reflow-core<0.0.2",
+                f"it requires reflow-core<0.0.2 and {reflow.__version__} is installed; "
+                "try: pip install --upgrade dist",
+            ),
+        ],
+    )
+    def test_requirement(self, site: Any, requirement: str, why: str) -> None:
+        # Its import would fail too; the requirement is the better news.
+        site.install("dist", requires=("attrs", requirement), x="import reflow.not_there_yet")
+        site.install("good", good=executors("good"))
+        known = site.registry()
+        assert message(known, "x") == f"plugin 'x' of dist 1.2 is incompatible: {why}"
+        assert not site.is_loaded("dist", "x")
+        assert known.find("executor", "good").names == ("good",)
+
+    @pytest.mark.parametrize(
+        "requirement",
+        [
+            f"reflow-core=={reflow.__version__}",
+            "reflow-core",
+            "reflow-core>=0.0.1",
+            "reflow-core>=99; extra == 'later'",
+            "reflow-core>=99; python_version < '3'",
+            "reflow-core-extras>=99",
+            "reflow-core @@ nonsense",
+        ],
+    )
+    def test_requirement_that_is_met(self, site: Any, requirement: str) -> None:
+        site.install("dist", requires=(requirement,), x=executors("x"))
+        assert site.registry().find("executor", "x").names == ("x",)
+
+    @pytest.mark.parametrize(
+        ("source", "why"),
+        [
+            (
+                "@hookimpl\ndef reflow_on_the_moon():\n    pass",
+                "it implements the hook 'reflow_on_the_moon', which this version does not have",
+            ),
+            (
+                "@hookimpl\ndef reflow_register_store():\n    pass",
+                "it implements the hook 'reflow_register_store', which this version does not have "
+                "(did you mean 'reflow_register_stores'?)",
+            ),
+            (
+                "@hookimpl\ndef reflow_run_finished(run_id, duration):\n    pass",
+                "its hook reflow_run_finished asks for 'duration', which this version does not "
+                "pass",
+            ),
+        ],
+    )
+    def test_hook(self, site: Any, source: str, why: str) -> None:
+        site.install("dist", x=f"{source}\n{executors('x', 'y')}")
+        site.install("good", good=executors("good"))
+        known = site.registry()
+        expected = f"plugin 'x' of dist 1.2 is incompatible: {why}; {NEWER}"
+        assert message(known, "x") == expected
+        assert message(known, "y").endswith(f"(installed: dry-run, good, local); {expected}")
+        assert known.find("executor", "good").names == ("good",)
+
+    def test_older_signature_works(self, site: Any) -> None:
+        site.install("dist", x=(
+            "told = []\n"
+            "@hookimpl\ndef reflow_task_failed(run_id):\n    told.append(run_id)\n"
+            "@hookimpl(optionalhook=True)\ndef reflow_of_the_future(anything):\n    pass\n"
+        ))  # fmt: skip
+        loader = site.registry().loader
+        loader.load()
+        plugin = next(iter(loader.loaded.values()))
+        loader.call(plugin, "reflow_task_failed", run_id="r", task="t", index=None, cause="OOM")
+        assert plugin.told == ["r"]
+
+
+class TestEnabled:
+    """`REFLOW_PLUGINS` and `[plugins] enabled`."""
+
+    @pytest.fixture
+    def three(self, site: Any) -> Any:
+        for name in ("a", "b", "c"):
+            site.install(f"dist-{name}", **{name: executors(name)})
+        return site
+
+    def test_only_these_are_loaded(self, three: Any) -> None:
+        known = three.registry(enabled=("a", "c"))
+        assert known.find("executor", "a").names == ("a",)
+        assert message(known, "b") == (
+            "plugin 'b' of dist-b 1.2 is disabled: REFLOW_PLUGINS leaves it out (enabled: a, c)"
+        )
+        assert message(known, "alias").endswith("; REFLOW_PLUGINS leaves out: b")
+        assert three.is_loaded("dist-c", "c")
+        assert not three.is_loaded("dist-b", "b")
+
+    def test_none(self, three: Any) -> None:
+        known = three.registry(enabled=(), enabled_by="[plugins] enabled in config.toml")
+        assert message(known, "a") == (
+            "plugin 'a' of dist-a 1.2 is disabled: [plugins] enabled in config.toml leaves it out "
+            "(enabled: none)"
+        )
+        assert known.find("executor", "local").names == ("local",)
+
+
+def settings_of_this_process() -> Settings:
+    plugins.registry.cache_clear()
+    return plugins.registry().loader.settings
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Forget the registry of this process in the end."""
+    yield
+    plugins.registry.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_settings_come_from_environment_and_configuration(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CONFIG_DIRS"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REFLOW_PLUGINS", raising=False)
+    assert settings_of_this_process().enabled is None
+    file = tmp_path / "reflow" / "config.toml"
+    file.parent.mkdir()
+    file.write_text('[plugins]\nenabled = ["mail"]\n[plugins.pin]\nslurm = "mine"\n')
+    known = settings_of_this_process()
+    assert (known.enabled, dict(known.pin)) == (("mail",), {"slurm": "mine"})
+    assert known.enabled_by == f"[plugins] enabled in {file}:2"
+    assert known.file == str(file)
+    for text, enabled in (("a, b,", ("a", "b")), ("", ())):
+        monkeypatch.setenv("REFLOW_PLUGINS", text)
+        known = settings_of_this_process()
+        assert (known.enabled, known.enabled_by) == (enabled, "REFLOW_PLUGINS")
+        assert dict(known.pin) == {"slurm": "mine"}
+    file.write_text("[plugins\n")
+    known = settings_of_this_process()
+    assert str(file) in known.problem
+    assert known.enabled == ()
+    file.unlink()
+    (tmp_path / "reflow.toml").write_text('[plugins]\nenabled = ["a"]\n')
+    monkeypatch.delenv("REFLOW_PLUGINS")
+    assert settings_of_this_process().enabled == ("a",)
 
 
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        ("reflow_nowhere.executor:Executor", "ModuleNotFoundError"),
-        ("reflow_pbs.executor:Missing", "has no attribute 'Missing'"),
-        ("reflow.spec:Resources", "is no subclass"),
+        ("reflow_nowhere.executor:Executor", "ModuleNotFoundError: No module named 'reflow_nowh"),
+        ("reflow_pbs.executor:Missing", "AttributeError: .* has no attribute 'Missing'"),
+        ("reflow.spec:Resources", "reflow.spec:Resources is no subclass of reflow.executors.base"),
+        ("os:sep", "os:sep is no subclass of reflow.executors.base.Executor"),
     ],
 )
-def test_broken_target(monkeypatch: pytest.MonkeyPatch, target: str, why: str) -> None:
-    use(monkeypatch, Point("x", plugin(entry("x", target=target))))
-    with pytest.raises(PluginError, match=rf"'x' of dist-x 1\.2 is broken: .*{why}"):
+def test_broken_target(
+    site: Any, use: Callable[..., Registry], target: str, why: str
+) -> None:
+    site.install("dist-x", x=executors("x", target=target))
+    use()
+    with pytest.raises(PluginError, match=rf"^executor 'x' of dist-x 1\.2 is broken: {why}"):
         plugins.executor_class("x")
 
 
-def test_entry_target_must_be_importable_by_form() -> None:
-    with pytest.raises(ValueError, match="target"):
-        ExecutorEntry(name="x", target="no colon")
+def test_target_that_exits(site: Any) -> None:
+    module = site.module("exits", "raise SystemExit('gone')")
+    with pytest.raises(PluginError, match=r"^store 's' is broken: SystemExit: gone$") as caught:
+        plugins.load_target("store", "s", f"{module}:Store")
+    assert isinstance(caught.value.__cause__, SystemExit)
+
+
+def test_load_target_imports_little() -> None:
+    """A worker loads its serializer by this and by nothing else."""
+    import subprocess
+
+    code = (
+        "import sys\n"
+        "from reflow.plugins import load_target\n"
+        "load_target('serializer', 'pickle', 'reflow.serializers.pickle:PickleSerializer')\n"
+        "load_target('verifier', 'exists', 'reflow.verifiers.exists:ExistsVerifier')\n"
+        "print([m for m in ('attr', 'pluggy', 'click', 'cattrs', 'reflow.config')"
+        " if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
 
 
 @pytest.fixture
@@ -179,8 +476,11 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The five backends, as their entry points say, whether installed or not."""
     from importlib import import_module
 
-    points = [Point(name, import_module(f"reflow_{name}.plugin")) for name in BACKENDS]
-    use(monkeypatch, *points)
+    known = Registry(Loader(discover=list))
+    for name in BACKENDS:
+        provider = SimpleNamespace(plugin=name, distribution=f"reflow-{name} 0")
+        known.loader.register(import_module(f"reflow_{name}.plugin"), provider)  # type: ignore[arg-type]
+    monkeypatch.setattr(plugins, "registry", lambda: known)
 
 
 @pytest.mark.usefixtures("backends")
@@ -192,12 +492,6 @@ def test_backends(name: str) -> None:
     assert type(executor) is cls
     assert executor.name == name
     assert executor.capabilities.array_variable
-    request = JobRequest(tag="t", name="n", script="s", directory="d", log="l")
-    with pytest.raises(ExecutorError, match=f"reflow-{name} knows its settings but does not talk"):
-        executor.submit(request)
-    for call in (executor.poll, executor.find, executor.cancel):
-        with pytest.raises(ExecutorError, match=name):
-            call(["1"])
 
 
 @pytest.mark.usefixtures("backends")
@@ -249,14 +543,31 @@ def test_backend_classes_from_reflow(monkeypatch: pytest.MonkeyPatch) -> None:
         assert cls.__name__ not in reflow.__all__
 
 
-def test_missing_backend_from_reflow(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("", "no executor named 'pbs' is installed .*; try: pip install reflow-pbs$"),
+        ("raise RuntimeError('boom')", "plugin 'pbs' of dist 1.2 is broken: RuntimeError: boom$"),
+        (executors("pbs", target="a_gone:B"), "executor 'pbs' of dist 1.2 is broken: Module"),
+    ],
+)
+def test_backend_that_is_not_there_is_an_import_error(
+    site: Any,
+    use: Callable[..., Registry],
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    words: str,
+) -> None:
     monkeypatch.delitem(vars(reflow), "PBSExecutor", raising=False)
-    use(monkeypatch)
-    with pytest.raises(ImportError, match=r"no executor named 'pbs' .* pip install reflow-pbs"):
+    site.install("dist", **({"pbs": source} if source else {}))
+    use()
+    with pytest.raises(ImportError, match=words):
         from reflow import PBSExecutor  # noqa: F401
 
 
 def test_plugin_modules_do_not_import_executors() -> None:
+    import subprocess
+
     code = (
         "import sys\n"
         "import reflow_slurm.plugin, reflow_pbs.plugin, reflow_lsf.plugin\n"
@@ -265,3 +576,39 @@ def test_plugin_modules_do_not_import_executors() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_plugin_can_be_any_object() -> None:
+    class Plugin:
+        @hookimpl
+        def reflow_register_serializers(self) -> list[SerializerEntry]:
+            return [SerializerEntry(name="npy", target="a:B")]
+
+    known = Registry(Loader(discover=list))
+    provider = SimpleNamespace(plugin="npy", distribution="dist 1")
+    known.loader.register(Plugin(), provider)  # type: ignore[arg-type]
+    assert known.find("serializer", "npy").entry == SerializerEntry(name="npy", target="a:B")
+
+
+def test_entry_target_must_be_importable_by_form() -> None:
+    with pytest.raises(ValueError, match="target"):
+        ExecutorEntry(name="x", target="no colon")
+
+
+def test_trace(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    site.install("dist", x=executors("x"))
+    site.install("bad", y="raise RuntimeError")
+    monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "1")
+    known = site.registry()
+    known.loader.load()
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert "reflow plugins: hook reflow_register_executors() of builtin" in lines
+    assert "reflow plugins: hook reflow_register_executors() of x" in lines
+    assert any(one.startswith("reflow plugins: plugin x of dist 1.2: ok, ") for one in lines)
+    assert any(one.startswith("reflow plugins: plugin y of bad 1.2: broken, ") for one in lines)
+    assert all(one.endswith(" ms") for one in lines if " plugin " in one)
+    monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "0")
+    site.registry().loader.load()
+    assert capsys.readouterr() == ("", "")

@@ -47,7 +47,8 @@ def test_all_options() -> None:
         after="other",
         cache=False,
         version="2",
-        verify=good,
+        verify=["nonempty", good],
+        serializer="pickle",
         code="off",
         qos="high",
         exclusive=True,
@@ -73,7 +74,8 @@ def test_all_options() -> None:
     assert definition.array_parallelism == 5
     assert definition.after == ("other",)
     assert (definition.cache, definition.version, definition.code) == (False, "2", "off")
-    assert definition.verify is good
+    assert definition.verify == ("nonempty", good)
+    assert definition.serializer == "pickle"
     assert repr(definition) == "TaskDefinition('task', array=True)"
 
 
@@ -115,7 +117,9 @@ def test_array_job_bare_and_called() -> None:
         ({"after": ["a", 3]}, "by its name or by its function"),
         ({"cache": "no"}, "cache='no'"),
         ({"version": 2}, "version=2: a version is a text"),
-        ({"verify": "x"}, "verify='x'"),
+        ({"verify": 3}, "verify=3: give a function .* name of a verifier, or a list"),
+        ({"verify": ["nonempty", ""]}, "verify="),
+        ({"serializer": 3}, "serializer=3: give a name"),
         ({"code": "deep"}, "'function' or 'off'"),
         ({"cpu": 2}, "no option named 'cpu': did you mean 'cpus'"),
         ({"memory": "8G"}, "did you mean 'mem'"),

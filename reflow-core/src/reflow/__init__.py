@@ -12,14 +12,31 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from reflow_flux.executor import FluxExecutor as FluxExecutor
-    from reflow_lsf.executor import LSFExecutor as LSFExecutor
-    from reflow_pbs.executor import PBSExecutor as PBSExecutor
-    from reflow_sge.executor import SGEExecutor as SGEExecutor
-    from reflow_slurm.executor import SlurmExecutor as SlurmExecutor
+    # A type checker without a backend takes its executor for Any, and reports nothing.
+    from reflow_flux.executor import (  # type: ignore[import-not-found, unused-ignore]
+        FluxExecutor as FluxExecutor,
+    )
+    from reflow_lsf.executor import (  # type: ignore[import-not-found, unused-ignore]
+        LSFExecutor as LSFExecutor,
+    )
+    from reflow_pbs.executor import (  # type: ignore[import-not-found, unused-ignore]
+        PBSExecutor as PBSExecutor,
+    )
+    from reflow_sge.executor import (  # type: ignore[import-not-found, unused-ignore]
+        SGEExecutor as SGEExecutor,
+    )
+    from reflow_slurm.executor import (  # type: ignore[import-not-found, unused-ignore]
+        SlurmExecutor as SlurmExecutor,
+    )
 
     from .annotations import Param, Result, RunDir
-    from .config import Config, ensure_config_exists, load_config
+    from .config import (
+        Config,
+        config_path,
+        ensure_config_exists,
+        load_config,
+        write_example_config,
+    )
     from .errors import (
         ConfigError,
         DefinitionError,
@@ -60,6 +77,8 @@ __all__ = [
     "Config",
     "load_config",
     "ensure_config_exists",
+    "write_example_config",
+    "config_path",
     "LocalExecutor",
     "ReflowError",
     "ConfigError",
@@ -97,6 +116,8 @@ _MODULES = {
     "Config": "config",
     "load_config": "config",
     "ensure_config_exists": "config",
+    "write_example_config": "config",
+    "config_path": "config",
     "LocalExecutor": "executors.local",
 }
 """Where the names of `__all__` are that are no errors."""
@@ -114,9 +135,15 @@ _BACKENDS = {
 def __getattr__(name: str) -> object:
     value: object
     if name in _BACKENDS:
+        from .errors import PluginError
         from .plugins import executor_class
 
-        value = executor_class(_BACKENDS[name])
+        try:
+            value = executor_class(_BACKENDS[name])
+        except PluginError as error:
+            if isinstance(error, ImportError):
+                raise
+            raise ImportError(str(error)) from error
     elif name in __all__:
         # __import__, because importlib.import_module costs an import of its own.
         module = __import__(f"{__name__}.{_MODULES.get(name, 'errors')}", fromlist=[name])

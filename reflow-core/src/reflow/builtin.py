@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .hookspecs import ExecutorEntry, StoreEntry, hookimpl
+from .hookspecs import ExecutorEntry, SerializerEntry, StoreEntry, VerifierEntry, hookimpl
 
 
 @hookimpl
@@ -20,3 +20,22 @@ def reflow_register_executors() -> Iterable[ExecutorEntry]:
 def reflow_register_stores() -> Iterable[StoreEntry]:
     """Register the SQLite index."""
     return [StoreEntry(scheme="sqlite", target="reflow.stores.sqlite:SqliteStore")]
+
+
+@hookimpl
+def reflow_register_serializers() -> Iterable[SerializerEntry]:
+    """Register "pickle", for no type: reading one runs code, so it must be asked for."""
+    return [SerializerEntry(name="pickle", target="reflow.serializers.pickle:PickleSerializer")]
+
+
+@hookimpl
+def reflow_register_verifiers() -> Iterable[VerifierEntry]:
+    """Register "exists", for every path, and "nonempty"."""
+    return [
+        VerifierEntry(
+            name="exists",
+            target="reflow.verifiers.exists:ExistsVerifier",
+            types=("pathlib.PurePath",),
+        ),
+        VerifierEntry(name="nonempty", target="reflow.verifiers.nonempty:NonemptyVerifier"),
+    ]

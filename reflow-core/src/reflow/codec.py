@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .annotations import RunDir
+from .attachments import StoredAs, current, is_reference, serializer_for
 from .errors import SerializationError
 from .plain import (
     Codec,
@@ -32,6 +33,7 @@ from .plain import (
     UnionCodec,
     dump,
     kind_of,
+    load_attachment,
     pack_items,
     plain_codec,
     select,
@@ -41,6 +43,7 @@ from .signature import is_class, type_text
 
 Record = TypeVar("Record")
 
+_CONTAINER_MODULES = ("builtins", "collections.abc")
 _NATIVE_LITERALS = (type(None), bool, int, str)
 _cache: dict[Any, Codec] = {}
 
@@ -79,6 +82,17 @@ def supported(annotation: Any) -> str | None:
     return None
 
 
+def codec_to_read(annotation: Any) -> Codec:
+    """Return the codec that reads results of an annotation, whichever serializer wrote them.
+
+    Raises `SerializationError` as `codec_for` does.
+    """
+    try:
+        return codec_for(annotation)
+    except SerializationError:
+        return codec_for(in_files(annotation, ""))
+
+
 def readable(target: Any, given: Any) -> bool:
     """Whether what is written as `given` is read back right as `target`.
 
@@ -89,6 +103,91 @@ def readable(target: Any, given: Any) -> bool:
     except SerializationError:
         return True
     return reader.reads(writer)
+
+
+def serializers_of(codec: Codec) -> dict[str, list[Any]]:
+    """Return the serializers that a codec writes by, each with the types it writes."""
+    found: dict[str, list[Any]] = {}
+    seen: set[int] = set()
+    waiting = [codec]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, _FileCodec):
+            found.setdefault(one.serializer, []).append(one.runtime)
+        for name in ("item", "key", "value"):
+            part = getattr(one, name, None)
+            if isinstance(part, Codec):
+                waiting.append(part)
+        for name in ("items", "members"):
+            waiting.extend(getattr(one, name, ()))
+        waiting.extend(getattr(one, "_members", {}).values())
+        waiting.extend(field.codec for field in getattr(one, "fields", ()))
+    return found
+
+
+def is_in_file(annotation: Any) -> bool:
+    """Whether values of an annotation, or the items of a list of them, are kept in files."""
+    try:
+        codec = codec_for(annotation)
+    except SerializationError:
+        return False
+    return codec.in_file or (isinstance(codec, ListCodec) and codec.item.in_file)
+
+
+def in_files(annotation: Any, serializer: str, *, whole: bool = False) -> Any:
+    """Return the annotation with what JSON cannot hold marked as `StoredAs(serializer)`.
+
+    Items of lists, values of dicts and members of unions are looked at one by one, so
+    that a list of such values can still be fanned out. Where JSON could hold all of it,
+    nothing is marked or, with `whole`, the value as one.
+    """
+    if _in_json(annotation):
+        return typing.Annotated[annotation, StoredAs(serializer)] if whole else annotation
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    union = origin is typing.Union or origin is types.UnionType
+    if union or (arguments and getattr(origin, "__module__", "") in _CONTAINER_MODULES):
+        parts = [one if one is Ellipsis else in_files(one, serializer) for one in arguments]
+        with contextlib.suppress(TypeError):
+            rebuilt: Any = (typing.Union if union else origin)[tuple(parts)]
+            if supported(rebuilt) is None:
+                return rebuilt
+    return typing.Annotated[annotation, StoredAs(serializer)]
+
+
+def _in_json(annotation: Any) -> bool:
+    try:
+        return not serializers_of(codec_for(annotation))
+    except SerializationError:
+        return False
+
+
+class _FileCodec(Codec):
+    """Values that a serializer keeps in files: a reference in JSON."""
+
+    __slots__ = ("runtime", "serializer")
+    kinds = frozenset({"dict"})
+    in_file = True
+
+    def __init__(self, annotation: Any, runtime: Any, serializer: str) -> None:
+        super().__init__(annotation, "file")
+        self.runtime = None if runtime is Any or not isinstance(runtime, type) else runtime
+        self.serializer = serializer
+
+    def pack(self, value: Any) -> Any:
+        if self.runtime is not None and not isinstance(value, self.runtime):
+            raise Mismatch(self.text, value)
+        attachments = current.get()
+        if attachments is None or not self.serializer:
+            raise Mismatch("a value that JSON has", value, note="only results are kept in files")
+        return attachments.keep(self.serializer, value)
+
+    def unpack(self, native: Any) -> Any:
+        if not is_reference(native):
+            raise Mismatch(self.text, native)
+        return load_attachment(native)
 
 
 class _TextCodec(Codec):
@@ -418,6 +517,10 @@ def _make(annotation: Any) -> Codec:
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is typing.Annotated:
+        for one in arguments[1:]:
+            if type(one) is StoredAs:
+                inner = typing.get_origin(arguments[0]) or arguments[0]
+                return _FileCodec(annotation, inner, one.name)
         return codec_for(arguments[0])
     if hasattr(annotation, "__supertype__"):  # NewType
         return codec_for(annotation.__supertype__)
@@ -439,6 +542,9 @@ def _make(annotation: Any) -> Codec:
         scalar = _scalar(base)
         if scalar is not None:
             return scalar
+        serializer = serializer_for(base)
+        if serializer is not None:
+            return _FileCodec(annotation, base, serializer)
     raise SerializationError(
         f"{type_text(annotation)} cannot be written as JSON: {_reason(annotation, base)}"
     )
@@ -448,12 +554,16 @@ def _reason(annotation: Any, base: Any) -> str:
     if base is abc.Callable or base in (type, types.FunctionType):
         return "code is no value; return what it gives"
     if getattr(base, "__module__", "").partition(".")[0] in ("numpy", "pandas", "xarray", "polars"):
-        return "write it to a file in the run directory and return the file's Path"
+        return (
+            "install a serializer for it, name one (serializer=\"pickle\"), or write it to a file "
+            "in the run directory and return the file's Path"
+        )
     if not isinstance(annotation, type) and not isinstance(base, type):
         return "it is no type that reflow knows"
     return (
-        "it has no structure that reflow knows; make it a dataclass, or write it to a file "
-        "in the run directory and return the file's Path"
+        "it has no structure that reflow knows; make it a dataclass, name a serializer "
+        "(serializer=\"pickle\"), or write it to a file in the run directory and return the "
+        "file's Path"
     )
 
 
@@ -679,4 +789,16 @@ def structure(native: Any, cls: type[Record]) -> Record:
     return made
 
 
-__all__ = ["Codec", "UnionCodec", "codec_for", "readable", "structure", "supported", "unstructure"]
+__all__ = [
+    "Codec",
+    "UnionCodec",
+    "codec_for",
+    "codec_to_read",
+    "in_files",
+    "is_in_file",
+    "readable",
+    "serializers_of",
+    "structure",
+    "supported",
+    "unstructure",
+]

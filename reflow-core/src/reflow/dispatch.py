@@ -13,7 +13,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
+from .attached import AttachmentFolder
+from .attachments import current, files_in, is_file_name
 from .clock import Clock
 from .errors import (
     RecordError,
@@ -26,6 +30,7 @@ from .flow import TaskDefinition
 from .indexing import index_records
 from .inputs import SizeError, TaskInputs
 from .journal import JournalReader, take_lease
+from .observing import observe
 from .owner import is_alive, this_process
 from .planning import Progress, TaskState
 from .pool import Work
@@ -44,9 +49,11 @@ from .records import (
     encode,
 )
 from .runrecord import RunRecord, RunRequest
+from .spec import TaskSpec
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
 from .stores.base import CachedResult, Position, Store
 from .values import Values
+from .verifiers.base import Output
 from .worker import Answer
 
 BATCH = 5000
@@ -164,6 +171,7 @@ class Dispatch:
         self._load_tasks = load_tasks
         self.files = record.files
         self.values = Values(self.files, record.values)
+        self.attachments = AttachmentFolder(self.files, record.values, request.spec.serializers)
         self.ledger = Ledger(request)
         self.progress = self.ledger.progress
         self.reader = JournalReader(self.files, record.segments)
@@ -173,12 +181,13 @@ class Dispatch:
             )
         except OSError as error:
             raise RecordError(
-                f"cannot carry the run on: {error.strerror}: {error.filename}"
+                f"cannot carry the run on, in {record.folder}: {error.strerror}"
             ) from error
         self.ledger.fold(records)
         self._inputs: dict[str, TaskInputs] = {}
         self._lines: list[bytes] = []
         self._unindexed: list[Record] = []
+        self._untold: list[Outcome | Finished] = []
         self._broken = False
         self._synced = time.monotonic()
         self._indexed = time.monotonic()
@@ -214,6 +223,11 @@ class Dispatch:
             except OSError as error:
                 raise self._fail(error) from error
         self._synced = time.monotonic()
+        if self.request.options.observers and self._untold and not self._broken:
+            self.lease.check()  # what a stale holder saw may not have happened
+            events, self._untold = self._untold, []
+            for problem in observe(self.request, events):
+                self.write(Note(problem, self.clock.now()))
 
     def _fail(self, error: OSError) -> RunDirectoryError:
         """Write nothing more: what comes later must not stand there without what is lost."""
@@ -280,6 +294,8 @@ class Dispatch:
         if not self.progress.record(outcome):
             return False
         self.write(outcome)
+        if outcome.state == FAILED and self.request.options.observers:
+            self._untold.append(outcome)
         return True
 
     def settle_answer(self, work: Work, answer: Answer, job: str = "") -> Outcome:
@@ -340,7 +356,9 @@ class Dispatch:
                     self.save()
         if self.progress.finished and self.ledger.finished is None:
             self.ledger.finished = self.progress.verdict
-            self.write(Finished(self.ledger.finished, self.clock.now()))
+            finished = Finished(self.ledger.finished, self.clock.now())
+            self.write(finished)
+            self._untold.append(finished)
         return works
 
     def _size(self, state: TaskState) -> None:
@@ -409,43 +427,75 @@ class Dispatch:
             return {}
         if not found:
             return {}
-        verifier = self._load_tasks()[spec.name].verify if spec.verify else None
+        judges = self._judges(spec) if options.verify else []
         good: dict[str, CachedResult] = {}
         for identity, hit in found.items():
-            if hit.value is None and not self._adopt(hit):
+            # What the built-in verifier "exists" does, for ten thousand hits at once.
+            if options.verify and hit.paths and not all(map(os.path.exists, hit.paths)):
                 continue
-            if options.verify:
-                if hit.paths and not all(map(os.path.exists, hit.paths)):
-                    continue
-                if verifier is not None and not self._verified(spec.name, verifier, hit):
-                    continue
-            good[identity] = hit
+            if self._adopt(hit) and self._stands(spec.name, judges, hit):
+                good[identity] = hit
         return good
 
     def _adopt(self, hit: CachedResult) -> bool:
-        """Copy a large value of another run, so that cleaning that run up cannot break this."""
-        source = f"{hit.record}/values/{hit.digest}.json"
+        """Take over the files of a value, so that cleaning its run up cannot break this one."""
+        folder = f"{hit.record}/values"
         try:
-            data = self.files.read(source)
-            if sha256(data).hexdigest() != hit.digest:
-                return False
-            self.files.make_folder(self.record.values)
-            self.files.create(f"{self.record.values}/{hit.digest}.json", data)
+            text = hit.value
+            if text is None:
+                data = self.files.read(f"{folder}/{hit.digest}.json")
+                if sha256(data).hexdigest() != hit.digest:
+                    return False
+                self.files.make_folder(self.record.values)
+                self.files.create(f"{self.record.values}/{hit.digest}.json", data)
+                text = data.decode("utf-8", "surrogatepass")
+            attached = files_in(text)
+            if attached:
+                used = {one.name for one in self.request.spec.serializers}
+                self.files.make_folder(self.record.values)
+            for serializer, name in attached:
+                if serializer not in used or not is_file_name(name):
+                    return False
+                self.files.share(f"{folder}/{name}", f"{self.record.values}/{name}")
         except OSError:
             return False
         return True
 
-    def _verified(self, name: str, verifier: Callable[[object], object], hit: CachedResult) -> bool:
-        from .codec import codec_for
+    def _judges(self, spec: TaskSpec) -> list[Callable[[Output], object]]:
+        """Return what judges the older results of a task: its verifiers and its own functions."""
+        judges: list[Callable[[Output], object]] = []
+        for one in self.request.spec.verifiers:
+            if one.name in spec.verifiers:
+                judges.append(_verifier(one.name, one.target))
+        if spec.verify:
+            for function in self._load_tasks()[spec.name].verify:
+                if not isinstance(function, str):
+                    judges.append(_judging(function))
+        return judges
 
-        task = self._load_tasks()[name]
-        outcome = Outcome(name, 0, 0, CACHED, digest=hit.digest, value=hit.value)
+    def _stands(
+        self, name: str, judges: Sequence[Callable[[Output], object]], hit: CachedResult
+    ) -> bool:
+        """Whether all judge an older result to be whole; one that raises does not."""
+        if not judges:
+            return True
+
+        def read() -> object:
+            from .codec import codec_for
+
+            task = self._load_tasks()[name]
+            outcome = Outcome(name, 0, 0, CACHED, digest=hit.digest, value=hit.value)
+            return codec_for(task.signature().returns).decode(self.values.text(outcome))
+
+        output = Output(tuple(map(Path, hit.paths)), read)
+        before = current.set(self.attachments)
         try:
-            value = codec_for(task.signature().returns).decode(self.values.text(outcome))
-            return bool(verifier(value))
+            return all(judge(output) for judge in judges)
         except Exception as error:
             self.write(Note(f"the verifier of {name!r} raised {error!r}: run anew", time.time()))
             return False
+        finally:
+            current.reset(before)
 
     def stop(self, culprit: str) -> None:
         """Plan nothing more: what has not begun is skipped because of `culprit`."""
@@ -487,6 +537,24 @@ class Dispatch:
         for name, index, _ in self.progress.unfinished():
             if not tasks or name in tasks:
                 self.settle(Outcome(name, index, 0, CANCELLED, cause=CANCELLED))
+
+
+def _verifier(name: str, target: str) -> Callable[[Output], object]:
+    """Return the verifier at `target`, made when it is first asked."""
+    from .plugins import load_target
+
+    made: list[Any] = []
+
+    def judge(output: Output) -> object:
+        if not made:
+            made.append(load_target("verifier", name, target)())
+        return made[0].verify(output)
+
+    return judge
+
+
+def _judging(function: Callable[[object], object]) -> Callable[[Output], object]:
+    return lambda output: function(output.value)
 
 
 def check_task(request: RunRequest, task: str | None) -> None:

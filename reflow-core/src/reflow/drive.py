@@ -55,9 +55,9 @@ def drive(
     """
     pool: InProcess | ProcessPool
     if isolate or max_workers > 1:
-        pool = ProcessPool(tasks, dispatch.common, max_workers)
+        pool = ProcessPool(tasks, dispatch.common, dispatch.attachments, max_workers)
     else:
-        pool = InProcess(tasks, dispatch.common)
+        pool = InProcess(tasks, dispatch.common, dispatch.attachments)
     try:
         with _SignOfLife(dispatch):
             return _loop(dispatch, pool)

@@ -139,6 +139,53 @@ class Files:
         os.replace(scratch, path)
         _sync_folder(os.path.dirname(path))
 
+    def scratch(self, folder: str, suffix: str) -> str:
+        """Return a path in a folder, ending in `suffix`, that nobody uses and `list` hides."""
+        path = _scratch_name(f"{folder}/value")
+        return path.removesuffix(".tmp") + suffix
+
+    def publish(self, scratch: str, path: str) -> bool:
+        """Give a whole file its final name; False if somebody has it. Durable on return.
+
+        The scratch name stays: `discard` takes it away.
+        """
+        handle = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        try:
+            os.link(scratch, path)
+        except FileExistsError:
+            return False
+        return True
+
+    def discard(self, path: str) -> None:
+        """Take a scratch file away; one that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def share(self, source: str, path: str) -> None:
+        """Have the content of a file, which nobody changes, under a second name too."""
+        try:
+            os.link(source, path)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without links, or another's file
+            self.create(path, self.read(source))
+
+    def digest(self, path: str) -> str:
+        """Return the sha256, in hex, of a file's content."""
+        from hashlib import sha256
+
+        found = sha256()
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+        return found.hexdigest()
+
     def open_append(self, path: str) -> Appender:
         """Open an existing file for appending."""
         return PosixAppender(path)
@@ -151,6 +198,10 @@ class Files:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
         return os.stat(path).st_mtime
 
+    def abandon(self, path: str) -> None:
+        """Mark a file as nobody's, where there is no room for a word: its time becomes 0."""
+        os.utime(path, (0, 0))
+
     def modified(self, path: str) -> float:
-        """Return when a file last changed, by the file server's clock."""
+        """Return when a file last changed, by the file server's clock; 0 if abandoned."""
         return os.stat(path).st_mtime

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .signature import Signature
 
     References: TypeAlias = Reference | Sequence[Reference]
+    Verify: TypeAlias = Callable[[Any], Any] | str
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -53,7 +54,7 @@ _MISNAMED = {
 }
 _OPTIONS = (
     "name", "cpus", "time", "mem", "gpus", "nodes", "queue", "partition", "account", "array",
-    "array_parallelism", "after", "cache", "version", "verify", "code",
+    "array_parallelism", "after", "cache", "version", "verify", "code", "serializer",
 )  # fmt: skip
 
 
@@ -96,6 +97,7 @@ class TaskDefinition:
         "names",
         "options",
         "scope",
+        "serializer",
         "verify",
         "version",
     )
@@ -110,8 +112,9 @@ class TaskDefinition:
         after: tuple[Reference, ...] = (),
         cache: bool = True,
         version: str = "1",
-        verify: Callable[[Any], Any] | None = None,
+        verify: tuple[Verify, ...] = (),
         code: str = "function",
+        serializer: str | None = None,
         array_parallelism: int | None = None,
         scope: Mapping[object, str] | None = None,
         names: Mapping[str, object] | None = None,
@@ -125,6 +128,7 @@ class TaskDefinition:
         self.version = version
         self.verify = verify
         self.code = code
+        self.serializer = serializer
         self.array_parallelism = array_parallelism
         self.scope: Mapping[object, str] = scope or {}
         self.names: Mapping[str, object] = names or {}
@@ -139,6 +143,12 @@ class TaskDefinition:
             from .signature import read_signature
 
             self._signature = read_signature(self.function, self.names, task=self.name)
+            if self.serializer is not None:
+                from .codec import in_files
+
+                self._signature = self._signature._replace(
+                    returns=in_files(self._signature.returns, self.serializer, whole=True)
+                )
         return self._signature
 
     def renamed(self, name: str, scope: Mapping[object, str]) -> TaskDefinition:
@@ -153,6 +163,7 @@ class TaskDefinition:
             version=self.version,
             verify=self.verify,
             code=self.code,
+            serializer=self.serializer,
             array_parallelism=self.array_parallelism,
             scope=scope,
             names=self.names,
@@ -203,8 +214,9 @@ class Flow:
         after: References = (),
         cache: bool = True,
         version: str = "1",
-        verify: Callable[[Any], Any] | None = None,
+        verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
+        serializer: str | None = None,
         **native: str | int | float | bool | None,
     ) -> Callable[[Function], Function]: ...
 
@@ -225,8 +237,9 @@ class Flow:
         after: References = (),
         cache: bool = True,
         version: str = "1",
-        verify: Callable[[Any], Any] | None = None,
+        verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
+        serializer: str | None = None,
         **native: str | int | float | bool | None,
     ) -> Any:
         """Register the decorated function as a task; the function stays as it is.
@@ -238,9 +251,11 @@ class Flow:
         `array_parallelism` at a time. `after` are tasks that must have ended well
         before, without giving a value. With ``cache=False`` the task always runs;
         another `version` makes older results void, and so does a change of the
-        function's code, unless ``code="off"``. `verify` is called with a cached value
-        and says whether it still stands. Other options go to the scheduler as they are:
-        True is a flag, None and False leave the option out.
+        function's code, unless ``code="off"``. `verify` is a function that is called with
+        a cached value and says whether it still stands, the name of a verifier, or a list
+        of these. The `serializer` of that name keeps what JSON cannot hold of the value
+        that the task returns (all of it, where JSON could) in files. Other options go to
+        the scheduler as they are: True is a flag, None and False leave the option out.
 
         Raises `DefinitionError` for a bad option, a bad name or one that is taken.
         """
@@ -265,6 +280,7 @@ class Flow:
             version=version,
             verify=verify,
             code=code,
+            serializer=serializer,
             **native,
         )
 
@@ -389,6 +405,7 @@ def _settings(
     version: object = "1",
     verify: object = None,
     code: object = "function",
+    serializer: object = None,
     **native: object,
 ) -> dict[str, Any]:
     """Check the options of a task: they come from outside, whatever their annotations say."""
@@ -408,14 +425,10 @@ def _settings(
         "after": _after(task, after),
         "cache": _flag(task, "cache", cache),
         "version": _version(task, version),
-        "verify": verify,
+        "verify": _verify(task, verify),
         "code": code,
+        "serializer": _text(task, "serializer", serializer),
     }
-    if verify is not None and not callable(verify):
-        raise DefinitionError(
-            f"{task}: verify={verify!r}: give a function that takes the cached value and "
-            "returns whether it still stands"
-        )
     if code not in _CODE:
         raise DefinitionError(f"{task}: code={code!r}: code is 'function' or 'off'")
     if array_parallelism is not None:
@@ -507,6 +520,19 @@ def _queue(task: str, queue: object, partition: object) -> str | None:
             f"{task}: queue={queue!r} and partition={partition!r} are one option: give one of them"
         )
     return _text(task, "queue", queue) or _text(task, "partition", partition)
+
+
+def _verify(task: str, given: object) -> tuple[Any, ...]:
+    verifiers: tuple[object, ...] = () if given is None else (given,)
+    if isinstance(given, (list, tuple)):
+        verifiers = tuple(given)
+    for one in verifiers:
+        if not callable(one) and not (isinstance(one, str) and one):
+            raise DefinitionError(
+                f"{task}: verify={given!r}: give a function that takes the cached value and "
+                "returns whether it still stands, the name of a verifier, or a list of these"
+            )
+    return verifiers
 
 
 def _after(task: str, given: object) -> tuple[Any, ...]:

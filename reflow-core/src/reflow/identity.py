@@ -43,6 +43,7 @@ def task_hash(
             [[constant.parameter, constant.type, constant.text] for constant in task.constants],
             [list(pair) for pair in common],
             list(each),
+            *([task.serializer] if task.serializer else ()),
         ],
         ensure_ascii=False,
         separators=(",", ":"),

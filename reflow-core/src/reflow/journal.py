@@ -141,9 +141,14 @@ class Lease:
 
     def release(self) -> None:
         """Let go: the next holder need not wait."""
-        self.append(Released(at=self._clock.now()))
-        self.sync()
-        self._appender.close()
+        try:
+            self.append(Released(at=self._clock.now()))
+            self.sync()
+        except OSError:
+            self._files.abandon(self._path)
+            raise
+        finally:
+            self._appender.close()
 
 
 def take_lease(
@@ -174,7 +179,7 @@ def take_lease(
         )
     held = reader.segment > 0 and not isinstance(reader.last, Released)
     if held:
-        living = alive(reader.owner)
+        living = False if is_abandoned(files, reader) else alive(reader.owner)
         if living is None:
             now = files.touch(f"{folder}/probe")
             living = now - files.modified(f"{folder}/{_name(reader.segment)}") < seconds
@@ -200,3 +205,8 @@ def take_lease(
     reader.segment, reader.offset = number, len(encode(opened))
     reader.owner, reader.last = owner, opened
     return lease, records
+
+
+def is_abandoned(files: Files, reader: JournalReader) -> bool:
+    """Whether the last holder let go without room to say so in its segment."""
+    return files.modified(f"{reader.folder}/{_name(reader.segment)}") == 0

@@ -48,7 +48,8 @@ def this_process(pid: int | None = None) -> str:
 
 def is_alive(owner: str) -> bool | None:
     """Tell whether a marked process lives; None where this machine cannot know."""
-    machine, pid, start = owner.rsplit("/", 2)
-    if machine != _machine():
-        return None
+    parts = owner.rsplit("/", 2)
+    if len(parts) < 3 or parts[0] != _machine() or not parts[1].isdigit():
+        return None  # another machine's, or the id of a job that is no process
+    _, pid, start = parts
     return started(int(pid)) == start

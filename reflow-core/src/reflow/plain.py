@@ -14,6 +14,7 @@ import types
 import typing
 from typing import Any, ClassVar
 
+from .attachments import KEY, StoredAs, current
 from .errors import SerializationError
 from .signature import type_text
 
@@ -97,9 +98,9 @@ class Codec:
     `text` is the annotation as a person writes it; `kinds` the kinds of JSON value it
     may produce; `form` a name for how it is written: codecs of one form read each
     other's values; `as_is` whether what it packs is always the value itself; `exact` the
-    Python types whose values are written unseen (empty where there are none). The public
-    methods raise `SerializationError` naming the expected and the actual type and where in
-    the value.
+    Python types whose values are written unseen (empty where there are none); `in_file`
+    whether the value stands in a file that the JSON refers to. The public methods raise
+    `SerializationError` naming the expected and the actual type and where in the value.
     """
 
     __slots__ = ("annotation", "form", "text")
@@ -108,6 +109,7 @@ class Codec:
     runtime: Any = None
     has_paths: bool = False
     as_is: bool = False
+    in_file: bool = False
 
     def __init__(self, annotation: Any, form: str) -> None:
         self.annotation = annotation
@@ -361,10 +363,17 @@ class AnyCodec(Codec):
         )
 
     def unpack(self, native: Any) -> Any:
+        if type(native) is dict and KEY in native:
+            return load_attachment(native)
         return native
 
+    def decode(self, text: str) -> Any:
+        native = load(text)
+        return _with_attachments(native) if KEY in text else native
+
     def _reads(self, other: Codec) -> bool:
-        return other.as_is
+        items = other.item if type(other) is ListCodec else other
+        return other.as_is or items.in_file
 
 
 class ListCodec(Codec):
@@ -487,7 +496,27 @@ def _pack_dict(codec: Codec, value: Any) -> dict[str, Any]:
             packed[key] = pack(item)
     except Mismatch as error:
         raise error.at(f"[{key!r}]") from None
+    if KEY in packed:
+        raise Mismatch(f"a dict without the key {KEY!r}", value, note="reflow uses it itself")
     return packed
+
+
+def _with_attachments(native: Any) -> Any:
+    if type(native) is list:
+        return [_with_attachments(one) for one in native]
+    if type(native) is dict:
+        if KEY in native:
+            return load_attachment(native)
+        return {key: _with_attachments(one) for key, one in native.items()}
+    return native
+
+
+def load_attachment(native: dict[str, Any]) -> Any:
+    """Return the value that a reference refers to."""
+    attachments = current.get()
+    if attachments is None:
+        raise Mismatch("a value in JSON", native, note="it is in a file of a run")
+    return attachments.load(native)
 
 
 class UnionCodec(Codec):
@@ -596,7 +625,8 @@ def _make(annotation: Any) -> Codec | None:
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is typing.Annotated:
-        return plain_codec(arguments[0])
+        stored = any(type(one) is StoredAs for one in arguments)
+        return None if stored else plain_codec(arguments[0])
     base = origin or annotation
     if base is list or base in _SEQUENCES:
         item = plain_codec(arguments[0]) if arguments else _ANY

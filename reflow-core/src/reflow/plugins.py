@@ -1,208 +1,179 @@
-"""Finds plugins by name, and executors in them.
+"""Executors, stores, serializers, verifiers and observers, by name and by type.
 
-Discovery is lazy: what reflow brings itself needs none, a name loads the entry
-point of that name and no other, and only a miss loads the rest. A plugin that
-cannot be loaded is remembered and named in the error of whoever looked for it;
-it disturbs nobody else.
+Plugins are looked up in the registry of this process. Importing this module costs nothing:
+a worker takes `load_target` from it and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-import pluggy
-from attrs import field, frozen
+from .errors import ExecutorError, PluginError, SerializationError
 
-from . import builtin, hookspecs
-from .errors import ExecutorError, PluginError, SerializationError, UnknownPluginError, nearest
-from .executors.base import Executor
-from .hookspecs import PROJECT, ExecutorEntry
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib_metadata import EntryPoint
+    from typing import TypeVar
 
     from .config import Config
+    from .executors.base import Executor
+    from .hookspecs import SerializerEntry, VerifierEntry
+    from .inventory import PluginRow
+    from .observers import Observers
+    from .registration import Settings
+    from .registry import Registry
+    from .stores.base import Store
 
-DISTRIBUTIONS = {
-    "slurm": "reflow-slurm",
-    "pbs": "reflow-pbs",
-    "lsf": "reflow-lsf",
-    "sge": "reflow-sge",
-    "flux": "reflow-flux",
+    E = TypeVar("E")
+
+PORTS = {
+    "executor": "reflow.executors.base:Executor",
+    "store": "reflow.stores.base:Store",
+    "serializer": "reflow.serializers.base:Serializer",
+    "verifier": "reflow.verifiers.base:Verifier",
 }
-"""Executors this project knows of and what to install for them."""
-
-
-@frozen(kw_only=True)
-class Registered:
-    """An executor entry and who brought it: a distribution and version, as text."""
-
-    entry: ExecutorEntry
-    provider: str
-
-
-def _discover() -> Iterable[EntryPoint]:
-    from importlib_metadata import entry_points
-
-    return entry_points(group=PROJECT)
-
-
-def _provider(point: EntryPoint) -> str:
-    distribution = point.dist
-    if distribution is None:
-        return f"plugin {point.name}"
-    return f"{distribution.name} {distribution.version}"
-
-
-def _because(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-@frozen(kw_only=True)
-class Registry:
-    """The plugins of one process, loaded as names are asked for.
-
-    `discover` lists the entry points of installed plugins; it is called at most
-    once, and not at all for what is registered already.
-    """
-
-    discover: Callable[[], Iterable[EntryPoint]] = _discover
-    manager: pluggy.PluginManager = field(factory=lambda: pluggy.PluginManager(PROJECT))
-    executors: dict[str, Registered] = field(factory=dict)
-    """By name and by alias."""
-    clashes: dict[str, str] = field(factory=dict)
-    """The error for a name that two plugins claim."""
-    broken: dict[str, str] = field(factory=dict)
-    """The error for a plugin that cannot be loaded, by its short name."""
-    _pending: list[EntryPoint] = field(factory=list, init=False)
-    _discovered: list[bool] = field(factory=list, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Register reflow's own plugin."""
-        self.manager.add_hookspecs(hookspecs)
-        self.register(builtin, name="builtin", provider="reflow-core")
-
-    def register(self, plugin: object, *, name: str, provider: str) -> None:
-        """Register a plugin: a module or object whose functions carry `hookimpl`.
-
-        Raises `PluginError` when it is not one. The executors it describes can be
-        resolved from here on.
-        """
-        try:
-            self.manager.register(plugin, name=name)
-            others = [other for other in self.manager.get_plugins() if other is not plugin]
-            call = self.manager.subset_hook_caller("reflow_register_executors", others)
-            entries = [entry for answer in call() for entry in answer]
-            for entry in entries:
-                if not isinstance(entry, ExecutorEntry):
-                    raise PluginError(
-                        "reflow_register_executors returns ExecutorEntry objects, "
-                        f"not {type(entry).__name__}"
-                    )
-        except Exception as error:
-            if self.manager.has_plugin(name):
-                self.manager.unregister(name=name)
-            raise PluginError(
-                f"plugin {name!r} of {provider} is broken: {_because(error)}"
-            ) from error
-        for entry in entries:
-            for key in (entry.name, *entry.aliases):
-                known = self.executors.setdefault(key, Registered(entry=entry, provider=provider))
-                if known.entry != entry:
-                    self.clashes[key] = (
-                        f"two plugins register an executor named {key!r}: {known.provider} and "
-                        f"{provider}; uninstall one of them"
-                    )
-
-    def executor(self, name: str) -> Registered:
-        """Return the executor entry of that name or alias.
-
-        Raises `UnknownPluginError` where no plugin brings it and `PluginError`
-        where one does and is broken or not the only one.
-        """
-        if name not in self.executors:
-            self._load(lambda point: point.name == name)
-            if name in self.broken:
-                raise PluginError(self.broken[name])
-        if name not in self.executors:
-            self._load(lambda point: True)
-        if name in self.clashes:
-            raise PluginError(self.clashes[name])
-        if name not in self.executors:
-            raise UnknownPluginError(self._missing(name))
-        return self.executors[name]
-
-    def load_all(self) -> None:
-        """Load every installed plugin; those that fail end up in `broken`."""
-        self._load(lambda point: True)
-
-    def _load(self, wanted: Callable[[EntryPoint], bool]) -> None:
-        if not self._discovered:
-            self._discovered.append(True)
-            self._pending.extend(self.discover())
-        points = [point for point in self._pending if wanted(point)]
-        self._pending[:] = [point for point in self._pending if not wanted(point)]
-        for point in points:
-            provider = _provider(point)
-            name = point.name
-            if self.manager.has_plugin(name):
-                # Two distributions may use one short name for different things.
-                name = f"{name} ({provider})"
-            try:
-                plugin = point.load()
-            except Exception as error:  # whatever a foreign module raises at import
-                self.broken[point.name] = (
-                    f"plugin {point.name!r} of {provider} is broken: {_because(error)}"
-                )
-                continue
-            try:
-                self.register(plugin, name=name, provider=provider)
-            except PluginError as error:
-                self.broken[point.name] = str(error)
-
-    def _missing(self, name: str) -> str:
-        installed = sorted({known.entry.name for known in self.executors.values()})
-        close = nearest(name, {*self.executors, *DISTRIBUTIONS})
-        message = f"no executor named {name!r} is installed"
-        if close is not None and close != name:
-            message += f": did you mean {close!r}?"
-        message += f" (installed: {', '.join(installed)})"
-        if close in DISTRIBUTIONS and close not in self.executors:
-            message += f"; try: pip install {DISTRIBUTIONS[close]}"
-        for error in self.broken.values():
-            message += f"; {error}"
-        return message
+"""By kind, the class that a target must be a subclass of."""
 
 
 @lru_cache(maxsize=1)
 def registry() -> Registry:
     """Return the registry of this process."""
-    return Registry()
+    from .loading import Loader
+    from .registry import Registry
+
+    return Registry(Loader(read_settings=_settings))
+
+
+def _settings() -> Settings:
+    """Read what the configuration says about plugins.
+
+    A configuration that cannot be read is noted, and told where it matters: its own error
+    is for those who need more of it.
+    """
+    from .config.places import config_path
+    from .errors import ConfigError
+    from .registration import Settings
+
+    named = os.environ.get("REFLOW_PLUGINS")
+    enabled = None
+    if named is not None:
+        enabled = tuple(filter(None, map(str.strip, named.split(","))))
+    file = Settings().file
+    try:
+        file = str(config_path())
+        if not _is_configured():
+            return Settings(enabled=enabled, file=file)
+        from .config import load_config
+
+        config = load_config()
+    except ConfigError as error:
+        return Settings(enabled=enabled, file=file, problem=str(error))
+    known, by = config.plugins, "REFLOW_PLUGINS"
+    if named is None and known.enabled is not None:
+        origin = config.origins.get(("plugins", "enabled"), file)
+        enabled, by = tuple(known.enabled), f"[plugins] enabled in {origin}"
+    return Settings(enabled=enabled, enabled_by=by, pin=known.pin, file=file)
+
+
+def _is_configured() -> bool:
+    """Whether there is anything to read: mostly not, and then nobody waits for the reader."""
+    from .config.places import config_path, look_for_project, site_paths
+
+    return (
+        any(name in os.environ for name in ("REFLOW_CONFIG", "REFLOW_PROFILE"))
+        or any(os.path.lexists(path) for path in (config_path(), *site_paths()))
+        or any(True for _ in look_for_project())
+    )
+
+
+def load_target(kind: str, name: str, target: str, provider: str = "") -> type:
+    """Import the class "module:Class" that the `kind` `name` is registered as.
+
+    `kind` is a key of `PORTS`; `provider`, such as "reflow-pbs 0.1.0", is for the message.
+    Raises `PluginError`, with its cause, where it cannot be imported or is no subclass of
+    the port.
+    """
+    what = f"{kind} {name!r}{provider and f' of {provider}'} is broken"
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a foreign module may even exit at import
+        raise PluginError(_noted(f"{what}: {type(error).__name__}: {error}")) from error
+    module, _, attribute = PORTS[kind].partition(":")
+    port = getattr(import_module(module), attribute)
+    if not (isinstance(found, type) and issubclass(found, port)):
+        raise PluginError(_noted(f"{what}: {target} is no subclass of {module}.{attribute}"))
+    return found
+
+
+def _noted(message: str) -> str:
+    from .discovery import and_import_name
+
+    return and_import_name(message)
+
+
+def _entry(form: type[E], kind: str, name: str) -> E:
+    found = registry().find(kind, name).entry
+    assert isinstance(found, form)  # the registry takes no other in
+    return found
+
+
+def _class(kind: str, name: str) -> type:
+    known = registry().find(kind, name)
+    return load_target(kind, name, known.entry.target, str(known.provider))
 
 
 def executor_class(name: str) -> type[Executor]:
     """Return the executor class registered as `name` (or under that alias).
 
     Raises `UnknownPluginError` (an ImportError too) where none is installed and
-    `PluginError` where the plugin is broken.
+    `PluginError` where the plugin is broken, incompatible, clashing or left out.
     """
-    known = registry().executor(name)
-    module, _, attribute = known.entry.target.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:
-        raise PluginError(
-            f"executor {name!r} of {known.provider} is broken: {_because(error)}"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Executor)):
-        raise PluginError(
-            f"executor {name!r} of {known.provider} is broken: {known.entry.target} is no subclass "
-            "of reflow.executors.base.Executor"
-        )
-    return found
+    return _class("executor", name)
+
+
+def store_class(scheme: str) -> type[Store]:
+    """Return the store class for URLs of a scheme. Raises as `executor_class` does."""
+    return _class("store", scheme)
+
+
+def serializer_entry(name: str) -> SerializerEntry:
+    """Return the serializer of that name. Raises as `executor_class` does."""
+    from .hookspecs import SerializerEntry
+
+    return _entry(SerializerEntry, "serializer", name)
+
+
+def serializer_entry_for(cls: type) -> SerializerEntry | None:
+    """Return the serializer that takes values of a class without being named.
+
+    The one for the class itself, else for its nearest base; None where no plugin has
+    one. Raises `PluginError` where two distributions claim the same class and none of them
+    is pinned. A broken plugin is passed over.
+    """
+    found = registry().one_for_type("serializer", cls)
+    return None if found is None else serializer_entry(found.names[0])
+
+
+def verifier_entry(name: str) -> VerifierEntry:
+    """Return the verifier of that name. Raises as `executor_class` does."""
+    from .hookspecs import VerifierEntry
+
+    return _entry(VerifierEntry, "verifier", name)
+
+
+def verifier_entries_for(cls: type) -> list[VerifierEntry]:
+    """Return the verifiers that judge values of a class without being named.
+
+    All that claim the class itself, else all that claim its nearest base: a result stands
+    when each of them says so. A broken plugin is passed over.
+    """
+    found = registry().for_type("verifier", cls)
+    return [verifier_entry(one.names[0]) for one in found]
 
 
 def executor_from(given: str | Executor, config: Config | None = None) -> Executor:
@@ -211,6 +182,8 @@ def executor_from(given: str | Executor, config: Config | None = None) -> Execut
     An executor instance is returned as it is: code comes before configuration.
     Raises as `executor_class` does, and `ConfigError` for bad settings.
     """
+    from .executors.base import Executor
+
     if isinstance(given, Executor):
         return given
     if not isinstance(given, str):
@@ -220,10 +193,7 @@ def executor_from(given: str | Executor, config: Config | None = None) -> Execut
     cls = executor_class(given)
     if config is None:
         return cls()
-    from .config import read_table
-
-    name = registry().executor(given).entry.name
-    return read_table(cls, config.executor.get(name, {}), file=config.path, at=f"executor.{name}")
+    return config.executor_settings(registry().find("executor", given).names[0], cls)
 
 
 def executor_reference(executor: Executor) -> tuple[str, dict[str, object]]:
@@ -262,3 +232,25 @@ def executor_from_reference(name: str, settings: Mapping[str, object]) -> Execut
         return structure(dict(settings), cls)
     except SerializationError as error:
         raise PluginError(f"settings of executor {name!r} on record do not fit: {error}") from error
+
+
+def observers(names: Iterable[str]) -> Observers:
+    """Return the plugins of these entry-point names, loaded, for the lifecycle hooks.
+
+    Raises `UnknownPluginError` for a name that is not installed, and `PluginError` for a plugin
+    that is broken, incompatible, clashing, left out, or has no lifecycle hook.
+    """
+    from .observers import load_observers
+
+    return load_observers(registry().loader, names)
+
+
+def installed(check: bool = False, commands: Collection[str] = ()) -> list[PluginRow]:
+    """Return a row for everything that reflow and the installed plugins bring.
+
+    Every plugin is loaded, and with `check` what it names is imported as well. Extra commands
+    of a name in `commands` are shadowed. Raises nothing for a plugin: its row says what is wrong.
+    """
+    from .inventory import inventory
+
+    return inventory(registry(), check, commands)

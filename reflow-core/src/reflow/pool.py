@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import NamedTuple
 
+from .attachments import Attachments
 from .flow import TaskDefinition
 from .states import ERROR, FAILED
 from .worker import Answer, TaskCaller, fail_unloadable, flush_output
@@ -41,8 +42,9 @@ _CHUNK_SECONDS = 0.05
 class _Callers:
     """The tasks that a process has prepared, made when they are first called."""
 
-    def __init__(self, tasks: Mapping[str, TaskDefinition]) -> None:
+    def __init__(self, tasks: Mapping[str, TaskDefinition], attachments: Attachments) -> None:
         self._tasks = tasks
+        self._attachments = attachments
         self._made: dict[str, TaskCaller] = {}
 
     def call(self, work: Work, common: CommonTexts) -> Answer:
@@ -50,7 +52,7 @@ class _Callers:
         try:
             if caller is None:
                 caller = self._made[work.task] = TaskCaller(
-                    self._tasks[work.task], common(work.task)
+                    self._tasks[work.task], common(work.task), self._attachments
                 )
         except Exception as error:
             return fail_unloadable(error, time.time())
@@ -60,8 +62,10 @@ class _Callers:
 class InProcess:
     """Runs one element after the other right here, so that a debugger works."""
 
-    def __init__(self, tasks: Mapping[str, TaskDefinition], common: CommonTexts) -> None:
-        self._callers = _Callers(tasks)
+    def __init__(
+        self, tasks: Mapping[str, TaskDefinition], common: CommonTexts, attachments: Attachments
+    ) -> None:
+        self._callers = _Callers(tasks, attachments)
         self._common = common
         self._queue: deque[Work] = deque()
 
@@ -103,7 +107,7 @@ class InProcess:
 class _Process:
     """A forked process that answers one element after the other over a pipe."""
 
-    def __init__(self, tasks: Mapping[str, TaskDefinition], others: list[Connection]) -> None:
+    def __init__(self, callers: _Callers, others: list[Connection]) -> None:
         self.channel, theirs = Pipe()
         flush_output()
         with warnings.catch_warnings():
@@ -116,7 +120,7 @@ class _Process:
                 self.channel.close()
                 for other in others:
                     other.close()
-                _serve(theirs, tasks)
+                _serve(theirs, callers)
             finally:
                 os._exit(0)
         theirs.close()
@@ -160,7 +164,7 @@ def _lead_group(pid: int) -> None:
         os.setpgid(pid, 0)
 
 
-def _serve(channel: Connection, tasks: Mapping[str, TaskDefinition]) -> None:
+def _serve(channel: Connection, callers: _Callers) -> None:
     """Answer elements until the other end closes: also when its process was killed."""
     import threading
 
@@ -173,7 +177,6 @@ def _serve(channel: Connection, tasks: Mapping[str, TaskDefinition]) -> None:
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
-    callers = _Callers(tasks)
     commons: dict[str, Mapping[str, str]] = {}
     while True:
         try:
@@ -194,9 +197,13 @@ class ProcessPool:
     """Runs elements in up to `size` forked processes."""
 
     def __init__(
-        self, tasks: Mapping[str, TaskDefinition], common: CommonTexts, size: int
+        self,
+        tasks: Mapping[str, TaskDefinition],
+        common: CommonTexts,
+        attachments: Attachments,
+        size: int,
     ) -> None:
-        self._tasks = tasks
+        self._callers = _Callers(tasks, attachments)
         self._common = common
         self._size = size
         self._queue: deque[Work] = deque()
@@ -217,7 +224,7 @@ class ProcessPool:
             if not process.pending and self._queue:
                 self._hand_out(process)
         while self._queue and len(self._processes) < self._size:
-            process = _Process(self._tasks, [one.channel for one in self._processes])
+            process = _Process(self._callers, [one.channel for one in self._processes])
             self._processes.append(process)
             self._hand_out(process)
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .attached import AttachmentFolder
+from .attachments import current
 from .dispatch import Ledger
 from .errors import RunFailedError, UnknownTaskError, unknown_name
 from .journal import JournalReader
@@ -42,10 +44,16 @@ def read_result(run: Run, record: RunRecord, request: RunRequest, task: Any) -> 
         why = "it has not ended" if bad is None else f"{bad.state}: {bad.detail or bad.cause}"
         raise RunFailedError(f"task {name!r} of run {request.run_id} has no result: {why}", run)
     decode: Callable[[str], Any] = json.loads
-    if workflow is not None and name in workflow.tasks:
-        from .codec import codec_for
+    before = current.set(
+        AttachmentFolder(record.files, record.values, request.spec.serializers)
+    )
+    try:
+        if workflow is not None and name in workflow.tasks:
+            from .codec import codec_for
 
-        decode = codec_for(workflow.tasks[name].signature().returns).decode
-    values = Values(record.files, record.values)
-    found = [decode(values.text(one)) for one in state.outcomes if one is not None]
+            decode = codec_for(workflow.tasks[name].signature().returns).decode
+        values = Values(record.files, record.values)
+        found = [decode(values.text(one)) for one in state.outcomes if one is not None]
+    finally:
+        current.reset(before)
     return found if state.spec.array else found[0]

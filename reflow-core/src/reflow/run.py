@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from .flow import Flow
@@ -46,6 +47,11 @@ class Run:
         return Path(self._row.run_dir)
 
     @property
+    def record(self) -> RunRecord:
+        """The run's record: the truth about it, in its run directory."""
+        return self._record
+
+    @property
     def state(self) -> str:
         """The state of the run, one of `reflow.states.RUN_STATES`, read from its record."""
         from .standing import Standing
@@ -61,23 +67,46 @@ class Run:
         if "run.json" not in self._record.files.list(self._record.folder):
             self._record.check()
 
-    def status(self, *, errors: bool = False, as_dict: bool = False) -> dict[str, Any] | None:
+    def status(
+        self, *, errors: bool = False, as_dict: bool = False, task: str | None = None
+    ) -> dict[str, Any] | None:
         """Print where the run stands, or return it.
 
         With `errors` the tracebacks of failed instances are printed too; with
         `as_dict` nothing is printed and the keys "run", "summary", "instances",
-        "failed_instances" and "notes" are returned. Raises `RecordError` where the
-        run directory is gone.
+        "failed_instances" and "notes" are returned; with `task` it is about that task
+        alone. Raises `RecordError` where the run directory is gone, `UnknownTaskError`
+        for a task that the run does not have.
         """
-        from .status import status_dict, status_text
+        from .status import status_dict
+
+        if as_dict:
+            self._check_there()
+            return status_dict(self.store, self._record, self._row, task=task)
+        sys.stdout.write(self.status_text(errors=errors, task=task) + "\n")
+        return None
+
+    def status_text(
+        self,
+        *,
+        errors: bool = False,
+        task: str | None = None,
+        paint: Callable[[str], str] | None = None,
+    ) -> str:
+        """Return what `status` prints; `paint` may dress a state up, such as in a colour."""
+        from .status import status_text
 
         self._check_there()
-        if as_dict:
-            return status_dict(self.store, self._record, self._row)
-        sys.stdout.write(
-            status_text(self.store, self._record, self._row, errors=errors) + "\n"
+        return status_text(
+            self.store, self._record, self._row, errors=errors, task=task, paint=paint or str
         )
-        return None
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return by task, in order, how many instances are in which state, as of now."""
+        from .status import counts
+
+        self._check_there()
+        return counts(self.store, self._record, self._row)
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended and return its state; carry it on if nobody does.

@@ -45,7 +45,8 @@ class RunOptions:
 
     `force` ignores results of older runs, `force_tasks` for these tasks only;
     `verify` checks that files named in an older result still exist; `on_error` is
-    "stop" or "continue".
+    "stop" or "continue"; `observers` are the plugins that are told of failures and of
+    the run's end.
     """
 
     force: bool = False
@@ -53,6 +54,7 @@ class RunOptions:
     verify: bool = True
     on_error: str = "continue"
     max_workers: int = 1
+    observers: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

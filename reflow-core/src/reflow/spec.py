@@ -93,12 +93,33 @@ class Resources:
 
 
 @frozen(kw_only=True)
+class SerializerSpec:
+    """A serializer that a run uses: its class is at `target`, ``"module:Class"``.
+
+    `types` are the dotted names of the classes that it takes unnamed.
+    """
+
+    name: str
+    target: str
+    types: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class VerifierSpec:
+    """A verifier that a run uses: its class is at `target`, ``"module:Class"``."""
+
+    name: str
+    target: str
+
+
+@frozen(kw_only=True)
 class TaskSpec:
     """One task of a run, with everything resolved.
 
     `code` is the fingerprint of the task's code ("" when it does not count);
-    `returns` the return annotation as text; `verify` whether the task brings its
-    own callable that judges a cached value.
+    `returns` the return annotation as text; `serializer` the one that the task names,
+    "" for none; `verifiers` the names of those that judge a cached value, and `verify`
+    whether the task brings a function of its own that does.
     """
 
     name: str
@@ -109,6 +130,8 @@ class TaskSpec:
     cache: bool = True
     version: str = "1"
     code: str = ""
+    serializer: str = ""
+    verifiers: tuple[str, ...] = ()
     verify: bool = False
     array_parallelism: int | None = None
     resources: Resources = Resources()
@@ -123,10 +146,12 @@ class TaskSpec:
 
 @frozen(kw_only=True)
 class WorkflowSpec:
-    """All tasks of a run, upstream before downstream."""
+    """All tasks of a run, upstream before downstream, and the plugins that its values need."""
 
     name: str
     tasks: tuple[TaskSpec, ...]
+    serializers: tuple[SerializerSpec, ...] = ()
+    verifiers: tuple[VerifierSpec, ...] = ()
 
 
 @frozen(kw_only=True)

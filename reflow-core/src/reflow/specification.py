@@ -11,15 +11,30 @@ from typing import Any
 
 from attrs import frozen
 
-from .codec import codec_for, supported
+from .attachments import Named, find_with, known, learn
+from .codec import codec_for, serializers_of, supported
 from .description import ParameterDescription
-from .errors import ParameterError, SerializationError, ValidationError, nearest
+from .errors import (
+    ParameterError,
+    PluginError,
+    SerializationError,
+    ValidationError,
+    nearest,
+)
 from .fingerprint import fingerprint
 from .flow import Flow, TaskDefinition
 from .graph import order
 from .plain import Codec, dump
 from .signature import PARAM, RUN_DIR, Parameter, Signature, type_text
-from .spec import Constant, Resources, TaskSpec, Wire, WorkflowSpec
+from .spec import (
+    Constant,
+    Resources,
+    SerializerSpec,
+    TaskSpec,
+    VerifierSpec,
+    Wire,
+    WorkflowSpec,
+)
 from .wiring import accepts, infer, raise_for, resolve
 
 RUN_DIR_TYPE = "RunDir"
@@ -38,7 +53,8 @@ RESERVED = frozenset(
 class Resolved:
     """A workflow that fits together.
 
-    `order` has every task behind those it needs; `wires` and `after` are by task.
+    `order` has every task behind those it needs; `wires`, `after` and `verifiers_of` (the
+    names of the verifiers) are by task; `serializers` and `verifiers` are all that are used.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -47,6 +63,9 @@ class Resolved:
     after: Mapping[str, tuple[str, ...]]
     order: tuple[str, ...]
     parameters: tuple[ParameterDescription, ...]
+    serializers: tuple[SerializerSpec, ...]
+    verifiers: tuple[VerifierSpec, ...]
+    verifiers_of: Mapping[str, tuple[str, ...]]
 
     def returns(self, task: str) -> str:
         """Return a task's return annotation as text."""
@@ -65,8 +84,15 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     """Do what `check` does for tasks alone."""
     if not tasks:
         raise ValidationError(f"workflow {workflow_name!r} has no tasks: add some with job()")
-    signatures = {name: task.signature() for name, task in tasks.items()}
+    find_with(_installed)
     problems: list[str] = []
+    for name, task in tasks.items():
+        if task.serializer is not None:
+            try:
+                learn([_plugins().serializer_entry(task.serializer)])
+            except PluginError as error:
+                problems.append(f"task {name!r}: {error}")
+    signatures = {name: task.signature() for name, task in tasks.items()}
     after: dict[str, tuple[str, ...]] = {}
     for name, task in tasks.items():
         found = []
@@ -82,12 +108,14 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
         problems.append(str(error))
         raise_for(problems)
         raise
-    problems.extend(_unsupported(signatures))
+    problems.extend(_unsupported(tasks, signatures, wires))
     edges = {
         name: (*(source.task for wire in wires[name] for source in wire.sources), *after[name])
         for name in tasks
     }
     parameters = _parameters(signatures, problems)
+    kept = {name: _serializers(signatures[name].returns) for name in tasks}
+    entries = {name: _verifiers(name, tasks[name], kept[name], problems) for name in tasks}
     raise_for(problems)
     return Resolved(
         tasks=tasks,
@@ -96,22 +124,110 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
         after=after,
         order=tuple(order(edges)),
         parameters=parameters,
+        serializers=tuple(
+            SerializerSpec(name=name, target=known[name].target, types=known[name].types)
+            for name in dict.fromkeys(name for found in kept.values() for name in found)
+        ),
+        verifiers=tuple(
+            dict.fromkeys(
+                VerifierSpec(name=one.name, target=one.target)
+                for found in entries.values()
+                for one in found
+            )
+        ),
+        verifiers_of={
+            name: tuple(dict.fromkeys(one.name for one in found))
+            for name, found in entries.items()
+        },
     )
 
 
-def _unsupported(signatures: Mapping[str, Signature]) -> list[str]:
+def _plugins() -> Any:
+    # Imported when a workflow needs one: most do without.
+    from . import plugins
+
+    return plugins
+
+
+def _installed(cls: type) -> Named | None:
+    found: Named | None = _plugins().serializer_entry_for(cls)
+    return found
+
+
+def _verifiers(
+    name: str, task: TaskDefinition, kept: Mapping[str, list[Any]], problems: list[str]
+) -> list[Any]:
+    """Return the entries of the verifiers that a task names, and of those of its types.
+
+    By their types only values are judged that are kept in files: finding out whether any
+    plugin judges an int would load them all for every workflow.
+    """
+    found = []
+    for one in task.verify:
+        if isinstance(one, str):
+            try:
+                found.append(_plugins().verifier_entry(one))
+            except PluginError as error:
+                problems.append(f"task {name!r}: {error}")
+    for types_kept in kept.values():
+        for cls in types_kept:
+            if cls is not None:
+                found.extend(_plugins().verifier_entries_for(cls))
+    return found
+
+
+def _unsupported(
+    tasks: Mapping[str, TaskDefinition],
+    signatures: Mapping[str, Signature],
+    wires: Mapping[str, tuple[Wire, ...]],
+) -> list[str]:
+    """Return what can neither be written as JSON nor be kept in a file."""
     problems = []
+    filed = {
+        name: _serializers(signature.returns) for name, signature in signatures.items()
+    }
     for name, signature in signatures.items():
+        fed_by_files = {
+            wire.parameter
+            for wire in wires[name]
+            if any(filed[source.task] for source in wire.sources)
+        }
         for parameter in signature.parameters:
             if parameter.kind == RUN_DIR:
                 continue
+            where = f"task {name!r}, parameter {parameter.name!r}"
             reason = supported(parameter.annotation)
+            if reason is not None and parameter.name in fed_by_files:
+                reason = None  # it is read by whatever wrote it
             if reason is not None:
-                problems.append(f"task {name!r}, parameter {parameter.name!r}: {reason}")
+                problems.append(f"{where}: {reason}")
+            elif parameter.kind == PARAM and _serializers(parameter.annotation):
+                problems.append(
+                    f"{where}: {type_text(parameter.annotation)} cannot be written as JSON, as "
+                    "a parameter of a run is: take the Path of a file, or return it from a task"
+                )
         reason = supported(signature.returns)
         if reason is not None:
             problems.append(f"task {name!r}, return value: {reason}")
+        for wire in wires[name]:
+            for source in wire.sources:
+                if source.flatten and codec_for(signatures[source.task].returns).in_file:
+                    problems.append(
+                        f"task {name!r}, parameter {wire.parameter!r} gets the items of what "
+                        f"{source.task!r} returns, but that is kept in one file "
+                        f"(serializer={tasks[source.task].serializer!r}): annotate what "
+                        f"{source.task!r} returns with the type of the items, list[...], so "
+                        "that each has a file of its own"
+                    )
     return problems
+
+
+def _serializers(annotation: Any) -> dict[str, list[Any]]:
+    """Return the serializers, with the types, that values of an annotation need."""
+    try:
+        return serializers_of(codec_for(annotation))
+    except SerializationError:
+        return {}
 
 
 def full_name(task: str, parameter: Parameter) -> str:
@@ -260,7 +376,9 @@ def build_spec(
                 cache=task.cache,
                 version=task.version,
                 code="" if task.code == "off" else fingerprint(task.function),
-                verify=task.verify is not None,
+                serializer=task.serializer or "",
+                verifiers=resolved.verifiers_of[name],
+                verify=any(map(callable, task.verify)),
                 array_parallelism=task.array_parallelism,
                 resources=resources_of(task),
                 returns=resolved.returns(name),
@@ -268,7 +386,12 @@ def build_spec(
         )
     if problems:
         raise ParameterError("; ".join(dict.fromkeys(problems)))
-    return WorkflowSpec(name=workflow_name, tasks=tuple(specs))
+    return WorkflowSpec(
+        name=workflow_name,
+        tasks=tuple(specs),
+        serializers=resolved.serializers,
+        verifiers=resolved.verifiers,
+    )
 
 
 def resources_of(task: TaskDefinition) -> Resources:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from .description import TaskDescription
+from .errors import UnknownTaskError, unknown_name
 from .indexing import catch_up, run_row, task_list
-from .runrecord import RunRecord
+from .runrecord import RunRecord, RunRequest
+from .specification import RUN_DIR_TYPE
 from .standing import Standing
 from .states import (
     CACHED,
@@ -20,6 +24,9 @@ from .states import (
     WAITING,
 )
 from .stores.base import InstanceRow, RunRow, Store
+
+_SHOWN = 50
+"""So many instances of a task are listed."""
 
 _ORDER = (SUCCESS, CACHED, RUNNING, SUBMITTED, PENDING, FAILED, SKIPPED, CANCELLED)
 
@@ -57,7 +64,9 @@ def _instance(row: InstanceRow, output: Any) -> dict[str, Any]:
     }
 
 
-def status_dict(store: Store, record: RunRecord, run: RunRow) -> dict[str, Any]:
+def status_dict(
+    store: Store, record: RunRecord, run: RunRow, *, task: str | None = None
+) -> dict[str, Any]:
     """Return where a run stands, JSON-safe.
 
     Keys: "run" (run_id, graph_name, user_id, created_at, status, run_dir, executor,
@@ -68,7 +77,7 @@ def status_dict(store: Store, record: RunRecord, run: RunRow) -> dict[str, Any]:
     bring_up_to_date(store, record, run)
     standing = Standing(record)
     # One decoder call for all values: half the time of one call a value.
-    rows = store.instances(run.run_id)
+    rows = store.instances(run.run_id, task)
     texts = ",".join(row.value if row.value is not None else "null" for row in rows)
     outputs = json.loads(f"[{texts}]")
     instances = [_instance(row, output) for row, output in zip(rows, outputs, strict=True)]
@@ -84,7 +93,7 @@ def status_dict(store: Store, record: RunRecord, run: RunRow) -> dict[str, Any]:
             "parameters": dict(run.parameters),
         },
         "summary": {
-            task: counts or {PENDING: 1} for task, counts in _summary(store, run.run_id)
+            name: states or {PENDING: 1} for name, states in _summary(store, run.run_id, task)
         },
         "instances": instances,
         "failed_instances": [one for one in instances if one["state"] == FAILED],
@@ -102,41 +111,121 @@ def _notes(standing: Standing, run: RunRow) -> list[str]:
     return notes
 
 
-def _summary(store: Store, run_id: str) -> list[tuple[str, dict[str, int]]]:
+def counts(store: Store, record: RunRecord, run: RunRow) -> dict[str, dict[str, int]]:
+    """Return by task, in order, how many instances are in which state."""
+    bring_up_to_date(store, record, run)
+    return dict(_summary(store, run.run_id))
+
+
+def _summary(
+    store: Store, run_id: str, only: str | None = None
+) -> list[tuple[str, dict[str, int]]]:
     """Return how many instances of each task are in which state; of no element: SUCCESS 0."""
     empty = {task.name for task in store.tasks(run_id) if task.array and task.size == 0}
+    found = store.summary(run_id)
+    if only is not None and only not in found:
+        raise UnknownTaskError(unknown_name("task", only, found))
     return [
-        (task, {SUCCESS: 0} if task in empty and not counts else counts)
-        for task, counts in store.summary(run_id).items()
+        (task, {SUCCESS: 0} if task in empty and not states else states)
+        for task, states in found.items()
+        if only in (None, task)
     ]
 
 
+def describe_run(request: RunRequest) -> dict[str, Any]:
+    """Return what was asked of a run, and its tasks, JSON-safe.
+
+    Keys: "run" (run_id, graph_name, user_id, created_at, run_dir, executor,
+    executor_settings, options, parameters, python, entrypoint) and "tasks" (as
+    `Workflow.describe` has them, without what only the code knows: "doc" is "").
+    """
+    given, options = request.parameters, request.options
+    tasks = []
+    for task in request.spec.tasks:
+        names = [one.parameter for one in task.constants if one.type != RUN_DIR_TYPE]
+        described = TaskDescription(
+            name=task.name,
+            array=task.array,
+            doc="",
+            returns=task.returns,
+            parameters=tuple(
+                full if (full := f"{task.name}_{name}") in given else name for name in names
+            ),
+            wires=task.wires,
+            after=task.after,
+            upstreams=task.upstreams,
+            resources=task.resources,
+            cache=task.cache,
+            version=task.version,
+            code=task.code,
+            array_parallelism=task.array_parallelism,
+        )
+        tasks.append(described.to_dict())
+    return {
+        "run": {
+            "run_id": request.run_id,
+            "graph_name": request.spec.name,
+            "user_id": request.user,
+            "created_at": request.created_at,
+            "run_dir": request.run_dir,
+            "executor": request.executor,
+            "executor_settings": dict(request.executor_settings),
+            "options": {
+                "force": options.force,
+                "force_tasks": list(options.force_tasks),
+                "verify": options.verify,
+                "on_error": options.on_error,
+                "max_workers": options.max_workers,
+            },
+            "parameters": dict(given),
+            "python": request.python,
+            "entrypoint": {
+                "kind": request.entrypoint.kind,
+                "target": request.entrypoint.target,
+                "directory": request.entrypoint.directory,
+            },
+        },
+        "tasks": tasks,
+    }
+
+
 def status_text(
-    store: Store, record: RunRecord, run: RunRow, *, errors: bool = False
+    store: Store,
+    record: RunRecord,
+    run: RunRow,
+    *,
+    errors: bool = False,
+    task: str | None = None,
+    paint: Callable[[str], str] = str,
 ) -> str:
-    """Return where a run stands, for people; with `errors`, each failure in full."""
+    """Return where a run stands, for people; with `errors`, each failure in full.
+
+    With `task` it is about that task, and lists its instances. `paint` may dress up a
+    state, such as in a colour.
+    """
     bring_up_to_date(store, record, run)
     standing = Standing(record)
     lines = [
         f"Run       {run.run_id}",
         f"Workflow  {run.graph_name}",
-        f"Status    {standing.state}",
+        f"Status    {paint(standing.state)}",
         f"Created   {run.created_at}",
         f"Directory {run.run_dir}",
         "",
     ]
-    summary = dict(_summary(store, run.run_id))
+    summary = dict(_summary(store, run.run_id, task))
     width = max((len(name) for name in summary), default=0)
-    for name, counts in summary.items():
-        told = [f"{state} {counts[state]}" for state in _ORDER if state in counts]
-        lines.append(f"  {name:{width}}  {', '.join(told) or PENDING}")
-    failed = store.instances(run.run_id, states=(FAILED,))
+    for name, states in summary.items():
+        told = [f"{paint(state)} {states[state]}" for state in _ORDER if state in states]
+        lines.append(f"  {name:{width}}  {', '.join(told) or paint(PENDING)}")
+    if task is not None:
+        lines.extend(_instance_lines(store.instances(run.run_id, task), paint))
+    failed = store.instances(run.run_id, task, states=(FAILED,))
     if failed:
         lines.append("")
         for row in failed if errors else failed[:10]:
-            place = row.task if row.index is None else f"{row.task}[{row.index}]"
             last = row.detail.rstrip().rpartition("\n")[2]
-            lines.append(f"  {place} {row.cause or FAILED}: {last}")
+            lines.append(f"  {_place(row)} {row.cause or FAILED}: {last}")
             if errors:
                 lines.extend(f"      {line}" for line in row.detail.splitlines())
         if not errors:
@@ -146,3 +235,27 @@ def status_text(
     for note in _notes(standing, run):
         lines.extend(["", note])
     return "\n".join(lines)
+
+
+def _place(row: InstanceRow) -> str:
+    return row.task if row.index is None else f"{row.task}[{row.index}]"
+
+
+def _instance_lines(rows: list[InstanceRow], paint: Callable[[str], str]) -> list[str]:
+    if not rows:
+        return []
+    width = max(len(_place(row)) for row in rows[:_SHOWN])
+    lines = [""]
+    for row in rows[:_SHOWN]:
+        state = paint(row.state) + " " * (9 - len(row.state))
+        told = [f"{_place(row):{width}}", state]
+        if row.attempt:
+            told.append(f"attempt {row.attempt}")
+        if row.ended and row.started:
+            told.append(f"{row.ended - row.started:.1f} s")
+        if row.origin:
+            told.append(f"from {row.origin}")
+        lines.append(f"  {'  '.join(told)}".rstrip())
+    if len(rows) > _SHOWN:
+        lines.append(f"  … and {len(rows) - _SHOWN} more (all of them as JSON)")
+    return lines

@@ -12,12 +12,13 @@ from typing import Any
 from .dispatch import Dispatch
 from .drive import drive
 from .entrypoint import describe_entrypoint
-from .errors import ExecutorError, LeaseLostError, ParameterError, UnknownTaskError, unknown_name
+from .errors import LeaseLostError, ParameterError, UnknownTaskError, unknown_name
 from .executors.base import Executor
+from .executors.command import CommandExecutor
 from .flow import Flow
 from .ids import new_run_id
 from .indexing import run_row, task_list
-from .plugins import executor_reference
+from .plugins import executor_reference, observers
 from .quantities import format_memory, format_time
 from .records import FORMAT
 from .runrecord import FOLDER, INLINE, RunOptions, RunRecord, RunRequest
@@ -54,15 +55,15 @@ def prepare(
     workers: Any = options.max_workers
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ParameterError(f"max_workers must be a whole number from 1 on, not {workers!r}")
+    if options.observers:
+        observers(options.observers)  # one that is not there is found before anything starts
     if executor is None:
         name, settings = INLINE, dict[str, object]()
     else:
+        executor.check()
+        if isinstance(executor, CommandExecutor):
+            executor = executor.located()
         name, settings = executor_reference(executor)
-        if not executor.capabilities.inline:
-            raise ExecutorError(
-                f"executor {name!r} cannot run workflows in this version: it runs them on one "
-                "machine only, with executor='local' or run_local()"
-            )
     entrypoint, kept = describe_entrypoint(workflow, *origin, needed=executor is not None)
     run_id = new_run_id(workflow.name)
     given = {}
@@ -85,7 +86,7 @@ def prepare(
         options=options,
         executor=name,
         executor_settings=settings,
-        store=str(getattr(store, "path", "")),
+        store=store.url,
         entrypoint=entrypoint,
         python=sys.executable,
         spec=spec,

@@ -371,9 +371,15 @@ def _check_readable(target: Any, given: Any) -> None:
     """Refuse what is right in Python but would not come back right from its JSON."""
     if target is given:
         return
-    from .codec import readable
+    from .codec import is_in_file, readable
 
     if not readable(target, given):
+        if is_in_file(given):
+            raise ValueError(
+                f"all of a value written as {type_text(given)} is kept in a file by the "
+                "serializer that its task names, which JSON could hold: leave the serializer "
+                "out, or annotate the parameter with Any"
+            )
         raise ValueError(
             f"a value written as {type_text(given)} cannot be read as {type_text(target)}: "
             "annotate both sides with the same type"

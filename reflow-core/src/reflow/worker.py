@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .attachments import current
 from .errors import SerializationError
 from .identity import digest
 from .states import ERROR, FAILED, SUCCESS
@@ -17,6 +18,7 @@ from .states import ERROR, FAILED, SUCCESS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .attachments import Attachments
     from .flow import TaskDefinition
 
 
@@ -37,13 +39,16 @@ class TaskCaller:
     """One task, ready to be called many times.
 
     Only this task's annotations are read. `common` are the texts that every element
-    receives.
+    receives; `attachments` has the values that JSON cannot hold.
     """
 
-    def __init__(self, task: TaskDefinition, common: Mapping[str, str]) -> None:
-        from .codec import codec_for
-        from .signature import RUN_DIR
+    def __init__(
+        self, task: TaskDefinition, common: Mapping[str, str], attachments: Attachments
+    ) -> None:
+        from .codec import codec_for, codec_to_read
+        from .signature import PARAM, RUN_DIR
 
+        self._attachments = attachments
         self._function = task.function
         self._name = task.name
         self._decoders: dict[str, Any] = {}
@@ -55,11 +60,13 @@ class TaskCaller:
             if parameter.kind == RUN_DIR:
                 decode = _decode_path
             else:
-                decode = codec_for(parameter.annotation).decode
+                codec = codec_for if parameter.kind == PARAM else codec_to_read
+                decode = codec(parameter.annotation).decode
             if name not in common:
                 self._decoders[name] = decode
             elif common[name][:1] in "[{":
-                # A list may be changed by the function: each call gets its own.
+                # A list may be changed by the function: each call gets its own. So does a
+                # value in a file, which is read when it is needed.
                 self._fresh.append((decode, name, common[name]))
             else:
                 self._fixed[name] = decode(common[name])
@@ -70,6 +77,7 @@ class TaskCaller:
     def call(self, texts: Mapping[str, str]) -> Answer:
         """Call the function; whatever it raises, `sys.exit` included, is its failure."""
         started = time.time()
+        before = current.set(self._attachments)
         try:
             arguments = dict(self._fixed)
             for decode, name, text in self._fresh:
@@ -88,6 +96,8 @@ class TaskCaller:
             return Answer(
                 FAILED, "", "", (), ERROR, _traceback(error, self._name), started, time.time()
             )
+        finally:
+            current.reset(before)
         return Answer(SUCCESS, text, digest(text), paths, "", "", started, time.time())
 
 

@@ -61,9 +61,9 @@ class Workflow(Flow):
         from .stores.base import Store
 
         if not isinstance(self._store, Store):
-            from .stores.sqlite import open_store
+            from .stores.location import open_store
 
-            self._store = open_store(self._store or self.config.store_path)
+            self._store = open_store(self._store or self.config.store_location)
         return self._store
 
     # Looking at it
@@ -112,7 +112,7 @@ class Workflow(Flow):
         started.
         """
         stop_if_loading(self)
-        from .carrying import start_driver
+        from .carrying import start
         from .executors.dryrun import DryRunExecutor
         from .indexing import run_row
         from .plugins import executor_from
@@ -129,10 +129,10 @@ class Workflow(Flow):
             self.store,
             run_dir=run_dir,
             parameters=parameters,
-            options=_options(force, force_tasks, verify, "continue", 1),
+            options=self._options(force, force_tasks, verify, "continue", 1),
             executor=chosen,
         )
-        start_driver(record, request, self.store)
+        start(record, request, self.store)
         run = Run(record, run_row(request, record.folder, PENDING), self.store, self)
         if wait:
             run.wait()
@@ -169,7 +169,7 @@ class Workflow(Flow):
             self.store,
             run_dir=run_dir,
             parameters=parameters,
-            options=_options(force, force_tasks, verify, on_error, max_workers),
+            options=self._options(force, force_tasks, verify, on_error, max_workers),
             executor=None,
         )
         state = run_here(self, record, request, self.store)
@@ -186,6 +186,23 @@ class Workflow(Flow):
             )
             raise RunFailedError(f"run {run.run_id} ended {state}: {told}", run)
         return run
+
+    def _options(
+        self, force: bool, force_tasks: Sequence[str], verify: bool, on_error: str, max_workers: int
+    ) -> RunOptions:
+        from .errors import ParameterError
+        from .runrecord import RunOptions
+
+        if isinstance(force_tasks, str):
+            raise ParameterError(f"force_tasks must be a list of task names, not {force_tasks!r}")
+        return RunOptions(
+            force=force,
+            force_tasks=tuple(force_tasks),
+            verify=verify,
+            on_error=on_error,
+            max_workers=max_workers,
+            observers=tuple(getattr(self.config.run, "observers", ())),
+        )
 
     def cli(self, arguments: Sequence[str] | None = None) -> None:
         """Be a command line: options come from the parameters; see ``--help``."""
@@ -208,23 +225,6 @@ class Workflow(Flow):
 
         for run in [open_run(one, store or self.store, self) for one in run_ids]:
             run.cancel()
-
-
-def _options(
-    force: bool, force_tasks: Sequence[str], verify: bool, on_error: str, max_workers: int
-) -> RunOptions:
-    from .errors import ParameterError
-    from .runrecord import RunOptions
-
-    if isinstance(force_tasks, str):
-        raise ParameterError(f"force_tasks must be a list of task names, not {force_tasks!r}")
-    return RunOptions(
-        force=force,
-        force_tasks=tuple(force_tasks),
-        verify=verify,
-        on_error=on_error,
-        max_workers=max_workers,
-    )
 
 
 def _show_dry_run(workflow: Workflow, text: str) -> Run:

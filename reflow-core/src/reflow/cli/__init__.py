@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Be the command `reflow`: everything that needs a run's id and not its script."""
-    from .commands import reflow_command
+    try:
+        from .commands import reflow_command
 
-    reflow_command().main(prog_name="reflow")
+        reflow_command().main(prog_name="reflow")
+    except KeyboardInterrupt:  # while modules are imported: a traceback would tell nothing
+        raise SystemExit(130) from None

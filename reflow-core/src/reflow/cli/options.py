@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as abc
+import datetime
 import enum
 import json
 import types
@@ -16,7 +17,9 @@ from click.core import ParameterSource
 
 from ..codec import codec_for
 from ..description import ParameterDescription
-from ..errors import SerializationError
+from ..errors import DefinitionError, SerializationError
+from ..quantities import parse_time
+from .terminal import Problems
 
 _SCALARS: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 _CONTAINERS: dict[Any, Callable[[Any], Any]] = {
@@ -81,6 +84,8 @@ def _bare(annotation: Any) -> Any:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
             annotation = typing.get_args(annotation)[0]
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
         elif hasattr(annotation, "__supertype__"):
             annotation = annotation.__supertype__
         elif origin in (typing.Union, types.UnionType):
@@ -109,22 +114,44 @@ def _single(annotation: Any) -> Form:
     choices = _choices(annotation)
     if choices:
         return Form(type=click.Choice(list(choices)), convert=choices.__getitem__)
+    if annotation is datetime.timedelta:
+        return Form(type=_reader(_duration, "a length of time"), metavar="DURATION")
     codec = codec_for(annotation)
+    kind = codec.text.rpartition(".")[2]
     if codec.kinds == {"str"}:
-        return Form(
-            type=_reader(codec.decode_native), metavar=codec.text.rpartition(".")[2].upper()
-        )
+        return Form(type=_reader(codec.decode_native, kind), metavar=kind.upper())
 
     def read_json(text: str) -> Any:
+        if text.startswith("@") and "str" not in codec.kinds:
+            text = _content(text[1:])
         try:
             native = json.loads(text)
         except ValueError as error:
             if "str" not in codec.kinds:
-                raise SerializationError(f"{text!r} is not JSON: {error}") from None
+                raise SerializationError(
+                    f"it is not JSON: {error}; give JSON, or @FILE for a file of it"
+                ) from None
             native = text
         return codec.decode_native(native)
 
-    return Form(type=_reader(read_json), metavar="JSON")
+    return Form(type=_reader(read_json, codec.text), metavar="JSON")
+
+
+def _duration(text: str) -> datetime.timedelta:
+    try:
+        return datetime.timedelta(seconds=parse_time(text))
+    except DefinitionError:
+        raise SerializationError(
+            "give 90s, 30m, 2h, 1d or 1h30m, or MM:SS, HH:MM:SS or D-HH:MM:SS"
+        ) from None
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SerializationError(f"cannot read the file: {error}") from None
 
 
 def _choices(annotation: Any) -> dict[str, Any]:
@@ -137,18 +164,53 @@ def _choices(annotation: Any) -> dict[str, Any]:
         and not issubclass(annotation, enum.Flag)
     ):
         values = annotation
-    return {one.name if isinstance(one, enum.Enum) else str(one): one for one in values}
+    listed = list(values)
+    for write in (str, json.dumps):  # where two look the same, as 1 and "1" do: as JSON
+        named = {one.name if isinstance(one, enum.Enum) else write(one): one for one in listed}
+        if len(named) == len(listed):
+            break
+    return named
 
 
-def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _reader(read: Callable[[str], Any], kind: str) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         try:
             return read(text)
         except SerializationError as error:
             # click makes nothing but "invalid" of other errors.
-            raise click.BadParameter(str(error)) from None
+            given = text if len(text) <= 80 else text[:77] + "..."
+            raise click.BadParameter(f"{given!r} is not {kind}: {error}") from None
 
     return convert
+
+
+_PROBLEMS = "reflow.problems"
+
+
+class CollectingOption(click.Option):
+    """An option whose bad value does not hide the next one's: see `CollectingCommand`."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: abc.Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Read the value; keep what is wrong with it for later."""
+        try:
+            return super().handle_parse_result(ctx, opts, args)
+        except click.UsageError as error:
+            ctx.meta.setdefault(_PROBLEMS, []).append(error.format_message())
+            return None, args
+
+
+class CollectingCommand(click.Command):
+    """A command that says everything that is wrong with its options at once."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments. Raises `Problems` where any is bad."""
+        rest = super().parse_args(ctx, args)
+        problems = ctx.meta.pop(_PROBLEMS, [])
+        if problems and not ctx.resilient_parsing:
+            raise Problems(problems, ctx)
+        return rest
 
 
 def parameter_options(
@@ -164,7 +226,7 @@ def parameter_options(
     for parameter in parameters:
         form = form_of(parameter.annotation)
         name = parameter.name.replace("_", "-").strip("-") or parameter.name
-        if used & _long(name, form):
+        while used & _long(name, form):
             name = f"param-{name}"
         used |= _long(name, form)
         made.append(ParameterOption(parameter, _option(parameter, form, name), form))
@@ -190,7 +252,7 @@ def _option(parameter: ParameterDescription, form: Form, name: str) -> click.Opt
     kind: dict[str, Any] = {} if form.flag else {"type": form.type, "multiple": form.multiple}
     if not parameter.required:
         kind["default"] = None  # given to a required one, it would count as a value
-    return click.Option(
+    return CollectingOption(
         declarations,
         required=parameter.required,
         help="  ".join(told),
@@ -205,6 +267,8 @@ def _default(parameter: ParameterDescription, name: str) -> str:
         return ""
     if isinstance(value, bool) and _bare(parameter.annotation) is bool:
         return name if value else f"no-{name}"
+    if _bare(parameter.annotation) is datetime.timedelta:
+        return f"{value / 1e6:g}s"  # kept in microseconds
     if isinstance(value, list) and form_of(parameter.annotation).multiple:
         return ", ".join(_text(one) for one in value) or "none"
     return _text(value) or '""'

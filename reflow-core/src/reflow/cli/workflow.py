@@ -2,102 +2,144 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ReflowError, RunFailedError
-from ..states import SUCCESS
-from .commands import (
-    BAD_USE,
-    RUN_FAILED,
-    Access,
-    Group,
-    dag_format,
-    dag_text,
-    run_commands,
-    say_error,
+from ..errors import RunFailedError
+from ..specification import check
+from .access import Access, profile_option
+from .commands import Group, run_commands
+from .completion import executor_names, task_names
+from .options import (
+    CollectingCommand,
+    CollectingOption,
+    ParameterOption,
+    given_parameters,
+    parameter_options,
 )
-from .options import given_parameters, parameter_options
+from .progress import end_with, wait_showing
+from .terminal import exit_code
 
 if TYPE_CHECKING:
-    from ..run import Run
+    from ..description import ParameterDescription
     from ..workflow import Workflow
 
 
 def run_workflow_cli(workflow: Workflow, arguments: Sequence[str] | None = None) -> None:
     """Carry out a command line (default: the process's own) and end by `sys.exit`.
 
-    The exit code is 0, 1 where a run ended without success, or 2 where nothing was
-    done: bad arguments, or a `ReflowError`, which is printed on stderr.
+    The exit code is 0, 1 where a run ended without success, 2 where nothing was done
+    (bad arguments, or a `ReflowError`, which is printed on stderr), or 130 after Ctrl-C.
     """
-    try:
-        group = workflow_command(workflow)
-    except ReflowError as error:
-        say_error(error)
-        sys.exit(BAD_USE)
-    group.main(args=None if arguments is None else list(arguments))
+    sys.exit(exit_code(lambda: workflow_command(workflow).main(args=arguments)))
 
 
 def workflow_command(workflow: Workflow) -> click.Group:
     """Make the command line of a workflow. Raises what `validate` raises."""
-    access = Access(lambda: workflow.store, workflow)
+    access = Access(workflow)
+    parameters = check(workflow).parameters
     return Group(
         workflow.name,
         help=f"Run workflow {workflow.name}, and look at its runs.",
         commands=[
-            _submit(workflow),
-            _run(workflow),
+            _submit(access, workflow, parameters),
+            _run(access, workflow, parameters),
             *run_commands(access),
-            _dag(workflow),
-            _describe(workflow),
         ],
     )
 
 
-def _common() -> list[click.Option]:
+def _common(access: Access) -> list[click.Option]:
     return [
-        click.Option(["--run-dir"], required=True, metavar="PATH",
-                     help="The run's working directory; it is made if it is not there."),
-        click.Option(["--force"], is_flag=True, help="Ignore results of older runs."),
-        click.Option(["force_tasks", "--force-task"], multiple=True, metavar="TASK",
-                     help="Ignore older results of this task; may be given several times."),
-        click.Option(["--verify/--no-verify"], default=True, show_default=True,
-                     help="Check that files named in an older result still exist."),
+        CollectingOption(["--run-dir"], required=True, metavar="PATH",
+                         help="The run's working directory; it is made if it is not there."),
+        CollectingOption(["--force"], is_flag=True, help="Ignore results of older runs."),
+        CollectingOption(["force_tasks", "--force-task"], multiple=True, metavar="TASK",
+                         shell_complete=task_names(access),
+                         help="Ignore older results of this task; may be given several times."),
+        CollectingOption(["--verify/--no-verify"], default=True, show_default=True,
+                         help="Check that files named in an older result still exist."),
     ]  # fmt: skip
 
 
+class _StartCommand(CollectingCommand):
+    """A command that starts a run: its help lists the parameters by task."""
+
+    def __init__(self, *args: Any, workflow: Workflow, options: list[ParameterOption],
+                 **kwargs: Any) -> None:  # fmt: skip
+        super().__init__(*args, **kwargs)
+        self._workflow = workflow
+        self._options = options
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each task that takes parameters of its own, and the rest."""
+        alone: dict[str, list[click.Option]] = {name: [] for name in self._workflow.tasks}
+        shared: list[click.Option] = []
+        for one in self._options:
+            tasks = one.parameter.tasks
+            (alone[tasks[0]] if len(tasks) == 1 else shared).append(one.option)
+        for name, options in alone.items():
+            doc = self._workflow.tasks[name].function.__doc__ or ""
+            first = doc.strip().partition("\n")[0].strip()
+            _section(ctx, formatter, f"Parameters of {name}", options, first)
+        _section(ctx, formatter, "Parameters of several tasks", shared)
+        own = {one.option.name for one in self._options}
+        rest = [one for one in self.get_params(ctx) if one.name not in own]
+        _section(ctx, formatter, "Run", rest)
+
+
+def _section(
+    ctx: click.Context,
+    formatter: click.HelpFormatter,
+    title: str,
+    options: Iterable[click.Parameter],
+    text: str = "",
+) -> None:
+    rows = [row for one in options if (row := one.get_help_record(ctx)) is not None]
+    if rows:
+        with formatter.section(title):
+            if text:
+                formatter.write_text(text)
+                formatter.write_paragraph()
+            formatter.write_dl(rows)
+
+
 def _starting(
+    access: Access,
     workflow: Workflow,
+    parameters: Iterable[ParameterDescription],
     name: str,
     help_text: str,
     own: list[click.Option],
     start: Callable[[dict[str, Any], dict[str, Any]], None],
 ) -> click.Command:
     """Make a command that starts a run: `start` gets its options and the parameters."""
-    from ..specification import cli_parameters
-
-    common, parameters = _common(), cli_parameters(workflow)
+    common = _common(access)
     fixed = [*common[:1], *own, *common[1:]]
     taken = {text for one in fixed for text in (*one.opts, *one.secondary_opts)}
-    options = parameter_options(parameters, {*taken, "--help"})
+    options = parameter_options(parameters, {*taken, "--help", "--profile"})
 
     def callback(**values: Any) -> None:
         given = given_parameters(options, click.get_current_context(), values)
         start(values, given)
 
-    return click.Command(
+    command = _StartCommand(
         name,
         params=[fixed[0], *(one.option for one in options), *fixed[1:]],
         callback=callback,
         help=help_text,
+        workflow=workflow,
+        options=options,
     )
+    return profile_option(access)(command)
 
 
-def _submit(workflow: Workflow) -> click.Command:
+def _submit(
+    access: Access, workflow: Workflow, parameters: Iterable[ParameterDescription]
+) -> click.Command:
     def start(options: dict[str, Any], parameters: dict[str, Any]) -> None:
         from ..dryrun import DryRun
 
@@ -108,23 +150,28 @@ def _submit(workflow: Workflow) -> click.Command:
             return
         click.echo(run.run_id)
         if wait:
-            _end(run, run.wait())
+            end_with(run, wait_showing(run))
 
     return _starting(
+        access,
         workflow,
+        parameters,
         "submit",
         "Start a run that goes on by itself, and print its id.",
         [
-            click.Option(["--executor"], metavar="NAME",
+            CollectingOption(["--executor"], metavar="NAME", shell_complete=executor_names(),
                          help="Where it runs, such as local or slurm; dry-run shows what would "
                               "be submitted.  [default: the configured one, else local]"),
-            click.Option(["--wait"], is_flag=True, help="Wait until the run has ended."),
+            CollectingOption(["--wait"], is_flag=True,
+                         help="Wait until the run has ended, and show how it comes on."),
         ],
         start,
     )  # fmt: skip
 
 
-def _run(workflow: Workflow) -> click.Command:
+def _run(
+    access: Access, workflow: Workflow, parameters: Iterable[ParameterDescription]
+) -> click.Command:
     def start(options: dict[str, Any], parameters: dict[str, Any]) -> None:
         try:
             run = workflow.run_local(**options, **parameters)
@@ -132,45 +179,21 @@ def _run(workflow: Workflow) -> click.Command:
             if error.run is None:
                 raise
             run = error.run
-        _end(run, run.state)
+        end_with(run, run.state)
 
     return _starting(
+        access,
         workflow,
+        parameters,
         "run",
         "Run everything here and now, and print where it ended.",
         [
-            click.Option(["--max-workers"], type=click.IntRange(min=1), default=1,
+            CollectingOption(["--max-workers"], type=click.IntRange(min=1), default=1,
                          show_default=True, help="Run in this many processes at once."),
-            click.Option(["--on-error"], type=click.Choice(["stop", "continue"]),
+            CollectingOption(["--on-error"], type=click.Choice(["stop", "continue"]),
                          default="stop", show_default=True,
                          help="After a failure start nothing new, or go on with all that "
                               "does not depend on it."),
         ],
         start,
     )  # fmt: skip
-
-
-def _end(run: Run, state: str) -> None:
-    run.status(errors=state != SUCCESS)
-    if state != SUCCESS:
-        sys.stdout.flush()
-        click.get_current_context().exit(RUN_FAILED)
-
-
-def _dag(workflow: Workflow) -> click.Command:
-    @click.command("dag", short_help="Show the tasks and what they need.")
-    @dag_format
-    def dag(form: str) -> None:
-        """Show the tasks and what they need."""
-        click.echo(dag_text(workflow.describe_typed().tasks, form))
-
-    return dag
-
-
-def _describe(workflow: Workflow) -> click.Command:
-    @click.command("describe", short_help="Print tasks and parameters as JSON.")
-    def describe() -> None:
-        """Print tasks and parameters as JSON."""
-        click.echo(json.dumps(workflow.describe(), indent=2))
-
-    return describe

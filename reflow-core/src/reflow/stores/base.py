@@ -113,12 +113,26 @@ class Store(ABC):
     Methods that take a `run_id` raise `UnknownRunError` for one that is not there.
     """
 
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """What `from_url` opens this store by in another process, such as ``sqlite:///path``."""
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str) -> Self:
+        """Return the store at a URL of the scheme that this class is registered for.
+
+        Nothing need be opened yet. Raises `StoreError` for a URL that names no store.
+        """
+
     @abstractmethod
     def add_run(self, run: RunRow, tasks: Sequence[tuple[str, bool]]) -> None:
         """Add a run with its tasks, ``(name, is_array)`` each, in order.
 
         Adding a run again updates its description and keeps what is indexed of
-        it, unless its tasks differ: then it is indexed anew from `Position()`.
+        it, unless its tasks differ: then it is indexed anew from `Position()`, as the run
+        added last.
         """
 
     @abstractmethod
@@ -127,7 +141,7 @@ class Store(ABC):
 
     @abstractmethod
     def set_status(self, run_id: str, status: str) -> None:
-        """Set a run's status, one of `reflow.states.RUN_STATES`."""
+        """Set a run's status, one of `reflow.states.RUN_STATES`; `QueryError` for another."""
 
     @abstractmethod
     def position(self, run_id: str) -> Position:
@@ -146,7 +160,8 @@ class Store(ABC):
         """Index, in one transaction, what the record says up to `position`.
 
         `changes` are outcomes in the record's order (of one instance the last
-        counts) and `sizes` the element counts that became known. `live`, where
+        counts) and `sizes` the element counts that became known: what was indexed of an
+        array as a whole (`reflow.records.WHOLE_TASK`) gives way to them. `live`, where
         given, is every instance under way after `changes`: these take the place
         of all rows in a state that is not terminal. Applying the same again is
         harmless. Returns False, and changes nothing, where the run is indexed
@@ -182,7 +197,10 @@ class Store(ABC):
 
     @abstractmethod
     def run(self, run_id: str) -> RunRow:
-        """Return the run of that id, or of that unambiguous beginning of an id."""
+        """Return the run of that id, or of that unambiguous beginning of an id.
+
+        Only here the beginning is enough.
+        """
 
     @abstractmethod
     def tasks(self, run_id: str) -> list[TaskRow]:

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import (
     StoreError,
@@ -37,6 +37,9 @@ from ..errors import (
 from ..records import Outcome
 from ..states import CACHED, INSTANCE_STATES, PENDING, RUN_STATES, SUCCESS
 from .base import CachedResult, InstanceRow, Position, QueryError, RunRow, Store, TaskRow
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -132,22 +135,6 @@ def default_store_path() -> Path:
     return base / "reflow" / "reflow.sqlite"
 
 
-def open_store(url: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> Store:
-    """Return the store at a path or a ``sqlite:///path`` URL; None: the default place.
-
-    As usual, ``sqlite:///relative`` and ``sqlite:////absolute``.
-    """
-    if url is None:
-        return SqliteStore(default_store_path(), read_only=read_only)
-    text = os.fspath(url)
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return SqliteStore(text, read_only=read_only)
-    if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2:
-        raise StoreError(f"cannot open the store {text!r}: give a path, or sqlite:///path")
-    return SqliteStore(unquote(rest[1:]), read_only=read_only)
-
-
 class SqliteStore(Store):
     """An index over runs in the SQLite file at `path`, opened on first use.
 
@@ -169,6 +156,22 @@ class SqliteStore(Store):
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
+
+    @property
+    def url(self) -> str:
+        """The file as ``sqlite:////absolute/path``."""
+        return f"sqlite:///{quote(os.fsencode(self.path))}"
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Return the store of a ``sqlite:///relative`` or ``sqlite:////absolute`` URL."""
+        rest = url.removeprefix("sqlite://")
+        if rest == url or not rest.startswith("/") or len(rest) < 2:
+            raise StoreError(
+                f"cannot open the store {url!r}: write sqlite:///relative/path, "
+                "sqlite:////absolute/path or a path alone"
+            )
+        return cls(os.fsdecode(unquote_to_bytes(os.fsencode(rest[1:]))))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -273,7 +276,12 @@ class SqliteStore(Store):
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        version = self._version(connection)
+        # In one transaction: between two reads another process may bring its schema in.
+        connection.execute("BEGIN")
+        try:
+            version = self._version(connection)
+        finally:
+            _roll_back(connection)
         if version == len(MIGRATIONS):
             return
         if self.read_only:

@@ -1,17 +1,44 @@
-"""The verifier port: judges whether a cached value may be used again."""
+"""The verifier port: judges whether a result of an older run may be used again.
+
+A verifier is named by a `reflow.hookspecs.VerifierEntry`.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
 
 
-class Verifier(Protocol):
-    """Judges cached values of some types."""
+class Output:
+    """A result of an older run: its value, and the files and folders named in it.
 
-    name: str
+    `value` is read when it is first asked for, as that may take the user's code;
+    `paths` are at hand.
+    """
 
-    def accepts(self, annotation: object) -> bool:
-        """Whether values annotated so are this verifier's business."""
+    __slots__ = ("_read", "_value", "paths")
 
-    def verify(self, value: object) -> bool:
-        """Whether what the value stands for is still there and whole."""
+    def __init__(self, paths: tuple[Path, ...], read: Callable[[], object]) -> None:
+        self.paths = paths
+        self._read: Callable[[], object] | None = read
+        self._value: object = None
+
+    @property
+    def value(self) -> object:
+        """The value as the task returned it. Raises what reading it raises."""
+        if self._read is not None:
+            self._value = self._read()
+            self._read = None
+        return self._value
+
+
+class Verifier(ABC):
+    """Judges results of older runs. Made without arguments, once in each process."""
+
+    @abstractmethod
+    def verify(self, output: Output) -> bool:
+        """Whether what the output stands for is still there and whole.
+
+        False, or any exception, means that the work is done again.
+        """

@@ -1,0 +1,1 @@
+"""reflow reads CSV files again before it relies on them."""

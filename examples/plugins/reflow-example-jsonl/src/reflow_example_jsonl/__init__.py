@@ -1,0 +1,1 @@
+"""An index over reflow's runs that you can read."""

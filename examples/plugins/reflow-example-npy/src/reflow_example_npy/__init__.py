@@ -1,0 +1,1 @@
+"""reflow keeps NumPy arrays in .npy files."""

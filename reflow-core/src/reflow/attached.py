@@ -1,0 +1,108 @@
+"""Keeps the values that have files of their own in a folder of a run's record.
+
+Workers import this: no attrs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from .attachments import Named, is_file_name, is_reference, known, learn, reference
+from .errors import PluginError, RecordError, SerializationError
+from .files import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .serializers.base import Serializer
+
+
+class AttachmentFolder:
+    """The files of values in `folder`, written and read by the serializers of one run."""
+
+    def __init__(self, files: Files, folder: str, serializers: Iterable[Named]) -> None:
+        self._files = files
+        self._folder = folder
+        self._made: dict[str, Serializer] = {}
+        self._sound: set[str] = set()
+        learn(serializers)
+
+    def keep(self, serializer: str, value: object) -> dict[str, str]:
+        """Write the value to a file named after its content; return the reference to it.
+
+        Raises `SerializationError` for a value that the serializer cannot write, and
+        `OSError` where there is no room.
+        """
+        from pathlib import Path
+
+        made = self._serializer(serializer)
+        self._files.make_folder(self._folder)
+        scratch = self._files.scratch(self._folder, made.suffix)
+        try:
+            try:
+                made.dump(value, Path(scratch))
+            except (TypeError, ValueError) as error:
+                raise SerializationError(
+                    f"the serializer {serializer!r} cannot write {type(value).__qualname__}: "
+                    f"{error}"
+                ) from error
+            if not os.path.isfile(scratch):
+                raise SerializationError(
+                    f"the serializer {serializer!r} has not written the one file it was to write"
+                )
+            name = self._files.digest(scratch) + made.suffix
+            if not is_file_name(name):
+                raise SerializationError(
+                    f"the serializer {serializer!r} has the suffix {made.suffix!r}: it must be "
+                    "empty or like '.npy'"
+                )
+            self._files.publish(scratch, f"{self._folder}/{name}")
+        finally:
+            self._files.discard(scratch)
+        return reference(serializer, name)
+
+    def load(self, reference: dict[str, Any]) -> Any:
+        """Return the value that a reference refers to.
+
+        Raises `RecordError` where its file is gone or damaged.
+        """
+        from pathlib import Path
+
+        name = reference.get("file")
+        if not is_reference(reference) or not is_file_name(name):
+            raise RecordError(f"{reference!r} refers to no file of this run")
+        serializer = self._serializer(str(reference["$attachment"]))
+        path = f"{self._folder}/{name}"
+        if path not in self._sound:  # a value that all elements receive is checked once
+            try:
+                found = self._files.digest(path)
+            except FileNotFoundError as error:
+                raise RecordError(f"a value is gone: {path} is missing") from error
+            if found != str(name)[:64]:
+                raise RecordError(
+                    f"the value in {path} is damaged: it does not match its checksum"
+                )
+            self._sound.add(path)
+        return serializer.load(Path(path))
+
+    def _serializer(self, name: str) -> Serializer:
+        made = self._made.get(name)
+        if made is None:
+            spec = known.get(name)
+            if spec is None:
+                raise SerializationError(
+                    f"the value was written by the serializer {name!r}, which this run does not "
+                    f"use (it uses: {', '.join(sorted(known)) or 'none'})"
+                )
+            module, _, attribute = spec.target.partition(":")
+            try:
+                # __import__, because importlib.import_module costs an import of its own.
+                cls = getattr(__import__(module, fromlist=[attribute]), attribute)
+                made = self._made[name] = cls()
+            except Exception as error:
+                raise PluginError(
+                    f"the serializer {name!r} ({spec.target}) cannot be used here: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        return made

@@ -1,0 +1,102 @@
+"""The command `reflow plugins`, and the extra commands that plugins bring."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+import click
+from attrs import asdict
+
+from ..discovery import EntryPoint
+from ..errors import PluginError
+from ..extracommands import choose_command, extra_commands, load_command
+from .commands import Group
+from .terminal import table
+
+NOT_OK = 1
+"""Exit code of a check that found something that is not ok."""
+
+
+class ExtensibleGroup(Group):
+    """A group that also has the commands of installed distributions.
+
+    Its own commands come first: an extra one cannot take their names.
+    """
+
+    @cached_property
+    def extra(self) -> dict[str, list[EntryPoint]]:
+        """The installed extra commands by name."""
+        return extra_commands()
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands; nothing is imported for that."""
+        return sorted({*super().list_commands(ctx), *self.extra})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name; an extra one is imported when it is called."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        points = self.extra.get(cmd_name)
+        return ExtraCommand(points) if points else None
+
+
+class ExtraCommand(click.Command):
+    """Stands for the command of an entry point until it is called."""
+
+    def __init__(self, points: list[EntryPoint]) -> None:
+        who = " and ".join(dict.fromkeys(point.distribution.name for point in points))
+        super().__init__(points[0].name, short_help=f"from {who}", add_help_option=False)
+        self.points = points
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Import the command and hand over to it."""
+        from ..plugins import registry
+
+        try:
+            point = choose_command(self.points, lambda: registry().loader.settings)
+            command = load_command(point)
+        except PluginError:
+            if extra.get("resilient_parsing"):  # the shell completes: no place for an error
+                return super().make_context(info_name, args, parent, **extra)
+            raise
+        return command.make_context(info_name, args, parent, **extra)
+
+
+@click.command("plugins", short_help="List what plugins bring, and how each stands.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
+@click.option("--check", is_flag=True,
+              help="Import everything, and exit with 1 where something is not ok.")  # fmt: skip
+@click.pass_context
+def plugins_command(context: click.Context, as_json: bool, check: bool) -> None:
+    """List what reflow and the installed plugins bring, and how each stands.
+
+    The state is ok, broken, incompatible (it needs another reflow-core), clashing (two
+    distributions bring it, and none is pinned), shadowed (another comes first by that
+    name) or disabled (the configuration leaves it out).
+    """
+    from ..plugins import installed
+
+    parent = context.parent
+    group = parent.command if parent is not None else None
+    own = list(group.commands) if isinstance(group, click.Group) else []
+    rows = installed(check, commands=own)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        heads = ("NAME", "KIND", "STATE", "DISTRIBUTION", "VERSION", "TARGET", "DETAIL")
+        cells = [
+            (row.name, row.kind, row.state, row.distribution, row.version, row.target, row.detail)
+            for row in rows
+        ]
+        click.echo(table(heads, cells))
+    if check and any(row.state != "ok" for row in rows):
+        context.exit(NOT_OK)

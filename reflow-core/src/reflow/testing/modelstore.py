@@ -1,0 +1,124 @@
+"""What a store does, in dictionaries: the model that the contract compares stores with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import define, evolve, field
+
+from ..records import WHOLE_TASK, Outcome
+from ..states import PENDING, SUCCESS, TERMINAL
+from ..stores.base import InstanceRow, Position, RunRow, TaskRow
+
+
+@define
+class Indexed:
+    """A run, and all that is indexed of it."""
+
+    row: RunRow
+    arrays: dict[str, bool]
+    sizes: dict[str, int | None]
+    position: Position = field(factory=Position)
+    outcomes: dict[tuple[str, int], Outcome] = field(factory=dict)
+
+
+@define
+class ModelStore:
+    """The methods of `Store` that say something, for one process and good arguments."""
+
+    runs: dict[str, Indexed] = field(factory=dict)
+
+    def add_run(self, run: RunRow, tasks: Sequence[tuple[str, bool]]) -> None:
+        known = self.runs.get(run.run_id)
+        if known is not None and list(known.arrays.items()) == list(tasks):
+            known.row = run
+            return
+        self.runs.pop(run.run_id, None)  # a run that is indexed anew counts as added last
+        sizes = {name: None if array else 1 for name, array in tasks}
+        self.runs[run.run_id] = Indexed(run, dict(tasks), sizes)
+
+    def drop_run(self, run_id: str) -> None:
+        self.runs.pop(run_id, None)
+
+    def set_status(self, run_id: str, status: str) -> None:
+        self.runs[run_id].row = evolve(self.runs[run_id].row, status=status)
+
+    def apply(
+        self,
+        run_id: str,
+        changes: Sequence[Outcome],
+        sizes: Mapping[str, int],
+        status: str | None,
+        position: Position,
+        live: Sequence[Outcome] | None = None,
+    ) -> bool:
+        run = self.runs[run_id]
+        if position < run.position:
+            return False
+        for name, size in sizes.items():
+            run.sizes[name] = size
+            run.outcomes.pop((name, WHOLE_TASK), None)
+        if live is not None:
+            changes = [*changes, *live]
+            run.outcomes = {k: one for k, one in run.outcomes.items() if one.state in TERMINAL}
+        run.outcomes.update({(one.task, one.index): one for one in changes})
+        run.row = evolve(run.row, status=status or run.row.status)
+        run.position = position
+        return True
+
+    def lookup(self, identities: Sequence[str], *, newest: bool) -> dict[str, tuple[str, Outcome]]:
+        """Return by identity the run that has the result, and the result."""
+        found = {}
+        for run in self.runs.values() if newest else reversed(self.runs.values()):
+            for one in run.outcomes.values():
+                if one.state == SUCCESS and one.identity in identities:
+                    found[one.identity] = (run.row.run_id, one)
+        return found
+
+    def list_runs(self) -> list[RunRow]:
+        rows = [run.row for run in self.runs.values()]
+        return sorted(rows, key=lambda row: row.created_at, reverse=True)
+
+    def tasks(self, run_id: str) -> list[TaskRow]:
+        run = self.runs[run_id]
+        return [
+            TaskRow(name=name, array=array, size=run.sizes[name])
+            for name, array in run.arrays.items()
+        ]
+
+    def summary(self, run_id: str) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {name: {} for name in self.runs[run_id].arrays}
+        for (task, _), one in self.runs[run_id].outcomes.items():
+            counts[task][one.state] = counts[task].get(one.state, 0) + 1
+        for task, size in self.runs[run_id].sizes.items():
+            rest = (size or 0) - sum(counts[task].values())
+            if rest > 0:
+                counts[task][PENDING] = counts[task].get(PENDING, 0) + rest
+        return counts
+
+    def instances(self, run_id: str) -> list[InstanceRow]:
+        run = self.runs[run_id]
+        order = list(run.arrays)
+        keys = sorted(run.outcomes, key=lambda key: (order.index(key[0]), key[1]))
+        return [instance(run.outcomes[key], run.arrays[key[0]]) for key in keys]
+
+
+def instance(one: Outcome, array: bool) -> InstanceRow:
+    """Return the row that a store gives for an outcome."""
+    return InstanceRow(
+        task=one.task,
+        index=one.index if array and one.index != WHOLE_TASK else None,
+        state=one.state,
+        attempt=one.attempt,
+        identity=one.identity,
+        digest=one.digest,
+        value=one.value,
+        spilled=one.value is None and bool(one.digest),
+        cause=one.cause,
+        detail=one.detail,
+        origin=one.origin,
+        job=one.job,
+        started=one.started,
+        ended=one.ended,
+        paths=one.paths,
+    )

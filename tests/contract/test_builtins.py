@@ -1,0 +1,145 @@
+"""The contract suites over what reflow brings itself."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import threading
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from reflow.testing import SerializerContract, StoreContract, VerifierContract, output
+from reflow.verifiers.base import Output, Verifier
+from reflow.verifiers.exists import ExistsVerifier
+from reflow.verifiers.nonempty import NonemptyVerifier
+
+
+class TestPickle(SerializerContract):
+    entry = "pickle"
+    values = (
+        None,
+        0,
+        -(2**80),
+        math.inf,
+        "",
+        "ä\ud800\x00",
+        b"\x00\xff" * 10_000,
+        [1, [2.5, {"a": (None, True)}]],
+        {3, 1, 2},
+        {"d": datetime.datetime(2026, 4, 1, tzinfo=datetime.timezone.utc)},
+        PurePosixPath("/runs/ä"),
+        PurePosixPath,
+        range(5),
+        complex(1, -2),
+    )
+    refused = (lambda: 1, (number for number in range(3)), {"a lock": threading.Lock()})
+    # The same parts may be one object or several, and a set has no order.
+    deterministic = False
+
+    def same(self, a: Any, b: Any) -> bool:
+        return type(a) is type(b) and repr(a) == repr(b)
+
+
+def file(folder: Path, name: str = "a.txt", text: str = "content") -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def one_file(folder: Path) -> Output:
+    path = file(folder)
+    return output(path, [path])
+
+
+def folder_with_a_file(folder: Path) -> Output:
+    path = file(folder, "sub/ä b")
+    return output([path.parent], [path.parent])
+
+
+def two_files(folder: Path) -> Output:
+    paths = [file(folder), file(folder, "b.txt")]
+    return output({"named": tuple(paths)}, paths)
+
+
+def linked_file(folder: Path) -> Output:
+    link = folder / "link"
+    link.symlink_to(file(folder))
+    return output(link, [link])
+
+
+def missing(folder: Path) -> Output:
+    return output(folder / "none", [folder / "none"])
+
+
+def one_of_two_missing(folder: Path) -> Output:
+    paths = [file(folder), folder / "none"]
+    return output(paths, paths)
+
+
+def below_a_file(folder: Path) -> Output:
+    path = file(folder) / "none"
+    return output(path, [path])
+
+
+def broken_link(folder: Path) -> Output:
+    link = folder / "link"
+    link.symlink_to("none")
+    return output(link, [link])
+
+
+def link_to_itself(folder: Path) -> Output:
+    link = folder / "link"
+    link.symlink_to(link)
+    return output(link, [link])
+
+
+def empty_file(folder: Path) -> Output:
+    path = file(folder, text="")
+    return output(path, [path])
+
+
+def empty_folder(folder: Path) -> Output:
+    path = folder / "sub"
+    path.mkdir()
+    return output(path, [path])
+
+
+def one_of_two_empty(folder: Path) -> Output:
+    paths = [file(folder), file(folder, "b.txt", "")]
+    return output(paths, paths)
+
+
+GONE = (missing, one_of_two_missing, below_a_file, broken_link, link_to_itself)
+EMPTY = (empty_file, empty_folder, one_of_two_empty)
+
+
+class TestExists(VerifierContract):
+    entry = "exists"
+    good = (one_file, folder_with_a_file, two_files, linked_file, *EMPTY)
+    bad = GONE
+
+
+class TestNonempty(VerifierContract):
+    entry = "nonempty"
+    good = (one_file, folder_with_a_file, two_files, linked_file)
+    bad = (*GONE, *EMPTY)
+
+
+class TestSqlite(StoreContract):
+    entry = "sqlite"
+
+    def url(self, folder: Path) -> str:
+        return f"sqlite:///{quote(os.fsencode(folder))}/a%20b.sqlite"
+
+
+@pytest.mark.parametrize("verifier", [ExistsVerifier(), NonemptyVerifier()])
+def test_a_path_that_cannot_be_judged_is_an_error(verifier: Verifier, tmp_path: Path) -> None:
+    """The engine does the work again and says why; it must not be taken for a missing file."""
+    path = tmp_path / ("n" * 300)
+    with pytest.raises(OSError, match="File name too long"):
+        verifier.verify(output(path, [path]))

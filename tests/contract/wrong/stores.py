@@ -1,0 +1,198 @@
+"""Stores that are wrong in one way each; `case` is what must catch it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from reflow.errors import UnknownRunError
+from reflow.stores.base import CachedResult, InstanceRow, Position, RunRow
+from reflow.stores.sqlite import SqliteStore
+from reflow.testing import StoreContract
+
+
+class Contract(StoreContract):
+    store = SqliteStore
+
+    def url(self, folder: Path) -> str:
+        return f"sqlite:///{quote(os.fsencode(folder))}/index"
+
+
+class TestRight(Contract):
+    pass
+
+
+class TestForgetsTheOrder(Contract):
+    case = "test_outcomes_sizes_status_and_position"
+
+    class store(SqliteStore):
+        def instances(self, *arguments: Any, **more: Any) -> list[InstanceRow]:
+            rows = super().instances(*arguments, **more)
+            return sorted(rows, key=lambda row: (row.task, str(row.index)))
+
+
+class TestGoesBackwards(Contract):
+    case = "test_a_slower_process_does_not_turn_it_back"
+
+    class store(SqliteStore):
+        def apply(self, run_id: str, changes: Any, sizes: Any, status: Any, position: Position,
+                  live: Any = None) -> bool:  # fmt: skip
+            position = max(position, self.position(run_id))
+            return super().apply(run_id, changes, sizes, status, position, live)
+
+
+class TestComparesOffsetsOnly(Contract):
+    case = "test_a_slower_process_does_not_turn_it_back"
+
+    class store(SqliteStore):
+        def apply(self, run_id: str, changes: Any, sizes: Any, status: Any, position: Position,
+                  live: Any = None) -> bool:  # fmt: skip
+            if position.offset < self.position(run_id).offset:
+                return False
+            return super().apply(run_id, changes, sizes, status, position, live)
+
+
+class TestAppliesInParts(Contract):
+    case = "test_what_cannot_be_applied_changes_nothing"
+
+    class store(SqliteStore):
+        def apply(self, run_id: str, changes: Any, sizes: Any, status: Any, position: Position,
+                  live: Any = None) -> bool:  # fmt: skip
+            before = self.position(run_id)
+            for change in changes:
+                super().apply(run_id, [change], {}, None, before)
+            return super().apply(run_id, [], sizes, status, position, live)
+
+
+class TestAddsToWhatIsUnderWay(Contract):
+    case = "test_what_is_under_way_is_replaced_as_a_whole"
+
+    class store(SqliteStore):
+        def apply(self, run_id: str, changes: Any, sizes: Any, status: Any, position: Position,
+                  live: Any = None) -> bool:  # fmt: skip
+            return super().apply(run_id, [*changes, *(live or ())], sizes, status, position)
+
+
+class TestTakesTheFirstForTheNewest(Contract):
+    case = "test_of_several_runs_the_first_or_the_newest_is_found"
+
+    class store(SqliteStore):
+        def lookup(self, identities: Any, *, newest: bool = False) -> dict[str, CachedResult]:
+            return super().lookup(identities)
+
+
+class TestRemembersResults(Contract):
+    case = "test_a_result_that_was_superseded_is_found_no_more"
+
+    class store(SqliteStore):
+        def lookup(self, identities: Any, *, newest: bool = False) -> dict[str, CachedResult]:
+            memory = self.__dict__.setdefault("memory", {})
+            memory.update(super().lookup(identities, newest=newest))
+            return {key: memory[key] for key in identities if key in memory}
+
+
+class TestRemembersResultsByTheModel(TestRemembersResults):
+    case = "test_it_does_what_the_model_does"
+
+
+class TestLeaksItsOwnErrors(Contract):
+    case = "test_a_place_that_cannot_be_opened"
+
+    class store(SqliteStore):
+        @contextmanager
+        def _errors(self) -> Iterator[None]:
+            yield
+
+
+class TestComparesDatesAsTexts(Contract):
+    case = "test_the_order_is_of_moments_not_of_texts"
+
+    class store(SqliteStore):
+        def list_runs(self, *arguments: Any, **more: Any) -> list[RunRow]:
+            rows = super().list_runs(*arguments, **more)
+            return sorted(rows, key=lambda row: row.created_at, reverse=True)
+
+
+class TestFindsRunsByPattern(Contract):
+    case = "test_a_run_is_found_by_the_beginning_of_its_id"
+
+    class store(SqliteStore):
+        def run(self, run_id: str) -> RunRow:
+            with self._reading() as connection:
+                found = connection.execute(
+                    "SELECT run_id FROM run WHERE run_id LIKE ? || '%'", (run_id,)
+                ).fetchall()
+            if not found:
+                raise UnknownRunError(run_id)
+            return super().run(found[0][0])
+
+
+class TestUrlIsRelative(Contract):
+    case = "test_its_url_does_not_depend_on_the_working_directory"
+
+    class store(SqliteStore):
+        @property
+        def url(self) -> str:
+            return f"sqlite:///{quote(os.path.relpath(self.path))}"
+
+
+class TestUrlLosesTheName(Contract):
+    case = "test_any_folder_will_do"
+
+    class store(SqliteStore):
+        @property
+        def url(self) -> str:
+            return f"sqlite:///{self.path}"
+
+
+class TestKeepsWhatItRead(Contract):
+    case = "test_what_one_object_writes_another_reads_at_once"
+
+    class store(SqliteStore):
+        def run(self, run_id: str) -> RunRow:
+            known: dict[str, RunRow] = self.__dict__.setdefault("known", {})
+            if run_id not in known:
+                known[run_id] = super().run(run_id)
+            return known[run_id]
+
+
+class TestLivesInOneProcess(Contract):
+    case = "test_a_fresh_process_reads_and_writes_it"
+
+    class store(SqliteStore):
+        def __init__(self, path: Any) -> None:
+            super().__init__(f"{path}-{os.getpid()}")
+
+        @property
+        def url(self) -> str:
+            return super().url.removesuffix(f"-{os.getpid()}")
+
+
+class TestForgetsThatItForked(Contract):
+    case = "test_an_open_store_survives_a_fork"
+
+    class store(SqliteStore):
+        def add_run(self, run: RunRow, tasks: Any) -> None:
+            if run.run_id.startswith("child") and os.getpid() != self._pid:
+                raise RuntimeError("this store belongs to another process")
+            super().add_run(run, tasks)
+
+
+class TestMixesWritersUp(Contract):
+    """Each process writes all that it knows back, over what others wrote meanwhile."""
+
+    case = "test_processes_write_at_once_to_new_stores"
+
+    class store(SqliteStore):
+        def add_run(self, run: RunRow, tasks: Any) -> None:
+            mine = self.__dict__.setdefault("mine", set())
+            mine.add(run.run_id)
+            super().add_run(run, tasks)
+            if len(mine) == 3:
+                for other in self.list_runs():
+                    if other.run_id not in mine:
+                        self.drop_run(other.run_id)

@@ -1,0 +1,120 @@
+"""Verifiers, by name and as functions, decide whether an older result still stands."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reflow import RunDir, ValidationError, Workflow
+
+
+def make_workflow(tmp_path: Path, verify: Any) -> Any:
+    wf = Workflow("verified", store=tmp_path / "runs.sqlite")
+
+    @wf.job(verify=verify)
+    def write(where: RunDir) -> Path:
+        file = Path(where) / "file.txt"
+        file.write_text("full")
+        return file
+
+    def state() -> str:
+        run = wf.run_local(tmp_path / "out")
+        (name,) = run.status(as_dict=True)["summary"]["write"]
+        return str(name)
+
+    return wf, state
+
+
+def test_by_name(tmp_path: Path) -> None:
+    _, state = make_workflow(tmp_path, "nonempty")
+    file = tmp_path / "out" / "file.txt"
+    assert [state(), state()] == ["SUCCESS", "CACHED"]
+    file.write_text("")
+    assert [state(), state()] == ["SUCCESS", "CACHED"]
+    file.unlink()
+    assert state() == "SUCCESS"
+    _, lax = make_workflow(tmp_path, None)
+    file.write_text("")
+    assert lax() == "CACHED"
+
+
+def test_all_of_a_list_must_agree(tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def mine(value: Any) -> bool:
+        asked.append(value)
+        return value.read_text() == "full"
+
+    _, state = make_workflow(tmp_path, ["nonempty", mine])
+    file = tmp_path / "out" / "file.txt"
+    assert [state(), state()] == ["SUCCESS", "CACHED"]
+    assert asked == [file]
+    file.write_text("other")
+    assert state() == "SUCCESS"
+    file.write_text("")
+    assert state() == "SUCCESS"
+    assert asked == [file, file]  # the first that says no is enough
+
+
+def test_one_that_raises_means_again_and_is_told(tmp_path: Path) -> None:
+    def broken(value: Any) -> bool:
+        raise RuntimeError("no idea")
+
+    wf, state = make_workflow(tmp_path, broken)
+    assert [state(), state()] == ["SUCCESS", "SUCCESS"]
+    notes = wf.run(wf.store.list_runs()[0].run_id).status(as_dict=True)["notes"]
+    assert notes == ["the verifier of 'write' raised RuntimeError('no idea'): run anew"]
+
+
+def test_unknown_names_are_told_before_anything_runs(tmp_path: Path) -> None:
+    wf, _ = make_workflow(tmp_path, "noempty")
+    with pytest.raises(
+        ValidationError, match=r"task 'write': no verifier named 'noempty'.*'nonempty'"
+    ):
+        wf.run_local(tmp_path / "out")
+
+
+PLUGIN = textwrap.dedent(
+    """
+    from reflow.hookspecs import VerifierEntry, hookimpl
+    from reflow.verifiers.base import Verifier
+
+    class Even(Verifier):
+        def verify(self, output):
+            return output.value % 2 == 0
+
+    @hookimpl
+    def reflow_register_verifiers():
+        return [VerifierEntry(name="even", target="parity:Even"),
+                VerifierEntry(name="unthere", target="no_such_module:Thing")]
+    """
+)
+
+
+def test_from_a_plugin_also_in_a_background_run(install: Any, script: Any) -> None:
+    source = """
+        from typing import Annotated
+        from reflow import Param, Workflow
+
+        wf = Workflow("parity")
+
+        @wf.job(verify="even")
+        def number(n: Annotated[int, Param()]) -> int:
+            return n
+
+        @wf.job(verify="unthere")
+        def other() -> int:
+            return 1
+
+        if __name__ == "__main__":
+            for n in (1, 2, 1, 2):
+                run = wf.submit("out", executor="local", n=n)
+                run.wait(60)
+                status = run.status(as_dict=True)
+                print(*status["summary"]["number"], *status["summary"]["other"])
+            print(*status["notes"])
+        """
+    *states, note = script(textwrap.dedent(source), install("parity", PLUGIN)).splitlines()
+    assert states == ["SUCCESS SUCCESS"] * 3 + ["CACHED SUCCESS"]
+    assert "verifier 'unthere' is broken: ModuleNotFoundError" in note

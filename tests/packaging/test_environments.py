@@ -1,0 +1,178 @@
+"""What one types in a fresh environment, with more and more installed, and what comes of it.
+
+`pytest -s tests/packaging/test_environments.py` prints the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reflow
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("environments")]
+
+BACKENDS = ("slurm", "pbs", "lsf", "sge", "flux")
+INSTALLED = {
+    "core": (),
+    "core + pbs": ("pbs",),
+    "core + all five": BACKENDS,
+    "core + pbs + broken": ("pbs",),
+}
+CAUSE = "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"
+BROKEN = f"plugin 'broken' of acme-broken 3.4 is broken: {CAUSE}"
+SCRIPT = """
+from reflow import Workflow
+
+wf = Workflow("demo")
+
+@wf.job()
+def one() -> int:
+    return 1
+
+if __name__ == "__main__":
+    wf.cli()
+"""
+
+
+@pytest.fixture(scope="module")
+def environments(
+    environment: Callable[..., Any],
+    build: Callable[[Iterable[Path]], list[Path]],
+    source: Callable[..., Path],
+) -> dict[str, Any]:
+    broken = build([
+        source("acme-broken", {"acme_broken.py": "import a_module_that_is_not_there\n"},
+               plugins={"broken": "acme_broken"}, version="3.4"),
+    ])  # fmt: skip
+    return {
+        name: environment(*(f"reflow-{one}" for one in backends),
+                          more=broken if "broken" in name else ())
+        for name, backends in INSTALLED.items()
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[tuple[str, str, int, str]]]:
+    """Rows of environment, command, exit code and what was said; printed at the end."""
+    rows: list[tuple[str, str, int, str]] = []
+    yield rows
+    print("\n\n| installed | command | exit | what it says |\n|---|---|---|---|")
+    before = ""
+    for name, command, code, said in rows:
+        print(f"| {'' if name == before else name} | `{command}` | {code} | {said} |")
+        before = name
+
+
+class Typist:
+    """Types commands, and notes in the table what comes of them."""
+
+    def __init__(self, name: str, home: Any, rows: list[tuple[str, str, int, str]]) -> None:
+        self.name, self.home, self.rows = name, home, rows
+
+    def __call__(self, shown: str, *command: str, code: int = 0) -> str:
+        done = self.home.run(*command, code=code)
+        out: str = (done.stdout + done.stderr).strip()
+        assert "Traceback" not in done.stdout
+        lines = out.splitlines() or [""]
+        if command[1] == "plugins":
+            cells = [line.split() for line in lines[1:]]
+            short = ", ".join(f"{name} {state}" for name, _, state, *_ in cells)
+        elif code or len(lines) == 1:
+            short = lines[-1]  # of a traceback, the error
+        else:
+            short = f"{' '.join(lines[0].split())} … ({len(lines)} lines)"
+        self.rows.append((self.name, shown, code, short.replace("|", "\\|")))
+        return out
+
+
+@pytest.fixture(params=[*INSTALLED])
+def there(request: pytest.FixtureRequest, environments: Any, table: Any, tmp_path: Path) -> Typist:
+    """Somebody in one of the environments with nothing in their home but a script."""
+    home = environments[request.param].home(tmp_path)
+    home.write("demo.py", SCRIPT)
+    return Typist(request.param, home, table)
+
+
+def test_every_command(there: Typist) -> None:
+    backends = INSTALLED[there.name]
+    names = ", ".join(sorted({"local", "dry-run", *backends}))
+    pbs, broken = "pbs" in backends, "broken" in there.name
+    more = f"; {BROKEN}" if broken else ""
+    missing = (
+        f"no executor named 'pbs' is installed (installed: {names}); try: pip install reflow-pbs"
+    )
+
+    said = there("reflow --version", "reflow", "--version")
+    assert said == f"reflow {reflow.__version__}"
+
+    said = there("reflow --help", "reflow", "--help")
+    assert "\n  runs " in said
+
+    said = there("reflow plugins", "reflow", "plugins")
+    listed = json.loads(there.home.run("reflow", "plugins", "--json").stdout)
+    states = {(row["name"], row["kind"]): row["state"] for row in listed}
+    expected = {(name, "executor"): "ok" for name in ("local", "dry-run", *backends)}
+    assert expected.items() <= states.items()
+    assert all(name in said for name, _ in states)
+    assert ("broken" in said) == broken
+    bad = [(row["name"], row["state"], row["detail"]) for row in listed if row["state"] != "ok"]
+    assert bad == [("broken", "broken", CAUSE)] * broken
+    there("reflow plugins --check", "reflow", "plugins", "--check", code=int(broken))
+
+    said = there("reflow config show", "reflow", "config", "show")
+    assert "executor" in said
+    assert "local" in said
+
+    assert there("reflow runs", "reflow", "runs") == "No runs."
+
+    code = "from reflow import PBSExecutor"
+    said = there(f"python -c '{code}'", "python", "-c", code, code=0 if pbs else 1)
+    assert said.endswith("" if pbs else f"{missing}{more}")
+
+    code = "from reflow import *"
+    assert there(f"python -c '{code}'", "python", "-c", f"{code}; Workflow") == ""
+
+    submit = ("python", "demo.py", "submit", "--run-dir", "r", "--wait", "--executor")
+    said = there("demo.py submit --executor pbs", *submit, "pbs", code=2)
+    if pbs:
+        # Until it submits; no qsub is here anyway.
+        assert said.startswith("error: ")
+        assert "'pbs'" in said
+        assert "is installed" not in said
+    else:
+        assert said == f"error: {missing}{more}"
+    said = there("demo.py submit --executor pbbs", *submit, "pbbs", code=2)
+    assert said.startswith("error: no executor named 'pbbs' is installed: did you mean 'pbs'?")
+    assert ("; try: pip install reflow-pbs" in said) != pbs
+
+    said = there("demo.py submit --executor local", *submit, "local")
+    assert "Status    SUCCESS" in said
+
+    if broken:
+        assert there("demo.py submit --executor broken", *submit, "broken", code=2) == (
+            f"error: {BROKEN}"
+        )
+
+
+def test_help_lists_every_command(environments: dict[str, Any], tmp_path: Path) -> None:
+    said = environments["core"].home(tmp_path).run("reflow", "--help").stdout
+    listed = [line.split()[0] for line in said.partition("Commands:\n")[2].splitlines()]
+    expected = [
+        "cancel", "completion", "config", "dag", "describe", "logs", "plugins", "retry", "runs",
+        "status",
+    ]  # fmt: skip
+    assert listed == expected
+
+
+def test_nothing_of_the_development_environment_is_there(environments: Any) -> None:
+    """Else a dependency that nobody declared would not be missed."""
+    for name, made in environments.items():
+        infos = {path.name.partition("-")[0] for path in made.site.glob("*.dist-info")}
+        assert {"pytest", "hatchling"}.isdisjoint(infos)
+        backends = {one.removeprefix("reflow_") for one in infos if one.startswith("reflow_")}
+        assert backends == {"core", *INSTALLED[name]}

@@ -1,0 +1,117 @@
+"""Entry points and distributions, read from folders as installers lay them out."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+from reflow.discovery import EntryPoint, clash_of_import_name, entry_points, read_distribution
+
+LAYOUT = """\
+# a comment
+; another
+[console_scripts]
+reflow = not.this
+[reflow]
+
+pbs = reflow_pbs.plugin
+  spaced   =  a.b:c.d [extra]
+[reflow.commands]
+hello = x:y
+"""
+
+
+def write(folder: Path, name: str, points: str = LAYOUT, **files: str) -> Path:
+    info = folder / name
+    info.mkdir(parents=True)
+    (info / "entry_points.txt").write_text(points)
+    for file, text in files.items():
+        (info / file.replace("_", "-")).write_text(text)
+    return info
+
+
+def names(*path: Path, group: str = "reflow") -> list[tuple[str, str]]:
+    return [(one.name, one.value) for one in entry_points(group, [str(one) for one in path])]
+
+
+def test_groups(tmp_path: Path) -> None:
+    write(tmp_path, "one-1.0.dist-info")
+    assert names(tmp_path) == [("pbs", "reflow_pbs.plugin"), ("spaced", "a.b:c.d")]
+    assert names(tmp_path, group="reflow.commands") == [("hello", "x:y")]
+    assert names(tmp_path, group="flow") == []
+
+
+def test_of_a_distribution_that_is_there_twice_the_first_counts(tmp_path: Path) -> None:
+    write(tmp_path / "a", "My_Dist-1.0.dist-info", "[reflow]\nx = first\n")
+    write(tmp_path / "b", "my.dist-2.0.dist-info", "[reflow]\nx = second\n")
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert names(a, b) == names(a, a, b) == [("x", "first")]
+    assert names(b, a) == [("x", "second")]
+
+
+def test_what_cannot_be_read_is_no_plugin(tmp_path: Path) -> None:
+    write(tmp_path, "fine-1.0.dist-info", "[reflow]\nx = y\n")
+    write(tmp_path, "odd-1.0.dist-info")
+    (tmp_path / "odd-1.0.dist-info" / "entry_points.txt").write_bytes(b"[reflow]\n\xff = x\n")
+    (tmp_path / "file-1.0.dist-info").write_text("no folder")
+    (tmp_path / "none-1.0.dist-info").mkdir()
+    archive = tmp_path / "python.zip"
+    archive.write_bytes(b"PK")
+    assert names(archive, tmp_path, tmp_path / "gone") == [("x", "y")]
+
+
+def test_old_editable_installs(tmp_path: Path) -> None:
+    info = write(tmp_path, "my_dist.egg-info", "[reflow]\nx = y\n")
+    (info / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: my-dist\nVersion: 3\n\nVersion: 4")
+    (point,) = entry_points("reflow", [str(tmp_path)])
+    assert str(point.distribution) == "my-dist 3"
+
+
+def test_metadata_that_is_missing_is_read_from_the_path(tmp_path: Path) -> None:
+    found = read_distribution(str(write(tmp_path, "my_dist-1.5.dist-info")))
+    assert (found.name, found.version, found.requires) == ("my-dist", "1.5", ())
+    found = read_distribution(str(write(tmp_path, "bare.egg-info")))
+    assert str(found) == "bare of unknown version"
+
+
+def test_it_finds_what_the_standard_library_finds() -> None:
+    expected = {
+        (point.group, point.name, point.value.partition("[")[0].strip(), one.name, one.version)
+        for one in distributions()
+        for point in one.entry_points
+    }
+    groups = {group for group, *_ in expected}
+    assert len(groups) > 1
+    found = {
+        (group, point.name, point.value, point.distribution.name, point.distribution.version)
+        for group in groups
+        for point in entry_points(group)
+    }
+    assert found == expected
+
+
+def test_editable_backends_of_this_environment_are_found() -> None:
+    assert {"slurm", "pbs", "lsf", "sge", "flux"} <= {one.name for one in entry_points("reflow")}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("sys", sys), ("sys:path", sys.path), ("os:path.sep", "/")]
+)
+def test_load(value: str, found: object) -> None:
+    assert EntryPoint(name="x", value=value, folder="").load() == found
+
+
+def test_clash_of_import_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert clash_of_import_name() == ""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "reflow_hpc_tools-1.0.dist-info").mkdir()
+    (tmp_path / "reflow_hpc-1.txt").write_text("")
+    assert clash_of_import_name() == ""
+    (tmp_path / "reflow_hpc-2604.4.0.dist-info").mkdir()
+    assert clash_of_import_name() == (
+        "reflow-hpc 2604.4.0 is installed beside reflow-core and both own the import name "
+        "'reflow': uninstall both, then pip install reflow-core"
+    )
