@@ -22,9 +22,8 @@ from typing import Any
 
 import pytest
 
-from reflow.claims import claim, read_header, read_position
 from reflow.dispatch import Dispatch, ask
-from reflow.element import _cancelled, publish_answer
+from reflow.element import Element, publish_answer, take_position
 from reflow.errors import (
     LeaseHeldError,
     LeaseLostError,
@@ -144,6 +143,9 @@ class Job:
         self.over: set[int] = set()
         self.waits: set[str] = set()
         self.begin_at = 0.0
+        self.leads_on = False  # its script ends with a dispatch pass
+        self.twin: Job | None = None
+        self.begun: set[int] = set()
 
     @property
     def live(self) -> bool:
@@ -276,8 +278,13 @@ class World:
         if request.tag in self.tags:
             return self.tags[request.tag]
         rng = self.rng
-        role = {"w": "worker", "s": "sentinel", "g": "guard"}[request.tag.rsplit(".", 1)[1]]
+        roles = {"w": "worker", "s": "sentinel", "g": "guard", "d": "dispatch"}
+        role = roles[request.tag.rpartition(".")[2]]
         job = Job(str(len(self.jobs) + 1), request, role)
+        job.leads_on = b"reflow pass" in self.nodes[request.script].data
+        if request.after_each:
+            job.twin = self.jobs[request.after_each]
+            assert job.twin.request.size == request.size
         self.jobs[job.id] = job
         self.tags[request.tag] = job.id
         job.known_from = self.now + rng.uniform(0, self.lag)
@@ -310,12 +317,31 @@ class World:
             end = "vanished" if job.fate == "vanish-running" else "ended"
             self.later(rng.uniform(0, 20), lambda: self.end(job, end))
         for position in range(job.request.size):
-            for _ in range(2 if job.fate == "double" else 1):
-                job.left[position] += 1
-                if job.role == "worker":
-                    self.later(rng.uniform(0, 5), partial(self.begin, job, position))
-                else:
-                    self.later(0.1, partial(self.tail, job, position))
+            if job.twin is None or position in job.twin.over:
+                self.begin_position(job, position)
+            elif not job.twin.live:
+                self.drop_position(job, position)
+
+    def begin_position(self, job: Job, position: int) -> None:
+        if job.state != "running" or position in job.begun:
+            return
+        job.begun.add(position)
+        for _ in range(2 if job.fate == "double" else 1):
+            job.left[position] += 1
+            if job.role == "worker":
+                self.later(self.rng.uniform(0, 5), partial(self.begin, job, position))
+            else:
+                self.later(0.1, partial(self.tail, job, position))
+
+    def drop_position(self, job: Job, position: int) -> None:
+        """Its twin was lost: some schedulers take it out of the queue, others start it."""
+        if self.rng.random() < 0.3:
+            self.begin_position(job, position)
+        elif job.state == "running" and position not in job.begun:
+            self.note(f"job {job.id}[{position}] is taken out of the queue")
+            job.begun.add(position)
+            job.left[position] = 1
+            self.done(job, position)
 
     def begin(self, job: Job, position: int) -> None:
         """A worker begins: all that `run_position` does up to the call of the function."""
@@ -328,52 +354,49 @@ class World:
         process = self.start(f"work {job.id}[{position}]", job)
         files: Any = SimFiles(self, process)
         try:
-            header = read_header(files, f"{FOLDER}/jobs", job.request.tag)
-            place = read_position(files, f"{FOLDER}/jobs", job.request.tag, position)
-            mine = not _cancelled(files, FOLDER, header["task"], header["epoch"]) and claim(
-                files, FOLDER, header["task"], place.index, place.attempt, process.name
+            element = take_position(
+                FOLDER, job.request.tag, position, mark=process.name, files=files, patience=0.0
             )
         except Crash:
             self.done(job, position)
             return
         if not job.live:
             return
-        self.note(f"{process.name} {header['task']}[{place.index}].{place.attempt} claimed {mine}")
-        if not mine:
+        self.note(f"{process.name} took {element and element[:3]}")
+        if element is None:
             self.tail(job, position)
         elif job.fate == "kill-position" and self.rng.random() < 0.3:
             self.note(f"{process.name} is killed")
             self.done(job, position)
         else:
             seconds = self.rng.choice((0.0, 5.0, 40.0, 100.0))
-            self.later(seconds, lambda: self.finish(job, position, process, header, place))
+            self.later(seconds, lambda: self.finish(job, position, process, element))
 
-    def finish(self, job: Job, position: int, process: Process, header: Any, place: Any) -> None:
+    def finish(self, job: Job, position: int, process: Process, element: Element) -> None:
         if not job.live:
             return
-        task = header["task"]
-        text = compute(task, self.plan.lists[task], {**header["common"], **place.texts})
+        task, index, attempt, identity, common, texts, _ = element
+        text = compute(task, self.plan.lists[task], {**common, **texts})
         answer = Answer(SUCCESS, text, digest(text), (), "", "", self.now, self.now)
         if self.chance(self.error_rate):
             answer = Answer(FAILED, "", "", (), ERROR, "it raised", self.now, self.now)
         files: Any = SimFiles(self, process)
         try:
             state = publish_answer(
-                files, FOLDER, task, place.index, place.attempt, place.identity,
-                job.request.tag, answer,
+                files, FOLDER, task, index, attempt, identity, job.request.tag, answer,
             )  # fmt: skip
         except Crash:
             self.done(job, position)
             return
-        self.note(f"{process.name} {task}[{place.index}].{place.attempt} published {state!r}")
+        self.note(f"{process.name} {task}[{index}].{attempt} published {state!r}")
         if not state and not self.asked and job.live:
-            self.unlost.append(f"{task}[{place.index}].{place.attempt} was given up as it ran")
+            self.unlost.append(f"{task}[{index}].{attempt} was given up as it ran")
         self.tail(job, position)
 
     def tail(self, job: Job, position: int) -> None:
         if not job.live:
             return
-        if job.request.size == 1:
+        if job.leads_on:
             self.run_pass(f"{job.role} {job.id}", job.request.tag, job)
         self.done(job, position)
 
@@ -381,6 +404,9 @@ class World:
         job.left[position] -= 1
         if not job.left[position]:
             job.over.add(position)
+            for other in list(self.jobs.values()):
+                if other.twin is job:
+                    self.begin_position(other, position)
         if job.live and len(job.over) == job.request.size:
             self.end(job, "ended")
 
@@ -390,7 +416,10 @@ class World:
         self.note(f"job {job.id} {state}")
         job.state, job.ended_at = state, self.now
         job.lag_until = self.now + self.rng.uniform(0, self.lag)
-        for other in self.jobs.values():
+        for other in list(self.jobs.values()):
+            if other.twin is job and other.state == "running":
+                for position in set(range(job.request.size)) - job.over:
+                    self.drop_position(other, position)
             if job.id in other.waits and not (state == "vanished" and self.chance(0.2)):
                 other.waits.discard(job.id)
                 self.later(max(0.1, other.begin_at - self.now), partial(self.try_start, other))

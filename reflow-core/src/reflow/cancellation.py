@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from .carrying import carry_on, executor_of
+from .carrying import carry_on, executor_of, is_queued, run_pass
 from .dispatch import Dispatch, ask, check_task
-from .errors import ExecutorError, LeaseHeldError
+from .errors import ExecutorError, LeaseHeldError, LeaseLostError
 from .runrecord import RunRecord, RunRequest
 from .standing import Standing
 from .stores.base import Store
@@ -24,6 +24,9 @@ def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: st
         return
     number = ask(record, request, "cancel", task)
     until = time.monotonic() + PATIENCE
+    if is_queued(request):
+        _pass_until(record, request, store, number, whole=task is None)
+        return
     while Standing(record).epoch < number:
         try:
             dispatch = Dispatch(record, request, store, dict)
@@ -67,6 +70,34 @@ def retry(record: RunRecord, request: RunRequest, store: Store | None, task: str
     """Run again what failed, was skipped or cancelled; somebody carries it on then."""
     number = ask(record, request, "retry", task)
     until = time.monotonic() + PATIENCE
+    if is_queued(request):
+        _pass_until(record, request, store, number, whole=False)
+        return
     # A driver that is just ending may not see the request any more: then another must.
     while carry_on(record, request, store).epoch < number and time.monotonic() < until:
         time.sleep(0.02)
+
+
+def _pass_until(
+    record: RunRecord, request: RunRequest, store: Store | None, number: int, *, whole: bool
+) -> None:
+    """Run dispatch passes until one, of whomever, has carried a request out.
+
+    With `whole` it is one that ends the run.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            report = run_pass(record, request, store)
+        except (LeaseHeldError, LeaseLostError):
+            report = None
+        standing = Standing(record)
+        if standing.epoch >= number and (not whole or standing.finished is not None):
+            return
+        if time.monotonic() > until:
+            why = report.waits_for if report is not None else "another process holds the run"
+            raise ExecutorError(
+                f"run {request.run_id}: the request is on record, but was not carried out yet: "
+                f"{why}; it will be by the run's next dispatch pass"
+            )
+        time.sleep(0.5)

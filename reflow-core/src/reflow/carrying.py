@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .dispatch import Dispatch
 from .drive import drive
 from .entrypoint import load_tasks
-from .errors import LeaseHeldError
+from .errors import LeaseHeldError, LeaseLostError, SchedulerUnreachableError
 from .executors.base import Executor, JobRequest
 from .executors.local import LocalExecutor
 from .flow import TaskDefinition
 from .ids import job_tag
 from .plugins import executor_from_reference
-from .queueing import DispatchPass
+from .queueing import DispatchPass, PassReport
 from .records import Intent, Outcome, Submitted
 from .runrecord import INLINE, RunRecord, RunRequest, job_command
 from .standing import Standing
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_DRIVERS = 4
 """Drivers in a row that may die without any progress before the run is given up."""
+
+LOOK_SECONDS = 20.0
+"""How often someone who waits for a queued run asks the scheduler after it."""
 
 START_SECONDS = 30.0
 """A driver that was started has so long to take the lease before it counts as dead."""
@@ -99,12 +104,12 @@ def driver_script(record: RunRecord, request: RunRequest) -> str:
 
 def drive_recorded(record: RunRecord) -> str:
     """Carry a run on from its record, in this process, until its end."""
-    from .stores.sqlite import SqliteStore
+    from .stores.location import open_store
 
     request = record.request()
     executor = executor_of(request)
     workers = executor.workers if isinstance(executor, LocalExecutor) else 1
-    store = SqliteStore(request.store)
+    store = open_store(request.store)
     loaded: list[Mapping[str, TaskDefinition]] = []
 
     def load() -> Mapping[str, TaskDefinition]:
@@ -131,25 +136,44 @@ def pass_recorded(record: RunRecord, own_tag: str = "") -> None:
     Waits for a holder of the lease that is about to let go: who unblocked something
     must not leave before it is submitted.
     """
-    from .stores.sqlite import SqliteStore
+    from .stores.location import open_store
 
     request = record.request()
-    dispatch = _take(
-        record,
-        request,
-        SqliteStore(request.store),
-        lambda: load_tasks(request.entrypoint, record.folder),
-    )
+    run_pass(record, request, open_store(request.store), own_tag)
+
+
+def run_pass(
+    record: RunRecord, request: RunRequest, store: Store | None, own_tag: str = ""
+) -> PassReport:
+    """Run one dispatch pass over a queued run, as soon as its lease is free."""
+    load = partial(load_tasks, request.entrypoint, record.folder)
+    dispatch = _take(record, request, store, load)
     try:
-        DispatchPass(dispatch, executor_of(request), own_tag=own_tag).run()
+        return DispatchPass(dispatch, executor_of(request), own_tag=own_tag).run()
     finally:
         dispatch.release()
+
+
+def start(record: RunRecord, request: RunRequest, store: Store | None) -> None:
+    """Begin a run: start its driver, or submit its first jobs.
+
+    Raises `LeaseHeldError` if somebody carries the run on already.
+    """
+    if is_queued(request):
+        run_pass(record, request, store)
+    else:
+        start_driver(record, request, store)
+
+
+def is_queued(request: RunRequest) -> bool:
+    """Whether the elements of a run are jobs of a scheduler."""
+    return not executor_of(request).capabilities.inline
 
 
 def _take(
     record: RunRecord,
     request: RunRequest,
-    store: Store,
+    store: Store | None,
     load: Callable[[], Mapping[str, TaskDefinition]],
 ) -> Dispatch:
     """Take the lease; whoever started this process may hold it for a moment more."""
@@ -193,7 +217,7 @@ def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> Sta
             finally:
                 dispatch.release()
         else:
-            start_driver(record, request, store)
+            start(record, request, store)
     except LeaseHeldError:
         pass
     return Standing(record)
@@ -205,7 +229,14 @@ def wait_for_end(
     """Wait until a run has ended, carrying it on if nobody does; None after `timeout`."""
     until = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
+    queued = is_queued(request)
+    looked = time.monotonic()
     while True:
+        if queued and time.monotonic() - looked > LOOK_SECONDS:
+            # Jobs may vanish without a word, with all that were to notice it.
+            with contextlib.suppress(LeaseHeldError, LeaseLostError, SchedulerUnreachableError):
+                run_pass(record, request, store)
+            looked = time.monotonic()
         standing = carry_on(record, request, store)
         ended = standing.finished is not None and standing.asked <= standing.epoch
         if ended and not standing.held:

@@ -83,12 +83,16 @@ def read_outcome(
 
 
 class Position(NamedTuple):
-    """What one position of a job has to do."""
+    """What one position of a job has to do.
+
+    `items` are the inputs of one that was queued ahead: see `reflow.lookahead`.
+    """
 
     index: int  # type: ignore[assignment]  # a field, not tuple.index
     attempt: int
     identity: str
     texts: dict[str, str]
+    items: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 def write_job(
@@ -126,4 +130,4 @@ def read_position(files: Files, jobs: str, tag: str, position: int) -> Position:
         raise RecordError(f"job {tag} has positions 0 to {count - 1}, not {position}")
     start, end = struct.unpack("<2Q", files.read(path, _HEAD.size * (1 + position), 16))
     base = _HEAD.size * (count + 2)
-    return Position._make(json.loads(files.read(path, base + start, end - start)))
+    return Position(*json.loads(files.read(path, base + start, end - start)))

@@ -6,50 +6,161 @@ cattrs, click, pluggy nor a database is imported.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import sys
 import time
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+from .attached import AttachmentFolder
 from .claims import claim, publish, read_header, read_position
 from .entrypoint import load_tasks
 from .files import Files
 from .records import Outcome
-from .states import SUCCESS
+from .states import ERROR, FAILED, OOM, SKIPPED, SUCCESS
 from .values import Values
 from .worker import Answer, TaskCaller, fail_unloadable, flush_output
 
+PATIENCE = 3.0
+"""Seconds in which an outcome that its job has published must have become visible."""
 
-def run_position(
-    folder: str, tag: str, position: int, *, mark: str, files: Files | None = None
-) -> str:
-    """Run one position of a job; return the state that was published, "" for none.
 
-    `folder` is the run's record and `mark` names the job to the scheduler: the same
-    job may claim an attempt again. Nothing runs for an attempt that is another's, or
-    of a run that was cancelled since.
+class Element(NamedTuple):
+    """One element that a worker has claimed, with the texts of its inputs."""
+
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    attempt: int
+    identity: str
+    common: dict[str, str]
+    texts: dict[str, str]
+    header: dict[str, Any]
+
+
+def take_position(
+    folder: str,
+    tag: str,
+    position: int,
+    *,
+    mark: str,
+    files: Files,
+    patience: float = PATIENCE,
+) -> Element | None:
+    """Claim what a position of a job has to run; None where there is nothing to run.
+
+    That is so of an attempt that is another's, of a run that was cancelled since, and of an
+    element whose inputs are not there: then it is SKIPPED if they never will be, and left
+    to the next dispatch pass if they may. `patience` is how many seconds an outcome has to
+    become visible here.
     """
-    files = files or Files()
     jobs = f"{folder}/jobs"
     header = read_header(files, jobs, tag)
     task = header["task"]
     if _cancelled(files, folder, task, header["epoch"]):
-        return ""
+        return None
     place = read_position(files, jobs, tag, position)
+    common, texts, identity, culprit = header["common"], place.texts, place.identity, ""
+    if "awaited" in header:
+        from .awaiting import Culprit, Deferred, Inputs
+
+        if _latest_epoch(files, folder) > header["epoch"]:
+            return None  # what it awaits may be running again
+        try:
+            inputs = Inputs(files, folder, header["awaited"], place.items, patience)
+            common, texts, identity = inputs.common, inputs.texts, inputs.identity
+        except Deferred as error:
+            print(f"reflow: not run: {error}", file=sys.stderr)
+            return None
+        except Culprit as error:
+            culprit = str(error)
     if not claim(files, folder, task, place.index, place.attempt, mark):
+        return None
+    if culprit:
+        detail = f"{culprit} did not succeed"
+        skipped = Outcome(task, place.index, place.attempt, SKIPPED, job=tag, detail=detail)
+        publish(files, folder, skipped)
+        return None
+    return Element(task, place.index, place.attempt, identity, common, texts, header)
+
+
+def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
+    """Run one position of a job; return the state that was published, "" for none.
+
+    `folder` is the run's record and `mark` names the job to the scheduler: the same
+    job may claim an attempt again.
+    """
+    files = Files()
+    element = take_position(folder, tag, position, mark=mark, files=files)
+    if element is None:
         return ""
     now = time.time()
     try:
-        entry = header["entrypoint"]
+        entry = element.header["entrypoint"]
         if entry["directory"]:
             os.chdir(entry["directory"])
         tasks = load_tasks(SimpleNamespace(**entry), folder)
-        answer = TaskCaller(tasks[task], header["common"]).call(place.texts)
+        serializers = [SimpleNamespace(**one) for one in element.header["serializers"]]
+        attachments = AttachmentFolder(files, f"{folder}/values", serializers)
+        answer = TaskCaller(tasks[element.task], element.common, attachments).call(element.texts)
     except Exception as error:
         answer = fail_unloadable(error, now)
     flush_output()
-    return publish_answer(files, folder, task, place.index, place.attempt, place.identity, tag,
-                          answer)  # fmt: skip
+    return publish_answer(files, folder, element.task, element.index, element.attempt,
+                          element.identity, tag, answer)  # fmt: skip
+
+
+def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int) -> str:
+    """Publish that the worker of a position died; return the state, "" if it had published.
+
+    `code` is the exit code as the job's shell, which outlives the interpreter, has it:
+    128 and more for a signal. `mark` is that of `run_position`.
+    """
+    files = Files()
+    header = read_header(files, f"{folder}/jobs", tag)
+    place = read_position(files, f"{folder}/jobs", tag, position)
+    if not claim(files, folder, header["task"], place.index, place.attempt, mark):
+        return ""
+    cause, how = ERROR, f"ended with exit code {code}"
+    if code > 128:
+        number = code - 128
+        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+        how = f"was killed by signal {name}"
+        if number == signal.SIGKILL and _met_memory_limit():
+            cause, how = OOM, f"{how}: it met its memory limit"
+        elif number == signal.SIGKILL:
+            how += ": memory suspected"
+    now = time.time()
+    detail = f"task {header['task']!r} left no answer: its process {how}"
+    answer = Answer(FAILED, "", "", (), cause, detail, now, now)
+    return publish_answer(files, folder, header["task"], place.index, place.attempt,
+                          place.identity, tag, answer)  # fmt: skip
+
+
+def _met_memory_limit() -> bool:
+    """Whether the kernel has killed a process in this job's cgroup, or in those around it.
+
+    Source: "memory.events" of cgroup v2, "memory.oom_control" of the v1 memory controller.
+    """
+    with contextlib.suppress(OSError):
+        with open("/proc/self/cgroup") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+        for _, controllers, path in groups:
+            if controllers == "":
+                base, name = "/sys/fs/cgroup", "memory.events"
+            elif "memory" in controllers.split(","):
+                base, name = "/sys/fs/cgroup/memory", "memory.oom_control"
+            else:
+                continue
+            while "job" in path:  # those of the scheduler's job, not those of the machine
+                with contextlib.suppress(OSError), open(f"{base}{path}/{name}") as file:
+                    for line in file:
+                        if line.startswith("oom_kill ") and int(line.split()[1]):
+                            return True
+                path = path.rpartition("/")[0]
+    return False
 
 
 def publish_answer(
@@ -71,6 +182,11 @@ def publish_answer(
         answer.cause, answer.detail, "", tag, answer.started, answer.ended,
     )  # fmt: skip
     return answer.state if publish(files, folder, outcome) else ""
+
+
+def _latest_epoch(files: Files, folder: str) -> int:
+    names = files.list(f"{folder}/epochs")
+    return max((int(name.partition(".")[0]) for name in names), default=0)
 
 
 def _cancelled(files: Files, folder: str, task: str, epoch: int) -> bool:

@@ -6,7 +6,8 @@ import os
 import sys
 
 USAGE = """usage: python -m reflow.job drive RECORD
-       python -m reflow.job work RECORD TAG POSITION
+       python -m reflow.job work RECORD TAG POSITION [MARK]
+       python -m reflow.job died RECORD TAG POSITION MARK CODE
        python -m reflow.job pass RECORD [TAG]"""
 
 
@@ -14,15 +15,23 @@ def main(arguments: list[str]) -> int:
     """Do one job of the run recorded in a folder; return the exit code.
 
     `drive` carries the run to its end on this machine; `work` runs one position of
-    a job; `pass` runs one dispatch pass. A task that fails is no failure of the job:
+    a job, and `died` says that this ended with an exit code (as the shell has it)
+    before it could; `pass` runs one dispatch pass. `MARK` tells the job from all
+    others, and a second start of it from a rival. A task that fails is no failure of the job:
     its outcome is on record.
     """
     role, *rest = arguments or [""]
     folder = os.path.abspath(rest[0]) if rest else ""
-    if role == "work" and len(rest) == 3:
+    if role == "work" and len(rest) in (3, 4):
         from .element import run_position
 
-        run_position(folder, rest[1], int(rest[2]), mark=f"{os.uname().nodename}/{os.getppid()}")
+        mark = rest[3] if len(rest) == 4 else f"{os.uname().nodename}/{os.getppid()}"
+        run_position(folder, rest[1], int(rest[2]), mark=mark)
+        return 0
+    if role == "died" and len(rest) == 5:
+        from .element import publish_death
+
+        publish_death(folder, rest[1], int(rest[2]), mark=rest[3], code=int(rest[4]))
         return 0
     if not (role == "drive" and len(rest) == 1) and not (role == "pass" and len(rest) in (1, 2)):
         print(USAGE, file=sys.stderr)

@@ -101,6 +101,8 @@ class Progress:
         for state in self.tasks.values():
             state.clear()
             state.barrier = len(state.barriers)
+            if not state.spec.array:
+                state.size, state.outcomes = 1, [None]
         for state in self.tasks.values():
             if state.barrier == 0:
                 self._lift(state)
@@ -165,7 +167,13 @@ class Progress:
     def land(self, name: str, index: int) -> None:
         """Take note that nobody has an element in hand any more, without an outcome."""
         state = self.tasks[name]
-        if state.flying.pop(index, None) is not None:
+        if state.flying.pop(index, None) is None or state.closed or state.barrier:
+            return
+        culprit = next((one for one in state.barriers if not one.succeeded()), None)
+        if culprit is not None:
+            # It was queued ahead, behind what has failed meanwhile.
+            self._skips.append(Skip(name, index, self._culprit(culprit)))
+        else:
             self._consider(state, index)
 
     def reopen(self, names: Collection[str]) -> None:
@@ -300,8 +308,6 @@ class Progress:
         if state.size is not None:
             for index in range(state.size):
                 self._consider(state, index)
-        elif not state.spec.array:
-            self.resize(state.spec.name, 1)
         else:
             self._size_by_chains(state)
 

@@ -6,8 +6,10 @@ it. What it is about to do stands on record before it is done; what it did, afte
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -22,6 +24,7 @@ from .errors import (
 )
 from .executors.base import ENDED, Executor, JobRequest, JobStatus
 from .ids import job_tag
+from .lookahead import Ahead, ahead, awaited, is_static, position_items
 from .pool import Work
 from .records import Ended, Intent, Missing, Outcome, Submitted
 from .runrecord import job_command
@@ -35,7 +38,7 @@ accounting and than what a network file system remembers."""
 MAX_STARTS = 5
 """Attempts of an element that may vanish unbegun before it has failed."""
 
-SENTINEL, GUARD, WORKER = "sentinel", "guard", "worker"
+SENTINEL, GUARD, WORKER, DISPATCH = "sentinel", "guard", "worker", "dispatch"
 
 _CLAIMED = "given up by a dispatch pass"
 
@@ -92,8 +95,12 @@ class DispatchPass:
             if works:
                 self._leave_guard()  # before any worker: this process may die after them
             # What was refused, or found published meanwhile, leads on to more or to the end.
-            while works and self._submit_all(works):
-                works = dispatch.plan(claim=False)
+            taken = True
+            while works and taken:
+                taken = self._submit_all(works)
+                works = dispatch.plan(claim=False) if taken else []
+            if taken and dispatch.ledger.finished is None:
+                self._look_ahead()
         if dispatch.ledger.finished is not None:
             dispatch.sync()
             self._clear_away()
@@ -199,7 +206,7 @@ class DispatchPass:
                 ]
                 if not in_hand:
                     continue
-            elif not self._gone(job, before, after):
+            elif status is None and not self._gone(job, before, after):
                 self._waits_for = f"job {job.job or job.intent.tag} has ended or vanished"
                 continue
             self._ingest([job.intent.task])
@@ -219,8 +226,9 @@ class DispatchPass:
         cause = status.cause if status is not None and status.cause else LOST
         files = self._dispatch.files
         begun = not claim(files, self._folder, task, index, attempt, _CLAIMED)
-        if not begun and attempt < MAX_STARTS:
-            # It never began, and now never will: the next plan starts it anew.
+        if not begun and attempt < MAX_STARTS and cause != CANCELLED:
+            # It never began, and now never will: the next plan starts it anew. (What a
+            # person took out of the queue stays out.)
             self._dispatch.progress.land(task, index)
             return
         where = f"job {job.job or job.intent.tag}"
@@ -228,6 +236,8 @@ class DispatchPass:
             f"{where} ended without an outcome ({cause}); "
             f"{status.reason if status and status.reason else 'see its log'}"
             if begun
+            else f"{where} was cancelled by hand before it began"
+            if cause == CANCELLED
             else f"{where} and {attempt - 1} before it vanished before they began"
         )
         self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
@@ -296,43 +306,94 @@ class DispatchPass:
                     return False
         return True
 
+    def _look_ahead(self) -> None:
+        """Queue what can be queued behind the jobs that are under way."""
+        dispatch = self._dispatch
+        progress, jobs = dispatch.progress, dispatch.ledger.jobs
+        elementwise = self._executor.capabilities.elementwise
+        size = self._executor.capabilities.max_array_size or 1_000_000
+        limit = self._executor.capabilities.max_dependencies
+        moved = True
+        while moved:
+            moved = False
+            maps = {tag: job.intent.indices for tag, job in jobs.items()}
+            for one in list(ahead(progress, maps, elementwise=elementwise)):
+                tags = (*one.after, one.each) if one.each else one.after
+                if not all(jobs[tag].job for tag in tags) or (limit and len(tags) > limit):
+                    continue
+                make_folders(dispatch.files, self._folder, one.state.spec.name)
+                for start in range(0, len(one.indices), size):
+                    if not self._submit_ahead(one, one.indices[start : start + size]):
+                        return
+                moved = True
+
+    def _submit_ahead(self, one: Ahead, indices: Sequence[int]) -> bool:
+        dispatch = self._dispatch
+        state, progress, values = one.state, dispatch.progress, dispatch.values
+        rows: list[tuple[Any, ...]] = []
+        for index in indices:
+            items = position_items(progress, values, state, index)
+            rows.append((index, state.tries.get(index, 0) + 1, "", {}, items))
+        jobs = dispatch.ledger.jobs
+        header = {"common": {}, "awaited": awaited(progress, values, state)}
+        return self._submit_job(
+            state.spec.name,
+            header,
+            rows,
+            after=[jobs[tag].job for tag in one.after],
+            after_each=jobs[one.each].job if one.each else "",
+        )
+
     def _submit(self, name: str, works: Sequence[Work]) -> bool:
+        header = {"common": self._dispatch.common(name)}
+        rows = [(work.index, work.attempt, work.identity, work.texts) for work in works]
+        return self._submit_job(name, header, rows)
+
+    def _submit_job(
+        self,
+        name: str,
+        header: Mapping[str, Any],
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        after: Sequence[str] = (),
+        after_each: str = "",
+    ) -> bool:
+        """Submit a job whose position p runs the (index, attempt, …) of row p."""
         dispatch = self._dispatch
         spec = dispatch.progress.tasks[name].spec
         tag = self._tag(WORKER)
-        header = {
+        shared = {
             "task": name,
-            "common": dispatch.common(name),
             "epoch": dispatch.ledger.epoch,
+            "serializers": unstructure(dispatch.request.spec.serializers),
             "entrypoint": unstructure(dispatch.request.entrypoint),
+            **header,
         }
-        write_job(
-            dispatch.files,
-            dispatch.record.jobs,
-            tag,
-            header,
-            [(work.index, work.attempt, work.identity, work.texts) for work in works],
-        )
+        write_job(dispatch.files, dispatch.record.jobs, tag, shared, rows)
         intent = Intent(
             tag,
             WORKER,
             name,
-            tuple(work.index for work in works),
-            tuple(work.attempt for work in works),
+            tuple(row[0] for row in rows),
+            tuple(row[1] for row in rows),
             dispatch.clock.now(),
         )
         try:
-            return self._hand_in(
-                intent, name, size=len(works), resources=spec.resources,
-                throttle=spec.array_parallelism,
+            taken = self._hand_in(
+                intent, name, size=len(rows), resources=spec.resources,
+                throttle=spec.array_parallelism, after=after, after_each=after_each,
             )  # fmt: skip
+            if taken and len(rows) > 1 and self._unblocks(name):
+                # The scheduler counts the elements, not the elements each other.
+                self._auxiliary(DISPATCH, [dispatch.ledger.jobs[tag].job], 0.0)
+            return taken
         except SubmissionLimitError:
             self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
             self._waits_for = "the scheduler takes no more jobs of this user for now"
             return False
         except SubmissionRefusedError as error:
-            for work in works:
-                self._conclude(name, work.index, work.attempt, FAILED, ERROR, str(error), tag)
+            for row in rows:
+                self._conclude(name, row[0], row[1], FAILED, ERROR, str(error), tag)
             self._end(dispatch.ledger.jobs[tag], FAILED)
         return True
 
@@ -345,6 +406,7 @@ class DispatchPass:
         resources: Resources = Resources(),
         throttle: int | None = None,
         after: Sequence[str] = (),
+        after_each: str = "",
         begin: float = 0.0,
     ) -> bool:
         """Submit one job: intent first, then the call, then its id; False if in doubt."""
@@ -366,6 +428,7 @@ class DispatchPass:
                     size=size,
                     resources=resources,
                     after=tuple(after),
+                    after_each=after_each,
                     begin=begin,
                     throttle=throttle,
                 )
@@ -387,20 +450,57 @@ class DispatchPass:
         return job_tag(holder, len(dispatch.ledger.jobs) + 1, role)
 
     def _script(self, intent: Intent, size: int) -> str:
-        python = job_command(self._dispatch.request.python)
-        folder = shlex.quote(self._folder)
+        job = f"{shlex.quote(self._folder)} {intent.tag}"
+        next_pass = f"reflow pass {job}\n"
         if intent.role != WORKER:
-            work = f"{python} pass {folder} {intent.tag}\n"
+            work = next_pass
         else:
             capabilities = self._executor.capabilities
-            position = "0"
+            position, mark = "0", "by-hand"
             if size > 1:
                 position = f"$(({capabilities.array_variable} - {capabilities.first_index}))"
-            work = f"{python} work {folder} {intent.tag} {position}\n"
-            if size == 1:
+            if capabilities.job_variable:
+                mark = f'"${{{capabilities.job_variable}:-by-hand}}"'
+            # The shell outlives the interpreter, and says so where that was killed.
+            work = (
+                f"position={position}\n"
+                f"mark={mark}\n"
+                f'reflow work {job} "$position" "$mark" ||\n'
+                f'  reflow died {job} "$position" "$mark" $?\n'
+            )
+            if size == 1 and self._unblocks(intent.task):
                 # What this result unblocks is submitted at once, whatever became of it.
-                work += f"{python} pass {folder} {intent.tag}\n"
-        return f"#!/bin/sh\n# Job {intent.tag}; safe to run again by hand.\n{work}exit 0\n"
+                work += next_pass
+        return (
+            f"#!/bin/sh\n# Job {intent.tag}; safe to run again by hand.\n"
+            f"{self._setting()}{work}exit 0\n"
+        )
+
+    def _unblocks(self, name: str) -> bool:
+        """Whether a task's end leads on to something that only a dispatch pass can do.
+
+        That is so of the last tasks of a run, and where anything below cannot be queued ahead.
+        """
+        state = self._dispatch.progress.tasks[name]
+        specs = {one.spec.name: one.spec for one in self._dispatch.progress.tasks.values()}
+        return not all(is_static(below.spec, specs) for below in state.downstream) or (
+            not state.downstream
+        )
+
+    def _setting(self) -> str:
+        """Return the lines of shell that every job begins with."""
+        entrypoint = self._dispatch.request.entrypoint
+        # This reflow, wherever it was imported from, for a python that has none installed.
+        home = shlex.quote(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        prologue = getattr(self._executor, "prologue", "")
+        variables = getattr(self._executor, "environment", {})
+        return (
+            f"cd {shlex.quote(entrypoint.directory)} || exit 1\n"
+            + "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables.items())
+            + (f"{prologue.rstrip()}\n" if prologue.strip() else "")
+            + f"PYTHONPATH={home}${{PYTHONPATH:+:$PYTHONPATH}}; export PYTHONPATH\n"
+            f'reflow() {{ {job_command(self._dispatch.request.python)} "$@"; }}\n'
+        )
 
     def _leave_successor(self) -> None:
         """See to it that something will run the next pass."""

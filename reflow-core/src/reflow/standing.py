@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .journal import JournalReader
+from .journal import JournalReader, is_abandoned
 from .owner import is_alive
-from .records import Epoch, Finished, Intent, Note, Outcome, Released, Submitted
+from .records import Ended, Epoch, Finished, Intent, Note, Outcome, Released, Submitted
 from .runrecord import RunRecord
 from .states import PENDING, RUNNING, WAITING
 
@@ -21,13 +21,21 @@ class Standing:
         self.fruitless = 0
         self.progressed = False
         self.epoch = 0
+        queued: dict[str, str] = {}
         for one in records:
             if isinstance(one, Finished):
                 self.finished = one.state
             elif isinstance(one, Submitted):
-                self.driver = one.job
+                if one.tag in queued:
+                    queued[one.tag] = one.job
+                else:
+                    self.driver = one.job
             elif isinstance(one, Intent) and one.role == "driver":
                 self.fruitless += 1
+            elif isinstance(one, Intent):
+                queued[one.tag] = ""
+            elif isinstance(one, Ended):
+                queued.pop(one.tag, None)
             elif isinstance(one, Outcome):
                 self.fruitless = 0
                 self.progressed = True
@@ -38,12 +46,15 @@ class Standing:
                 self.fruitless = 0
                 if one.kind == "retry":
                     self.finished = None
+        self.queued = tuple(queued.values())
+        """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt."""
         asked = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
         self.asked = max(asked, default=0)
         self.held = (
             reader.segment > 0
             and not isinstance(reader.last, Released)
             and is_alive(reader.owner) is not False
+            and not is_abandoned(record.files, reader)
         )
 
     @property
@@ -53,6 +64,6 @@ class Standing:
             return self.finished
         if self.held:
             return RUNNING
-        if self.driver and is_alive(self.driver) is not False:
+        if self.queued or (self.driver and is_alive(self.driver) is not False):
             return RUNNING if self.progressed else PENDING
         return WAITING

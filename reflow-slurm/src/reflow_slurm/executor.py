@@ -2,38 +2,268 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import logging
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import ClassVar, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, frozen, validators
 
-from reflow.executors.base import Capabilities
-from reflow.executors.command import CommandExecutor
+from reflow.errors import (
+    ExecutorError,
+    SchedulerUnreachableError,
+    SubmissionLimitError,
+    SubmissionRefusedError,
+)
+from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
+from reflow.executors.command import CommandExecutor, Completed, command
+from reflow.states import ERROR, UNKNOWN
+
+from . import parse
+from .render import Defaults, arguments, job_name
+
+CHUNK = 500
+"""Ids in one call: what a command line and a controller take with ease."""
+
+SHOWN = 20
+"""Failed jobs that slurmctld is asked for one by one where there is no accounting."""
+
+_HARMLESS = re.compile(r"Invalid job id|already compl|denied", re.IGNORECASE)
+"""What scancel says of jobs that are gone, or that are another's by now."""
+
+_log = logging.getLogger(__name__)
+Self = TypeVar("Self", bound="SlurmExecutor")
 
 
 @frozen(kw_only=True)
 class SlurmExecutor(CommandExecutor):
     """Runs jobs on Slurm.
 
-    `sbatch`, `squeue`, `sacct`, `scancel` are the commands to use: a name on PATH or a path.
-    `max_array_size` is the most elements of one job: the site's `MaxArraySize`.
-    Larger arrays are split.
+    `sbatch`, `squeue`, `sacct`, `scancel`, `scontrol` are the commands to use: a name on
+    PATH or a path. `queue`, `account` and `options` (any other option of sbatch, such as
+    ``{"qos": "high"}``) hold for tasks that say nothing else. `cluster` is the one to use
+    where there are several. `max_array_size` is the most elements of one job, the site's
+    ``MaxArraySize``, which a submission asks for where it is not set; larger arrays are
+    split. `max_submit_jobs` is how many jobs of the user, array elements counted, may be
+    in the queue; more are submitted later. `min_poll_interval` is how many seconds lie
+    between two questions at least.
     """
 
     name: ClassVar[str] = "slurm"
 
-    sbatch: str = "sbatch"
-    squeue: str = "squeue"
-    sacct: str = "sacct"
-    scancel: str = "scancel"
-    max_array_size: int = 1001
+    sbatch: str = command("sbatch", "submits jobs")
+    squeue: str = command("squeue", "lists the living")
+    sacct: str = command("sacct", "tells of the dead", needed=False)
+    scancel: str = command("scancel", "cancels jobs")
+    scontrol: str = command(
+        "scontrol", "tells of jobs where accounting is off", needed=False
+    )
+    queue: str | None = None
+    account: str | None = None
+    cluster: str | None = None
+    options: dict[str, str] = field(factory=dict)
+    max_array_size: int | None = field(
+        default=None, validator=validators.optional(validators.ge(1))
+    )
+    max_submit_jobs: int | None = field(
+        default=None, validator=validators.optional(validators.ge(4))
+    )
+    min_poll_interval: float = field(default=10.0, validator=validators.ge(0))
+
+    # Of a job we may be in, and what else sbatch and the others read (their "ENVIRONMENT
+    # VARIABLES") that would change what they do (an array of a plain job, a wait, another log)
+    # or print. Other SBATCH_ variables are a user's defaults, and stay.
+    scrubbed: ClassVar[tuple[str, ...]] = (
+        "REFLOW_JOB_", "SLURM_", "SLURMD_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_",
+        "SBATCH_ARRAY_INX", "SBATCH_BATCH", "SBATCH_CLUSTERS", "SBATCH_DEBUG", "SBATCH_ERROR",
+        "SBATCH_EXPORT", "SBATCH_INPUT", "SBATCH_JOB", "SBATCH_NO_REQUEUE", "SBATCH_OPEN_MODE",
+        "SBATCH_OUTPUT", "SBATCH_REQUEUE", "SBATCH_WAIT",
+    )  # fmt: skip
+    kept: ClassVar[tuple[str, ...]] = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
+    # All of a long array expression, and times in ISO form.
+    fixed: ClassVar[Mapping[str, str]] = {
+        "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"
+    }  # fmt: skip
 
     @property
     def capabilities(self) -> Capabilities:
         """What Slurm can do."""
+        size = self.max_array_size or 1001  # Slurm's own default
+        if self.max_submit_jobs is not None:
+            size = min(size, self.max_submit_jobs // 2)  # or it would never be taken
         return Capabilities(
-            max_array_size=self.max_array_size,
+            max_array_size=size,
             array_variable="SLURM_ARRAY_TASK_ID",
+            job_variable="SLURM_JOB_ID",
+            max_dependencies=1000,  # slurmctld takes 128 KiB; it walks the list in every cycle
             throttle=True,
             elementwise=True,
             begin=True,
         )
+
+    def check(self) -> None:
+        """Raise `ExecutorError` where Slurm's commands, or one cluster, are not to be found."""
+        super().check()
+        cluster = self._cluster()
+        if cluster is not None and ("," in cluster or cluster == "all"):
+            raise ExecutorError(
+                f"executor 'slurm': jobs of a run wait for each other, so they need one cluster, "
+                f"not {cluster!r}: set cluster in [executor.slurm], or SLURM_CLUSTERS, to one"
+            )
+
+    def located(self: Self) -> Self:
+        """Return the executor as a later process can use it: paths, cluster, largest array."""
+        found = evolve(super().located(), cluster=self._cluster())
+        if found.max_array_size is not None:
+            return found
+        try:
+            done = found.call(found._command(found.scontrol, "show", "config"))
+        except ExecutorError:
+            return found
+        return evolve(found, max_array_size=parse.array_size(done.out))
+
+    def unreachable(self, done: Completed) -> bool:
+        """Whether slurmctld (or for sacct, slurmdbd) did not answer."""
+        failed = done.code != 0 or not done.out.strip()
+        return failed and parse.UNREACHABLE.search(done.err) is not None
+
+    def submit(self, request: JobRequest) -> str:
+        """Submit a job by sbatch."""
+        self._keep_within_limit(request)
+        defaults = Defaults(
+            queue=self.queue, account=self.account, cluster=self._cluster(), options=self.options
+        )
+        done = self.call([self.sbatch, *arguments(request, defaults)])
+        if done.code == 0:
+            try:
+                return parse.job_id(done.out)
+            except ValueError as error:
+                raise SchedulerUnreachableError(str(error)) from error  # whether it took it?
+        if parse.LIMIT.search(done.err):
+            raise SubmissionLimitError(f"sbatch: {done.told}")
+        raise SubmissionRefusedError(f"Slurm refused job {request.name!r}: {done.told}")
+
+    def _keep_within_limit(self, request: JobRequest) -> None:
+        # What has a begin time carries the run on, and is never held back.
+        if self.max_submit_jobs is None or request.begin:
+            return
+        user = str(os.getuid())
+        done = self._ask(self.squeue, "--noheader", "--array", f"--user={user}", "--format=%i")
+        queued = len(done.out.split())
+        if queued + request.size > self.max_submit_jobs:
+            raise SubmissionLimitError(
+                f"{queued} jobs are in the queue, and {request.size} more would pass "
+                f"max_submit_jobs = {self.max_submit_jobs}"
+            )
+
+    def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        """Ask squeue for all, and accounting for what squeue says nothing of."""
+        seen: list[parse.Seen] = []
+        for chunk in _chunks(jobs):
+            done = self._ask(
+                self.squeue, "--noheader", "--states=all", f"--jobs={','.join(chunk)}",
+                f"--format={parse.SQUEUE_FORMAT}",
+            )  # fmt: skip
+            seen.extend(parse.squeue(done.out, os.getuid()))
+        found = parse.merge(seen)
+        # squeue gives no exit code, and of an array says nothing of what ended long ago.
+        doubtful = [
+            job
+            for job in jobs
+            if job not in found
+            or found[job].state != LIVE
+            or any(one.state != LIVE and one.cause for one in found[job].positions.values())
+        ]
+        if doubtful:
+            found.update(parse.merge(seen, self._ended(doubtful, found)))
+        for job, status in found.items():
+            for one in (status, *status.positions.values()):
+                if one.cause == UNKNOWN:
+                    _log.warning("job %s: a state that reflow does not know: %s", job, one.raw)
+                    break
+        return {job: found[job] for job in jobs if job in found}
+
+    def _ended(
+        self, jobs: Collection[str], known: Mapping[str, JobStatus]
+    ) -> list[parse.Seen]:
+        """Return what accounting says of jobs; where there is none, what slurmctld still knows."""
+        seen: list[parse.Seen] = []
+        for chunk in _chunks(jobs):
+            text = self._account(f"--jobs={','.join(chunk)}", f"--format={parse.SACCT_FIELDS}")
+            if text is None:
+                break
+            seen.extend(parse.sacct(text, os.getuid()))
+        else:
+            return seen
+        # slurmctld knows no more jobs than squeue has shown, but their exit codes.
+        failed = [job for job in jobs if job in known and known[job].cause == ERROR]
+        for job in failed[:SHOWN]:
+            try:
+                done = self.call(self._command(self.scontrol, "--oneliner", "show", "job", job))
+            except ExecutorError:
+                break
+            if done.code == 0:
+                seen.extend(parse.scontrol(done.out))
+        return seen
+
+    def find(self, tags: Collection[str]) -> Mapping[str, str]:
+        """Look for job names: in the queue and, what has left it, in accounting."""
+        names = {job_name(tag): tag for tag in tags}
+        found: dict[str, str] = {}
+        for chunk in _chunks(names):
+            done = self._ask(
+                self.squeue, "--noheader", "--states=all", f"--name={','.join(chunk)}",
+                "--format=%F|%j",
+            )  # fmt: skip
+            found.update(parse.named(done.out, chunk))
+            rest = [name for name in chunk if name not in found]
+            if rest:
+                text = self._account(
+                    "--starttime=now-7days", f"--name={','.join(rest)}", "--format=JobID,JobName"
+                )
+                # Without accounting the queue has told all that can be known.
+                found.update(parse.named(text or "", rest))
+        return {names[name]: job for name, job in found.items()}
+
+    def cancel(self, jobs: Collection[str]) -> None:
+        """Cancel by scancel, which takes unknown and ended jobs without a word."""
+        for chunk in _chunks(jobs):
+            done = self.call(self._command(self.scancel, *chunk), asks=True)
+            told = [line for line in done.err.splitlines() if line.strip()]
+            if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):
+                raise ExecutorError(f"scancel: {done.told}")
+
+    def _cluster(self) -> str | None:
+        given = os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS")
+        return self.cluster or given or None
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        cluster = self._cluster()
+        return [program, *([f"--clusters={cluster}"] if cluster else []), *arguments]
+
+    def _ask(self, program: str, *arguments: str) -> Completed:
+        """Ask slurmctld; raise `SchedulerUnreachableError` for anything but an answer."""
+        done = self.call(self._command(program, *arguments), asks=True)
+        # An id alone that squeue has forgotten is an error; among others it is left out.
+        if done.code != 0 and "Invalid job id" not in done.err:
+            raise SchedulerUnreachableError(f"{os.path.basename(program)}: {done.told}")
+        return done
+
+    def _account(self, *arguments: str) -> str | None:
+        """Return what sacct prints; None where there is no accounting, or none now."""
+        try:
+            done = self.call(
+                self._command(
+                    self.sacct, "--noheader", "--parsable2", "--allocations", "--duplicates",
+                    *arguments,
+                )
+            )  # fmt: skip
+        except ExecutorError:
+            return None
+        return done.out if done.code == 0 else None
+
+
+def _chunks(items: Iterable[str]) -> list[list[str]]:
+    listed = sorted(items)
+    return [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]

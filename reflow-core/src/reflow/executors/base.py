@@ -25,7 +25,8 @@ class Capabilities:
     """What a backend's scheduler can do, for the planner.
 
     `array_variable` is the environment variable that holds an array job's
-    position and `first_index` what it counts from; `max_array_size` the most
+    position and `first_index` what it counts from; `job_variable` the one that tells a
+    job, or a position of an array, from all others; `max_array_size` the most
     positions of one job; `max_dependencies` how many jobs one job may wait for
     (None: no limit). `begin`: a job can be told to start not before some time.
     `inline`: elements run inside the dispatch pass itself (one machine), so
@@ -33,6 +34,7 @@ class Capabilities:
     """
 
     array_variable: str = ""
+    job_variable: str = ""
     first_index: int = 0
     max_array_size: int | None = None
     max_dependencies: int | None = None
@@ -50,7 +52,10 @@ class JobRequest:
     a job whose submission ended in doubt can be found again. `script` is the path
     of an executable shell script; position p of an array of `size` runs it with
     the array variable set. `after` are job ids that must have *ended*, in any
-    way, before this one starts; `begin` is a delay in seconds. `log` is the path
+    way, before this one starts; `after_each` an array job of the same size whose
+    position p must have ended before position p starts (asked for only where the
+    capability `elementwise` is there; where position p was lost, ours may be taken out of
+    the queue). `begin` is a delay in seconds. `log` is the path
     of the log, in which ``{position}`` stands for the array position.
     """
 
@@ -62,6 +67,7 @@ class JobRequest:
     size: int = 1
     resources: Resources = Resources()
     after: tuple[str, ...] = ()
+    after_each: str = ""
     begin: float = 0.0
     throttle: int | None = None
 
@@ -101,6 +107,9 @@ class Executor(ABC):
     @abstractmethod
     def capabilities(self) -> Capabilities:
         """What the scheduler behind this executor can do."""
+
+    def check(self) -> None:  # noqa: B027 (most need nothing)
+        """Raise `ExecutorError` where this executor cannot be used here and now."""
 
     @abstractmethod
     def submit(self, request: JobRequest) -> str:

@@ -2,30 +2,89 @@
 
 A backend adds its settings, its capabilities and, as pure functions, how to
 render a request and how to read what the commands print. Running those commands
-is the business of this class alone.
+is the business of this class alone: as argument lists, never by a shell, with a
+time limit, and again where asking again can do no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import NoReturn
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar, NoReturn, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, fields, frozen, validators
 
-from ..errors import ExecutorError
+from ..errors import ExecutorError, SchedulerUnreachableError
 from .base import Executor, JobRequest, JobStatus
+
+Self = TypeVar("Self", bound="CommandExecutor")
+
+calls: Counter[str] = Counter()
+"""How often this process has called each command, by the command's file name."""
+
+_PAUSES = (0.5, 2.0)
+"""Seconds before a command that only asks is tried again."""
+
+
+@frozen(kw_only=True)
+class Completed:
+    """How a command ended: exit code, and what it printed as text."""
+
+    arguments: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> str:
+        """What the command said of its failure, on one line."""
+        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
+        return "; ".join(lines) or f"exit code {self.code}"
+
+
+def command(default: str, help_text: str, *, needed: bool = True) -> str:
+    """Make a field that names one of the scheduler's commands: a name on PATH, or a path.
+
+    Without one that is `needed` the executor cannot be used.
+    """
+    made: str = field(
+        default=default,
+        validator=[validators.instance_of(str), validators.min_len(1)],
+        metadata={"command": True, "needed": needed, "help": help_text},
+    )
+    return made
 
 
 @frozen(kw_only=True)
 class CommandExecutor(Executor):
-    """An executor that runs a scheduler's commands as argument lists, never by a shell.
+    """An executor that runs a scheduler's commands.
 
-    This version holds settings only: each of the four operations raises
-    `ExecutorError`.
+    `command_timeout` is how many seconds a command may take before the scheduler counts
+    as unreachable. `prologue` are lines of shell that every job runs first, such as
+    ``module load python``; `environment` are variables that every job gets.
     """
 
+    command_timeout: float = field(default=60.0, validator=validators.gt(0))
+    prologue: str = ""
+    environment: dict[str, str] = field(factory=dict)
+
+    scrubbed: ClassVar[tuple[str, ...]] = ("REFLOW_JOB_",)
+    """Beginnings of the variables that no command is given: those of the job we may be in, which
+    must not go on to a job it submits, and those that change what a command does or prints."""
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Names that are given in spite of `scrubbed`."""
+    fixed: ClassVar[Mapping[str, str]] = {}
+    """Variables that every command is given with these values."""
+
     def submit(self, request: JobRequest) -> str:
-        """Raise `ExecutorError`."""
+        """Raise `ExecutorError`: a backend that can submit has its own."""
         self._cannot("submit jobs")
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
@@ -40,8 +99,121 @@ class CommandExecutor(Executor):
         """Raise `ExecutorError`."""
         self._cannot("cancel jobs")
 
+    def check(self) -> None:
+        """Raise `ExecutorError` where the scheduler's commands are not to be found."""
+        if type(self).submit is CommandExecutor.submit:
+            self._cannot("submit jobs")
+        for one in fields(type(self)):
+            if one.metadata.get("command") and one.metadata.get("needed"):
+                given = getattr(self, one.name)
+                if shutil.which(given) is None:
+                    raise ExecutorError(
+                        f"executor {self.name!r}: there is no command {given!r} on PATH: run this "
+                        f"where {self.name} is installed, or set {one.name} in "
+                        f"[executor.{self.name}] of the configuration"
+                    )
+
     def _cannot(self, what: str) -> NoReturn:
         raise ExecutorError(
             f"executor {self.name!r} cannot {what}: this version of reflow-{self.name} knows its "
             "settings but does not talk to the scheduler yet; try: executor='local'"
         )
+
+    def located(self: Self) -> Self:
+        """Return the executor with its commands as absolute paths, where they are found.
+
+        A job may have another PATH than the shell that submitted it, and one machine may
+        have several schedulers whose commands share their names.
+        """
+        found = {}
+        for one in fields(type(self)):
+            if one.metadata.get("command"):
+                path = shutil.which(getattr(self, one.name))
+                if path is not None:
+                    found[one.name] = os.path.abspath(path)
+        return evolve(self, **found)
+
+    def call(self, arguments: Sequence[str], *, asks: bool = False) -> Completed:
+        """Run a command and return how it ended, whatever its exit code.
+
+        One that only `asks` is tried again where the scheduler cannot be reached. Raises
+        `SchedulerUnreachableError` then, and where the command takes too long (whether it
+        had its effect is unknown), and `ExecutorError` where it cannot be started.
+        """
+        for pause in (*(_PAUSES if asks else ()), None):
+            try:
+                done = self._call(arguments)
+                if not self.unreachable(done):
+                    return done
+                problem = done.told
+            except _NoAnswerError as error:
+                problem = str(error)
+            if pause is not None:
+                time.sleep(pause)
+        raise SchedulerUnreachableError(f"{os.path.basename(arguments[0])}: {problem}")
+
+    def unreachable(self, done: Completed) -> bool:
+        """Whether a command failed because the scheduler itself did not answer."""
+        raise NotImplementedError
+
+    def _environment(self) -> dict[str, str]:
+        given = {
+            name: value
+            for name, value in os.environ.items()
+            if name in self.kept or not name.startswith(tuple(self.scrubbed))
+        }
+        return {**given, **self.fixed, "LC_ALL": "C"}
+
+    def _call(self, arguments: Sequence[str]) -> Completed:
+        calls[os.path.basename(arguments[0])] += 1
+        try:
+            process = subprocess.Popen(
+                list(arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment(),
+                # A group of its own: it is killed whole, and Ctrl-C in a terminal, which only
+                # detaches, does not cut a submission in two.
+                start_new_session=True,
+            )
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOMEM):  # a full login node: it will pass
+                raise _NoAnswerError(f"cannot be started now: {error.strerror}") from error
+            raise ExecutorError(
+                f"cannot run {arguments[0]!r}: {error.strerror}; is {self.name} installed here, "
+                f"and on PATH? A path can be set in the configuration, [executor.{self.name}]"
+            ) from error
+        except ValueError as error:
+            raise ExecutorError(f"cannot run {arguments[0]!r}: {error}") from error
+        with process:
+            try:
+                out, err = process.communicate(timeout=self.command_timeout)
+            except subprocess.TimeoutExpired as error:
+                _kill(process)
+                done = _completed(arguments, 0, error.stdout or b"", error.stderr or b"")
+                said = f" (it said: {done.told})" if done.out.strip() or done.err.strip() else ""
+                raise _NoAnswerError(f"no answer within {self.command_timeout:g} s{said}") from None
+            except BaseException:
+                _kill(process)
+                raise
+        return _completed(arguments, process.returncode, out, err)
+
+
+class _NoAnswerError(Exception):
+    """A command did not run to its end."""
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _completed(arguments: Sequence[str], code: int, out: bytes, err: bytes) -> Completed:
+    return Completed(
+        arguments=tuple(arguments),
+        code=code,
+        out=out.decode("utf-8", "replace"),
+        err=err.decode("utf-8", "replace"),
+    )

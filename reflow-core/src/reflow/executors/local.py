@@ -30,7 +30,12 @@ class LocalExecutor(Executor):
     name: ClassVar[str] = "local"
 
     max_workers: int | None = field(
-        default=None, validator=validators.optional(validators.ge(1))
+        default=None,
+        validator=validators.optional(validators.ge(1)),
+        metadata={
+            "help": "Elements that run at the same time. Not given: one for each processor.",
+            "example": 4,
+        },
     )
 
     @property

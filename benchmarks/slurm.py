@@ -1,0 +1,202 @@
+"""What reflow costs on Slurm, beside the same work submitted by hand.
+
+Run it as an ordinary user where Slurm is, with a Python in which reflow and reflow-slurm are
+installed (``make bench-slurm`` boots a Slurm and does so). Pairs are interleaved, figures
+are medians; "spread" is that of the figures by hand, half the range over the median: above
+20 % a figure says little.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+
+WORKFLOWS = '''
+import time
+from typing import Annotated
+from reflow import Param, Result, RunDir, Workflow
+
+chain = Workflow("chain")
+
+@chain.job()
+def t0(seed: Annotated[int, Param()]) -> int:
+    return seed
+
+for number in range(1, 5):
+    def step(x: Annotated[int, Result(step=f"t{number - 1}")]) -> int:
+        return x + 1
+    chain.job(name=f"t{number}")(step)
+
+fan = Workflow("fan")
+
+@fan.job()
+def start(n: Annotated[int, Param()], seed: Annotated[int, Param()]) -> list[int]:
+    return [seed + k for k in range(n)]
+
+@fan.job(array=True)
+def a(x: Annotated[int, Result(step="start")]) -> int:
+    return x + 1
+
+@fan.job(array=True)
+def b(x: Annotated[int, Result(step="a")]) -> int:
+    return x + 1
+
+@fan.job()
+def end(xs: Annotated[list[int], Result(step="b")]) -> int:
+    return len(xs)
+
+diamond = Workflow("diamond")
+
+@diamond.job()
+def slow(seed: Annotated[int, Param()]) -> int:
+    time.sleep(20)
+    return seed
+
+@diamond.job()
+def q0(seed: Annotated[int, Param()]) -> int:
+    return seed
+
+for number in range(1, 4):
+    def quick(x: Annotated[int, Result(step=f"q{number - 1}")]) -> int:
+        return x + 1
+    diamond.job(name=f"q{number}")(quick)
+
+@diamond.job()
+def both(x: Annotated[int, Result(step="slow")], y: Annotated[int, Result(step="q3")]) -> int:
+    return x + y
+'''
+
+
+def sbatch(*options: str, command: str = f"{sys.executable} -c pass") -> str:
+    """Submit by hand and return the job's id."""
+    done = subprocess.run(
+        ["sbatch", "--parsable", "--output=/dev/null", *options, "--wrap", command],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def until_file(path: Path, seconds: float = 300) -> float:
+    """Wait for a file and return when it was made."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > end:
+            raise TimeoutError(path)
+        time.sleep(0.01)
+    return path.stat().st_mtime
+
+
+def chain_by_hand(folder: Path) -> float:
+    """Five jobs, each after the one before; seconds from the first sbatch to the last result."""
+    begin = time.time()
+    job = sbatch()
+    for _ in range(3):
+        job = sbatch(f"--dependency=afterany:{job}")
+    done = folder / f"done-{begin}"
+    sbatch(f"--dependency=afterany:{job}", command=f"{sys.executable} -c pass; touch {done}")
+    return until_file(done) - begin
+
+
+def fan_by_hand(folder: Path, size: int = 200) -> float:
+    """A list, two arrays element by element, a gather."""
+    begin = time.time()
+    first = sbatch()
+    one = sbatch(f"--dependency=afterany:{first}", f"--array=0-{size - 1}")
+    two = sbatch(f"--dependency=aftercorr:{one}", f"--array=0-{size - 1}")
+    done = folder / f"done-{begin}"
+    sbatch(f"--dependency=afterany:{two}", command=f"{sys.executable} -c pass; touch {done}")
+    return until_file(done) - begin
+
+
+def tail_by_hand(folder: Path) -> float:
+    """Seconds from a job's last line, which submits an array, to the array's first element."""
+    begin = time.time()
+    ended, started = folder / f"ended-{begin}", folder / f"started-{begin}"
+    sbatch(command=f"touch {ended}; sbatch --output=/dev/null --array=0-9 --wrap "
+                   f"'[ -e {started} ] || touch {started}'")  # fmt: skip
+    return until_file(started) - until_file(ended)
+
+
+def ours(name: str, folder: Path, last: str, **parameters: int) -> dict[str, float]:
+    """Run a workflow; return when each task's last element ended, in seconds from submission."""
+    import bench_workflows
+
+    workflow = getattr(bench_workflows, name)
+    begin = time.time()
+    run = workflow.submit(folder / f"run-{begin}", executor="slurm", seed=int(begin), **parameters)
+    submitted = time.time() - begin
+    while not any(one["task_name"] == last and one["ended_at"] for one in _instances(run)):
+        if run.state in ("FAILED", "CANCELLED"):
+            run.status(errors=True)
+            raise SystemExit(1)
+        time.sleep(0.1)
+    found: dict[str, float] = {"submit": submitted}
+    while run.state not in ("SUCCESS", "FAILED", "CANCELLED"):
+        time.sleep(0.1)
+    first: dict[str, float] = {}
+    for one in _instances(run):
+        task = one["task_name"]
+        if not one["started_at"]:
+            continue
+        found[task] = max(found.get(task, 0.0), one["ended_at"] - begin)
+        first[task] = min(first.get(task, 1e9), one["started_at"] - begin)
+    found.update({f"first {task}": value for task, value in first.items()})
+    return found
+
+
+def _instances(run: object) -> list[dict[str, object]]:
+    status = run.status(as_dict=True)  # type: ignore[attr-defined]
+    return list(status["instances"])
+
+
+def report(what: str, by_hand: list[float], with_reflow: list[float], reach: float) -> None:
+    hand, own = median(by_hand), median(with_reflow)
+    spread = (max(by_hand) - min(by_hand)) / 2 / hand
+    print(f"{what:34} by hand {hand:6.2f} s  reflow {own:6.2f} s  {own / hand:5.2f} x "
+          f"(reach {reach} x; spread {spread:.0%})", flush=True)  # fmt: skip
+
+
+def pairs(
+    hand: Callable[[], float], own: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        found[0].append(hand())
+        found[1].append(own())
+        time.sleep(0.3)
+    return found
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="reflow-bench-", dir=os.getcwd()))
+    (folder / "bench_workflows.py").write_text(WORKFLOWS)
+    sys.path.insert(0, str(folder))
+    report("chain of 5, submit to last result",
+           *pairs(lambda: chain_by_hand(folder), lambda: ours("chain", folder, "t4")["t4"]),
+           reach=1.1)  # fmt: skip
+
+    def first_element() -> float:
+        found = ours("fan", folder, "end", n=10)
+        return found["first a"] - found["start"]
+
+    report("list task's end to first element",
+           *pairs(lambda: tail_by_hand(folder), first_element), reach=1.2)  # fmt: skip
+    report("fan-out 200, chain, gather",
+           *pairs(lambda: fan_by_hand(folder), lambda: ours("fan", folder, "end", n=200)["end"]),
+           reach=1.3)  # fmt: skip
+    alone = ours("chain", folder, "t4")["t3"]
+    beside = ours("diamond", folder, "both")["q3"]
+    print(f"{'four quick tasks, one slow beside':34} alone   {alone:6.2f} s  "
+          f"beside {beside:6.2f} s")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""How a worker that was queued ahead finds its inputs once the jobs before it have ended.
+
+Workers import this: no attrs. The form of what it reads is `reflow.lookahead.awaited`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from .claims import read_outcome
+from .errors import RecordError
+from .files import Files
+from .identity import digest, element_identity, task_hash
+from .records import Outcome
+from .states import DONE
+from .values import Values
+
+to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+class Deferred(Exception):
+    """Something that is needed has not run: a dispatch pass will see to it."""
+
+
+class Culprit(Exception):
+    """Something that is needed has failed for good: its name."""
+
+
+class Inputs:
+    """What one element receives: `common` and `texts` as for any worker, and its identity."""
+
+    def __init__(
+        self, files: Files, folder: str, known: Any, items: dict[str, Any], patience: float
+    ) -> None:
+        """Read it from the record, waiting up to `patience` seconds.
+
+        Raises `Deferred` or `Culprit`.
+        """
+        self._files = files
+        self._folder = folder
+        self._values = Values(files, f"{folder}/values")
+        self._until = time.monotonic() + patience
+        self.common: dict[str, str] = dict(known["common"])
+        self.texts: dict[str, str] = {}
+        for source in known["after"]:
+            for item in source["items"]:
+                self._outcome(source["task"], item)
+        hashed, each = [], []
+        for wire in known["wires"]:
+            parameter = wire["parameter"]
+            if wire["each"]:
+                text = self._text(wire["task"], items[parameter])
+                self.texts[parameter] = text
+                each.append((parameter, digest(text)))
+                continue
+            parts = [
+                part
+                for source in wire["sources"]
+                for part in self._parts(source["task"], source["items"], source["flatten"])
+            ]
+            text = f"[{','.join(parts)}]" if wire["listed"] else parts[0]
+            self.common[parameter] = text
+            hashed.append((parameter, digest(text)))
+        task: Any = SimpleNamespace(**known["identity"])
+        task.constants = [
+            SimpleNamespace(parameter=parameter, type=kind, text=text)
+            for parameter, kind, text in task.constants
+        ]
+        base: Any = task_hash(task, hashed, [parameter for parameter, _ in each])
+        self.identity = (
+            element_identity(base, [one for _, one in each]) if each else base.hexdigest()
+        )
+
+    def _parts(self, task: str, items: list[Any], flatten: bool) -> list[str]:
+        texts = [self._text(task, item) for item in items]
+        if not flatten:
+            return texts
+        parts: list[str] = []
+        for text in texts:
+            listed = json.loads(text)
+            if not isinstance(listed, list):
+                raise RecordError(f"{task!r} returned {type(listed).__name__}, not a list")
+            parts.extend(map(to_text, listed))
+        return parts
+
+    def _text(self, task: str, item: Any) -> str:
+        return item if isinstance(item, str) else self._values.text(self._outcome(task, item))
+
+    def _outcome(self, task: str, item: list[int]) -> Outcome:
+        index, attempt = item
+        while True:
+            found = read_outcome(self._files, self._folder, task, index, attempt)
+            if found is not None:
+                break
+            if time.monotonic() > self._until:
+                raise Deferred(f"{task}[{index}] has left nothing in attempt {attempt}")
+            time.sleep(0.1)
+            # A network file system looks a name up anew once its folder was listed.
+            self._files.list(f"{self._folder}/outcomes/{task}")
+        if found.state not in DONE:
+            raise Culprit(f"{task}[{index}]" if index else task)
+        return found

@@ -1,0 +1,486 @@
+"""Workflows on a real Slurm, end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SQUARES = """
+    import time
+    from typing import Annotated
+    from reflow import Param, Result, Workflow
+
+    wf = Workflow("squares")
+
+    @wf.job()
+    def numbers(n: Annotated[int, Param(help="How many")] = 4) -> list[int]:
+        return list(range(n))
+
+    @wf.job(array=True, mem="100M", time="00:05:00")
+    def square(x: Annotated[int, Result(step="numbers")]) -> int:
+        print("squaring", x)
+        return x * x
+
+    @wf.job()
+    def total(xs: Annotated[list[int], Result(step="square")]) -> int:
+        return sum(xs)
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def submit(site: Any, source: str, *arguments: str) -> str:
+    """Submit a script's workflow and return the run's id."""
+    out = site.python(source, "submit", "--executor", "slurm", "--run-dir", "out", *arguments)
+    run_id: str = out.split()[-1]
+    return run_id
+
+
+def summary(status: dict[str, Any]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = status["summary"]
+    return found
+
+
+def by_index(status: dict[str, Any], task: str) -> dict[int | None, dict[str, Any]]:
+    return {one["array_index"]: one for one in status["instances"] if one["task_name"] == task}
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 60])
+def test_the_pipeline_goes_on_with_nobody_there(site: Any, size: int) -> None:
+    run_id = submit(site, SQUARES, "--n", str(size))
+    status = site.ended(run_id)
+    assert status["run"]["status"] == "SUCCESS"
+    (total,) = by_index(status, "total").values()
+    assert total["output"] == sum(x * x for x in range(size))
+    again = submit(site, SQUARES, "--n", str(size))
+    done = {task: counts for task, counts in summary(site.ended(again)).items() if size}
+    assert all(set(counts) == {"CACHED"} for counts in done.values()), done
+
+
+def test_one_more_element_is_one_more_element_to_run(site: Any) -> None:
+    site.ended(submit(site, SQUARES, "--n", "3"))
+    status = site.ended(submit(site, SQUARES, "--n", "4"))
+    assert summary(status)["square"] == {"CACHED": 3, "SUCCESS": 1}
+
+
+DEATHS = """
+    import os, signal, sys, time
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("deaths")
+
+    @wf.job()
+    def ways() -> list[str]:
+        return ["fine", "kill", "_exit", "segfault", "sys.exit", "raise", "memory"]
+
+    @wf.job(array=True, mem="100M")
+    def die(how: Annotated[str, Result(step="ways")]) -> str:
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "_exit":
+            os._exit(3)
+        if how == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if how == "sys.exit":
+            sys.exit(4)
+        if how == "raise":
+            raise ValueError(how)
+        eaten = []
+        while how == "memory":
+            eaten.append(bytearray(10_000_000))
+        return how
+
+    @wf.job()
+    def gather(hows: Annotated[list[str], Result(step="die")]) -> int:
+        return len(hows)
+
+    @wf.job()
+    def alone() -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 1
+
+    @wf.job()
+    def behind(x: Annotated[int, Result(step="alone")]) -> int:
+        return x
+
+    @wf.job()
+    def beside() -> int:
+        return 5
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_every_way_to_die_has_its_cause(site: Any) -> None:
+    status = site.ended(submit(site, DEATHS))
+    assert status["run"]["status"] == "FAILED"
+    assert summary(status) == {
+        "ways": {"SUCCESS": 1},
+        "die": {"SUCCESS": 1, "FAILED": 6},
+        "gather": {"SKIPPED": 1},
+        "alone": {"FAILED": 1},
+        "behind": {"SKIPPED": 1},
+        "beside": {"SUCCESS": 1},
+    }
+    told = {
+        index: (one["cause"], one["error_text"].splitlines()[-1])
+        for index, one in by_index(status, "die").items()
+        if one["state"] == "FAILED"
+    }
+    assert told[1][0] == "ERROR"
+    assert told[1][1].endswith("was killed by signal SIGKILL: memory suspected")
+    assert told[2][1].endswith("ended with exit code 3")
+    assert told[3][1].endswith("was killed by signal SIGSEGV")
+    assert told[4][1] == "task 'die' called sys.exit(4)"
+    assert told[5] == ("ERROR", "ValueError: raise")
+    if Path("/sys/fs/cgroup/memory").is_dir():
+        assert told[6] == (
+            "OOM",
+            "task 'die' left no answer: its process was killed by signal SIGKILL: it met its "
+            "memory limit",
+        )
+    else:
+        assert told[6][1].endswith("memory suspected")
+
+
+SLEEPS = """
+    import time
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Param, Result, RunDir, Workflow
+
+    wf = Workflow("sleeps")
+
+    @wf.job(time="00:01:00")
+    def nap(seconds: Annotated[int, Param()], where: RunDir) -> int:
+        for _ in range(seconds * 10):
+            if (where / "wake").exists():
+                break
+            time.sleep(0.1)
+        return seconds
+
+    @wf.job()
+    def after(x: Annotated[int, Result(step="nap")]) -> int:
+        return x + 1
+
+    @wf.job()
+    def beside() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.job(array=True)
+    def each(x: Annotated[int, Result(step="beside")]) -> int:
+        return x
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.2)
+    return found
+
+
+def test_the_time_limit(site: Any) -> None:
+    status = site.ended(submit(site, SLEEPS, "--seconds", "300"), seconds=200)
+    (nap,) = by_index(status, "nap").values()
+    assert (nap["state"], nap["cause"]) == ("FAILED", "TIMEOUT")
+    assert summary(status)["after"] == {"SKIPPED": 1}
+    assert summary(status)["each"] == {"SUCCESS": 3}
+
+
+def running_job(site: Any, run_id: str, task: str) -> str:
+    """Return the id of the job of a task that runs now."""
+    lines = site.run("squeue", "-h", "-t", "R", "-o", "%i|%k").splitlines()
+    found = [line.partition("|")[0] for line in lines if line.endswith(f"{run_id}.{task}")]
+    return found[0] if found else ""
+
+
+def test_a_quick_branch_does_not_wait_for_a_slow_one(site: Any) -> None:
+    run_id = submit(site, SLEEPS, "--seconds", "50")
+    until(lambda: summary(site.status(run_id))["each"] == {"SUCCESS": 3}, 30)
+    assert summary(site.status(run_id))["nap"] not in ({"SUCCESS": 1}, {"FAILED": 1})
+    (site.folder / "out" / "wake").touch()
+    assert site.ended(run_id)["run"]["status"] == "SUCCESS"
+
+
+def test_a_job_that_is_cancelled_by_hand(site: Any) -> None:
+    run_id = submit(site, SLEEPS, "--seconds", "100")
+    site.run("scancel", until(lambda: running_job(site, run_id, "nap")))
+    status = site.ended(run_id)
+    (nap,) = by_index(status, "nap").values()
+    assert (nap["state"], nap["cause"]) == ("FAILED", "CANCELLED")
+    assert summary(status)["after"] == {"SKIPPED": 1}
+    (site.folder / "out" / "wake").touch()
+    site.reflow("retry", run_id)
+    assert site.ended(run_id)["run"]["status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("role", ["s", "g"])
+def test_without_its_sentinel_or_its_guard_a_run_goes_on(site: Any, role: str) -> None:
+    run_id = submit(site, SLEEPS, "--seconds", "100")
+    until(lambda: running_job(site, run_id, "nap"))
+    jobs = site.ids(run_id, role)
+    assert jobs
+    site.run("scancel", *jobs)
+    (site.folder / "out" / "wake").touch()
+    assert site.ended(run_id)["run"]["status"] == "SUCCESS"
+
+
+def test_with_every_job_deleted_status_says_so_and_retry_carries_on(site: Any) -> None:
+    run_id = submit(site, SLEEPS, "--seconds", "100")
+    until(lambda: running_job(site, run_id, "nap"))
+    jobs = [job for role in "wsgd" for job in site.ids(run_id, role)]
+    site.run("scancel", *jobs)
+    until(lambda: not site.jobs(run_id))
+    (site.folder / "out" / "wake").touch()
+    site.reflow("retry", run_id)
+    status = site.ended(run_id)
+    assert status["run"]["status"] in ("SUCCESS", "FAILED")
+    if status["run"]["status"] == "FAILED":
+        site.reflow("retry", run_id)
+        assert site.ended(run_id)["run"]["status"] == "SUCCESS"
+
+
+def test_cancel_takes_everything_out_of_the_queue(site: Any) -> None:
+    run_id = submit(site, SLEEPS, "--seconds", "100")
+    until(lambda: running_job(site, run_id, "nap"))
+    site.reflow("cancel", run_id, "--yes")
+    until(lambda: not site.jobs(run_id), 20)
+    status = site.ended(run_id)
+    assert status["run"]["status"] == "CANCELLED"
+    assert summary(status)["nap"] == {"CANCELLED": 1}
+    (site.folder / "out" / "wake").touch()
+    site.reflow("retry", run_id)
+    assert site.ended(run_id)["run"]["status"] == "SUCCESS"
+
+
+def test_cancel_of_one_task_leaves_the_rest(site: Any) -> None:
+    run_id = submit(site, SLEEPS, "--seconds", "100")
+    until(lambda: running_job(site, run_id, "nap"))
+    site.reflow("cancel", run_id, "--task", "nap", "--yes")
+    status = site.ended(run_id)
+    assert summary(status)["nap"] == {"CANCELLED": 1}
+    assert summary(status)["each"] == {"SUCCESS": 3}
+
+
+FLAKY = """
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Param, Result, RunDir, Workflow
+
+    wf = Workflow("flaky")
+
+    @wf.job()
+    def numbers() -> list[int]:
+        return list(range(12))
+
+    @wf.job(array=True, array_parallelism=3)
+    def each(x: Annotated[int, Result(step="numbers")], where: RunDir) -> int:
+        with open(where / f"ran-{x}", "a") as file:
+            file.write("x")
+        if x % 5 == 2 and not (where / "mended").exists():
+            raise ValueError(x)
+        return x
+
+    @wf.job(array=True)
+    def then(x: Annotated[int, Result(step="each")]) -> int:
+        return x * 10
+
+    @wf.job()
+    def total(xs: Annotated[list[int], Result(step="then")]) -> int:
+        return sum(xs)
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_retry_runs_exactly_what_failed(site: Any) -> None:
+    run_id = submit(site, FLAKY)
+    status = site.ended(run_id)
+    assert summary(status)["each"] == {"SUCCESS": 10, "FAILED": 2}
+    assert summary(status)["then"] == {"SUCCESS": 10, "SKIPPED": 2}
+    assert summary(status)["total"] == {"SKIPPED": 1}
+    (site.folder / "out" / "mended").touch()
+    site.reflow("retry", run_id)
+    status = site.ended(run_id)
+    assert status["run"]["status"] == "SUCCESS"
+    (total,) = by_index(status, "total").values()
+    assert total["output"] == sum(range(12)) * 10
+    files = (site.folder / "out").glob("ran-*")
+    ran = {int(file.name[4:]): len(file.read_text()) for file in files}
+    assert ran == {x: 2 if x in (2, 7) else 1 for x in range(12)}
+
+
+REFUSED = """
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("refused")
+
+    @wf.job({options})
+    def bad() -> int:
+        return 1
+
+    @wf.job()
+    def behind(x: Annotated[int, Result(step="bad")]) -> int:
+        return x
+
+    @wf.job()
+    def good() -> int:
+        return 1
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ('queue="nosuch"', "invalid partition specified: nosuch"),
+        ('account="nosuch"', "Invalid account or account/partition combination"),
+        ('mem="999G"', "Memory specification can not be satisfied"),
+        ('made_up_option="x"', "unrecognized option"),
+        ('array_inx="1"', "unrecognized option"),
+        ('dependency="1"', "set by reflow itself"),
+    ],
+)
+def test_what_slurm_refuses_fails_with_its_words(site: Any, options: str, says: str) -> None:
+    status = site.ended(submit(site, REFUSED.replace("{options}", options)))
+    (bad,) = by_index(status, "bad").values()
+    assert bad["state"] == "FAILED"
+    assert says in bad["error_text"]
+    assert summary(status)["behind"] == {"SKIPPED": 1}
+    assert summary(status)["good"] == {"SUCCESS": 1}
+
+
+def test_a_submission_limit_is_back_pressure(site: Any) -> None:
+    source = SQUARES.replace('mem="100M"', 'mem="100M", account="limited"')
+    run_id = submit(site, source, "--n", "4")
+    assert site.ended(run_id)["run"]["status"] == "SUCCESS"
+
+
+def test_twelve_runs_at_once(site: Any) -> None:
+    site.write(SQUARES)
+    source = """
+        from flow import wf
+        runs = [wf.submit(f"out{k}", executor="slurm", n=k, force=True) for k in range(12)]
+        print(*[run.run_id for run in runs])
+        """
+    ids = site.python(source, name="many.py").split()
+    for number, run_id in enumerate(ids):
+        status = site.ended(run_id, 200)
+        (total,) = by_index(status, "total").values()
+        assert total["output"] == sum(x * x for x in range(number))
+
+
+def test_an_array_above_the_limit_is_split(site: Any) -> None:
+    source = SQUARES + '\n'
+    config = site.folder / "config" / "reflow"
+    config.mkdir(parents=True)
+    (config / "config.toml").write_text("[executor.slurm]\nmax_array_size = 7\n")
+    run_id = submit(site, source, "--n", "30")
+    status = site.ended(run_id)
+    (total,) = by_index(status, "total").values()
+    assert total["output"] == sum(x * x for x in range(30))
+
+
+def test_from_standard_input_and_without_a_main_guard(site: Any) -> None:
+    site.write(SQUARES.replace("wf.cli()", "wf.submit('out', executor='slurm')"))
+    out = site.run("sh", "-c", f"{_python()} flow.py && ls -d out/.reflow/*/")
+    run_id = Path(out.split()[-1]).name
+    assert site.ended(run_id)["run"]["status"] == "SUCCESS"
+
+
+def _python() -> str:
+    import os
+    import sys
+
+    return os.environ.get("REFLOW_LIVE_PYTHON", sys.executable)
+
+
+KILLED = """
+    import os, sys
+    from reflow.files import Files
+    from reflow_slurm.executor import SlurmExecutor
+    from flow import wf
+
+    left = int(sys.argv[1])
+
+    def counted(cls, name):
+        method = getattr(cls, name)
+
+        def call(*given, **named):
+            global left
+            answer = method(*given, **named)
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), 9)
+            return answer
+
+        setattr(cls, name, call)
+
+    for name in ("create", "write", "make_folder", "open_append"):
+        counted(Files, name)
+    counted(SlurmExecutor, "submit")
+    wf.submit(f"out{sys.argv[1]}", executor="slurm", n=3, force=True)
+    print("survived")
+    """
+
+
+def test_a_caller_killed_after_any_effect_leaves_a_run_that_can_go_on(site: Any) -> None:
+    site.write(SQUARES)
+    site.write(KILLED, "killed.py")
+    ids = []
+    for effect in range(1, 100):
+        if "survived" in site.run(_python(), "killed.py", str(effect), code=None):
+            break
+        folders = [*(site.folder / f"out{effect}" / ".reflow").glob("*/run.json")]
+        ids.extend(folder.parent.name for folder in folders)
+    assert len(ids) > 8, "the effects were not counted"
+    # A run whose caller died before it was listed is found by its directory.
+    for run_id in ids:
+        (folder,) = site.folder.glob(f"out*/.reflow/{run_id}")
+        site.reflow("retry", str(folder.parent.parent))
+    for run_id in ids:
+        status = site.ended(run_id, 200)
+        assert status["run"]["status"] == "SUCCESS", status
+        assert by_index(status, "total")[None]["output"] == 5
+
+
+@pytest.mark.alone
+def test_slurmctld_down_in_the_middle_of_a_run(site: Any, cluster: Any) -> None:
+    run_id = submit(site, SLEEPS, "--seconds", "100")
+    until(lambda: running_job(site, run_id, "nap"))
+    cluster("stop", "slurmctld")
+    try:
+        (site.folder / "out" / "wake").touch()
+        time.sleep(15)
+    finally:
+        cluster("start", "slurmctld")
+    status = site.ended(run_id, 200)
+    assert status["run"]["status"] == "SUCCESS", status
+    assert summary(status)["after"] == {"SUCCESS": 1}
+
+
+@pytest.mark.alone
+def test_slurmdbd_down_throughout(site: Any, cluster: Any) -> None:
+    cluster("stop", "slurmdbd")
+    try:
+        status = site.ended(submit(site, DEATHS))
+        assert summary(status)["die"] == {"SUCCESS": 1, "FAILED": 6}
+        assert site.ended(submit(site, SQUARES, "--n", "5"))["run"]["status"] == "SUCCESS"
+    finally:
+        cluster("start", "slurmdbd")
