@@ -134,6 +134,7 @@ class SlurmExecutor(CommandExecutor):
         defaults = Defaults(
             queue=self.queue, account=self.account, cluster=self._cluster(), options=self.options
         )
+        request = evolve(request, resources=self.asked(request))
         done = self.call([self.sbatch, *arguments(request, defaults)])
         if done.code == 0:
             try:
@@ -145,8 +146,8 @@ class SlurmExecutor(CommandExecutor):
         raise SubmissionRefusedError(f"Slurm refused job {request.name!r}: {done.told}")
 
     def _keep_within_limit(self, request: JobRequest) -> None:
-        # What has a begin time carries the run on, and is never held back.
-        if self.max_submit_jobs is None or request.begin:
+        # What carries the run on is never held back.
+        if self.max_submit_jobs is None or request.auxiliary:
             return
         user = str(os.getuid())
         done = self._ask(self.squeue, "--noheader", "--array", f"--user={user}", "--format=%i")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reflow.errors import (
+    DefinitionError,
     ExecutorError,
     SchedulerUnreachableError,
     SubmissionLimitError,
@@ -148,9 +149,26 @@ def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(slurm: Slurm
     with pytest.raises(SubmissionLimitError, match="3 jobs are in the queue, and 2 more"):
         executor.submit(JobRequest(**{**_fields(REQUEST), "size": 2}))
     slurm.says("squeue", "1\n2\n3\n4\n5\n")
-    assert executor.submit(JobRequest(**{**_fields(REQUEST), "begin": 60.0})) == "32"
+    assert executor.submit(JobRequest(**{**_fields(REQUEST), "auxiliary": True})) == "32"
     assert executor.capabilities.max_array_size == 2
     assert "--array" in slurm.calls("squeue")[0].split()
+
+
+def test_jobs_that_carry_the_run_on_ask_for_what_is_set_for_them(slurm: Slurm) -> None:
+    slurm.says("sbatch", "32\n")
+    executor = SlurmExecutor(
+        queue="big", account="a", dispatch_queue="small", dispatch_time="5m", dispatch_mem="200M"
+    )
+    executor.submit(JobRequest(**{**_fields(REQUEST), "auxiliary": True}))
+    executor.submit(REQUEST)
+    auxiliary, worker = (call.split() for call in slurm.calls("sbatch"))
+    assert {"--partition=small", "--account=a", "--time=0-00:05:00", "--mem=204800K"} <= {
+        *auxiliary
+    }
+    assert "--partition=big" in worker
+    assert not any(one.startswith(("--time", "--mem")) for one in worker)
+    with pytest.raises(DefinitionError, match="soon"):
+        SlurmExecutor(dispatch_time="soon")
 
 
 def _fields(request: JobRequest) -> dict[str, object]:

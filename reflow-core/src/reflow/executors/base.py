@@ -55,8 +55,9 @@ class JobRequest:
     way, before this one starts; `after_each` an array job of the same size whose
     position p must have ended before position p starts (asked for only where the
     capability `elementwise` is there; where position p was lost, ours may be taken out of
-    the queue). `begin` is a delay in seconds. `log` is the path
-    of the log, in which ``{position}`` stands for the array position.
+    the queue). `begin` is a delay in seconds. `auxiliary`: it runs a dispatch pass and no
+    task. `log` is the path of the log, in which ``{position}`` stands for the array
+    position.
     """
 
     tag: str
@@ -69,6 +70,7 @@ class JobRequest:
     after: tuple[str, ...] = ()
     after_each: str = ""
     begin: float = 0.0
+    auxiliary: bool = False
     throttle: int | None = None
 
 

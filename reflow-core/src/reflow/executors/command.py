@@ -16,12 +16,14 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, NoReturn, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn, TypeVar
 
-from attrs import evolve, field, fields, frozen, validators
+from attrs import Attribute, evolve, field, fields, frozen, validators
 
 from ..errors import ExecutorError, SchedulerUnreachableError
+from ..quantities import parse_memory, parse_time
+from ..spec import Resources
 from .base import Executor, JobRequest, JobStatus
 
 Self = TypeVar("Self", bound="CommandExecutor")
@@ -62,18 +64,34 @@ def command(default: str, help_text: str, *, needed: bool = True) -> str:
     return made
 
 
+def _quantity(parse: Callable[[str], int]) -> Any:
+    """Return a validator: a text that `parse` takes."""
+
+    def check(instance: object, attribute: Attribute[Any], value: str | None) -> None:
+        if value is not None:
+            parse(value)
+
+    return check
+
+
 @frozen(kw_only=True)
 class CommandExecutor(Executor):
     """An executor that runs a scheduler's commands.
 
     `command_timeout` is how many seconds a command may take before the scheduler counts
     as unreachable. `prologue` are lines of shell that every job runs first, such as
-    ``module load python``; `environment` are variables that every job gets.
+    ``module load python``; `environment` are variables that every job gets. The jobs that
+    carry a run on (sentinel, guard, dispatch) ask for `dispatch_queue`, `dispatch_account`,
+    `dispatch_time` and `dispatch_mem`, where these are set.
     """
 
     command_timeout: float = field(default=60.0, validator=validators.gt(0))
     prologue: str = ""
     environment: dict[str, str] = field(factory=dict)
+    dispatch_queue: str | None = None
+    dispatch_account: str | None = None
+    dispatch_time: str | None = field(default=None, validator=_quantity(parse_time))
+    dispatch_mem: str | None = field(default=None, validator=_quantity(parse_memory))
 
     scrubbed: ClassVar[tuple[str, ...]] = ("REFLOW_JOB_",)
     """Beginnings of the variables that no command is given: those of the job we may be in, which
@@ -82,6 +100,17 @@ class CommandExecutor(Executor):
     """Names that are given in spite of `scrubbed`."""
     fixed: ClassVar[Mapping[str, str]] = {}
     """Variables that every command is given with these values."""
+
+    def asked(self, request: JobRequest) -> Resources:
+        """Return what a job asks for: its task's, or what is set for dispatch jobs."""
+        if not request.auxiliary:
+            return request.resources
+        return Resources(
+            queue=self.dispatch_queue,
+            account=self.dispatch_account,
+            time=None if self.dispatch_time is None else parse_time(self.dispatch_time),
+            mem=None if self.dispatch_mem is None else parse_memory(self.dispatch_mem),
+        )
 
     def submit(self, request: JobRequest) -> str:
         """Raise `ExecutorError`: a backend that can submit has its own."""
