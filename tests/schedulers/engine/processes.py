@@ -1,0 +1,96 @@
+"""Processes of jobs: started in sessions of their own, found again by a mark, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+
+MARK = "REFLOW_SIM_JOB"
+_PAGE = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def start(
+    command: Sequence[str],
+    directory: str,
+    environment: Mapping[str, str],
+    streams: tuple[int, int, int],
+) -> int:
+    """Start a process in a new session and return its id; `streams` are open files."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for one in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(one, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        for place, stream in enumerate(streams):
+            os.dup2(stream, place)
+        os.closerange(3, 256)
+        os.chdir(directory)
+        os.execve(command[0], command, environment)
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(126)
+
+
+def _marked(mark: bytes) -> Iterator[int]:
+    own = os.getpid()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == own:
+            continue
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                if mark in b"\0" + file.read():
+                    yield int(entry)
+        except OSError:
+            continue
+
+
+def members(mark: str, leader: int = 0) -> list[int]:
+    """Return the processes that carry a mark, or belong to the session of `leader`."""
+    found = set(_marked(f"\0{MARK}={mark}".encode()))
+    if leader:
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and session(int(entry)) == leader:
+                found.add(int(entry))
+    return sorted(found)
+
+
+def session(pid: int) -> int:
+    """Return the session of a process; 0 where there is none, or only its remains."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in b"ZX" else int(fields[3])
+
+
+def send(pids: Sequence[int], number: int) -> None:
+    """Send a signal to processes, some of which may be gone."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def memory(leaders: Mapping[int, object]) -> dict[int, dict[int, int]]:
+    """Return the private memory in kilobytes of every process of these sessions."""
+    found: dict[int, dict[int, int]] = {leader: {} for leader in leaders}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        leader = session(int(entry))
+        if leader in found:
+            try:
+                with open(f"/proc/{entry}/statm", "rb") as file:
+                    fields = file.read().split()
+            except OSError:
+                continue
+            found[leader][int(entry)] = (int(fields[1]) - int(fields[2])) * _PAGE
+    return found

@@ -1,0 +1,80 @@
+"""Options as getopt_long reads them, with its complaints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NO, YES, MAYBE = 0, 1, 2  # whether an option takes a value
+
+
+def options(*, no: str = "", yes: str = "", maybe: str = "") -> dict[str, int]:
+    """Return whether each of these options, names with blanks between them, takes a value."""
+    given = ((no, NO), (yes, YES), (maybe, MAYBE))
+    return {name: kind for names, kind in given for name in names.split()}
+
+
+class BadOption(Exception):
+    """An option that is not one, as getopt says it."""
+
+
+def parse(
+    command: str, arguments: list[str], short: Mapping[str, str], long: Mapping[str, int],
+    *, anywhere: bool = False,
+) -> tuple[list[tuple[str, str | None]], list[str]]:  # fmt: skip
+    """Return the options given, by their long names, and the other arguments.
+
+    `short` gives the long name of each letter, `long` whether a long one takes a value.
+    Without `anywhere` the first argument that is no option ends them.
+    """
+    found: list[tuple[str, str | None]] = []
+    rest: list[str] = []
+    left = list(arguments)
+    while left:
+        one = left.pop(0)
+        if one == "--":
+            rest += left
+            break
+        if one.startswith("--"):
+            given, equals, value = one[2:].partition("=")
+            name = _full(command, given, long)
+            if equals and long[name] == NO:
+                raise BadOption(f"{command}: option '--{name}' doesn't allow an argument")
+            if long[name] == YES and not equals:
+                if not left:
+                    raise BadOption(f"{command}: option '--{name}' requires an argument")
+                value, equals = left.pop(0), "="
+            found.append((name, value if equals else None))
+        elif one.startswith("-") and one != "-":
+            letters = one[1:]
+            while letters:
+                letter, letters = letters[0], letters[1:]
+                if letter not in short:
+                    raise BadOption(f"{command}: invalid option -- '{letter}'")
+                name = short[letter]
+                if long[name] == NO:
+                    found.append((name, None))
+                    continue
+                if not letters and long[name] == YES:
+                    if not left:
+                        raise BadOption(f"{command}: option requires an argument -- '{letter}'")
+                    letters = left.pop(0)
+                found.append((name, letters or None))
+                break
+        else:
+            rest.append(one)
+            if not anywhere:
+                rest += left
+                break
+    return found, rest
+
+
+def _full(command: str, given: str, long: Mapping[str, int]) -> str:
+    if given in long:
+        return given
+    fitting = sorted(one for one in long if one.startswith(given))
+    if not fitting:
+        raise BadOption(f"{command}: unrecognized option '--{given}'")
+    if len(fitting) > 1:
+        possible = " ".join(f"'--{one}'" for one in fitting)
+        raise BadOption(f"{command}: option '--{given}' is ambiguous; possibilities: {possible}")
+    return fitting[0]
