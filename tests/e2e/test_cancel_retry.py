@@ -292,3 +292,23 @@ def test_ctrl_c_cancels_what_is_left(load, watch, tmp_path, workers):
     run.retry()
     assert run.wait(30) == "SUCCESS"
     assert run.result("total") == 150
+
+
+def test_what_status_says_of_elements_never_lags_behind_the_run(tmp_path, monkeypatch):
+    """A run that ends while its status is read must not be SUCCESS with elements missing."""
+    from reflow import Workflow, status
+
+    wf = Workflow("ends", store=tmp_path / "runs.sqlite")
+
+    @wf.job()
+    def only() -> int:
+        return 1
+
+    run = wf.run_local(tmp_path / "out")
+    asked = []
+    index, standing = status.bring_up_to_date, status.Standing
+    monkeypatch.setattr(status, "bring_up_to_date", lambda *a: asked.append("index") or index(*a))
+    monkeypatch.setattr(status, "Standing", lambda *a: asked.append("run") or standing(*a))
+    run.status(as_dict=True)
+    run.status()
+    assert asked == ["run", "index"] * 2

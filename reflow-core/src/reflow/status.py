@@ -74,8 +74,9 @@ def status_dict(
     "failed_instances" (what the store knows of single instances; a value too large to
     be kept inline is None), "notes" (what a person should read).
     """
-    bring_up_to_date(store, record, run)
     standing = Standing(record)
+    # After it: what is told of the elements must not lag behind what is told of the run.
+    bring_up_to_date(store, record, run)
     # One decoder call for all values: half the time of one call a value.
     rows = store.instances(run.run_id, task)
     texts = ",".join(row.value if row.value is not None else "null" for row in rows)
@@ -203,8 +204,9 @@ def status_text(
     With `task` it is about that task, and lists its instances. `paint` may dress up a
     state, such as in a colour.
     """
-    bring_up_to_date(store, record, run)
     standing = Standing(record)
+    # After it: what is told of the elements must not lag behind what is told of the run.
+    bring_up_to_date(store, record, run)
     lines = [
         f"Run       {run.run_id}",
         f"Workflow  {run.graph_name}",

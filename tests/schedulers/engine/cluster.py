@@ -581,6 +581,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End every process of every job, at once."""
+        processes.send(list(self.running), signal.SIGKILL)  # some may not bear the mark yet
         while found := processes.members(f"{self.folder}:"):
             processes.send(found, signal.SIGKILL)
             time.sleep(0.005)
