@@ -43,6 +43,9 @@ GRIDS = textwrap.dedent(
                 raise ValueError("13 brings bad luck")
             if 14 in value.cells:
                 return
+            if 15 in value.cells:
+                path.mkdir()
+                return (path / "cells").write_text("15")
             path.write_text(" ".join(map(str, value.cells)))
 
         def load(self, path):
@@ -195,6 +198,61 @@ def test_a_verifier_of_the_type_is_asked(install: Any, script: Any) -> None:
     assert script(textwrap.dedent(source), site) == "{'CACHED': 1}\n{'SUCCESS': 1}\n"
 
 
+@pytest.mark.parametrize("order", ["base, derived", "derived, base", "named, derived"])
+def test_the_type_decides_and_not_what_was_looked_up_before(
+    install: Any, script: Any, order: str
+) -> None:
+    fine = """
+        from reflow.hookspecs import SerializerEntry, hookimpl
+        import grids
+
+        class FineSerializer(grids.GridSerializer):
+            suffix = ".fine"
+
+            def load(self, path):
+                return grids.Fine(super().load(path).cells)
+
+        @hookimpl
+        def reflow_register_serializers():
+            return [
+                SerializerEntry(name="fine", target="fine:FineSerializer", types=("grids.Fine",)),
+            ]
+        """
+    install("grids", GRIDS)
+    site = install("fine", textwrap.dedent(fine))
+    source = f"""
+        from typing import Annotated
+        from grids import Fine, Grid
+        from reflow import Result, Workflow
+
+        def base() -> Grid:
+            return Grid([1])
+
+        def derived() -> Fine:
+            return Fine([2])
+
+        def named() -> Fine:
+            return Fine([3])
+
+        wf = Workflow("order")
+        for task in ({order},):
+            wf.job(serializer="grid" if task is named else None)(task)
+
+        @wf.job()
+        def end(fine: Annotated[Fine, Result(step="derived")]) -> str:
+            return type(fine).__name__
+
+        if __name__ == "__main__":
+            run = wf.run_local("out")
+            for one in run.status(as_dict=True)["instances"]:
+                kept = one["output"]
+                print(one["task_name"], kept if kept == "Fine" else kept["$attachment"])
+        """
+    found = dict(line.split() for line in script(textwrap.dedent(source), site).splitlines())
+    wanted = {"base": "grid", "derived": "fine", "named": "grid", "end": "Fine"}
+    assert found == {name: wanted[name] for name in (*order.split(", "), "end")}
+
+
 def test_what_a_serializer_refuses_fails_the_task(install: Any, script: Any) -> None:
     site = install("grids", GRIDS)
     source = """
@@ -209,14 +267,16 @@ def test_what_a_serializer_refuses_fails_the_task(install: Any, script: Any) -> 
             return Grid([cell]) if cell else "no grid"
 
         if __name__ == "__main__":
-            for cell in (13, 14, 0):
+            for cell in (13, 14, 15, 0):
                 run = wf.run_local("out", cell=cell, on_error="continue")
                 (failed,) = run.status(as_dict=True)["failed_instances"]
                 print(failed["error_text"].splitlines()[-1])
         """
-    refused, missing, wrong = script(textwrap.dedent(source), site).splitlines()
+    refused, missing, folder, wrong = script(textwrap.dedent(source), site).splitlines()
     assert "the serializer 'grid' cannot write Grid: 13 brings bad luck" in refused
     assert "the serializer 'grid' has not written the one file" in missing
+    assert "the serializer 'grid' has not written the one file" in folder
+    assert [path for path in site.parent.rglob(".value.*") if "/values/" in str(path)] == []
     assert "expected Grid, got str 'no grid'" in wrong
 
 

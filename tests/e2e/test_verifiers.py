@@ -1,12 +1,13 @@
 """Verifiers, by name and as functions, decide whether an older result still stands."""
 
+import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from reflow import RunDir, ValidationError, Workflow
+from reflow import Result, RunDir, ValidationError, Workflow
 
 
 def make_workflow(tmp_path: Path, verify: Any) -> Any:
@@ -65,6 +66,23 @@ def test_one_that_raises_means_again_and_is_told(tmp_path: Path) -> None:
     assert [state(), state()] == ["SUCCESS", "SUCCESS"]
     notes = wf.run(wf.store.list_runs()[0].run_id).status(as_dict=True)["notes"]
     assert notes == ["the verifier of 'write' raised RuntimeError('no idea'): run anew"]
+
+
+def test_one_that_exits_ends_no_run_and_is_told_once(tmp_path: Path) -> None:
+    wf = Workflow("exits", store=tmp_path / "runs.sqlite")
+
+    @wf.job()
+    def numbers() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.job(array=True, verify=lambda value: sys.exit(5))
+    def keep(number: Annotated[int, Result(step="numbers")]) -> int:
+        return number
+
+    wf.run_local(tmp_path / "out")
+    found = wf.run_local(tmp_path / "out").status(as_dict=True)
+    assert found["summary"]["keep"] == {"SUCCESS": 3}
+    assert found["notes"] == ["the verifier of 'keep' raised SystemExit(5): run anew"]
 
 
 def test_unknown_names_are_told_before_anything_runs(tmp_path: Path) -> None:

@@ -105,6 +105,10 @@ def test_wheel(wheels: Path, short: str) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {package(short)}
+    if short == "core":  # what authors of plugins run
+        assert {f"reflow/testing/{name}.py" for name in ("serializers", "verifiers", "stores")} <= {
+            *names
+        }
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,13 @@ import pytest
 import reflow
 from reflow import plugins
 from reflow.errors import ConfigError, ExecutorError, PluginError, UnknownPluginError
-from reflow.hookspecs import ExecutorEntry, SerializerEntry, hookimpl
+from reflow.hookspecs import (
+    ExecutorEntry,
+    SerializerEntry,
+    StoreEntry,
+    VerifierEntry,
+    hookimpl,
+)
 from reflow.loading import Loader
 from reflow.registration import Settings
 from reflow.registry import Registry
@@ -408,6 +414,9 @@ def test_settings_come_from_environment_and_configuration(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REFLOW_PLUGINS", raising=False)
     assert settings_of_this_process().enabled is None
+    with monkeypatch.context() as alone:
+        alone.setenv("REFLOW_PLUGINS_PIN", "slurm=mine")
+        assert dict(settings_of_this_process().pin) == {"slurm": "mine"}
     file = tmp_path / "reflow" / "config.toml"
     file.parent.mkdir()
     file.write_text('[plugins]\nenabled = ["mail"]\n[plugins.pin]\nslurm = "mine"\n')
@@ -593,6 +602,21 @@ def test_a_plugin_can_be_any_object() -> None:
 def test_entry_target_must_be_importable_by_form() -> None:
     with pytest.raises(ValueError, match="target"):
         ExecutorEntry(name="x", target="no colon")
+
+
+@pytest.mark.parametrize("name", [5, None, "", "two words", 'a"b', "../up", "-x"])
+def test_entry_names_are_plain_words(name: Any) -> None:
+    for make in (
+        lambda: ExecutorEntry(name=name, target="a:B"),
+        lambda: ExecutorEntry(name="x", target="a:B", aliases=(name,)),
+        lambda: StoreEntry(scheme=name, target="a:B"),
+        lambda: SerializerEntry(name=name, target="a:B"),
+        lambda: VerifierEntry(name=name, target="a:B"),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            make()
+    with pytest.raises(TypeError, match="aliases"):
+        ExecutorEntry(name="x", target="a:B", aliases="xy")  # type: ignore[arg-type]
 
 
 def test_trace(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -81,7 +81,8 @@ class AttachmentFolder:
                 raise RecordError(f"a value is gone: {path} is missing") from error
             if found != str(name)[:64]:
                 raise RecordError(
-                    f"the value in {path} is damaged: it does not match its checksum"
+                    f"the value in {path} is damaged: it does not match its checksum; have the "
+                    "task that made it run again (force_tasks, --force-task)"
                 )
             self._sound.add(path)
         return serializer.load(Path(path))

@@ -65,15 +65,19 @@ known: dict[str, Named] = {}
 """The serializers that this process has met, by name."""
 
 
-def _nothing(cls: type) -> Named | None:
+def _nearest(cls: type) -> Named | None:
+    for base in cls.__mro__[:-1]:
+        for one in known.values():
+            if any(is_called(base, name) for name in one.types):
+                return one
     return None
 
 
-_finders: list[Callable[[type], Named | None]] = [_nothing]
+_finders: list[Callable[[type], Named | None]] = [_nearest]
 
 
 def find_with(finder: Callable[[type], Named | None]) -> None:
-    """Have `serializer_for` ask `finder` for types that no known serializer takes.
+    """Have `serializer_for` ask `finder`, and not the known ones: what it met must not count.
 
     A worker needs none: the run's record names its serializers.
     """
@@ -91,10 +95,6 @@ def serializer_for(cls: type) -> str | None:
 
     Of several the one that names the nearest base class is chosen.
     """
-    for base in cls.__mro__[:-1]:
-        for one in known.values():
-            if any(is_called(base, name) for name in one.types):
-                return one.name
     found = _finders[0](cls)
     if found is None:
         return None

@@ -188,6 +188,7 @@ class Dispatch:
         self._lines: list[bytes] = []
         self._unindexed: list[Record] = []
         self._untold: list[Outcome | Finished] = []
+        self._noted: set[str] = set()
         self._broken = False
         self._synced = time.monotonic()
         self._indexed = time.monotonic()
@@ -358,7 +359,8 @@ class Dispatch:
             self.ledger.finished = self.progress.verdict
             finished = Finished(self.ledger.finished, self.clock.now())
             self.write(finished)
-            self._untold.append(finished)
+            if self.request.options.observers:
+                self._untold.append(finished)
         return works
 
     def _size(self, state: TaskState) -> None:
@@ -491,8 +493,11 @@ class Dispatch:
         before = current.set(self.attachments)
         try:
             return all(judge(output) for judge in judges)
-        except Exception as error:
-            self.write(Note(f"the verifier of {name!r} raised {error!r}: run anew", time.time()))
+        except (Exception, SystemExit) as error:  # nor may a verifier end this process
+            text = f"the verifier of {name!r} raised {error!r}: run anew"
+            if text not in self._noted:  # once, not for each element
+                self._noted.add(text)
+                self.write(Note(text, time.time()))
             return False
         finally:
             current.reset(before)

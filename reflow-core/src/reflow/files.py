@@ -161,9 +161,17 @@ class Files:
         return True
 
     def discard(self, path: str) -> None:
-        """Take a scratch file away; one that is not there is no error."""
-        with contextlib.suppress(FileNotFoundError):
+        """Take away what stands under a scratch name; nothing there is no error."""
+        try:
             os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:  # a serializer of others' may have made a folder there
+            if not os.path.isdir(path):
+                raise
+            import shutil
+
+            shutil.rmtree(path, ignore_errors=True)
 
     def share(self, source: str, path: str) -> None:
         """Have the content of a file, which nobody changes, under a second name too."""

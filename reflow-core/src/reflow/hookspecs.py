@@ -15,6 +15,7 @@ and what they raise is noted on the run and changes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,6 +32,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function of a plugin as the implementation of the hook of that name."""
 
+_NAME = validators.matches_re(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 _TARGET = validators.matches_re(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _TYPES = validators.deep_iterable(
     validators.matches_re(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"), validators.instance_of(tuple)
@@ -45,9 +47,11 @@ class ExecutorEntry:
     as ``"module:Class"``, and `aliases` are further names for it.
     """
 
-    name: str
+    name: str = field(validator=_NAME)
     target: str = field(validator=_TARGET)
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = field(
+        default=(), validator=validators.deep_iterable(_NAME, validators.instance_of(tuple))
+    )
 
 
 @frozen(kw_only=True)
@@ -59,7 +63,7 @@ class StoreEntry:
     ``"module:Class"``.
     """
 
-    scheme: str
+    scheme: str = field(validator=_NAME)
     target: str = field(validator=_TARGET)
 
 
@@ -73,7 +77,7 @@ class SerializerEntry:
     (``"numpy.ndarray"``); subclasses count. None of them is imported for that.
     """
 
-    name: str
+    name: str = field(validator=_NAME)
     target: str = field(validator=_TARGET)
     types: tuple[str, ...] = field(default=(), validator=_TYPES)
 
@@ -88,7 +92,7 @@ class VerifierEntry:
     task's return annotation is or contains.
     """
 
-    name: str
+    name: str = field(validator=_NAME)
     target: str = field(validator=_TARGET)
     types: tuple[str, ...] = field(default=(), validator=_TYPES)
 

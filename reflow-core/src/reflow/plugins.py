@@ -82,7 +82,10 @@ def _is_configured() -> bool:
     from .config.places import config_path, look_for_project, site_paths
 
     return (
-        any(name in os.environ for name in ("REFLOW_CONFIG", "REFLOW_PROFILE"))
+        any(
+            name in os.environ
+            for name in ("REFLOW_CONFIG", "REFLOW_PROFILE", "REFLOW_PLUGINS_PIN")
+        )
         or any(os.path.lexists(path) for path in (config_path(), *site_paths()))
         or any(True for _ in look_for_project())
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from .attachments import Named, find_with, known, learn
+from .attachments import Named, find_with, learn
 from .codec import codec_for, serializers_of, supported
 from .description import ParameterDescription
 from .errors import (
@@ -117,6 +117,9 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     kept = {name: _serializers(signatures[name].returns) for name in tasks}
     entries = {name: _verifiers(name, tasks[name], kept[name], problems) for name in tasks}
     raise_for(problems)
+    # One that is only named takes no type: for that the worker asks the same as we do here.
+    by_type = {one for name, found in kept.items() if not tasks[name].serializer for one in found}
+    used = {name: _plugins().serializer_entry(name) for found in kept.values() for name in found}
     return Resolved(
         tasks=tasks,
         signatures=signatures,
@@ -125,8 +128,8 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
         order=tuple(order(edges)),
         parameters=parameters,
         serializers=tuple(
-            SerializerSpec(name=name, target=known[name].target, types=known[name].types)
-            for name in dict.fromkeys(name for found in kept.values() for name in found)
+            SerializerSpec(name=name, target=one.target, types=one.types if name in by_type else ())
+            for name, one in used.items()
         ),
         verifiers=tuple(
             dict.fromkeys(
