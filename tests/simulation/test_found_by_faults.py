@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from reflow.claims import claim, publish
 from reflow.clock import Clock
 from reflow.dispatch import Dispatch, Ledger, ask
-from reflow.errors import LeaseHeldError, RecordError
+from reflow.errors import LeaseHeldError, RecordError, SchedulerUnreachableError
+from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 from reflow.files import Files
-from reflow.journal import JournalReader, take_lease
+from reflow.journal import JournalReader, SignOfLife, take_lease
+from reflow.lookahead import ahead
 from reflow.planning import Progress
-from reflow.records import Note, Opened, Outcome, encode
-from reflow.runrecord import RunOptions, RunRecord
-from reflow.spec import Source, TaskSpec, Wire, WorkflowSpec
-from reflow.states import CANCELLED, FAILED, SUCCESS
+from reflow.queueing import DispatchPass
+from reflow.records import WHOLE_TASK, Note, Opened, Outcome, encode
+from reflow.runrecord import RunOptions, RunRecord, RunRequest
+from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
+from reflow.states import CANCELLED, FAILED, SKIPPED, SUCCESS
 
 
 def each(parameter: str, task: str, *, array: bool, flatten: bool) -> Wire:
@@ -40,7 +46,7 @@ def success(task: str, index: int = 0, value: str = "1") -> Outcome:
 @pytest.fixture
 def record(tmp_path):
     record = RunRecord(str(tmp_path))
-    for folder in (record.segments, record.epochs):
+    for folder in (record.segments, record.epochs, record.jobs):
         record.files.make_folder(folder)
     return record
 
@@ -212,3 +218,261 @@ def test_segment_shorter_than_its_seal_is_damage(record) -> None:
     files.create(f"{record.segments}/000002.seg", encode(Opened(1, 2, 999, "a/2/2", 0.0)))
     with pytest.raises(RecordError, match="ends before"):
         take_lease(files, Quick(), JournalReader(files, record.segments), "a/3/3")
+
+
+CHAINED = TaskSpec(
+    name="chained", array=True, wires=(each("x", "items", array=True, flatten=False),)
+)
+
+
+LAST = TaskSpec(
+    name="last", array=True, wires=(each("x", "chained", array=True, flatten=False),)
+)
+
+
+def test_starts_count_anew_after_an_end() -> None:
+    progress = Progress(spec(LIST))
+    for attempt in range(1, 6):
+        progress.launch("list", 0, attempt, "job")
+    assert progress.tasks["list"].starts(0) == 5
+    progress.record(Outcome("list", 0, 5, FAILED))
+    progress.reopen(("list",))
+    progress.launch("list", 0, 6, "job")
+    assert progress.tasks["list"].starts(0) == 1
+
+
+def test_what_finds_its_inputs_missing_is_not_queued_ahead_for_ever() -> None:
+    progress = Progress(spec(LIST, TaskSpec(name="last", after=("list",))))
+    progress.launch("list", 0, 1, "job")
+    for attempt in (1, 2):
+        assert [one.state.spec.name for one in ahead(progress, {}, elementwise=True)] == ["last"]
+        progress.launch("last", 0, attempt, "other")
+        progress.land("last", 0)
+    assert not list(ahead(progress, {}, elementwise=True))
+
+
+def test_retry_beside_what_is_queued_ahead_skips_no_whole_array() -> None:
+    barred = TaskSpec(name="barred", array=True, wires=ITEMS.wires, after=("bad",))
+    progress = Progress(spec(TaskSpec(name="bad"), TaskSpec(name="other"), LIST, barred))
+    progress.record(success("list", value="[1,2]"))
+    progress.resize("barred", 2)
+    for index in range(2):
+        progress.launch("barred", index, 1, "job")
+    progress.record(Outcome("bad", 0, 1, FAILED))
+    progress.record(Outcome("other", 0, 1, FAILED))
+    progress.reopen(("other",))
+    assert not [skip for skip in progress.take_skips() if skip.index == WHOLE_TASK]
+
+
+def test_retry_behind_a_chain_that_was_cancelled_before_it_was_counted() -> None:
+    progress = Progress(spec(LIST, ITEMS, CHAINED, LAST))
+    progress.record(Outcome("chained", WHOLE_TASK, 0, CANCELLED))
+    progress.record(success("list", value="[1]"))
+    progress.resize("items", 1)
+    progress.record(success("items"))
+    for skip in progress.take_skips():
+        progress.record(Outcome(skip.task, skip.index, 0, SKIPPED))
+    assert progress.finished
+    progress.reopen(("last",))
+    assert [skip.task for skip in progress.take_skips()] == ["last"]
+
+
+def chain_with_job_above(state: str) -> Progress:
+    progress = Progress(spec(LIST, ITEMS, CHAINED))
+    progress.record(success("list", value="[1]"))
+    progress.resize("items", 1)
+    progress.launch("items", 0, 1, "above")
+    progress.launch("chained", 0, 1, "job")
+    if state == "lost":
+        progress.land("items", 0)
+    elif state:
+        progress.record(Outcome("items", 0, 1, state, value="1"))
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("", (False, False, False)),
+        ("lost", (False, False, True)),
+        (FAILED, (True, False, True)),
+        (SUCCESS, (False, True, False)),
+    ],
+)
+def test_what_is_known_of_the_inputs_of_what_is_queued_ahead(state, told) -> None:
+    progress = chain_with_job_above(state)
+    asked = (progress.blocked, progress.supplied, progress.stranded)
+    assert tuple(one("chained", 0) for one in asked) == told
+
+
+def test_lease_is_renewed_while_a_pass_waits_for_its_scheduler(record) -> None:
+    lease, _ = take_lease(record.files, Clock(), JournalReader(Files(), record.segments), "a/1/1")
+    renewed = threading.Event()
+
+    class Waiting(Files):
+        def touch(self, path: str) -> float:
+            renewed.set()
+            return super().touch(path)
+
+    lease._files = Waiting()
+    with SignOfLife(lease, seconds=0.01):
+        assert renewed.wait(60)
+
+
+class Scheduler(Executor):
+    """Takes jobs, or does not; knows what `statuses` says."""
+
+    name = "scheduler"
+
+    def __init__(self, *, begin: bool = True) -> None:
+        self.down = False
+        self.begin = begin
+        self.taken: list[JobRequest] = []
+        self.statuses: dict[str, JobStatus] = {}
+        self.cancelling = lambda: None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(array_variable="N", begin=self.begin, elementwise=True)
+
+    def _reach(self) -> None:
+        if self.down:
+            raise SchedulerUnreachableError("down")
+
+    def submit(self, request: JobRequest) -> str:
+        self._reach()
+        self.taken.append(request)
+        return str(len(self.taken))
+
+    def poll(self, jobs):
+        self._reach()
+        return {job: self.statuses.get(job, JobStatus(state=LIVE)) for job in jobs}
+
+    def find(self, tags):
+        self._reach()
+        return {}
+
+    def cancel(self, jobs) -> None:
+        self._reach()
+        self.cancelling()
+
+    def job(self, name: str) -> str:
+        """Return the id of the newest job of that name."""
+        return str(max(n for n, one in enumerate(self.taken, 1) if one.name.endswith(name)))
+
+
+def queued_request(*tasks: TaskSpec) -> RunRequest:
+    return RunRequest(
+        format=1, run_id="r", user="", created_at="", run_dir="/", parameters={},
+        options=RunOptions(), executor="scheduler", executor_settings={}, store="",
+        entrypoint=Entrypoint(kind="none", target="", workflow="", directory="/", search_path=()),
+        python="python", spec=spec(*tasks),
+    )  # fmt: skip
+
+
+def run_pass(record, request: RunRequest, scheduler: Scheduler):
+    dispatch = Dispatch(record, request, None, dict)
+    try:
+        return DispatchPass(dispatch, scheduler).run()
+    finally:
+        dispatch.release()
+
+
+def outcomes(record) -> dict[tuple[str, int], str]:
+    found = JournalReader(Files(), record.segments).read()
+    return {(one.task, one.attempt): one.state for one in found if isinstance(one, Outcome)}
+
+
+def begin_and_publish(record, task: str, attempt: int, state: str) -> None:
+    claim(record.files, record.folder, task, 0, attempt, "worker")
+    publish(record.files, record.folder, Outcome(task, 0, attempt, state, value="1", digest="d"))
+
+
+TWO = (TaskSpec(name="first"), TaskSpec(name="second", after=("first",)))
+
+
+def test_pass_that_meets_a_scheduler_that_is_down_is_run_again(record) -> None:
+    scheduler, request = Scheduler(), queued_request(LIST)
+    assert not run_pass(record, request, scheduler).again
+    scheduler.down = True
+    assert run_pass(record, request, scheduler).again
+    scripts = [Path(one.script).read_text() for one in scheduler.taken if one.auxiliary]
+    assert len(scripts) == 2
+    assert all("&& break" in one for one in scripts)
+
+
+def test_job_that_cannot_begin_later_sleeps(record) -> None:
+    scheduler, request = Scheduler(begin=False), queued_request(LIST)
+    run_pass(record, request, scheduler)
+    scheduler.poll = lambda jobs: {}  # gone, perhaps: another look, later
+    run_pass(record, request, scheduler)
+    late = scheduler.taken[-1]
+    assert late.begin
+    assert f"\nsleep {late.begin:.0f}\n" in Path(late.script).read_text()
+
+
+def test_last_words_of_a_job_do_not_turn_a_cancel_into_a_failure(record) -> None:
+    scheduler, request = Scheduler(), queued_request(LIST)
+    run_pass(record, request, scheduler)
+    ask(record, request, "cancel", None)
+    scheduler.cancelling = lambda: begin_and_publish(record, "list", 1, FAILED)
+    assert run_pass(record, request, scheduler).finished == CANCELLED
+
+
+def test_cancel_that_could_not_be_carried_out_says_so(record) -> None:
+    scheduler, request = Scheduler(), queued_request(LIST, TaskSpec(name="other"))
+    run_pass(record, request, scheduler)
+    ask(record, request, "cancel", "other")
+    scheduler.cancelling = scheduler._reach
+    scheduler.poll = lambda jobs: setattr(scheduler, "down", True) or {
+        job: JobStatus(state=LIVE) for job in jobs
+    }
+    assert not run_pass(record, request, scheduler).carried_out
+
+
+def test_skip_behind_a_failure_that_is_being_retried_does_not_stand(record) -> None:
+    scheduler, request = Scheduler(), queued_request(*TWO)
+    run_pass(record, request, scheduler)
+    begin_and_publish(record, "first", 1, FAILED)
+    scheduler.statuses[scheduler.job(".first")] = JobStatus(state=ENDED)
+    ask(record, request, "retry", None)
+    run_pass(record, request, scheduler)
+    begin_and_publish(record, "second", 1, SKIPPED)  # it read the record before the retry
+    scheduler.statuses["3"] = JobStatus(state=ENDED)
+    run_pass(record, request, scheduler)
+    assert ("second", 1) not in outcomes(record)
+
+
+def test_what_a_scheduler_took_out_because_of_what_was_lost_runs_again(record) -> None:
+    scheduler, request = Scheduler(), queued_request(*TWO)
+    run_pass(record, request, scheduler)
+    first, second = scheduler.job(".first"), scheduler.job(".second")
+    scheduler.statuses[second] = JobStatus(state=ENDED, cause=CANCELLED)
+    run_pass(record, request, scheduler)  # the other may be lost, or this one cancelled by hand
+    assert outcomes(record) == {}
+    scheduler.statuses[first] = JobStatus(state=ENDED, cause="NODE_FAIL")
+    run_pass(record, request, scheduler)
+    assert outcomes(record) == {}
+    assert scheduler.job(".second") != second
+
+
+def test_what_a_person_took_out_of_the_queue_stays_out(record) -> None:
+    scheduler, request = Scheduler(), queued_request(*TWO)
+    run_pass(record, request, scheduler)
+    begin_and_publish(record, "first", 1, SUCCESS)
+    scheduler.statuses[scheduler.job(".second")] = JobStatus(state=ENDED, cause=CANCELLED)
+    run_pass(record, request, scheduler)
+    assert outcomes(record) == {("first", 1): SUCCESS, ("second", 1): FAILED}
+
+
+def test_what_was_taken_out_because_of_a_lost_attempt_runs_behind_the_next(record) -> None:
+    scheduler, request = Scheduler(), queued_request(*TWO)
+    run_pass(record, request, scheduler)
+    second = scheduler.job(".second")
+    scheduler.statuses[scheduler.job(".first")] = JobStatus(state=ENDED, cause="NODE_FAIL")
+    run_pass(record, request, scheduler)
+    begin_and_publish(record, "first", 2, SUCCESS)
+    scheduler.statuses[second] = JobStatus(state=ENDED, cause=CANCELLED)
+    run_pass(record, request, scheduler)
+    assert outcomes(record) == {("first", 2): SUCCESS}
+    assert scheduler.job(".second") != second

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from reflow.dispatch import Dispatch, ask
+from reflow.dispatch import Dispatch, Ledger, ask
 from reflow.element import Element, publish_answer, take_position
 from reflow.errors import (
     LeaseHeldError,
@@ -34,11 +34,11 @@ from reflow.errors import (
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 from reflow.identity import digest
 from reflow.journal import JournalReader
-from reflow.queueing import GRACE_SECONDS, DispatchPass, PassReport
+from reflow.queueing import GRACE_SECONDS, PAUSES, DispatchPass, PassReport
 from reflow.records import Epoch, Finished, Intent, Outcome, decode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
-from reflow.states import CANCELLED, DONE, ERROR, FAILED, LOST, SUCCESS
+from reflow.states import CANCELLED, DONE, ERROR, FAILED, LOST, SKIPPED, SUCCESS
 from reflow.worker import Answer
 
 RUNS = int(os.environ.get("REFLOW_SIM_RUNS", "1500"))
@@ -59,7 +59,8 @@ class Crash(BaseException):
 def compute(task: str, lists: bool, texts: Mapping[str, str]) -> str:
     """Return the value of one element: any deterministic function of its inputs will do."""
     seed = int(sha256(json.dumps([task, sorted(texts.items())]).encode()).hexdigest()[:8], 16)
-    value: object = [seed % 97 + one for one in range(seed % 6)] if lists else seed % 1000
+    size = 3 + seed % 6 if not texts else seed % 6
+    value: object = [seed % 97 + one for one in range(size)] if lists else seed % 1000
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -70,14 +71,19 @@ class Plan:
         self.lists: dict[str, bool] = {}
         self.values: dict[str, list[str]] = {}
         tasks: list[TaskSpec] = []
-        for number in range(rng.randint(1, 5)):
+        # Half are what can be queued ahead whole: list -> fan-out -> chains -> gather.
+        self.deep = rng.random() < 0.5
+        modes = ("", "fan-out", "chain", "chain", "gather", "direct")
+        for number in range(len(modes) if self.deep else rng.randint(1, 7)):
             name = f"t{number}"
-            self.lists[name] = rng.random() < 0.6
-            above = rng.choice(tasks) if tasks and rng.random() < 0.85 else None
+            self.lists[name] = number == 0 if self.deep else rng.random() < 0.6
+            above = rng.choice(tasks[-3:]) if tasks and rng.random() < 0.85 else None
             wires: tuple[Wire, ...] = ()
-            if above is not None:
+            if self.deep and number:
+                wires = (self._wire(rng, tasks[-1], modes[number]),)
+            elif above is not None:
                 wires = (self._wire(rng, above),)
-            after = (tasks[0].name,) if tasks and rng.random() < 0.1 else ()
+            after = (tasks[0].name,) if tasks and not self.deep and rng.random() < 0.1 else ()
             spec = TaskSpec(
                 name=name, array=any(wire.each for wire in wires), wires=wires, after=after
             )
@@ -86,7 +92,7 @@ class Plan:
         self.spec = WorkflowSpec(name="sim", tasks=tuple(tasks))
         self.elements = sum(map(len, self.values.values()))
 
-    def _wire(self, rng: random.Random, above: TaskSpec) -> Wire:
+    def _wire(self, rng: random.Random, above: TaskSpec, mode: str = "") -> Wire:
         name, lists = above.name, self.lists[above.name]
         choices = [
             Wire(
@@ -100,7 +106,7 @@ class Plan:
         if above.array:
             source = (Source(task=name, array=True),)
             choices += [Wire(parameter="x", mode="chain", sources=source, each=True)] * 2
-        return rng.choice(choices)
+        return rng.choice([one for one in choices if mode in ("", one.mode)])
 
     def _evaluate(self, spec: TaskSpec) -> list[str]:
         name, lists = spec.name, self.lists[spec.name]
@@ -144,8 +150,10 @@ class Job:
         self.waits: set[str] = set()
         self.begin_at = 0.0
         self.leads_on = False  # its script ends with a dispatch pass
+        self.repeats = False  # which it runs again if that leaves no successor
         self.twin: Job | None = None
         self.begun: set[int] = set()
+        self.dropped: set[int] = set()
 
     @property
     def live(self) -> bool:
@@ -184,7 +192,7 @@ class World:
             self.down.append((start, start + rng.uniform(1, 200)))
         self.capabilities = Capabilities(
             array_variable="POSITION",
-            max_array_size=rng.choice((None, 1, 2, 3)),
+            max_array_size=rng.choice((None, None, 1, 2, 3)),
             max_dependencies=rng.choice((None, 1, 3)),
             begin=True,
             elementwise=self.elementwise,
@@ -248,10 +256,12 @@ class World:
         process = self.processes[owner]
         return None if process.remote else process.alive
 
-    def run_pass(self, name: str, own_tag: str = "", job: Job | None = None) -> None:
+    def run_pass(self, name: str, own_tag: str = "", job: Job | None = None) -> bool:
+        """Run a pass; whether its process ends well, with somebody left to run the next."""
         process = self.start(name, job)
         record = RunRecord(FOLDER, SimFiles(self, process))
         self.passes += 1
+        well = False
         try:
             dispatch = Dispatch(
                 record, request_of(self.plan), None, dict, clock=SimClock(self, process),  # type: ignore[arg-type]
@@ -262,6 +272,7 @@ class World:
                 self.last = DispatchPass(
                     dispatch, SimExecutor(self, process), own_tag=own_tag
                 ).run()
+                well = not self.last.again
                 self.note(f"{process.name} {self.last}")
             finally:
                 if not process_dies():
@@ -271,6 +282,7 @@ class World:
         except (LeaseHeldError, LeaseLostError) as error:
             self.note(f"{process.name} leaves: {error}")
         process.alive = False
+        return well
 
     # Jobs
 
@@ -282,13 +294,15 @@ class World:
         role = roles[request.tag.rpartition(".")[2]]
         job = Job(str(len(self.jobs) + 1), request, role)
         job.leads_on = b"reflow pass" in self.nodes[request.script].data
+        job.repeats = b"&& break" in self.nodes[request.script].data
         if request.after_each:
             job.twin = self.jobs[request.after_each]
             assert job.twin.request.size == request.size
         self.jobs[job.id] = job
         self.tags[request.tag] = job.id
         job.known_from = self.now + rng.uniform(0, self.lag)
-        fates = ["vanish", "vanish-running", "double", "kill", "kill-position", "kill-position"]
+        fates = ["vanish", "vanish-running", "double", "kill", "kill-position", "kill-position",
+                 "eager"]  # fmt: skip
         if role != "guard":  # one of sentinel and guard may fail: let it be the sentinel
             fates.append("never")
             if self.chance(self.fate_rate):
@@ -298,7 +312,8 @@ class World:
             job.known_from = self.now
             begin = self.now + rng.uniform(5, 60)
             job.glitch = (begin, begin + rng.uniform(1, LAG))
-        job.waits = {one for one in request.after if one in self.jobs and self.jobs[one].live}
+        if job.fate != "eager":  # the scheduler has forgotten what it is to wait for
+            job.waits = {one for one in request.after if self.jobs[one].live}
         job.begin_at = self.now + max(request.begin, rng.choice((0.1, 1.0, 10.0)))
         self.note(f"job {job.id} {request.tag} size {request.size} {job.fate} "
                   f"after {sorted(job.waits)} begin {request.begin:.0f}")  # fmt: skip
@@ -317,7 +332,7 @@ class World:
             end = "vanished" if job.fate == "vanish-running" else "ended"
             self.later(rng.uniform(0, 20), lambda: self.end(job, end))
         for position in range(job.request.size):
-            if job.twin is None or position in job.twin.over:
+            if job.twin is None or job.fate == "eager" or position in job.twin.over:
                 self.begin_position(job, position)
             elif not job.twin.live:
                 self.drop_position(job, position)
@@ -340,6 +355,7 @@ class World:
         elif job.state == "running" and position not in job.begun:
             self.note(f"job {job.id}[{position}] is taken out of the queue")
             job.begun.add(position)
+            job.dropped.add(position)
             job.left[position] = 1
             self.done(job, position)
 
@@ -393,12 +409,14 @@ class World:
             self.unlost.append(f"{task}[{index}].{attempt} was given up as it ran")
         self.tail(job, position)
 
-    def tail(self, job: Job, position: int) -> None:
+    def tail(self, job: Job, position: int, turn: int = 0) -> None:
         if not job.live:
             return
-        if job.leads_on:
-            self.run_pass(f"{job.role} {job.id}", job.request.tag, job)
-        self.done(job, position)
+        well = not job.leads_on or self.run_pass(f"{job.role} {job.id}", job.request.tag, job)
+        if not well and job.repeats and job.live and turn < len(PAUSES):
+            self.later(PAUSES[turn], partial(self.tail, job, position, turn + 1))
+        else:
+            self.done(job, position)
 
     def done(self, job: Job, position: int) -> None:
         job.left[position] -= 1
@@ -452,13 +470,20 @@ class World:
         except Crash:
             self.asked = sum(path.startswith(f"{FOLDER}/epochs/") for path in self.nodes)
         self.note(f"a person asks to {kind} {task or 'all'}")
-        self.later(self.rng.uniform(0, 5), lambda: self.run_pass(kind))
+        self.later(self.rng.uniform(0, 5), partial(self.follow, kind, self.asked))
+
+    def follow(self, kind: str, number: int, turns: int = 3) -> None:
+        """Run passes, as who asks does, until one has taken the request up."""
+        self.run_pass(kind)
+        taken = [one.number for one in self.records() if isinstance(one, Epoch)]
+        if turns and max(taken, default=0) < number:
+            self.later(LAG, partial(self.follow, kind, number, turns - 1))
 
     def simulate(self) -> None:
         rng = self.rng
         self.later(0.0, lambda: self.run_pass("submit"))
-        for _ in range(rng.choice((0, 0, 0, 1, 2, 3))):
-            kind = rng.choice(("cancel", "retry"))
+        for _ in range(rng.choice((0, 0, 0, 1, 2, 6))):
+            kind = rng.choice(("cancel", "retry", "retry"))
             task = rng.choice([None, *self.plan.lists])
             self.later(rng.uniform(0, 400), partial(self.request, kind, task))
         for _ in range(12):
@@ -467,6 +492,11 @@ class World:
                 break
             if self.finished() and not any(job.live for job in self.jobs.values()):
                 break
+        if not self.asked and any(job.role == "guard" for job in self.jobs.values()):
+            ended = any(isinstance(one, Finished) for one in self.records())
+            assert ended or any(
+                job.live and job.fate != "never" for job in self.jobs.values()
+            ), "nobody carries it on"
         # What is left now waits for a person: for the last time, without new faults.
         self.faults = False
         for turn in range(12):
@@ -500,6 +530,18 @@ class World:
                 assert isinstance(outcome, Outcome)
                 if outcome.state == SUCCESS:
                     assert done[outcome.task, outcome.index] == 1, f"{path} is lost"
+        ledger = Ledger(request_of(self.plan))
+        ledger.fold(records)
+        for state in ledger.progress.tasks.values():
+            for outcome in state.outcomes:
+                if outcome is not None and outcome.state == SKIPPED:
+                    above = (*state.chains, *state.barriers)
+                    assert not all(one.succeeded() for one in above), f"{outcome} for nothing"
+        if not self.asked and not self.stall_rate:
+            # Else a job may be killed after it has published: what waits for it is then taken
+            # out of the queue for that, and looks as if a person had done it.
+            failures = [one for one in records if isinstance(one, Outcome) and one.state == FAILED]
+            assert not [one for one in failures if one.cause == CANCELLED]
         if self.last.finished == SUCCESS:
             assert sum(done.values()) == self.plan.elements
         intents = {one.tag: one for one in records if isinstance(one, Intent)}
@@ -682,7 +724,11 @@ class SimExecutor(Executor):
         if self.world.faults and job.glitch[0] <= now < job.glitch[1]:
             return None
         positions = {
-            one: JobStatus(state=ENDED, cause="NODE_FAIL" if job.fate.startswith("kill") else "")
+            one: JobStatus(
+                state=ENDED,
+                cause=CANCELLED if one in job.dropped
+                else "NODE_FAIL" if job.fate.startswith("kill") else "",
+            )
             for one in job.over
         } if self.world.elementwise else {}  # fmt: skip
         if job.live:
@@ -691,7 +737,9 @@ class SimExecutor(Executor):
             return JobStatus(state=LIVE) if int(job.id) % 2 else None
         if now > job.ended_at + 300:
             return None  # purged
-        return JobStatus(state=ENDED, cause="TIMEOUT" if job.fate == "kill" else "")
+        return JobStatus(
+            state=ENDED, cause="TIMEOUT" if job.fate == "kill" else "", positions=positions
+        )
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         self._reach("find")

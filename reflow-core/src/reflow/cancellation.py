@@ -20,7 +20,7 @@ def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: st
     """Cancel a run or one of its tasks; on return it is done, whoever did it."""
     check_task(request, task)
     standing = Standing(record)
-    if standing.finished is not None:
+    if standing.finished is not None and standing.asked <= standing.epoch:
         return
     number = ask(record, request, "cancel", task)
     until = time.monotonic() + PATIENCE
@@ -92,7 +92,11 @@ def _pass_until(
         except (LeaseHeldError, LeaseLostError):
             report = None
         standing = Standing(record)
-        if standing.epoch >= number and (not whole or standing.finished is not None):
+        if (
+            standing.epoch >= number
+            and (report is None or report.carried_out)
+            and (not whole or standing.finished is not None)
+        ):
             return
         if time.monotonic() > until:
             why = report.waits_for if report is not None else "another process holds the run"

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from .dispatch import Dispatch
 from .drive import drive
 from .entrypoint import load_tasks
-from .errors import LeaseHeldError, LeaseLostError, SchedulerUnreachableError
+from .errors import LeaseHeldError, LeaseLostError
 from .executors.base import Executor, JobRequest
 from .executors.local import LocalExecutor
 from .flow import TaskDefinition
 from .ids import job_tag
+from .journal import SignOfLife
 from .plugins import executor_from_reference
 from .queueing import DispatchPass, PassReport
 from .records import Intent, Outcome, Submitted
@@ -130,7 +131,7 @@ def drive_recorded(record: RunRecord) -> str:
         dispatch.release()
 
 
-def pass_recorded(record: RunRecord, own_tag: str = "") -> None:
+def pass_recorded(record: RunRecord, own_tag: str = "") -> PassReport:
     """Run one dispatch pass over a run from its record.
 
     Waits for a holder of the lease that is about to let go: who unblocked something
@@ -139,7 +140,7 @@ def pass_recorded(record: RunRecord, own_tag: str = "") -> None:
     from .stores.location import open_store
 
     request = record.request()
-    run_pass(record, request, open_store(request.store), own_tag)
+    return run_pass(record, request, open_store(request.store), own_tag)
 
 
 def run_pass(
@@ -149,7 +150,8 @@ def run_pass(
     load = partial(load_tasks, request.entrypoint, record.folder)
     dispatch = _take(record, request, store, load)
     try:
-        return DispatchPass(dispatch, executor_of(request), own_tag=own_tag).run()
+        with SignOfLife(dispatch.lease):
+            return DispatchPass(dispatch, executor_of(request), own_tag=own_tag).run()
     finally:
         dispatch.release()
 
@@ -218,7 +220,7 @@ def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> Sta
                 dispatch.release()
         else:
             start(record, request, store)
-    except LeaseHeldError:
+    except (LeaseHeldError, LeaseLostError):
         pass
     return Standing(record)
 
@@ -230,14 +232,18 @@ def wait_for_end(
     until = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
     queued = is_queued(request)
+    standing = carry_on(record, request, store)
     looked = time.monotonic()
     while True:
-        if queued and time.monotonic() - looked > LOOK_SECONDS:
+        if not queued:
+            standing = carry_on(record, request, store)
+        else:
             # Jobs may vanish without a word, with all that were to notice it.
-            with contextlib.suppress(LeaseHeldError, LeaseLostError, SchedulerUnreachableError):
-                run_pass(record, request, store)
-            looked = time.monotonic()
-        standing = carry_on(record, request, store)
+            if time.monotonic() - looked > LOOK_SECONDS:
+                with contextlib.suppress(LeaseHeldError, LeaseLostError):
+                    run_pass(record, request, store)
+                looked = time.monotonic()
+            standing = Standing(record)
         ended = standing.finished is not None and standing.asked <= standing.epoch
         if ended and not standing.held:
             return standing.finished

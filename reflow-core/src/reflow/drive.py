@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 
 from .dispatch import Dispatch
 from .errors import LeaseLostError
 from .flow import TaskDefinition
-from .journal import LEASE_SECONDS
+from .journal import SignOfLife
 from .pool import InProcess, ProcessPool
 from .records import Outcome
 from .states import FAILED, SKIPPED
 
 LOOK_SECONDS = 0.2
 """How often a driver looks for requests to cancel or retry."""
-
-
-class _SignOfLife:
-    """Renews the lease from a thread: a long call of the user's must not look dead."""
-
-    def __init__(self, dispatch: Dispatch) -> None:
-        self._dispatch = dispatch
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew, daemon=True, name="reflow-lease")
-
-    def _renew(self) -> None:
-        while not self._over.wait(LEASE_SECONDS / 6):
-            try:
-                self._dispatch.lease.renew()
-            except OSError:
-                continue  # the next write of the journal reports it
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
 
 
 def drive(
@@ -59,7 +36,7 @@ def drive(
     else:
         pool = InProcess(tasks, dispatch.common, dispatch.attachments)
     try:
-        with _SignOfLife(dispatch):
+        with SignOfLife(dispatch.lease):
             return _loop(dispatch, pool)
     except KeyboardInterrupt:
         dropped = pool.drop(None)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from .attached import AttachmentFolder
 from .claims import claim, publish, read_header, read_position
 from .entrypoint import load_tasks
+from .errors import RecordError
 from .files import Files
 from .records import Outcome
 from .states import ERROR, FAILED, OOM, SKIPPED, SUCCESS
@@ -62,7 +63,8 @@ def take_position(
     if _cancelled(files, folder, task, header["epoch"]):
         return None
     place = read_position(files, jobs, tag, position)
-    common, texts, identity, culprit = header["common"], place.texts, place.identity, ""
+    common, texts, identity = header["common"], place.texts, place.identity
+    state, cause, detail = "", "", ""
     if "awaited" in header:
         from .awaiting import Culprit, Deferred, Inputs
 
@@ -75,13 +77,17 @@ def take_position(
             print(f"reflow: not run: {error}", file=sys.stderr)
             return None
         except Culprit as error:
-            culprit = str(error)
+            state, detail = SKIPPED, f"{error} did not succeed"
+        except RecordError as error:  # a value that is gone, or no list
+            state, cause, detail = FAILED, ERROR, str(error)
     if not claim(files, folder, task, place.index, place.attempt, mark):
         return None
-    if culprit:
-        detail = f"{culprit} did not succeed"
-        skipped = Outcome(task, place.index, place.attempt, SKIPPED, job=tag, detail=detail)
-        publish(files, folder, skipped)
+    if state:
+        ended = Outcome(
+            task, place.index, place.attempt, state, cause=cause, detail=detail, job=tag,
+            ended=time.time(),
+        )  # fmt: skip
+        publish(files, folder, ended)
         return None
     return Element(task, place.index, place.attempt, identity, common, texts, header)
 

@@ -18,7 +18,8 @@ def main(arguments: list[str]) -> int:
     a job, and `died` says that this ended with an exit code (as the shell has it)
     before it could; `pass` runs one dispatch pass. `MARK` tells the job from all
     others, and a second start of it from a rival. A task that fails is no failure of the job:
-    its outcome is on record.
+    its outcome is on record. A pass that left nobody to run the next one ends with
+    `os.EX_TEMPFAIL`: run it again later.
     """
     role, *rest = arguments or [""]
     folder = os.path.abspath(rest[0]) if rest else ""
@@ -45,10 +46,14 @@ def main(arguments: list[str]) -> int:
         if role == "drive":
             drive_recorded(record)
         else:
-            pass_recorded(record, rest[1] if len(rest) == 2 else "")
+            report = pass_recorded(record, rest[1] if len(rest) == 2 else "")
+            if report.again:
+                print(f"reflow: {report.waits_for}", file=sys.stderr)
+                return os.EX_TEMPFAIL
     except (LeaseHeldError, LeaseLostError) as error:
-        # Somebody else carries the run on: that is as good.
+        # Somebody else carries the run on: that is as good, unless it has died on its node.
         print(f"reflow: {error}", file=sys.stderr)
+        return 0 if role == "drive" else os.EX_TEMPFAIL
     return 0
 
 

@@ -9,6 +9,7 @@ holder's sign of life.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from .clock import Clock
@@ -149,6 +150,31 @@ class Lease:
             raise
         finally:
             self._appender.close()
+
+
+class SignOfLife:
+    """Renews a lease from a thread: a long call of the user's, or of a scheduler, must not look
+    dead."""
+
+    def __init__(self, lease: Lease, seconds: float = LEASE_SECONDS / 6) -> None:
+        self._lease = lease
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True, name="reflow-lease")
+
+    def _renew(self) -> None:
+        while not self._over.wait(self._seconds):
+            try:
+                self._lease.renew()
+            except OSError:
+                continue  # the next write of the journal reports it
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()  # a lease that was abandoned must not come to life again
 
 
 def take_lease(

@@ -18,6 +18,10 @@ from .spec import TaskSpec, Wire
 from .states import DONE
 from .values import Values
 
+MAX_AHEAD = 2
+"""Attempts of an element that may be queued ahead. One that found its inputs missing comes to
+nothing; after so many it waits for them, whatever the scheduler makes of dependencies."""
+
 
 def is_static(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> bool:
     """Whether a task's elements are known before the values it receives are."""
@@ -62,7 +66,7 @@ def ahead(
         free = [
             index
             for index, outcome in enumerate(state.outcomes)
-            if outcome is None and index not in state.flying
+            if outcome is None and index not in state.flying and state.starts(index) < MAX_AHEAD
         ]
         if free and not state.chains:
             if waits:

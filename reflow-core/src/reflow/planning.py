@@ -28,13 +28,14 @@ class TaskState:
 
     `size` is None until the number of elements is known; `outcomes[i]` is the final
     outcome of element i; `flying[i]` the tag of the job (or "" inside a pass) that
-    has it in hand; `tries[i]` the number of attempts begun. `barrier` counts the
-    upstream tasks that must end as a whole before any element may start.
+    has it in hand; `tries[i]` the number of attempts begun, and `spent[i]` how many of
+    them there were when it last came to an end. `barrier` counts the upstream tasks that
+    must end as a whole before any element may start.
     """
 
     __slots__ = (
         "barrier", "barriers", "chains", "closed", "done", "downstream", "ended", "flying",
-        "outcomes", "size", "sized_by_values", "spec", "tries", "whole",
+        "outcomes", "size", "sized_by_values", "spec", "spent", "tries", "whole",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec) -> None:
@@ -44,6 +45,7 @@ class TaskState:
         self.downstream: list[TaskState] = []
         self.sized_by_values = any(wire.each and not wire.chained for wire in spec.wires)
         self.tries: dict[int, int] = {}
+        self.spent: dict[int, int] = {}
         self.clear()
 
     def clear(self) -> None:
@@ -56,6 +58,10 @@ class TaskState:
         self.done = 0
         self.closed = False
         self.barrier = 0
+
+    def starts(self, index: int) -> int:
+        """Return how many attempts of an element have come to nothing, or are under way."""
+        return self.tries.get(index, 0) - self.spent.get(index, 0)
 
     def succeeded(self) -> bool:
         """Whether every element has a value."""
@@ -144,6 +150,7 @@ class Progress:
         if state.outcomes[index] is not None:
             return False
         state.outcomes[index] = outcome
+        state.spent[index] = state.tries.get(index, 0)
         state.flying.pop(index, None)
         state.ended += 1
         if outcome.state in DONE:
@@ -169,10 +176,11 @@ class Progress:
         state = self.tasks[name]
         if state.flying.pop(index, None) is None or state.closed or state.barrier:
             return
-        culprit = next((one for one in state.barriers if not one.succeeded()), None)
-        if culprit is not None:
+        failed = [one for one in state.barriers if not one.succeeded()]
+        failed += [one for one in state.chains if one.whole is not None]
+        if failed:
             # It was queued ahead, behind what has failed meanwhile.
-            self._skips.append(Skip(name, index, self._culprit(culprit)))
+            self._skips.append(Skip(name, index, self._culprit(failed[0])))
         else:
             self._consider(state, index)
 
@@ -196,15 +204,49 @@ class Progress:
             ]))  # fmt: skip
         flying = {state.spec.name: dict(state.flying) for state in self.tasks.values()}
         self._start()
-        for name, size, outcomes in kept:
-            state = self.tasks[name]
+        for name, size, _ in kept:
+            self.tasks[name].flying.update(flying[name])
             if size is not None:
                 # Counted once everything it is counted by had succeeded: it stays so.
                 self.resize(name, size)
-            for index, tag in flying[name].items():
-                state.flying[index] = tag
+        for _, _, outcomes in kept:
             for outcome in outcomes:
                 self.record(outcome)
+
+    def blocked(self, name: str, index: int) -> bool:
+        """Whether an element can never run, as something that it needs has failed for good."""
+        state = self.tasks[name]
+        return any(above.closed and not above.succeeded() for above in state.barriers) or any(
+            above.whole is not None
+            or ((outcome := above.outcomes[index]) is not None and outcome.state not in DONE)
+            for above in state.chains
+        )
+
+    def supplied(self, name: str, index: int) -> bool:
+        """Whether all that an element needs has a value."""
+        state = self.tasks[name]
+        return all(above.succeeded() for above in state.barriers) and all(
+            above.whole is None
+            and (outcome := above.outcomes[index]) is not None
+            and outcome.state in DONE
+            for above in state.chains
+        )
+
+    def stranded(self, name: str, index: int) -> bool:
+        """Whether something that an element needs has no value and is in nobody's hands."""
+        state = self.tasks[name]
+        return any(
+            not above.succeeded()
+            and (above.size is None or above.done + len(above.flying) < above.size)
+            for above in state.barriers
+        ) or any(
+            above.whole is not None
+            or (
+                index not in above.flying
+                and ((outcome := above.outcomes[index]) is None or outcome.state not in DONE)
+            )
+            for above in state.chains
+        )
 
     # What to do
 
@@ -290,7 +332,7 @@ class Progress:
                 below.barrier -= 1
                 if below.barrier == 0:
                     self._lift(below)
-            if state.size is None and state in below.chains and below.barrier == 0:
+            if state.whole is not None and state in below.chains and below.barrier == 0:
                 self._skip_whole(below, state.spec.name)
 
     def _lift(self, state: TaskState) -> None:
@@ -302,7 +344,7 @@ class Progress:
                 self._skip_whole(state, self._culprit(above))
                 return
         for above in state.chains:
-            if above.closed and above.size is None:
+            if above.whole is not None:
                 self._skip_whole(state, self._culprit(above))
                 return
         if state.size is not None:

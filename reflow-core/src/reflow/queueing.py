@@ -13,11 +13,22 @@ from typing import Any
 
 from attrs import frozen
 
-from .claims import claim, make_folders, publish, published, read_outcome, write_job
+from .awaiting import Culprit, Deferred, Inputs
+from .claims import (
+    claim,
+    make_folders,
+    publish,
+    published,
+    read_header,
+    read_outcome,
+    read_position,
+    write_job,
+)
 from .codec import unstructure
 from .dispatch import NOT_TAKEN, Dispatch, JobState
 from .errors import (
     ExecutorError,
+    RecordError,
     SchedulerUnreachableError,
     SubmissionLimitError,
     SubmissionRefusedError,
@@ -29,14 +40,18 @@ from .pool import Work
 from .records import Ended, Intent, Missing, Outcome, Submitted
 from .runrecord import job_command
 from .spec import Resources
-from .states import CANCELLED, ERROR, FAILED, LOST
+from .states import CANCELLED, ERROR, FAILED, LOST, SKIPPED
 
 GRACE_SECONDS = 30.0
 """How long a job may be absent, or its outcome, before it is lost: longer than the lag of
 accounting and than what a network file system remembers."""
 
 MAX_STARTS = 5
-"""Attempts of an element that may vanish unbegun before it has failed."""
+"""Attempts of an element in a row that may vanish unbegun before it has failed."""
+
+PAUSES = (15, 30, 60, 120, 240, 480, 960, 1920)
+"""Seconds after which the job of a pass that left no successor runs it again: the scheduler may
+be down, or the lease in the hands of a process whose node is."""
 
 SENTINEL, GUARD, WORKER, DISPATCH = "sentinel", "guard", "worker", "dispatch"
 
@@ -45,11 +60,17 @@ _CLAIMED = "given up by a dispatch pass"
 
 @frozen(kw_only=True)
 class PassReport:
-    """What a pass left: the run's final state (or None), jobs that live, and what it waits for."""
+    """What a pass left: the run's final state (or None), jobs that live, and what it waits for.
+
+    `again`: of the jobs that are to run the next pass one is missing. `carried_out`: nothing that
+    was asked of the run is left to do.
+    """
 
     finished: str | None
     live: int
     waits_for: str = ""
+    again: bool = False
+    carried_out: bool = True
 
 
 class DispatchPass:
@@ -82,15 +103,17 @@ class DispatchPass:
             # Nothing is known of any job, so nothing is judged and nothing submitted.
             self._ingest()
             return PassReport(
-                finished=dispatch.ledger.finished, live=len(self._live()), waits_for=str(error)
-            )
+                finished=dispatch.ledger.finished, live=len(self._live()), waits_for=str(error),
+                again=True, carried_out=False,
+            )  # fmt: skip
         after = self._server_time()
         self._ingest()
         own = dispatch.ledger.jobs.get(self._own_tag)
         if own is not None and not self._in_hand(own):
             self._end(own, ENDED)  # it lives only to run this pass
         self._judge(statuses, before, after)
-        if self._take_requests() and dispatch.ledger.finished is None:
+        carried_out = self._take_requests()
+        if carried_out and dispatch.ledger.finished is None:
             works = dispatch.plan(claim=False)
             if works:
                 self._leave_guard()  # before any worker: this process may die after them
@@ -111,7 +134,11 @@ class DispatchPass:
         if dispatch.ledger.finished is None and not live and not self._waits_for:
             self._waits_for = "no job of this run lives; run another dispatch pass"
         return PassReport(
-            finished=dispatch.ledger.finished, live=len(live), waits_for=self._waits_for
+            finished=dispatch.ledger.finished,
+            live=len(live),
+            waits_for=self._waits_for,
+            again=dispatch.ledger.finished is None and not self._has_successors(),
+            carried_out=carried_out,
         )
 
     # What there is
@@ -150,7 +177,15 @@ class DispatchPass:
                 continue
             wanted = {index: state.tries[index] for index in state.flying}
             for outcome in published(self._dispatch.files, self._folder, name, wanted):
-                self._dispatch.settle(outcome)
+                self._settle(outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        progress = self._dispatch.progress
+        if outcome.state == SKIPPED and not progress.blocked(outcome.task, outcome.index):
+            # Its worker was queued ahead of a failure that is being retried by now.
+            progress.land(outcome.task, outcome.index)
+        else:
+            self._dispatch.settle(outcome)
 
     def _in_hand(self, job: JobState) -> list[tuple[int, int, int]]:
         """Return (position, index, attempt) of what a job still has in hand."""
@@ -224,12 +259,17 @@ class DispatchPass:
         """Nothing will come of an attempt any more: begin another, or record its failure."""
         task = job.intent.task
         cause = status.cause if status is not None and status.cause else LOST
-        files = self._dispatch.files
+        files, progress = self._dispatch.files, self._dispatch.progress
         begun = not claim(files, self._folder, task, index, attempt, _CLAIMED)
-        if not begun and attempt < MAX_STARTS and cause != CANCELLED:
-            # It never began, and now never will: the next plan starts it anew. (What a
-            # person took out of the queue stays out.)
-            self._dispatch.progress.land(task, index)
+        # What a person took out of the queue stays out; what a scheduler took out, because
+        # that which it was to wait for was lost, does not.
+        supplied, stranded = progress.supplied(task, index), progress.stranded(task, index)
+        if cause == CANCELLED and not (begun or supplied or stranded):
+            return  # which of the two will show when what it waits for has ended
+        by_hand = cause == CANCELLED and supplied and self._had_inputs(job, index)
+        if not begun and not by_hand and progress.tasks[task].starts(index) < MAX_STARTS:
+            # It never began, and now never will: the next plan starts it anew.
+            progress.land(task, index)
             return
         where = f"job {job.job or job.intent.tag}"
         detail = (
@@ -237,10 +277,22 @@ class DispatchPass:
             f"{status.reason if status and status.reason else 'see its log'}"
             if begun
             else f"{where} was cancelled by hand before it began"
-            if cause == CANCELLED
-            else f"{where} and {attempt - 1} before it vanished before they began"
+            if by_hand
+            else f"{where} and {MAX_STARTS - 1} before it vanished before they began"
         )
         self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
+
+    def _had_inputs(self, job: JobState, index: int) -> bool:
+        """Whether a job could have begun: what it was queued behind did not come to nothing."""
+        files, jobs, tag = self._dispatch.files, self._dispatch.record.jobs, job.intent.tag
+        header = read_header(files, jobs, tag)
+        if "awaited" in header:
+            place = read_position(files, jobs, tag, job.intent.indices.index(index))
+            try:
+                Inputs(files, self._folder, header["awaited"], place.items, 0.0)
+            except (Deferred, Culprit, RecordError):
+                return False
+        return True
 
     def _conclude(
         self, task: str, index: int, attempt: int, state: str, cause: str, detail: str, tag: str
@@ -257,7 +309,7 @@ class DispatchPass:
         # taken; to pass it over here would be to run the element again.
         found = read_outcome(self._dispatch.files, self._folder, task, index, attempt)
         if found is not None:
-            self._dispatch.settle(found)
+            self._settle(found)
 
     def _take_requests(self) -> bool:
         """Carry out what was asked; False where the scheduler kept it from being done."""
@@ -274,7 +326,15 @@ class DispatchPass:
         dispatch = self._dispatch
         jobs = [job for job in self._live(WORKER) if not tasks or job.intent.task in tasks]
         dispatch.sync()
+        dispatch.lease.check()
+        # Before anything is killed: a job's last words must not turn this into a failure.
+        for job in jobs:
+            for _, index, attempt in self._in_hand(job):
+                self._conclude(
+                    job.intent.task, index, attempt, CANCELLED, CANCELLED, "", job.intent.tag
+                )
         if jobs:
+            dispatch.sync()
             dispatch.lease.check()
             try:
                 self._executor.cancel([job.job for job in jobs if job.job])
@@ -282,10 +342,6 @@ class DispatchPass:
                 self._waits_for = str(error)
                 return False
         for job in jobs:
-            for _, index, attempt in self._in_hand(job):
-                self._conclude(
-                    job.intent.task, index, attempt, CANCELLED, CANCELLED, "", job.intent.tag
-                )
             if not self._in_hand(job):
                 self._end(job, CANCELLED)
         dispatch.mark_cancelled(tasks)
@@ -412,7 +468,8 @@ class DispatchPass:
         """Submit one job: intent first, then the call, then its id; False if in doubt."""
         dispatch = self._dispatch
         script = f"{dispatch.record.jobs}/{intent.tag}.sh"
-        dispatch.files.write(script, self._script(intent, size).encode(), executable=True)
+        text = self._script(intent, size, begin)
+        dispatch.files.write(script, text.encode(), executable=True)
         dispatch.write(intent)
         dispatch.ledger.intend(intent)
         dispatch.sync()
@@ -430,6 +487,7 @@ class DispatchPass:
                     after=tuple(after),
                     after_each=after_each,
                     begin=begin,
+                    auxiliary=intent.role != WORKER,
                     throttle=throttle,
                 )
             )
@@ -449,18 +507,23 @@ class DispatchPass:
         holder = f"{dispatch.request.run_id}.{dispatch.lease.number}"
         return job_tag(holder, len(dispatch.ledger.jobs) + 1, role)
 
-    def _script(self, intent: Intent, size: int) -> str:
+    def _script(self, intent: Intent, size: int, begin: float) -> str:
+        capabilities = self._executor.capabilities
         job = f"{shlex.quote(self._folder)} {intent.tag}"
         next_pass = f"reflow pass {job}\n"
         if intent.role != WORKER:
-            work = next_pass
+            pauses = " ".join(map(str, PAUSES))
+            work = (
+                f"for pause in {pauses} 0; do\n  reflow pass {job} && break\n  sleep $pause\ndone\n"
+            )
+            if begin and not capabilities.begin:
+                work = f"sleep {begin:.0f}\n{work}"
         else:
-            capabilities = self._executor.capabilities
-            position, mark = "0", "by-hand"
+            position, mark = "0", '"$(uname -n)/$$"'
             if size > 1:
                 position = f"$(({capabilities.array_variable} - {capabilities.first_index}))"
             if capabilities.job_variable:
-                mark = f'"${{{capabilities.job_variable}:-by-hand}}"'
+                mark = f'"${{{capabilities.job_variable}:-$(uname -n)/$$}}"'
             # The shell outlives the interpreter, and says so where that was killed.
             work = (
                 f"position={position}\n"
@@ -515,6 +578,11 @@ class DispatchPass:
     def _waiting(self, role: str) -> list[JobState]:
         """Return the jobs that can be counted on: one that no poll finds cannot."""
         return [job for job in self._live(role) if job.missing is None]
+
+    def _has_successors(self) -> bool:
+        """Whether the scheduler is known to have a sentinel and, where it can, a guard."""
+        roles = (SENTINEL, GUARD) if self._executor.capabilities.begin else (SENTINEL,)
+        return all(any(job.job for job in self._waiting(role)) for role in roles)
 
     def _leave_guard(self) -> None:
         dispatch = self._dispatch
