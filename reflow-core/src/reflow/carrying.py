@@ -231,7 +231,9 @@ def wait_for_end(
     """Wait until a run has ended, carrying it on if nobody does; None after `timeout`."""
     until = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
-    queued = is_queued(request)
+    executor = executor_of(request)
+    queued = not executor.capabilities.inline
+    seconds = max(LOOK_SECONDS, executor.capabilities.min_poll_interval)
     standing = carry_on(record, request, store)
     looked = time.monotonic()
     while True:
@@ -239,7 +241,7 @@ def wait_for_end(
             standing = carry_on(record, request, store)
         else:
             # Jobs may vanish without a word, with all that were to notice it.
-            if time.monotonic() - looked > LOOK_SECONDS:
+            if time.monotonic() - looked > seconds:
                 with contextlib.suppress(LeaseHeldError, LeaseLostError):
                     run_pass(record, request, store)
                 looked = time.monotonic()

@@ -100,6 +100,7 @@ class SlurmExecutor(CommandExecutor):
             throttle=True,
             elementwise=True,
             begin=True,
+            min_poll_interval=self.min_poll_interval,
         )
 
     def check(self) -> None:

@@ -17,6 +17,7 @@ from reflow.states import (
     CANCELLED,
     ERROR,
     HELD,
+    LOST,
     NODE_FAIL,
     OOM,
     PREEMPTED,
@@ -248,6 +249,8 @@ def status(
         began = began if running else None  # of one that waits, squeue prints when it may start
     elif word in ENDED_STATES:
         cause, told = ENDED_STATES[word], _ended(state, word, exit_code, signal, why)
+        if _dropped(state, why):
+            cause = LOST  # nobody cancelled it, and it has not run
     return JobStatus(
         state=ENDED if word in ENDED_STATES else LIVE,
         running=running,
@@ -280,6 +283,11 @@ def _never(word: str, why: str) -> str:
     return NEVER.get(why) or HOLDS.get(word, "")
 
 
+def _dropped(state: str, why: str) -> bool:
+    """Whether Slurm took a job out of the queue for what it waited for, and no person did."""
+    return state.strip() == "CANCELLED" and why.startswith("Dependency")
+
+
 def _ended(state: str, word: str, exit_code: int | None, signal: int | None, why: str) -> str:
     if word == "FAILED" and (exit_code, signal) == (0, 53):
         return "Slurm could not start it: the folder of its log or its working directory is missing"
@@ -290,7 +298,7 @@ def _ended(state: str, word: str, exit_code: int | None, signal: int | None, why
     if word == "FAILED" and exit_code:
         # Slurm turns a shell's 137 into 9.
         return f"exit code {exit_code}" + (", or killed by signal 9" if exit_code == 9 else "")
-    if state.strip() == word == "CANCELLED" and why.startswith("Dependency"):
+    if _dropped(state, why):
         return "Slurm took it out of the queue: the job it waited for did not end well"
     if word == "COMPLETED":
         return ""

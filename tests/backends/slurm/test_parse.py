@@ -58,6 +58,8 @@ def test_sacct() -> None:
     assert "memory suspected" in found["13"].reason
     assert "folder of its log" in found["70"].reason
     assert "the job it waited for" in found["8"].reason
+    assert found["8"].cause == "LOST", "nobody cancelled it"
+    assert found["28"].cause == "CANCELLED"
     assert found["28"].reason == "Slurm says CANCELLED by 1001"
     assert (found["8"].started, found["8"].ended) == (None, local("2026-11-23T04:37:21"))
     assert found["8"].nodes == ()

@@ -29,6 +29,8 @@ class Capabilities:
     job, or a position of an array, from all others; `max_array_size` the most
     positions of one job; `max_dependencies` how many jobs one job may wait for
     (None: no limit). `begin`: a job can be told to start not before some time.
+    `min_poll_interval` is how many seconds a process that waits for a run lets pass at
+    least between two questions.
     `inline`: elements run inside the dispatch pass itself (one machine), so
     the only job of a run is the one that carries the pass.
     """
@@ -41,6 +43,7 @@ class Capabilities:
     throttle: bool = False
     elementwise: bool = False
     begin: bool = False
+    min_poll_interval: float = 0.0
     inline: bool = False
 
 
