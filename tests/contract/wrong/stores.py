@@ -95,10 +95,6 @@ class TestRemembersResults(Contract):
             return {key: memory[key] for key in identities if key in memory}
 
 
-class TestRemembersResultsByTheModel(TestRemembersResults):
-    case = "test_it_does_what_the_model_does"
-
-
 class TestLeaksItsOwnErrors(Contract):
     case = "test_a_place_that_cannot_be_opened"
 
