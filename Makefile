@@ -15,7 +15,7 @@ LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test cluster-slurm live lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
+.PHONY: help venv test cluster-slurm live live-facts lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,9 +67,13 @@ live: $(DEV)/.ready cluster-slurm ## Run the live tests on a real Slurm (as root
 	/usr/bin/python3 -m venv $(LIVE)/venv
 	$(LIVE)/venv/bin/python -m pip install $(PIP_FLAGS) ./reflow-core ./reflow-slurm
 	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
-	  $(DEV)/bin/python -m pytest -n 4 -m "live and not alone" tests
+	  $(DEV)/bin/python -m pytest -n 4 -m "live and not alone" tests/live tests/backends
 	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
-	  $(DEV)/bin/python -m pytest -m "live and alone" tests
+	  $(DEV)/bin/python -m pytest -m "live and alone" tests/live
+
+# One after the other: many facts are about limits and times that other jobs would change.
+live-facts: $(DEV)/.ready cluster-slurm ## Hold the facts of the Slurm simulator to a real Slurm (as root)
+	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_USER=reflow $(DEV)/bin/python -m pytest -m live tests/schedulers
 
 lint: $(DEV)/.ready ## Check style and formatting rules
 	$(DEV)/bin/ruff check .
