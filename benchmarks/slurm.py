@@ -1,7 +1,7 @@
 """What reflow costs on Slurm, beside the same work submitted by hand.
 
-Run it as an ordinary user where Slurm is, with a Python in which reflow and reflow-slurm are
-installed (``make bench-slurm`` boots a Slurm and does so). Pairs are interleaved, figures
+Run it where Slurm is, as an ordinary user in a folder that this user may write, with a Python
+in which reflow-core and reflow-slurm are installed. Pairs are interleaved, figures
 are medians; "spread" is that of the figures by hand, half the range over the median: above
 20 % a figure says little.
 """
