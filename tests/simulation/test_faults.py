@@ -28,8 +28,8 @@ from reflow.dispatch import Dispatch, Ledger, ask
 from reflow.drive import _loop
 from reflow.errors import LeaseHeldError, LeaseLostError
 from reflow.identity import digest
-from reflow.inputs import to_text
 from reflow.journal import LEASE_SECONDS, JournalReader
+from reflow.plain import dump
 from reflow.pool import Work
 from reflow.records import Epoch, Finished, Opened, Outcome, decode_all
 from reflow.runrecord import RunOptions, RunRecord
@@ -584,8 +584,8 @@ class Plan:
     def call(self, task: str, inputs: dict[str, object]) -> str:
         number = zlib.crc32(json.dumps([task, sorted(inputs.items())]).encode())
         if not self.lists[task]:
-            return to_text(number)
-        return to_text([(number >> i) % 50 for i in range(number % (self.most + 1))])
+            return dump(number)
+        return dump([(number >> i) % 50 for i in range(number % (self.most + 1))])
 
     def _evaluate(self, task: TaskSpec) -> list[str] | None:
         """Return the text of each element's value, None if it has no elements to speak of."""

@@ -14,11 +14,10 @@ from .claims import read_outcome
 from .errors import RecordError
 from .files import Files
 from .identity import digest, element_identity, task_hash
+from .plain import dump
 from .records import Outcome
 from .states import DONE
 from .values import Values
-
-to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 class Deferred(Exception):
@@ -83,7 +82,7 @@ class Inputs:
             listed = json.loads(text)
             if not isinstance(listed, list):
                 raise RecordError(f"{task!r} returned {type(listed).__name__}, not a list")
-            parts.extend(map(to_text, listed))
+            parts.extend(map(dump, listed))
         return parts
 
     def _text(self, task: str, item: Any) -> str:

@@ -24,6 +24,21 @@ def _scratch_name(path: str) -> str:
     return f"{folder}/.{name}.{os.uname().nodename}.{os.getpid()}.{_counter}.tmp"
 
 
+def _open_new(path: str, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+
+
+def _fill(handle: int, data: bytes) -> None:
+    """Write all of the data durably and close the descriptor, whatever happens."""
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _sync_folder(path: str) -> None:
     """Make the names in a folder durable, where the file system knows how."""
     with contextlib.suppress(OSError):
@@ -107,15 +122,9 @@ class Files:
         network file systems too.
         """
         scratch = _scratch_name(path)
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        handle = _open_new(scratch, 0o666)
         try:
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(handle, rest) :]
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _fill(handle, data)
             try:
                 os.link(scratch, path)
             except FileExistsError:
@@ -127,15 +136,7 @@ class Files:
     def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
         """Write a whole file in place of what stood under its name; durable."""
         scratch = _scratch_name(path)
-        mode = 0o777 if executable else 0o666
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _fill(_open_new(scratch, 0o777 if executable else 0o666), data)
         os.replace(scratch, path)
         _sync_folder(os.path.dirname(path))
 

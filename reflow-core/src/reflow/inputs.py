@@ -12,11 +12,10 @@ from collections.abc import Iterator
 
 from .errors import RecordError
 from .identity import digest, element_identity, task_hash
+from .plain import dump
 from .planning import Progress, TaskState
 from .spec import Wire
 from .values import Values
-
-to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 class SizeError(RecordError):
@@ -42,7 +41,7 @@ def _contributions(progress: Progress, values: Values, name: str, wire: Wire) ->
                 raise RecordError(f"task {name!r} was planned before {source.task!r} had ended")
             text = values.text(outcome)
             if source.flatten:
-                yield from map(to_text, _items(name, wire, text))
+                yield from map(dump, _items(name, wire, text))
             else:
                 yield text
 
