@@ -5,19 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, TypeVar
 
 from attrs import evolve, field, frozen, validators
 
-from reflow.errors import (
-    ExecutorError,
-    SchedulerUnreachableError,
-    SubmissionLimitError,
-    SubmissionRefusedError,
-)
+from reflow.errors import ExecutorError, SchedulerUnreachableError
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
-from reflow.executors.command import CommandExecutor, Completed, command
+from reflow.executors.command import CommandExecutor, Completed, chunks, command
 from reflow.states import ERROR, UNKNOWN
 
 from . import parse
@@ -41,13 +36,9 @@ class SlurmExecutor(CommandExecutor):
     """Runs jobs on Slurm.
 
     `sbatch`, `squeue`, `sacct`, `scancel`, `scontrol` are the commands to use: a name on
-    PATH or a path. `queue`, `account` and `options` (any other option of sbatch, such as
-    ``{"qos": "high"}``) hold for tasks that say nothing else. `cluster` is the one to use
-    where there are several. `max_array_size` is the most elements of one job, the site's
-    ``MaxArraySize``, which a submission asks for where it is not set; larger arrays are
-    split. `max_submit_jobs` is how many jobs of the user, array elements counted, may be
-    in the queue; more are submitted later. `min_poll_interval` is how many seconds lie
-    between two questions at least.
+    PATH or a path. `cluster` is the one to use where there are several. `max_array_size` is
+    the most elements of one job, the site's ``MaxArraySize``, which a submission asks for
+    where it is not set; larger arrays are split.
     """
 
     name: ClassVar[str] = "slurm"
@@ -59,17 +50,10 @@ class SlurmExecutor(CommandExecutor):
     scontrol: str = command(
         "scontrol", "tells of jobs where accounting is off", needed=False
     )
-    queue: str | None = None
-    account: str | None = None
     cluster: str | None = None
-    options: dict[str, str] = field(factory=dict)
     max_array_size: int | None = field(
         default=None, validator=validators.optional(validators.ge(1))
     )
-    max_submit_jobs: int | None = field(
-        default=None, validator=validators.optional(validators.ge(4))
-    )
-    min_poll_interval: float = field(default=10.0, validator=validators.ge(0))
 
     # Of a job we may be in, and what else sbatch and the others read (their "ENVIRONMENT
     # VARIABLES") that would change what they do (an array of a plain job, a wait, another log)
@@ -89,11 +73,8 @@ class SlurmExecutor(CommandExecutor):
     @property
     def capabilities(self) -> Capabilities:
         """What Slurm can do."""
-        size = self.max_array_size or 1001  # Slurm's own default
-        if self.max_submit_jobs is not None:
-            size = min(size, self.max_submit_jobs // 2)  # or it would never be taken
         return Capabilities(
-            max_array_size=size,
+            max_array_size=self.array_limit(self.max_array_size or 1001),  # Slurm's own default
             array_variable="SLURM_ARRAY_TASK_ID",
             job_variable="SLURM_JOB_ID",
             max_dependencies=1000,  # slurmctld takes 128 KiB; it walks the list in every cycle
@@ -129,40 +110,29 @@ class SlurmExecutor(CommandExecutor):
         failed = done.code != 0 or not done.out.strip()
         return failed and parse.UNREACHABLE.search(done.err) is not None
 
-    def submit(self, request: JobRequest) -> str:
-        """Submit a job by sbatch."""
-        self._keep_within_limit(request)
+    limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+
+    def arguments(self, request: JobRequest) -> list[str]:
+        """Return the command line of sbatch."""
         defaults = Defaults(
             queue=self.queue, account=self.account, cluster=self._cluster(), options=self.options
         )
-        request = evolve(request, resources=self.asked(request))
-        done = self.call([self.sbatch, *arguments(request, defaults)])
-        if done.code == 0:
-            try:
-                return parse.job_id(done.out)
-            except ValueError as error:
-                raise SchedulerUnreachableError(str(error)) from error  # whether it took it?
-        if parse.LIMIT.search(done.err):
-            raise SubmissionLimitError(f"sbatch: {done.told}")
-        raise SubmissionRefusedError(f"Slurm refused job {request.name!r}: {done.told}")
+        return [self.sbatch, *arguments(request, defaults)]
 
-    def _keep_within_limit(self, request: JobRequest) -> None:
-        # What carries the run on is never held back.
-        if self.max_submit_jobs is None or request.auxiliary:
-            return
+    def read_job_id(self, done: Completed) -> str:
+        """Return the id that sbatch printed."""
+        return parse.job_id(done.out)
+
+    def queued(self) -> int:
+        """Return how many jobs of this user squeue lists."""
         user = str(os.getuid())
         done = self._ask(self.squeue, "--noheader", "--array", f"--user={user}", "--format=%i")
-        queued = len(done.out.split())
-        if queued + request.size > self.max_submit_jobs:
-            raise SubmissionLimitError(
-                f"{queued} jobs are in the queue, and {request.size} more would pass "
-                f"max_submit_jobs = {self.max_submit_jobs}"
-            )
+        return len(done.out.split())
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask squeue for all, and accounting for what squeue says nothing of."""
         seen: list[parse.Seen] = []
-        for chunk in _chunks(jobs):
+        for chunk in chunks(jobs, CHUNK):
             done = self._ask(
                 self.squeue, "--noheader", "--states=all", f"--jobs={','.join(chunk)}",
                 f"--format={parse.SQUEUE_FORMAT}",
@@ -191,7 +161,7 @@ class SlurmExecutor(CommandExecutor):
     ) -> list[parse.Seen]:
         """Return what accounting says of jobs; where there is none, what slurmctld still knows."""
         seen: list[parse.Seen] = []
-        for chunk in _chunks(jobs):
+        for chunk in chunks(jobs, CHUNK):
             text = self._account(f"--jobs={','.join(chunk)}", f"--format={parse.SACCT_FIELDS}")
             if text is None:
                 break
@@ -213,7 +183,7 @@ class SlurmExecutor(CommandExecutor):
         """Look for job names: in the queue and, what has left it, in accounting."""
         names = {job_name(tag): tag for tag in tags}
         found: dict[str, str] = {}
-        for chunk in _chunks(names):
+        for chunk in chunks(names, CHUNK):
             done = self._ask(
                 self.squeue, "--noheader", "--states=all", f"--name={','.join(chunk)}",
                 "--format=%F|%j",
@@ -230,7 +200,7 @@ class SlurmExecutor(CommandExecutor):
 
     def cancel(self, jobs: Collection[str]) -> None:
         """Cancel by scancel, which takes unknown and ended jobs without a word."""
-        for chunk in _chunks(jobs):
+        for chunk in chunks(jobs, CHUNK):
             done = self.call(self._command(self.scancel, *chunk), asks=True)
             told = [line for line in done.err.splitlines() if line.strip()]
             if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):
@@ -264,8 +234,3 @@ class SlurmExecutor(CommandExecutor):
         except ExecutorError:
             return None
         return done.out if done.code == 0 else None
-
-
-def _chunks(items: Iterable[str]) -> list[list[str]]:
-    listed = sorted(items)
-    return [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]

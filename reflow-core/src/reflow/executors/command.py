@@ -11,17 +11,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from attrs import Attribute, evolve, field, fields, frozen, validators
 
-from ..errors import ExecutorError, SchedulerUnreachableError
+from ..errors import (
+    ExecutorError,
+    SchedulerUnreachableError,
+    SubmissionLimitError,
+    SubmissionRefusedError,
+)
 from ..quantities import parse_memory, parse_time
 from ..spec import Resources
 from .base import Executor, JobRequest, JobStatus
@@ -74,24 +80,78 @@ def _quantity(parse: Callable[[str], int]) -> Any:
     return check
 
 
+def _setting(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+def chunks(items: Iterable[str], size: int) -> list[list[str]]:
+    """Return `items`, sorted, in lists of at most `size`: what one command line takes.
+
+    >>> chunks(["3", "1", "2"], 2)
+    [['1', '2'], ['3']]
+    """
+    listed = sorted(items)
+    return [listed[start : start + size] for start in range(0, len(listed), size)]
+
+
 @frozen(kw_only=True)
 class CommandExecutor(Executor):
     """An executor that runs a scheduler's commands.
 
+    `queue`, `account` and `options` (any other option of the command that submits, such as
+    ``{"qos": "high"}``) hold for tasks that say nothing else. `max_submit_jobs` is how many
+    jobs of the user, array elements counted, may be in the queue; more are submitted later.
+    `min_poll_interval` is how many seconds lie between two questions at least.
     `command_timeout` is how many seconds a command may take before the scheduler counts
     as unreachable. `prologue` are lines of shell that every job runs first, such as
     ``module load python``; `environment` are variables that every job gets. The jobs that
     carry a run on (sentinel, guard, dispatch) ask for `dispatch_queue`, `dispatch_account`,
     `dispatch_time` and `dispatch_mem`, where these are set.
+
+    A backend has fields made by `command` and supplies `arguments`, `read_job_id`, `limits`
+    and `unreachable`, from which `submit` follows, `queued` where it can count the user's
+    jobs, and `poll`, `find` and `cancel`.
     """
 
-    command_timeout: float = field(default=60.0, validator=validators.gt(0))
-    prologue: str = ""
-    environment: dict[str, str] = field(factory=dict)
-    dispatch_queue: str | None = None
-    dispatch_account: str | None = None
-    dispatch_time: str | None = field(default=None, validator=_quantity(parse_time))
-    dispatch_mem: str | None = field(default=None, validator=_quantity(parse_memory))
+    queue: str | None = _setting(None, "The queue of tasks that name none.")
+    account: str | None = _setting(None, "The account of tasks that name none.")
+    options: dict[str, str] = field(
+        factory=dict,
+        metadata={"help": "Any other options of the command that submits, for all tasks."},
+    )
+    max_submit_jobs: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(4)),
+        metadata={"help": "Most jobs of yours in the queue, array elements counted (4 or more)."},
+    )
+    min_poll_interval: float = field(
+        default=10.0,
+        validator=validators.ge(0),
+        metadata={"help": "Seconds between two questions to the scheduler at least."},
+    )
+    command_timeout: float = field(
+        default=60.0,
+        validator=validators.gt(0),
+        metadata={"help": "Seconds after which a command counts as not answered."},
+    )
+    prologue: str = _setting("", "Lines of shell that every job runs first.")
+    environment: dict[str, str] = field(
+        factory=dict, metadata={"help": "Variables that every job gets."}
+    )
+    dispatch_queue: str | None = _setting(
+        None, "The queue of the jobs that carry a run on; compute nodes of it may submit."
+    )
+    dispatch_account: str | None = _setting(None, "The account of the jobs that carry a run on.")
+    dispatch_time: str | None = field(
+        default=None,
+        validator=_quantity(parse_time),
+        metadata={"help": "The time limit of the jobs that carry a run on."},
+    )
+    dispatch_mem: str | None = field(
+        default=None,
+        validator=_quantity(parse_memory),
+        metadata={"help": "The memory of the jobs that carry a run on."},
+    )
 
     scrubbed: ClassVar[tuple[str, ...]] = ("REFLOW_JOB_",)
     """Beginnings of the variables that no command is given: those of the job we may be in, which
@@ -113,8 +173,58 @@ class CommandExecutor(Executor):
         )
 
     def submit(self, request: JobRequest) -> str:
-        """Raise `ExecutorError`: a backend that can submit has its own."""
+        """Submit a job by the scheduler's command, and return its id."""
+        self.keep_within_limit(request)
+        done = self.call(self.arguments(evolve(request, resources=self.asked(request))))
+        return self.taken(request, done)
+
+    def taken(self, request: JobRequest, done: Completed) -> str:
+        """Return the id of the job that a command submitted, or raise why it did not."""
+        what = os.path.basename(done.arguments[0])
+        if done.code == 0:
+            try:
+                return self.read_job_id(done)
+            except ValueError as error:  # whether it took it is not known
+                raise SchedulerUnreachableError(f"{what}: {error}") from error
+        if self.limits is not None and self.limits.search(f"{done.err}\n{done.out}"):
+            raise SubmissionLimitError(f"{what}: {done.told}")
+        raise SubmissionRefusedError(f"{self.name} refused job {request.name!r}: {done.told}")
+
+    limits: ClassVar[re.Pattern[str] | None] = None
+    """What the command that submits says where the job could be taken later."""
+
+    def arguments(self, request: JobRequest) -> list[str]:
+        """Return the command line that submits a job; pure. Raises `SubmissionRefusedError`."""
         self._cannot("submit jobs")
+
+    def read_job_id(self, done: Completed) -> str:
+        """Return the job's id from what that command printed; `ValueError` if it is not there."""
+        self._cannot("submit jobs")
+
+    def queued(self) -> int | None:
+        """Return how many jobs of this user are in the queue, array elements counted.
+
+        None where that cannot be told: then `max_submit_jobs` holds nothing back.
+        """
+        return None
+
+    def keep_within_limit(self, request: JobRequest) -> None:
+        """Raise `SubmissionLimitError` where a job would pass `max_submit_jobs`."""
+        # What carries the run on is never held back.
+        if self.max_submit_jobs is None or request.auxiliary:
+            return
+        queued = self.queued()
+        if queued is not None and queued + request.size > self.max_submit_jobs:
+            raise SubmissionLimitError(
+                f"{queued} jobs are in the queue, and {request.size} more would pass "
+                f"max_submit_jobs = {self.max_submit_jobs}"
+            )
+
+    def array_limit(self, most: int) -> int:
+        """Return the most positions of one job, where the scheduler takes `most`."""
+        if self.max_submit_jobs is None:
+            return most
+        return min(most, self.max_submit_jobs // 2)  # or it would never be taken
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Raise `ExecutorError`."""
@@ -130,7 +240,8 @@ class CommandExecutor(Executor):
 
     def check(self) -> None:
         """Raise `ExecutorError` where the scheduler's commands are not to be found."""
-        if type(self).submit is CommandExecutor.submit:
+        mine = type(self)
+        if (mine.submit, mine.arguments) == (CommandExecutor.submit, CommandExecutor.arguments):
             self._cannot("submit jobs")
         for one in fields(type(self)):
             if one.metadata.get("command") and one.metadata.get("needed"):
@@ -162,16 +273,17 @@ class CommandExecutor(Executor):
                     found[one.name] = os.path.abspath(path)
         return evolve(self, **found)
 
-    def call(self, arguments: Sequence[str], *, asks: bool = False) -> Completed:
+    def call(self, arguments: Sequence[str], *, asks: bool = False, text: str = "") -> Completed:
         """Run a command and return how it ended, whatever its exit code.
 
-        One that only `asks` is tried again where the scheduler cannot be reached. Raises
-        `SchedulerUnreachableError` then, and where the command takes too long (whether it
-        had its effect is unknown), and `ExecutorError` where it cannot be started.
+        `text` is what it reads. One that only `asks` is tried again where the scheduler cannot
+        be reached. Raises `SchedulerUnreachableError` then, and where the command takes too
+        long (whether it had its effect is unknown), and `ExecutorError` where it cannot be
+        started.
         """
         for pause in (*(_PAUSES if asks else ()), None):
             try:
-                done = self._call(arguments)
+                done = self._call(arguments, text)
                 if not self.unreachable(done):
                     return done
                 problem = done.told
@@ -193,12 +305,12 @@ class CommandExecutor(Executor):
         }
         return {**given, **self.fixed, "LC_ALL": "C"}
 
-    def _call(self, arguments: Sequence[str]) -> Completed:
+    def _call(self, arguments: Sequence[str], text: str) -> Completed:
         calls[os.path.basename(arguments[0])] += 1
         try:
             process = subprocess.Popen(
                 list(arguments),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if text else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._environment(),
@@ -217,7 +329,9 @@ class CommandExecutor(Executor):
             raise ExecutorError(f"cannot run {arguments[0]!r}: {error}") from error
         with process:
             try:
-                out, err = process.communicate(timeout=self.command_timeout)
+                out, err = process.communicate(
+                    input=text.encode() or None, timeout=self.command_timeout
+                )
             except subprocess.TimeoutExpired as error:
                 _kill(process)
                 done = _completed(arguments, 0, error.stdout or b"", error.stderr or b"")
