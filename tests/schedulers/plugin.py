@@ -11,27 +11,36 @@ import pytest
 from .engine.model import Settings
 from .engine.simulator import Simulator
 
-_SLURM = Path(__file__).parent / "slurm" / "daemon.py"
-_SLURM_COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
+FACES = {
+    "slurm": ("sbatch", "squeue", "sacct", "scancel", "scontrol"),
+}
+"""The commands of each scheduler that is simulated; its daemon is ``<name>/daemon.py``."""
 
 
-def start_slurm(**settings: Any) -> Simulator:
-    """Start a simulated Slurm; `settings` are fields of `Settings`."""
-    return Simulator(_SLURM, _SLURM_COMMANDS, Settings(**settings))
+def start(face: str, **settings: Any) -> Simulator:
+    """Start a simulated scheduler; `settings` are fields of `Settings`."""
+    daemon = Path(__file__).parent / face / "daemon.py"
+    return Simulator(daemon, FACES[face], Settings(**settings))
 
 
 @pytest.fixture
-def slurm_simulators() -> Iterator[Callable[..., Simulator]]:
-    """Return a function that starts a simulated Slurm with settings of its own."""
+def simulators() -> Iterator[Callable[..., Simulator]]:
+    """Return a function that starts a simulated scheduler, by its name and with settings."""
     started: list[Simulator] = []
 
-    def start(**settings: Any) -> Simulator:
-        started.append(start_slurm(**settings))
+    def begin(face: str, **settings: Any) -> Simulator:
+        started.append(start(face, **settings))
         return started[-1]
 
-    yield start
+    yield begin
     complaints = [one.stop() for one in started]
     assert complaints == [""] * len(started)
+
+
+@pytest.fixture
+def slurm_simulators(simulators: Callable[..., Simulator]) -> Callable[..., Simulator]:
+    """Return a function that starts a simulated Slurm with settings of its own."""
+    return lambda **settings: simulators("slurm", **settings)
 
 
 @pytest.fixture

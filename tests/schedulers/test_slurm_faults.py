@@ -198,9 +198,9 @@ def test_ends_with_whoever_started_it(tmp_path):
     script = tmp_path / "start.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
-        "from schedulers.plugin import start_slurm\n"
+        "from schedulers.plugin import start\n"
         "import os, signal\n"
-        "made = start_slurm()\n"
+        "made = start('slurm')\n"
         "made.call('sbatch', '-o', '/dev/null', '--wrap', 'sleep 4323')\n"
         "print(made._daemon.pid, made.folder, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
