@@ -28,6 +28,7 @@ from reflow.errors import (
     LeaseHeldError,
     LeaseLostError,
     SchedulerUnreachableError,
+    SubmissionForbiddenError,
     SubmissionLimitError,
     SubmissionRefusedError,
 )
@@ -35,15 +36,36 @@ from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobReques
 from reflow.identity import digest
 from reflow.journal import JournalReader
 from reflow.queueing import GRACE_SECONDS, PAUSES, DispatchPass, PassReport
-from reflow.records import Epoch, Finished, Intent, Outcome, decode
+from reflow.records import Epoch, Finished, Intent, Outcome, Retried, decode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
-from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
-from reflow.states import CANCELLED, DONE, ERROR, FAILED, LOST, SKIPPED, SUCCESS
+from reflow.spec import (
+    Entrypoint,
+    RetryRule,
+    RetrySpec,
+    Source,
+    TaskSpec,
+    Wire,
+    WorkflowSpec,
+)
+from reflow.states import (
+    CANCELLED,
+    DONE,
+    ERROR,
+    FAILED,
+    LOST,
+    NODE_FAIL,
+    SKIPPED,
+    SUCCESS,
+    TIMEOUT,
+)
 from reflow.worker import Answer
 
 RUNS = int(os.environ.get("REFLOW_SIM_RUNS", "1500"))
 FIRST = int(os.environ.get("REFLOW_SIM_FIRST", "0"))
 CHUNK = 125
+RETRY = RetrySpec(
+    times=2, rules=tuple(RetryRule(cause=one) for one in (ERROR, LOST, NODE_FAIL, TIMEOUT))
+)
 LAG = 8.0
 """Longest lag of listings and of accounting; far below the grace."""
 FOLDER = "/run"
@@ -85,8 +107,9 @@ class Plan:
                 wires = (self._wire(rng, above),)
             after = (tasks[0].name,) if tasks and not self.deep and rng.random() < 0.1 else ()
             spec = TaskSpec(
-                name=name, array=any(wire.each for wire in wires), wires=wires, after=after
-            )
+                name=name, array=any(wire.each for wire in wires), wires=wires, after=after,
+                retry=rng.choice((None, None, RETRY)),
+            )  # fmt: skip
             tasks.append(spec)
             self.values[name] = self._evaluate(spec)
         self.spec = WorkflowSpec(name="sim", tasks=tuple(tasks))
@@ -186,6 +209,7 @@ class World:
         self.limit = rng.choice((10_000, 10_000, 6))
         self.lag = rng.choice((0.0, LAG))
         self.elementwise = rng.random() < 0.5
+        self.barred = rng.random() < 0.08  # jobs may not submit others
         self.down: list[tuple[float, float]] = []
         if rng.random() < 0.3:
             start = self.now + rng.uniform(0, 300)
@@ -293,8 +317,9 @@ class World:
         roles = {"w": "worker", "s": "sentinel", "g": "guard", "d": "dispatch"}
         role = roles[request.tag.rpartition(".")[2]]
         job = Job(str(len(self.jobs) + 1), request, role)
-        job.leads_on = b"reflow pass" in self.nodes[request.script].data
-        job.repeats = b"&& break" in self.nodes[request.script].data
+        script = self.nodes[request.script].data
+        job.leads_on = b"reflow pass" in script or b"reflow tail" in script
+        job.repeats = b"&& break" in script
         if request.after_each:
             job.twin = self.jobs[request.after_each]
             assert job.twin.request.size == request.size
@@ -492,7 +517,8 @@ class World:
                 break
             if self.finished() and not any(job.live for job in self.jobs.values()):
                 break
-        if not self.asked and any(job.role == "guard" for job in self.jobs.values()):
+        guarded = any(job.role == "guard" for job in self.jobs.values()) and not self.barred
+        if not self.asked and guarded:
             ended = any(isinstance(one, Finished) for one in self.records())
             assert ended or any(
                 job.live and job.fate != "never" for job in self.jobs.values()
@@ -514,7 +540,13 @@ class World:
         assert self.finished(), f"not finished: {self.last}"
         recorded: Counter[tuple[str, int, int]] = Counter()
         done: Counter[tuple[str, int]] = Counter()
+        again: Counter[tuple[str, int]] = Counter()
+        specs = {one.name: one for one in self.plan.spec.tasks}
         for one in records:
+            if isinstance(one, Retried):
+                recorded[one.task, one.index, one.attempt] += 1
+                again[one.task, one.index] += 1
+                assert specs[one.task].retry is not None
             if not isinstance(one, Outcome):
                 continue
             if one.attempt:
@@ -523,6 +555,7 @@ class World:
                 done[one.task, one.index] += 1
                 assert one.value == self.plan.values[one.task][one.index]
         assert all(count == 1 for count in recorded.values()), recorded
+        assert self.asked or all(count <= RETRY.times for count in again.values()), again
         assert all(count == 1 for count in done.values()), done
         for path, node in self.nodes.items():
             if path.startswith(f"{FOLDER}/outcomes/"):
@@ -693,6 +726,8 @@ class SimExecutor(Executor):
     def submit(self, request: JobRequest) -> str:
         world = self.world
         self._reach("submit")
+        if world.barred and self.process.job is not None:
+            raise SubmissionForbiddenError("this host may not submit")
         if world.chance(world.submit_rate):
             raise SchedulerUnreachableError("submit timed out")  # not accepted
         if request.tag not in world.tags:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         write_example_config,
     )
     from .errors import (
+        CommandMissingError,
         ConfigError,
         DefinitionError,
         ExecutorError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         SerializationError,
         StoreError,
         StoreVersionError,
+        SubmissionForbiddenError,
         SubmissionLimitError,
         SubmissionRefusedError,
         UnknownPluginError,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     )
     from .executors.local import LocalExecutor
     from .flow import Flow
+    from .retrying import Retry, Scale
     from .run import Run
     from .workflow import Workflow
 
@@ -74,6 +77,8 @@ __all__ = [
     "Param",
     "Result",
     "RunDir",
+    "Retry",
+    "Scale",
     "Config",
     "load_config",
     "ensure_config_exists",
@@ -81,6 +86,7 @@ __all__ = [
     "config_path",
     "LocalExecutor",
     "ReflowError",
+    "CommandMissingError",
     "ConfigError",
     "DefinitionError",
     "ExecutorError",
@@ -96,6 +102,7 @@ __all__ = [
     "SerializationError",
     "StoreError",
     "StoreVersionError",
+    "SubmissionForbiddenError",
     "SubmissionLimitError",
     "SubmissionRefusedError",
     "UnknownPluginError",
@@ -113,6 +120,8 @@ _MODULES = {
     "Param": "annotations",
     "Result": "annotations",
     "RunDir": "annotations",
+    "Retry": "retrying",
+    "Scale": "retrying",
     "Config": "config",
     "load_config": "config",
     "ensure_config_exists": "config",

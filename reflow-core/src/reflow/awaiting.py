@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from types import SimpleNamespace
 from typing import Any
 
 from .claims import read_outcome
 from .errors import RecordError
 from .files import Files
-from .identity import digest, element_identity, task_hash
 from .plain import dump
 from .records import Outcome
-from .states import DONE
+from .states import DONE, FAILED
 from .values import Values
 
 
@@ -29,7 +27,7 @@ class Culprit(Exception):
 
 
 class Inputs:
-    """What one element receives: `common` and `texts` as for any worker, and its identity."""
+    """What one element receives: `common` and `texts`, as for any worker."""
 
     def __init__(
         self, files: Files, folder: str, known: Any, items: dict[str, Any], patience: float
@@ -42,36 +40,23 @@ class Inputs:
         self._folder = folder
         self._values = Values(files, f"{folder}/values")
         self._until = time.monotonic() + patience
+        self._again = frozenset(known["again"])
         self.common: dict[str, str] = dict(known["common"])
         self.texts: dict[str, str] = {}
         for source in known["after"]:
             for item in source["items"]:
                 self._outcome(source["task"], item)
-        hashed, each = [], []
         for wire in known["wires"]:
             parameter = wire["parameter"]
             if wire["each"]:
-                text = self._text(wire["task"], items[parameter])
-                self.texts[parameter] = text
-                each.append((parameter, digest(text)))
+                self.texts[parameter] = self._text(wire["task"], items[parameter])
                 continue
             parts = [
                 part
                 for source in wire["sources"]
                 for part in self._parts(source["task"], source["items"], source["flatten"])
             ]
-            text = f"[{','.join(parts)}]" if wire["listed"] else parts[0]
-            self.common[parameter] = text
-            hashed.append((parameter, digest(text)))
-        task: Any = SimpleNamespace(**known["identity"])
-        task.constants = [
-            SimpleNamespace(parameter=parameter, type=kind, text=text)
-            for parameter, kind, text in task.constants
-        ]
-        base: Any = task_hash(task, hashed, [parameter for parameter, _ in each])
-        self.identity = (
-            element_identity(base, [one for _, one in each]) if each else base.hexdigest()
-        )
+            self.common[parameter] = f"[{','.join(parts)}]" if wire["listed"] else parts[0]
 
     def _parts(self, task: str, items: list[Any], flatten: bool) -> list[str]:
         texts = [self._text(task, item) for item in items]
@@ -100,5 +85,7 @@ class Inputs:
             # A network file system looks a name up anew once its folder was listed.
             self._files.list(f"{self._folder}/outcomes/{task}")
         if found.state not in DONE:
+            if found.state == FAILED and task in self._again:
+                raise Deferred(f"{task}[{index}] has failed and may be tried again")
             raise Culprit(f"{task}[{index}]" if index else task)
         return found

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 
-from .carrying import carry_on, executor_of, is_queued, run_pass
+from .carrying import carry_on, current_executor, is_queued, run_pass
 from .dispatch import Dispatch, ask, check_task
 from .errors import ExecutorError, LeaseHeldError, LeaseLostError
+from .executors.base import Executor
+from .executors.command import CommandExecutor
+from .plugins import executor_reference
+from .records import HOME, Place
 from .runrecord import RunRecord, RunRequest
 from .standing import Standing
 from .stores.base import Store
@@ -24,7 +29,7 @@ def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: st
         return
     number = ask(record, request, "cancel", task)
     until = time.monotonic() + PATIENCE
-    if is_queued(request):
+    if is_queued(record, request):
         _pass_until(record, request, store, number, whole=task is None)
         return
     while Standing(record).epoch < number:
@@ -38,7 +43,7 @@ def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: st
                         "which takes the request up when the call it is in returns; "
                         "interrupt that process to have it sooner"
                     ) from None
-                executor_of(request).cancel([standing.driver])
+                current_executor(record, request).cancel([standing.driver])
                 until += PATIENCE
             time.sleep(0.05)
             continue
@@ -66,16 +71,43 @@ def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: st
         time.sleep(0.02)
 
 
-def retry(record: RunRecord, request: RunRequest, store: Store | None, task: str | None) -> None:
-    """Run again what failed, was skipped or cancelled; somebody carries it on then."""
-    number = ask(record, request, "retry", task)
+def retry(
+    record: RunRecord,
+    request: RunRequest,
+    store: Store | None,
+    task: str | None,
+    executor: Executor | None = None,
+) -> None:
+    """Run again what failed, was skipped or cancelled; somebody carries it on then.
+
+    With an `executor` all that is submitted from now on goes there; jobs that are under way
+    stay where they are.
+    """
+    place = HOME if executor is None else _place(record, request, executor)
+    number = ask(record, request, "retry", task, place)
     until = time.monotonic() + PATIENCE
-    if is_queued(request):
+    if is_queued(record, request):
         _pass_until(record, request, store, number, whole=False)
         return
     # A driver that is just ending may not see the request any more: then another must.
     while carry_on(record, request, store).epoch < number and time.monotonic() < until:
         time.sleep(0.02)
+
+
+def _place(record: RunRecord, request: RunRequest, executor: Executor) -> Place:
+    """Return an executor as the record keeps it. Raises `ExecutorError` if it cannot take over."""
+    executor.check()
+    if isinstance(executor, CommandExecutor):
+        executor = executor.located()
+    standing = Standing(record)
+    if standing.finished is None and executor.capabilities.inline is is_queued(record, request):
+        raise ExecutorError(
+            f"run {request.run_id} has not ended: jobs of a scheduler and processes of this "
+            f"machine cannot carry it on together; `reflow cancel {request.run_id}` first, then "
+            "retry it"
+        )
+    name, settings = executor_reference(executor)
+    return name, json.dumps(settings, sort_keys=True)
 
 
 def _pass_until(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import time
@@ -10,18 +11,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from .dispatch import Dispatch
 from .drive import drive
-from .entrypoint import load_tasks
-from .errors import LeaseHeldError, LeaseLostError
+from .entrypoint import is_editable, load_tasks
+from .errors import DefinitionError, LeaseHeldError, LeaseLostError
 from .executors.base import Executor, JobRequest
 from .executors.local import LocalExecutor
+from .fingerprint import changed
 from .flow import TaskDefinition
 from .ids import job_tag
 from .journal import SignOfLife
 from .plugins import executor_from_reference
 from .queueing import DispatchPass, PassReport
-from .records import Intent, Outcome, Submitted
+from .records import HOME, Intent, Outcome, Place, Submitted
 from .runrecord import INLINE, RunRecord, RunRequest, job_command
 from .standing import Standing
 from .states import FAILED, WAITING
@@ -40,11 +44,29 @@ START_SECONDS = 30.0
 """A driver that was started has so long to take the lease before it counts as dead."""
 
 
-def executor_of(request: RunRequest) -> Executor:
-    """Return the executor that a run was submitted with."""
+def executor_of(request: RunRequest, place: Place = HOME) -> Executor:
+    """Return the executor that a run was submitted with, or the one at `place`."""
+    name, settings = place
+    if place != HOME:
+        return executor_from_reference(name, json.loads(settings))
     if request.executor == INLINE:
         return LocalExecutor(max_workers=request.options.max_workers)
     return executor_from_reference(request.executor, request.executor_settings)
+
+
+def place_of(record: RunRecord) -> Place:
+    """Return where the jobs of a run go: what the last retry asked for, if any did."""
+    files = record.files
+    for name in sorted(files.list(record.epochs), reverse=True):
+        asked = json.loads(files.read(f"{record.epochs}/{name}"))
+        if asked.get("executor"):
+            return asked["executor"], asked["settings"]
+    return HOME
+
+
+def current_executor(record: RunRecord, request: RunRequest) -> Executor:
+    """Return the executor that jobs of a run are submitted to now."""
+    return executor_of(request, place_of(record))
 
 
 def start_driver(record: RunRecord, request: RunRequest, store: Store | None) -> None:
@@ -53,12 +75,12 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
     The intent is on record before the process is started, its id after. Raises
     `LeaseHeldError` if somebody carries the run on already.
     """
-    executor = executor_of(request)
+    executor = current_executor(record, request)
     dispatch = Dispatch(
         record, request, store, lambda: load_tasks(request.entrypoint, record.folder)
     )
     try:
-        if dispatch.ledger.finished is not None and not _asked(dispatch):
+        if dispatch.ledger.finished is not None and not dispatch.is_asked():
             return
         number = len(dispatch.ledger.jobs) + 1
         tag = job_tag(request.run_id, number, "driver")
@@ -78,11 +100,6 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
         dispatch.write(Submitted(tag, job, dispatch.clock.now()))
     finally:
         dispatch.release()
-
-
-def _asked(dispatch: Dispatch) -> bool:
-    names = dispatch.files.list(dispatch.record.epochs)
-    return any(int(name.partition(".")[0]) > dispatch.ledger.epoch for name in names)
 
 
 def driver_script(record: RunRecord, request: RunRequest) -> str:
@@ -108,7 +125,7 @@ def drive_recorded(record: RunRecord) -> str:
     from .stores.location import open_store
 
     request = record.request()
-    executor = executor_of(request)
+    executor = current_executor(record, request)
     workers = executor.workers if isinstance(executor, LocalExecutor) else 1
     store = open_store(request.store)
     loaded: list[Mapping[str, TaskDefinition]] = []
@@ -120,15 +137,35 @@ def drive_recorded(record: RunRecord) -> str:
 
     dispatch = _take(record, request, store, load)
     try:
-        if dispatch.ledger.finished is not None and not _asked(dispatch):
+        if dispatch.ledger.finished is not None and not dispatch.is_asked():
             return dispatch.ledger.finished
         try:
             tasks = load()
+            _take_code(dispatch, tasks)
         except Exception as error:
             return _give_up(dispatch, f"the workflow's code cannot be loaded: {error!r}")
         return drive(dispatch, tasks, max_workers=workers, isolate=True)
     finally:
         dispatch.release()
+
+
+def _take_code(dispatch: Dispatch, tasks: Mapping[str, TaskDefinition]) -> None:
+    """Let identities be those of the code that is going to run.
+
+    Raises `DefinitionError` where it has changed since submission and must not have.
+    """
+    request = dispatch.request
+    if not is_editable(request.entrypoint):
+        return
+    for name, state in dispatch.progress.tasks.items():
+        code = changed(tasks[name].function, state.spec.code, state.spec.source)
+        if not code:
+            continue
+        told = f"the code of task {name!r} has changed since it was submitted"
+        if request.options.on_code_change == "fail" and not state.closed:
+            raise DefinitionError(f"{told} (on_code_change='fail'): submit the run anew")
+        state.spec = evolve(state.spec, code=code)
+        dispatch.note(f"{told}: the new code ran")
 
 
 def pass_recorded(record: RunRecord, own_tag: str = "") -> PassReport:
@@ -151,7 +188,12 @@ def run_pass(
     dispatch = _take(record, request, store, load)
     try:
         with SignOfLife(dispatch.lease):
-            return DispatchPass(dispatch, executor_of(request), own_tag=own_tag).run()
+            return DispatchPass(
+                dispatch,
+                executor_of(request),
+                make=lambda place: executor_of(request, place),
+                own_tag=own_tag,
+            ).run()
     finally:
         dispatch.release()
 
@@ -161,15 +203,15 @@ def start(record: RunRecord, request: RunRequest, store: Store | None) -> None:
 
     Raises `LeaseHeldError` if somebody carries the run on already.
     """
-    if is_queued(request):
+    if is_queued(record, request):
         run_pass(record, request, store)
     else:
         start_driver(record, request, store)
 
 
-def is_queued(request: RunRequest) -> bool:
+def is_queued(record: RunRecord, request: RunRequest) -> bool:
     """Whether the elements of a run are jobs of a scheduler."""
-    return not executor_of(request).capabilities.inline
+    return not current_executor(record, request).capabilities.inline
 
 
 def _take(
@@ -231,7 +273,7 @@ def wait_for_end(
     """Wait until a run has ended, carrying it on if nobody does; None after `timeout`."""
     until = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
-    executor = executor_of(request)
+    executor = current_executor(record, request)
     queued = not executor.capabilities.inline
     seconds = max(LOOK_SECONDS, executor.capabilities.min_poll_interval)
     standing = carry_on(record, request, store)

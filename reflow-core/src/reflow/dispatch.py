@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from .adoption import adopt, all_there, judges_of, stands
 from .attached import AttachmentFolder
-from .attachments import current, files_in, is_file_name
+from .attachments import current
 from .clock import Clock
 from .errors import (
     RecordError,
@@ -30,12 +28,15 @@ from .flow import TaskDefinition
 from .indexing import index_records
 from .inputs import SizeError, TaskInputs
 from .journal import JournalReader, take_lease
+from .known import Known
 from .observing import observe
 from .owner import is_alive, this_process
 from .planning import Progress, TaskState
 from .pool import Work
 from .records import (
+    HOME,
     WHOLE_TASK,
+    Barred,
     Ended,
     Epoch,
     Finished,
@@ -43,9 +44,12 @@ from .records import (
     Missing,
     Note,
     Outcome,
+    Place,
     Record,
+    Retried,
     Sized,
     Submitted,
+    Waiting,
     encode,
 )
 from .runrecord import RunRecord, RunRequest
@@ -53,11 +57,16 @@ from .spec import TaskSpec
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
 from .stores.base import CachedResult, Position, Store
 from .values import Values
-from .verifiers.base import Output
 from .worker import Answer
+
+if TYPE_CHECKING:
+    from .adoption import Judge
 
 BATCH = 5000
 """Elements whose identities are looked up, and records indexed, at once."""
+
+OLDER_RUNS, MOST_OLDER = 10, 20_000
+"""So many runs, and elements of a task, are looked through for what is queued ahead."""
 
 NOT_TAKEN = "LIMIT"
 """State of a job that the scheduler did not take for now."""
@@ -66,12 +75,18 @@ TaskLoader = Callable[[], Mapping[str, TaskDefinition]]
 
 
 class JobState:
-    """What the record says of one job."""
+    """What the record says of one job.
 
-    __slots__ = ("ended", "intent", "job", "missing")
+    `place` is the executor, and its settings as JSON, that it was given to ("": those of
+    the submission); `waiting` why the scheduler says that it does not start.
+    """
 
-    def __init__(self, intent: Intent) -> None:
+    __slots__ = ("ended", "intent", "job", "missing", "place", "waiting")
+
+    def __init__(self, intent: Intent, place: Place = HOME) -> None:
         self.intent = intent
+        self.place = place
+        self.waiting = ""
         self.job = ""
         self.missing: float | None = None
         self.ended = False
@@ -85,6 +100,10 @@ class Ledger:
         self.jobs: dict[str, JobState] = {}
         self.epoch = 0
         self.cancels: list[tuple[str, ...]] = []
+        self.notes: set[str] = set()
+        self.place: Place = HOME
+        self.barred: dict[str, str] = {}
+        self.stuck = ""
         self.finished: str | None = None
 
     def fold(self, records: Iterable[Record]) -> None:
@@ -94,6 +113,8 @@ class Ledger:
             kind = type(record)
             if kind is Outcome:
                 progress.record(record)  # type: ignore[arg-type]
+            elif kind is Retried:
+                progress.retry(record)  # type: ignore[arg-type]
             elif kind is Sized:
                 progress.resize(record.task, record.size)  # type: ignore[union-attr]
             elif kind is Intent:
@@ -109,6 +130,12 @@ class Ledger:
                     state.missing = record.at  # type: ignore[union-attr]
             elif kind is Ended:
                 self.end(record.tag, record.state)  # type: ignore[union-attr]
+            elif kind is Waiting:
+                self.wait(record)  # type: ignore[arg-type]
+            elif kind is Barred:
+                self.barred[record.role] = record.reason  # type: ignore[union-attr]
+            elif kind is Note:
+                self.notes.add(record.text)  # type: ignore[union-attr]
             elif kind is Epoch:
                 self.take_up(record)  # type: ignore[arg-type]
             elif kind is Finished:
@@ -116,7 +143,7 @@ class Ledger:
 
     def intend(self, intent: Intent) -> None:
         """A job is about to be submitted, and has these elements in hand."""
-        self.jobs[intent.tag] = JobState(intent)
+        self.jobs[intent.tag] = JobState(intent, self.place)
         for index, attempt in zip(intent.indices, intent.attempts):  # noqa: B905 (equal by make)
             self.progress.launch(intent.task, index, attempt, intent.tag)
 
@@ -135,9 +162,19 @@ class Ledger:
                     self.progress.tasks[state.intent.task].tries[index] -= 1
                 self.progress.land(state.intent.task, index)
 
+    def wait(self, record: Waiting) -> None:
+        """A job does not start, or the run does not go on (no tag), for a reason or no more."""
+        if not record.tag:
+            self.stuck = record.reason
+        elif record.tag in self.jobs:
+            self.jobs[record.tag].waiting = record.reason
+
     def take_up(self, epoch: Epoch) -> None:
         """A cancel or a retry begins."""
         self.epoch = epoch.number
+        if epoch.executor:
+            self.place = (epoch.executor, epoch.settings)
+            self.barred = {}  # of the one before
         if epoch.kind == "cancel":
             self.cancels.append(epoch.tasks)
         if epoch.kind == "retry":
@@ -188,7 +225,6 @@ class Dispatch:
         self._lines: list[bytes] = []
         self._unindexed: list[Record] = []
         self._untold: list[Outcome | Finished] = []
-        self._noted: set[str] = set()
         self._broken = False
         self._synced = time.monotonic()
         self._indexed = time.monotonic()
@@ -291,7 +327,13 @@ class Dispatch:
     # Outcomes
 
     def settle(self, outcome: Outcome) -> bool:
-        """Record a final outcome; False, and nothing recorded, if there is one already."""
+        """Record an outcome; False if it is not the element's end.
+
+        That is so where there is one already, and of a failure after which the task asks for
+        another attempt.
+        """
+        if outcome.state == FAILED and not self.stopped and self._tried_again(outcome):
+            return False
         if not self.progress.record(outcome):
             return False
         self.write(outcome)
@@ -299,8 +341,20 @@ class Dispatch:
             self._untold.append(outcome)
         return True
 
-    def settle_answer(self, work: Work, answer: Answer, job: str = "") -> Outcome:
-        """Record how an element that ran came out."""
+    def _tried_again(self, outcome: Outcome) -> bool:
+        cause = self.progress.tasks[outcome.task].tried_again(outcome)
+        if not cause:
+            return False
+        again = Retried(
+            outcome.task, outcome.index, outcome.attempt, cause, outcome.detail,
+            outcome.job, self.clock.now(),
+        )  # fmt: skip
+        self.progress.retry(again)
+        self.write(again)
+        return True
+
+    def settle_answer(self, work: Work, answer: Answer, job: str = "") -> Outcome | None:
+        """Record how an element that ran came out; None where that is not its end."""
         state, text, digest, paths, cause, detail, started, ended = answer
         value: str | None = None
         if state == SUCCESS:
@@ -314,8 +368,7 @@ class Dispatch:
             work.task, work.index, work.attempt, state, work.identity, digest, value, paths,
             cause, detail, "", job, started, ended,
         )  # fmt: skip
-        self.settle(outcome)
-        return outcome
+        return outcome if self.settle(outcome) else None
 
     # Planning
 
@@ -413,15 +466,41 @@ class Dispatch:
             if claim:
                 self.progress.launch(name, index, attempt)
 
+    def may_reuse(self, spec: TaskSpec) -> bool:
+        """Whether results of older runs may stand for those of a task."""
+        options = self.request.options
+        return spec.cache and not options.force and spec.name not in options.force_tasks
+
+    def older_results(self, spec: TaskSpec) -> list[Known]:
+        """Return what the latest runs of this workflow have for a task, newest first.
+
+        For workers whose identities nobody knows yet: of a few runs, and of no more than
+        `MOST_OLDER` elements.
+        """
+        found: list[Known] = []
+        if self.store is None or not self.may_reuse(spec):
+            return found
+        try:
+            runs = self.store.list_runs(graph_name=self.request.spec.name, limit=OLDER_RUNS + 1)
+            for run in runs:
+                if run.run_id == self.request.run_id or len(found) >= MOST_OLDER:
+                    continue
+                with contextlib.suppress(UnknownTaskError):
+                    found.extend(
+                        Known(
+                            row.identity, row.digest, row.value, row.paths, run.run_id, run.record
+                        )
+                        for row in self.store.instances(run.run_id, spec.name, (SUCCESS, CACHED))
+                        if row.identity
+                    )  # fmt: skip
+        except StoreError:
+            return found
+        return found
+
     def _hits(self, state: TaskState, identities: Sequence[str]) -> dict[str, CachedResult]:
         """Return the older results that may stand for these identities."""
         spec, options = state.spec, self.request.options
-        if (
-            not spec.cache
-            or options.force
-            or spec.name in options.force_tasks
-            or self.store is None
-        ):
+        if self.store is None or not self.may_reuse(spec):
             return {}
         try:
             found = self.store.lookup(identities, newest=True)
@@ -430,54 +509,31 @@ class Dispatch:
         if not found:
             return {}
         judges = self._judges(spec) if options.verify else []
+        used = {one.name for one in self.request.spec.serializers}
         good: dict[str, CachedResult] = {}
         for identity, hit in found.items():
             # What the built-in verifier "exists" does, for ten thousand hits at once.
-            if options.verify and hit.paths and not all(map(os.path.exists, hit.paths)):
+            if options.verify and not all_there(hit.paths):
                 continue
-            if self._adopt(hit) and self._stands(spec.name, judges, hit):
+            adopted = adopt(self.files, self.record.values, used, hit)
+            if adopted and self._stands(spec.name, judges, hit):
                 good[identity] = hit
         return good
 
-    def _adopt(self, hit: CachedResult) -> bool:
-        """Take over the files of a value, so that cleaning its run up cannot break this one."""
-        folder = f"{hit.record}/values"
-        try:
-            text = hit.value
-            if text is None:
-                data = self.files.read(f"{folder}/{hit.digest}.json")
-                if sha256(data).hexdigest() != hit.digest:
-                    return False
-                self.files.make_folder(self.record.values)
-                self.files.create(f"{self.record.values}/{hit.digest}.json", data)
-                text = data.decode("utf-8", "surrogatepass")
-            attached = files_in(text)
-            if attached:
-                used = {one.name for one in self.request.spec.serializers}
-                self.files.make_folder(self.record.values)
-            for serializer, name in attached:
-                if serializer not in used or not is_file_name(name):
-                    return False
-                self.files.share(f"{folder}/{name}", f"{self.record.values}/{name}")
-        except OSError:
-            return False
-        return True
-
-    def _judges(self, spec: TaskSpec) -> list[Callable[[Output], object]]:
+    def _judges(self, spec: TaskSpec) -> list[Judge]:
         """Return what judges the older results of a task: its verifiers and its own functions."""
-        judges: list[Callable[[Output], object]] = []
-        for one in self.request.spec.verifiers:
-            if one.name in spec.verifiers:
-                judges.append(_verifier(one.name, one.target))
-        if spec.verify:
-            for function in self._load_tasks()[spec.name].verify:
-                if not isinstance(function, str):
-                    judges.append(_judging(function))
-        return judges
+        functions = self._load_tasks()[spec.name].verify if spec.verify else ()
+        return judges_of(self.verifiers_of(spec), functions)
 
-    def _stands(
-        self, name: str, judges: Sequence[Callable[[Output], object]], hit: CachedResult
-    ) -> bool:
+    def verifiers_of(self, spec: TaskSpec) -> list[tuple[str, str]]:
+        """Return (name, target) of the verifiers that judge a task's older results."""
+        return [
+            (one.name, one.target)
+            for one in self.request.spec.verifiers
+            if one.name in spec.verifiers
+        ]
+
+    def _stands(self, name: str, judges: Sequence[Judge], hit: CachedResult) -> bool:
         """Whether all judge an older result to be whole; one that raises does not."""
         if not judges:
             return True
@@ -489,18 +545,20 @@ class Dispatch:
             outcome = Outcome(name, 0, 0, CACHED, digest=hit.digest, value=hit.value)
             return codec_for(task.signature().returns).decode(self.values.text(outcome))
 
-        output = Output(tuple(map(Path, hit.paths)), read)
         before = current.set(self.attachments)
         try:
-            return all(judge(output) for judge in judges)
+            return stands(judges, hit.paths, read)
         except (Exception, SystemExit) as error:  # nor may a verifier end this process
-            text = f"the verifier of {name!r} raised {error!r}: run anew"
-            if text not in self._noted:  # once, not for each element
-                self._noted.add(text)
-                self.write(Note(text, time.time()))
+            self.note(f"the verifier of {name!r} raised {error!r}: run anew")
             return False
         finally:
             current.reset(before)
+
+    def note(self, text: str) -> None:
+        """Record what a person should read; once, however often it is said."""
+        if text not in self.ledger.notes:
+            self.ledger.notes.add(text)
+            self.write(Note(text, self.clock.now()))
 
     def stop(self, culprit: str) -> None:
         """Plan nothing more: what has not begun is skipped because of `culprit`."""
@@ -511,6 +569,13 @@ class Dispatch:
             )
 
     # Requests from outside
+
+    def is_asked(self) -> bool:
+        """Whether there is a request to cancel or retry that nobody has taken up."""
+        return any(
+            int(name.partition(".")[0]) > self.ledger.epoch
+            for name in self.files.list(self.record.epochs)
+        )
 
     def take_requests(self) -> list[Epoch]:
         """Take up requests to cancel or retry that came since; the caller carries them out.
@@ -524,7 +589,10 @@ class Dispatch:
             if number <= self.ledger.epoch:
                 continue
             asked = json.loads(self.files.read(f"{self.record.epochs}/{name}"))
-            epoch = Epoch(number, asked["kind"], tuple(asked["tasks"]), self.clock.now())
+            epoch = Epoch(
+                number, asked["kind"], tuple(asked["tasks"]), self.clock.now(),
+                asked.get("executor", ""), asked.get("settings", ""),
+            )  # fmt: skip
             self.write(epoch)
             self.ledger.take_up(epoch)
             self._inputs.clear()
@@ -544,24 +612,6 @@ class Dispatch:
                 self.settle(Outcome(name, index, 0, CANCELLED, cause=CANCELLED))
 
 
-def _verifier(name: str, target: str) -> Callable[[Output], object]:
-    """Return the verifier at `target`, made when it is first asked."""
-    from .plugins import load_target
-
-    made: list[Any] = []
-
-    def judge(output: Output) -> object:
-        if not made:
-            made.append(load_target("verifier", name, target)())
-        return made[0].verify(output)
-
-    return judge
-
-
-def _judging(function: Callable[[object], object]) -> Callable[[Output], object]:
-    return lambda output: function(output.value)
-
-
 def check_task(request: RunRequest, task: str | None) -> None:
     """Raise `UnknownTaskError` unless a run has this task (or none is named)."""
     names = [one.name for one in request.spec.tasks]
@@ -569,10 +619,18 @@ def check_task(request: RunRequest, task: str | None) -> None:
         raise UnknownTaskError(unknown_name("task", task, names))
 
 
-def ask(record: RunRecord, request: RunRequest, kind: str, task: str | None) -> int:
-    """Leave the request to cancel or retry a run, or one task of it; return its number."""
+def ask(
+    record: RunRecord, request: RunRequest, kind: str, task: str | None, place: Place = HOME
+) -> int:
+    """Leave the request to cancel or retry a run, or one task of it; return its number.
+
+    What is submitted from then on goes to `place`, if that is given.
+    """
     check_task(request, task)
-    text = json.dumps({"kind": kind, "tasks": [task] if task else []}).encode()
+    asked: dict[str, object] = {"kind": kind, "tasks": [task] if task else []}
+    if place != HOME:
+        asked["executor"], asked["settings"] = place
+    text = json.dumps(asked).encode()
     taken = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
     number = max(taken, default=0)
     while True:

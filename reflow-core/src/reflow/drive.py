@@ -82,6 +82,8 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
             raise LeaseLostError("the plan of this run has come to a standstill")
         for work, answer in pool.results(0.05):
             outcome = dispatch.settle_answer(work, answer)
+            if outcome is None:
+                continue  # it is tried again
             if outcome.state == FAILED and stop_on_error and not dispatch.stopped:
                 culprit = _told(outcome, progress.tasks[work.task].spec.array)
                 for dropped_work in pool.drop(None, running=False):

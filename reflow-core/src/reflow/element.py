@@ -12,18 +12,24 @@ import os
 import signal
 import sys
 import time
+from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .attached import AttachmentFolder
 from .claims import claim, publish, read_header, read_position
 from .entrypoint import load_tasks
 from .errors import RecordError
 from .files import Files
+from .identity import digest, identity_of
 from .records import Outcome
-from .states import ERROR, FAILED, OOM, SKIPPED, SUCCESS
+from .states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS, SUSPECTED
 from .values import Values
 from .worker import Answer, TaskCaller, fail_unloadable, flush_output
+
+if TYPE_CHECKING:
+    from .flow import TaskDefinition
+    from .known import Known
 
 PATIENCE = 3.0
 """Seconds in which an outcome that its job has published must have become visible."""
@@ -72,7 +78,8 @@ def take_position(
             return None  # what it awaits may be running again
         try:
             inputs = Inputs(files, folder, header["awaited"], place.items, patience)
-            common, texts, identity = inputs.common, inputs.texts, inputs.identity
+            common, texts = inputs.common, inputs.texts
+            identity = _identity(header, common, texts, header["identity"]["code"])
         except Deferred as error:
             print(f"reflow: not run: {error}", file=sys.stderr)
             return None
@@ -104,18 +111,115 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
         return ""
     now = time.time()
     try:
-        entry = element.header["entrypoint"]
-        if entry["directory"]:
-            os.chdir(entry["directory"])
-        tasks = load_tasks(SimpleNamespace(**entry), folder)
-        serializers = [SimpleNamespace(**one) for one in element.header["serializers"]]
-        attachments = AttachmentFolder(files, f"{folder}/values", serializers)
-        answer = TaskCaller(tasks[element.task], element.common, attachments).call(element.texts)
+        answer, identity = _Worker(files, folder, element).run()
     except Exception as error:
-        answer = fail_unloadable(error, now)
+        answer, identity = fail_unloadable(error, now), element.identity
     flush_output()
+    if not isinstance(answer, Answer):
+        cached = Outcome(
+            element.task, element.index, element.attempt, CACHED, identity, answer.digest,
+            answer.value, answer.paths, origin=answer.run_id, job=tag, started=now,
+            ended=time.time(),
+        )  # fmt: skip
+        return CACHED if publish(files, folder, cached) else ""
     return publish_answer(files, folder, element.task, element.index, element.attempt,
-                          element.identity, tag, answer)  # fmt: skip
+                          identity, tag, answer)  # fmt: skip
+
+
+class _Worker:
+    """One element on its way to an answer, or to the result of an older run."""
+
+    def __init__(self, files: Files, folder: str, element: Element) -> None:
+        self._files, self._folder, self._element = files, folder, element
+        self._values = f"{folder}/values"
+        self._header = element.header
+        self._task: TaskDefinition | None = None
+
+    def run(self) -> tuple[Answer | Known, str]:
+        """Return what came out, and the identity of what it came out of."""
+        element, header = self._element, self._header
+        if header["entrypoint"]["directory"]:
+            os.chdir(header["entrypoint"]["directory"])
+        identity, note = element.identity, ""
+        code = self._changed_code()
+        if code:
+            told = f"the code of task {element.task!r} has changed since it was submitted"
+            if header["on_code_change"] == "fail":
+                now = time.time()
+                why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
+                return Answer(FAILED, "", "", (), ERROR, why, now, now), identity
+            identity = _identity(header, element.common, element.texts, code)
+            note = f"{told}: the new code ran"
+        found = self._known(identity) if header.get("known") else None
+        if found is not None:
+            return found, identity
+        answer = TaskCaller(self._load(), element.common, self._attachments).call(element.texts)
+        return (answer._replace(detail=note) if answer.state == SUCCESS else answer), identity
+
+    def _load(self) -> TaskDefinition:
+        if self._task is None:
+            entry = self._header["entrypoint"]
+            self._task = load_tasks(SimpleNamespace(**entry), self._folder)[self._element.task]
+        return self._task
+
+    @cached_property
+    def _attachments(self) -> AttachmentFolder:
+        serializers = [SimpleNamespace(**one) for one in self._header["serializers"]]
+        return AttachmentFolder(self._files, self._values, serializers)
+
+    def _changed_code(self) -> str:
+        """Return the fingerprint of the task's code, if it is another than at submission."""
+        code, source = self._header["identity"]["code"], self._header["source"]
+        if not code or not self._header["editable"]:
+            return ""
+        from .fingerprint import changed, is_unchanged
+
+        return "" if is_unchanged(source) else changed(self._load().function, code, None)
+
+    def _known(self, identity: str) -> Known | None:
+        """Return the result of an older run that may stand for this element's."""
+        from .adoption import adopt, all_there, judges_of, stands
+        from .attachments import current
+        from .known import find_known
+
+        check = self._header["check"]
+        found = find_known(self._files, f"{self._folder}/{self._header['known']}", identity)
+        used = {one["name"] for one in self._header["serializers"]}
+        if found is None or (check is not None and not all_there(found.paths)):
+            return None
+        if not adopt(self._files, self._values, used, found):
+            return None
+        if check is None or not (check["verifiers"] or check["own"]):
+            return found
+        result = Outcome(self._element.task, 0, 0, CACHED, digest=found.digest, value=found.value)
+
+        def read() -> object:
+            from .codec import codec_for
+
+            text = Values(self._files, self._values).text(result)
+            return codec_for(self._load().signature().returns).decode(text)
+
+        before = current.set(self._attachments)
+        try:
+            judges = judges_of(check["verifiers"], self._load().verify if check["own"] else ())
+            return found if stands(judges, found.paths, read) else None
+        except (Exception, SystemExit) as error:  # nor may a verifier end this process
+            print(f"reflow: a verifier raised {error!r}: run anew", file=sys.stderr)
+            return None
+        finally:
+            current.reset(before)
+
+
+def _identity(
+    header: dict[str, Any], common: dict[str, str], texts: dict[str, str], code: str
+) -> str:
+    """Return the identity of an element that receives these texts, by the task's `code`."""
+    order = header["order"]
+    return identity_of(
+        {**header["identity"], "code": code},
+        [(name, digest(common[name])) for name, each in order if not each],
+        [(name, digest(texts[name])) for name, each in order if each],
+    )
 
 
 def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int) -> str:
@@ -137,7 +241,7 @@ def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int)
         if number == signal.SIGKILL and _met_memory_limit():
             cause, how = OOM, f"{how}: it met its memory limit"
         elif number == signal.SIGKILL:
-            how += ": memory suspected"
+            how += f": {SUSPECTED}"
     now = time.time()
     detail = f"task {header['task']!r} left no answer: its process {how}"
     answer = Answer(FAILED, "", "", (), cause, detail, now, now)

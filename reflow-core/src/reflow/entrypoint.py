@@ -122,6 +122,11 @@ def describe_entrypoint(
     return entrypoint, kept
 
 
+def is_editable(entry: Entrypoint) -> bool:
+    """Whether a workflow's code may change after its submission, as files of the user's may."""
+    return entry.kind == MODULE or (entry.kind == FILE and os.path.isabs(entry.target))
+
+
 def _command_text() -> str | None:
     """Return the text given to ``python -c``; None if the arguments were changed since."""
     given = sys.orig_argv

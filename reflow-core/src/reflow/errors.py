@@ -87,8 +87,16 @@ class ExecutorError(ReflowError):
     """An executor could not do what it was asked."""
 
 
+class CommandMissingError(ExecutorError):
+    """A command of the scheduler cannot be started on this machine."""
+
+
 class SubmissionRefusedError(ExecutorError):
     """The scheduler refused a job for good (bad option, unknown queue …)."""
+
+
+class SubmissionForbiddenError(SubmissionRefusedError):
+    """Jobs may not be submitted from this machine; from another they may."""
 
 
 class SubmissionLimitError(ExecutorError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from types import CodeType
 from typing import Any
@@ -45,6 +45,55 @@ def fingerprint(function: Any) -> str:
     return _sha256(f"{digest} {constants}") if constants else digest
 
 
+def source_of(function: Any) -> tuple[str, int, int] | None:
+    """Return (path, mtime in ns, size) of the file that a function's fingerprint was read off.
+
+    While these stay, so does the fingerprint. None where no file alone says what it is.
+    """
+    code: CodeType = innermost(function).__code__  # type: ignore[attr-defined]
+    path = os.path.abspath(_path(innermost(function), code))
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    if status.st_mtime >= LOADED:
+        return None  # it was edited after it was loaded
+    return path, status.st_mtime_ns, status.st_size
+
+
+def is_unchanged(source: Sequence[Any] | None) -> bool:
+    """Whether a file is as `source_of` has found it."""
+    if source is None:
+        return False
+    path, modified, size = source
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return bool((status.st_mtime_ns, status.st_size) == (modified, size))
+
+
+def changed(function: Any, code: str, source: Sequence[Any] | None) -> str:
+    """Return a function's fingerprint where it is no longer `code`, else "".
+
+    `source` is what `source_of` told of it: while its file stays nothing is read.
+    """
+    if not code or is_unchanged(source):
+        return ""
+    found = fingerprint(function)
+    return "" if found == code else found
+
+
+def _path(function: Any, code: CodeType) -> str:
+    filename = code.co_filename
+    if not os.path.isabs(filename):
+        # As it was written on the command line; the working directory may be another now.
+        module = function.__globals__.get("__file__") or ""
+        if os.path.basename(module) == os.path.basename(filename):
+            return str(module)
+    return filename
+
+
 def _sha256(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -63,12 +112,7 @@ def _enclosed(function: Any, code: CodeType) -> list[tuple[str, str, str]]:
 
 def _find(function: Any, code: CodeType) -> Any:
     """Return the function's node in its file's syntax tree, or None."""
-    filename = code.co_filename
-    if not os.path.isabs(filename):
-        # As it was written on the command line; the working directory may be another now.
-        module = function.__globals__.get("__file__") or ""
-        if os.path.basename(module) == os.path.basename(filename):
-            filename = module
+    filename = _path(function, code)
     try:
         status = os.stat(filename)
     except OSError:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .annotations import Reference
+    from .retrying import Retry
     from .signature import Signature
 
     References: TypeAlias = Reference | Sequence[Reference]
@@ -51,10 +52,12 @@ _MISNAMED = {
     "parallelism": "array_parallelism",
     "depends": "after",
     "depends_on": "after",
+    "retries": "retry",
+    "max_retries": "retry",
 }
 _OPTIONS = (
     "name", "cpus", "time", "mem", "gpus", "nodes", "queue", "partition", "account", "array",
-    "array_parallelism", "after", "cache", "version", "verify", "code", "serializer",
+    "array_parallelism", "after", "cache", "version", "verify", "code", "serializer", "retry",
 )  # fmt: skip
 
 
@@ -96,6 +99,7 @@ class TaskDefinition:
         "name",
         "names",
         "options",
+        "retry",
         "scope",
         "serializer",
         "verify",
@@ -116,6 +120,7 @@ class TaskDefinition:
         code: str = "function",
         serializer: str | None = None,
         array_parallelism: int | None = None,
+        retry: Retry | None = None,
         scope: Mapping[object, str] | None = None,
         names: Mapping[str, object] | None = None,
     ) -> None:
@@ -130,6 +135,7 @@ class TaskDefinition:
         self.code = code
         self.serializer = serializer
         self.array_parallelism = array_parallelism
+        self.retry = retry
         self.scope: Mapping[object, str] = scope or {}
         self.names: Mapping[str, object] = names or {}
         self._signature: Signature | None = None
@@ -165,6 +171,7 @@ class TaskDefinition:
             code=self.code,
             serializer=self.serializer,
             array_parallelism=self.array_parallelism,
+            retry=self.retry,
             scope=scope,
             names=self.names,
         )
@@ -217,6 +224,7 @@ class Flow:
         verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
         serializer: str | None = None,
+        retry: int | Retry | None = None,
         **native: str | int | float | bool | None,
     ) -> Callable[[Function], Function]: ...
 
@@ -240,6 +248,7 @@ class Flow:
         verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
         serializer: str | None = None,
+        retry: int | Retry | None = None,
         **native: str | int | float | bool | None,
     ) -> Any:
         """Register the decorated function as a task; the function stays as it is.
@@ -254,7 +263,9 @@ class Flow:
         function's code, unless ``code="off"``. `verify` is a function that is called with
         a cached value and says whether it still stands, the name of a verifier, or a list
         of these. The `serializer` of that name keeps what JSON cannot hold of the value
-        that the task returns (all of it, where JSON could) in files. Other options go to
+        that the task returns (all of it, where JSON could) in files. `retry` is how often an
+        element that failed is tried again, whatever it failed of, or a `Retry` that tells
+        causes apart. Other options go to
         the scheduler as they are: True is a flag, None and False leave the option out.
 
         Raises `DefinitionError` for a bad option, a bad name or one that is taken.
@@ -281,6 +292,7 @@ class Flow:
             verify=verify,
             code=code,
             serializer=serializer,
+            retry=retry,
             **native,
         )
 
@@ -406,6 +418,7 @@ def _settings(
     verify: object = None,
     code: object = "function",
     serializer: object = None,
+    retry: object = None,
     **native: object,
 ) -> dict[str, Any]:
     """Check the options of a task: they come from outside, whatever their annotations say."""
@@ -429,6 +442,13 @@ def _settings(
         "code": code,
         "serializer": _text(task, "serializer", serializer),
     }
+    if retry is not None:
+        from .retrying import retry_of
+
+        try:
+            settings["retry"] = retry_of(retry)
+        except DefinitionError as error:
+            raise DefinitionError(f"{task}: {error}") from None
     if code not in _CODE:
         raise DefinitionError(f"{task}: code={code!r}: code is 'function' or 'off'")
     if array_parallelism is not None:

@@ -8,9 +8,9 @@ that it receives. Nothing is truncated, nothing falls back to ``str``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -34,21 +34,65 @@ def task_hash(
     `common` are the (parameter, digest) pairs that every element receives, `each`
     the parameters, in order, whose digests `element_identity` adds.
     """
-    text = json.dumps(
+    constants = [[one.parameter, one.type, one.text] for one in task.constants]
+    text = _task_text(
+        task.name, task.version, task.code, constants, common, each, task.serializer
+    )
+    return sha256(text.encode("utf-8", "surrogatepass"))
+
+
+def identity_parts(task: TaskSpec) -> dict[str, Any]:
+    """Return what of a task its identities are made of, JSON-safe: see `identity_of`."""
+    return {
+        "name": task.name,
+        "version": task.version,
+        "code": task.code,
+        "serializer": task.serializer,
+        "constants": [[one.parameter, one.type, one.text] for one in task.constants],
+    }
+
+
+def identity_of(
+    parts: Mapping[str, Any],
+    common: Iterable[tuple[str, str]],
+    each: Sequence[tuple[str, str]],
+) -> str:
+    """Return the identity of an element, as `task_hash` and `element_identity` make it.
+
+    `parts` are a task's `identity_parts`; `common` and `each` the (parameter, digest) of the
+    values it receives, of those that all elements receive and of its own.
+    """
+    text = _task_text(
+        parts["name"], parts["version"], parts["code"], parts["constants"], common,
+        [parameter for parameter, _ in each], parts["serializer"],
+    )  # fmt: skip
+    base = sha256(text.encode("utf-8", "surrogatepass"))
+    return element_identity(base, [one for _, one in each]) if each else base.hexdigest()
+
+
+def _task_text(
+    name: str,
+    version: str,
+    code: str,
+    constants: Sequence[Sequence[str]],
+    common: Iterable[tuple[str, str]],
+    each: Sequence[str],
+    serializer: str,
+) -> str:
+    return json.dumps(
         [
             SCHEME,
-            task.name,
-            task.version,
-            task.code,
-            [[constant.parameter, constant.type, constant.text] for constant in task.constants],
+            name,
+            version,
+            code,
+            constants,
             [list(pair) for pair in common],
             list(each),
-            *([task.serializer] if task.serializer else ()),
+            *([serializer] if serializer else ()),
         ],
         ensure_ascii=False,
         separators=(",", ":"),
     )
-    return sha256(text.encode("utf-8", "surrogatepass"))
 
 
 def element_identity(base: _Hash, digests: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from attrs import frozen
 from .errors import PluginError, UnknownTaskError, unknown_name
 from .executors.base import Capabilities
 from .journal import JournalReader
-from .records import Intent, Sized
+from .records import HOME, Epoch, Intent, Place, Sized
 from .runrecord import INLINE, RunRecord, RunRequest
 
 _PIECE = 1 << 16
@@ -94,8 +94,10 @@ class Selection:
     @property
     def _shares(self) -> bool:
         """Whether the elements run inside the driver and print into its log."""
+        from .carrying import place_of
+
         try:
-            return _capabilities(self.request).inline
+            return _capabilities(self.request, place_of(self.record)).inline
         except PluginError:
             return False
 
@@ -121,21 +123,27 @@ def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:
     """Return all logs of a run, those of its drivers first, then in order of submission."""
     arrays = {one.name: one.array for one in request.spec.tasks}
     known = JournalReader(record.files, record.segments).read(outcomes=False)
-    intents = {one.tag: (place, one) for place, one in enumerate(known) if type(one) is Intent}
-    first: int | None = None
+    intents: dict[str, tuple[int, Intent, Place]] = {}
+    where = HOME
+    for place, one in enumerate(known):
+        if isinstance(one, Epoch) and one.executor:
+            where = (one.executor, one.settings)
+        elif isinstance(one, Intent):
+            intents[one.tag] = (place, one, where)
+    first: dict[Place, int] = {}
     found: list[tuple[tuple[int, int, str], Log]] = []
     for name in record.files.list(record.logs):
         path = f"{record.logs}/{name}"
         tag, _, text = name.removesuffix(".log").rpartition(".")
-        place, intent = intents.get(tag, (-1, None))
+        place, intent, where = intents.get(tag, (-1, None, HOME))
         if intent is None or not intent.task or not intent.indices:
             found.append(((-1, 0, name), Log(path=path)))
             continue
         position = 0
         if len(intent.indices) > 1 and text.isdigit():
-            if first is None:
-                first = _first_index(request)
-            position = int(text) - first
+            if where not in first:
+                first[where] = _first_index(request, where)
+            position = int(text) - first[where]
         if not 0 <= position < len(intent.indices):
             found.append(((place, 0, name), Log(path=path)))
             continue
@@ -149,16 +157,16 @@ def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:
     return [log for _, log in sorted(found, key=lambda one: one[0])]
 
 
-def _capabilities(request: RunRequest) -> Capabilities:
+def _capabilities(request: RunRequest, place: Place) -> Capabilities:
     from .carrying import executor_of
 
-    return executor_of(request).capabilities
+    return executor_of(request, place).capabilities
 
 
-def _first_index(request: RunRequest) -> int:
+def _first_index(request: RunRequest, place: Place) -> int:
     """Return what the scheduler counts from; without its plugin: the usual 0."""
     try:
-        return _capabilities(request).first_index
+        return _capabilities(request, place).first_index
     except PluginError:
         return 0
 

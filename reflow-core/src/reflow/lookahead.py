@@ -132,8 +132,8 @@ def awaited(progress: Progress, values: Values, state: TaskState) -> dict[str, A
     is not `each` its `parameter`, whether it is `listed`, and its `sources`: the `items`,
     each a text that is known or an [index, attempt] whose outcome is awaited, `flatten` and
     `task`; of a wire that is `each` the parameter and the task alone, as the items are in
-    the position map. "after" lists what must have succeeded besides. "identity" is what the
-    identity is made of.
+    the position map. "after" lists what must have succeeded besides. "again" names the tasks
+    whose failures may not be final.
     """
     spec = state.spec
     return {
@@ -142,13 +142,7 @@ def awaited(progress: Progress, values: Values, state: TaskState) -> dict[str, A
         "after": [
             {"task": name, "items": _items(progress.tasks[name], None)} for name in spec.after
         ],
-        "identity": {
-            "name": spec.name,
-            "version": spec.version,
-            "code": spec.code,
-            "serializer": spec.serializer,
-            "constants": [[one.parameter, one.type, one.text] for one in spec.constants],
-        },
+        "again": [name for name in spec.upstreams if progress.tasks[name].spec.retry],
     }
 
 

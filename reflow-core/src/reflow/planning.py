@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from .records import WHOLE_TASK, Outcome
+from .records import WHOLE_TASK, Outcome, Retried
 from .spec import TaskSpec, WorkflowSpec
-from .states import CANCELLED, DONE, FAILED, RETRYABLE, SKIPPED, SUCCESS
+from .states import CANCELLED, DONE, FAILED, OOM, RETRYABLE, SKIPPED, SUCCESS, SUSPECTED
 
 
 class Skip(NamedTuple):
@@ -29,13 +29,14 @@ class TaskState:
     `size` is None until the number of elements is known; `outcomes[i]` is the final
     outcome of element i; `flying[i]` the tag of the job (or "" inside a pass) that
     has it in hand; `tries[i]` the number of attempts begun, and `spent[i]` how many of
-    them there were when it last came to an end. `barrier` counts the upstream tasks that
+    them there were when it last came to an end; `causes[i]` what it failed of since a
+    person last asked for it and was tried again for. `barrier` counts the upstream tasks that
     must end as a whole before any element may start.
     """
 
     __slots__ = (
-        "barrier", "barriers", "chains", "closed", "done", "downstream", "ended", "flying",
-        "outcomes", "size", "sized_by_values", "spec", "spent", "tries", "whole",
+        "barrier", "barriers", "causes", "chains", "closed", "done", "downstream", "ended",
+        "flying", "outcomes", "size", "sized_by_values", "spec", "spent", "tries", "whole",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec) -> None:
@@ -46,6 +47,7 @@ class TaskState:
         self.sized_by_values = any(wire.each and not wire.chained for wire in spec.wires)
         self.tries: dict[int, int] = {}
         self.spent: dict[int, int] = {}
+        self.causes: dict[int, tuple[str, ...]] = {}
         self.clear()
 
     def clear(self) -> None:
@@ -62,6 +64,18 @@ class TaskState:
     def starts(self, index: int) -> int:
         """Return how many attempts of an element have come to nothing, or are under way."""
         return self.tries.get(index, 0) - self.spent.get(index, 0)
+
+    def tried_again(self, outcome: Outcome) -> str:
+        """Return the cause for which an element is tried again; "" for a failure that is its end.
+
+        What was killed by nobody knows whom is taken for out of memory, where that has a rule.
+        """
+        retry, index = self.spec.retry, outcome.index
+        if retry is None or index not in self.flying or outcome.attempt != self.tries.get(index):
+            return ""
+        causes = (OOM, outcome.cause) if outcome.detail.endswith(SUSPECTED) else (outcome.cause,)
+        before = self.causes.get(index, ())
+        return next((one for one in causes if retry.again(self.spec.resources, before, one)), "")
 
     def succeeded(self) -> bool:
         """Whether every element has a value."""
@@ -164,6 +178,19 @@ class Progress:
             self._close(state)
         return True
 
+    def retry(self, one: Retried) -> bool:
+        """Take note that an element is to be tried again; False if it has come to its end."""
+        state, index = self.tasks[one.task], one.index
+        if state.closed or state.size is None or state.outcomes[index] is not None:
+            return False
+        state.tries[index] = max(one.attempt, state.tries.get(index, 0))
+        state.spent[index] = state.tries[index]
+        state.causes[index] = (*state.causes.get(index, ()), one.cause)
+        state.flying.pop(index, None)
+        if state.barrier == 0:
+            self._consider(state, index)
+        return True
+
     def launch(self, name: str, index: int, attempt: int, tag: str = "") -> None:
         """Take note that an element is in somebody's hands."""
         state = self.tasks[name]
@@ -193,6 +220,12 @@ class Progress:
             if any(above.spec.name in wanted for above in (*state.chains, *state.barriers)):
                 wanted.add(state.spec.name)
             mine = state.spec.name in names
+            if mine:
+                state.causes = {
+                    index: causes
+                    for index, causes in state.causes.items()
+                    if index in state.flying
+                }
             outcomes = [one for one in (*state.outcomes, state.whole) if one is not None]
             kept.append((state.spec.name, state.size, [
                 one

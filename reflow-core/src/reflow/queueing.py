@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -26,21 +27,38 @@ from .claims import (
 )
 from .codec import unstructure
 from .dispatch import NOT_TAKEN, Dispatch, JobState
+from .entrypoint import is_editable
 from .errors import (
+    CommandMissingError,
     ExecutorError,
     RecordError,
     SchedulerUnreachableError,
+    SubmissionForbiddenError,
     SubmissionLimitError,
     SubmissionRefusedError,
 )
-from .executors.base import ENDED, Executor, JobRequest, JobStatus
+from .executors.base import ENDED, LIVE, Executor, JobRequest, JobStatus
+from .executors.command import calls
+from .identity import identity_parts
 from .ids import job_tag
+from .known import write_known
 from .lookahead import Ahead, ahead, awaited, is_static, position_items
 from .pool import Work
-from .records import Ended, Intent, Missing, Outcome, Submitted
+from .records import (
+    HOME,
+    Barred,
+    Called,
+    Ended,
+    Intent,
+    Missing,
+    Outcome,
+    Place,
+    Submitted,
+    Waiting,
+)
 from .runrecord import job_command
-from .spec import Resources
-from .states import CANCELLED, ERROR, FAILED, LOST, SKIPPED
+from .spec import Resources, TaskSpec
+from .states import CANCELLED, ERROR, FAILED, HELD, LOST, SKIPPED, SUCCESS
 
 GRACE_SECONDS = 30.0
 """How long a job may be absent, or its outcome, before it is lost: longer than the lag of
@@ -81,31 +99,44 @@ class DispatchPass:
         dispatch: Dispatch,
         executor: Executor,
         *,
+        make: Callable[[Place], Executor] | None = None,
         own_tag: str = "",
         grace: float = GRACE_SECONDS,
     ) -> None:
+        """Prepare a pass.
+
+        `executor` is the one that the run was submitted with, `make` gives those that it was
+        retried with. `own_tag` is the tag of the job that runs the pass, "" outside of jobs.
+        """
         self._own_tag = own_tag
         self._dispatch = dispatch
-        self._executor = executor
+        self._executors = {HOME: executor}
+        self._make = make
         self._grace = grace
         self._folder = dispatch.record.folder
         self._waits_for = ""
+        own = dispatch.ledger.jobs.get(own_tag)
+        self._own_role = own.intent.role if own is not None else ""
+        self._looked_up: dict[str, str] = {}
 
     def run(self) -> PassReport:
         """Do the pass. Raises `LeaseLostError` where another process has taken over."""
+        report = self._run()
+        commands = count_calls()
+        if commands:
+            self._dispatch.write(Called(commands, self._dispatch.clock.now()))
+        self._dispatch.sync()
+        return report
+
+    def _run(self) -> PassReport:
         dispatch = self._dispatch
         # An absence counts from after the poll that first saw it to before the poll that
         # still does: this process may have stood still at any point in between.
         before = self._server_time()
         try:
             statuses = self._poll()
-        except SchedulerUnreachableError as error:
-            # Nothing is known of any job, so nothing is judged and nothing submitted.
-            self._ingest()
-            return PassReport(
-                finished=dispatch.ledger.finished, live=len(self._live()), waits_for=str(error),
-                again=True, carried_out=False,
-            )  # fmt: skip
+        except (SchedulerUnreachableError, CommandMissingError) as error:
+            return self._run_blind(error)
         after = self._server_time()
         self._ingest()
         own = dispatch.ledger.jobs.get(self._own_tag)
@@ -115,19 +146,20 @@ class DispatchPass:
         carried_out = self._take_requests()
         if carried_out and dispatch.ledger.finished is None:
             works = dispatch.plan(claim=False)
-            if works:
+            if works and not self._barred:
                 self._leave_guard()  # before any worker: this process may die after them
             # What was refused, or found published meanwhile, leads on to more or to the end.
-            taken = True
+            taken = not (works and self._barred)
             while works and taken:
                 taken = self._submit_all(works)
                 works = dispatch.plan(claim=False) if taken else []
-            if taken and dispatch.ledger.finished is None:
+            if taken and dispatch.ledger.finished is None and not self._barred:
                 self._look_ahead()
+            self._say_stuck(not taken)
         if dispatch.ledger.finished is not None:
             dispatch.sync()
             self._clear_away()
-        else:
+        elif not self._barred:
             self._leave_successor()
         dispatch.sync()
         live = self._live()
@@ -137,9 +169,75 @@ class DispatchPass:
             finished=dispatch.ledger.finished,
             live=len(live),
             waits_for=self._waits_for,
-            again=dispatch.ledger.finished is None and not self._has_successors(),
+            # One that may not submit would not be allowed to at its next try.
+            again=dispatch.ledger.finished is None
+            and not self._barred
+            and not self._has_successors(),
             carried_out=carried_out,
         )
+
+    def _run_blind(self, error: ExecutorError) -> PassReport:
+        """Do what can be done while nothing is known of any job: judge and submit nothing."""
+        dispatch = self._dispatch
+        if self._own_role and isinstance(error, CommandMissingError) and not self._barred:
+            self._bar(str(error))
+        self._waits_for = str(error)
+        self._ingest()
+        if self._barred:
+            # Whose elements have all come out is over as far as can be told from here.
+            for job in self._live(WORKER):
+                if not self._in_hand(job):
+                    self._end(job, ENDED)
+        if dispatch.ledger.finished is None and not _asked(dispatch):
+            self._say_stuck(bool(dispatch.plan(claim=False)))
+        return PassReport(
+            finished=dispatch.ledger.finished, live=len(self._live()), waits_for=str(error),
+            again=dispatch.ledger.finished is None and not self._barred, carried_out=False,
+        )  # fmt: skip
+
+    # Where jobs go
+
+    @property
+    def _executor(self) -> Executor:
+        """The one that jobs are submitted to now."""
+        return self._at(self._dispatch.ledger.place)
+
+    def _at(self, place: Place) -> Executor:
+        found = self._executors.get(place)
+        if found is None:
+            assert self._make is not None
+            found = self._executors[place] = self._make(place)
+        return found
+
+    def _by_place(self, jobs: Iterable[JobState]) -> Iterator[tuple[Executor, list[JobState]]]:
+        """Yield jobs with the executor that they were given to."""
+        found: dict[Place, list[JobState]] = {}
+        for job in jobs:
+            found.setdefault(job.place, []).append(job)
+        for place, group in found.items():
+            yield self._at(place), group
+
+    @property
+    def _barred(self) -> str:
+        """Why this process may not submit jobs; "" where it may, as far as is known."""
+        return self._dispatch.ledger.barred.get(self._own_role, "") if self._own_role else ""
+
+    def _bar(self, reason: str) -> None:
+        """Take note that a job of this one's role may not submit others."""
+        record = Barred(self._own_role, reason, self._dispatch.clock.now())
+        self._dispatch.write(record)
+        self._dispatch.ledger.fold([record])
+        self._waits_for = reason
+
+    def _say_stuck(self, stuck: bool) -> None:
+        reason = self._barred if stuck else ""
+        if reason != self._dispatch.ledger.stuck:
+            self._say_waiting("", reason)
+
+    def _say_waiting(self, tag: str, reason: str) -> None:
+        record = Waiting(tag, reason, self._dispatch.clock.now())
+        self._dispatch.write(record)
+        self._dispatch.ledger.wait(record)
 
     # What there is
 
@@ -151,14 +249,18 @@ class DispatchPass:
         ]
 
     def _poll(self) -> Mapping[str, JobStatus]:
-        live = self._live()
-        lost = [job.intent.tag for job in live if not job.job]
-        if lost:
-            # Submission ended in doubt: the scheduler knows by the tag.
-            for tag, job_id in self._executor.find(lost).items():
-                self._note_submitted(tag, job_id)
-        known = [job.job for job in live if job.job]
-        return self._executor.poll(known) if known else {}
+        """Return what schedulers say of all jobs that are not known to have ended, by tag."""
+        found: dict[str, JobStatus] = {}
+        for executor, jobs in self._by_place(self._live()):
+            lost = [job.intent.tag for job in jobs if not job.job]
+            if lost:
+                # Submission ended in doubt: the scheduler knows by the tag.
+                for tag, job_id in executor.find(lost).items():
+                    self._note_submitted(tag, job_id)
+            tags = {job.job: job.intent.tag for job in jobs if job.job}
+            told = executor.poll(list(tags)) if tags else {}
+            found.update({tags[job]: status for job, status in told.items()})
+        return found
 
     def _note_submitted(self, tag: str, job_id: str) -> None:
         record = Submitted(tag, job_id, self._dispatch.clock.now())
@@ -185,6 +287,9 @@ class DispatchPass:
             # Its worker was queued ahead of a failure that is being retried by now.
             progress.land(outcome.task, outcome.index)
         else:
+            if outcome.state == SUCCESS and outcome.detail:
+                self._dispatch.note(outcome.detail)  # not how it failed, but how it ran
+                outcome = outcome._replace(detail="")
             self._dispatch.settle(outcome)
 
     def _in_hand(self, job: JobState) -> list[tuple[int, int, int]]:
@@ -216,7 +321,10 @@ class DispatchPass:
 
     def _judge(self, statuses: Mapping[str, JobStatus], before: float, after: float) -> None:
         for job in self._live():
-            status = statuses.get(job.job) if job.job else None
+            status = statuses.get(job.intent.tag)
+            why = _held(status) if status is not None else ""
+            if why != job.waiting:
+                self._say_waiting(job.intent.tag, why)
             in_hand = self._in_hand(job)
             over = status is None or status.state == ENDED
             if not over and job.missing is not None:
@@ -337,7 +445,7 @@ class DispatchPass:
             dispatch.sync()
             dispatch.lease.check()
             try:
-                self._executor.cancel([job.job for job in jobs if job.job])
+                self._cancel_jobs(jobs)
             except ExecutorError as error:
                 self._waits_for = str(error)
                 return False
@@ -347,18 +455,24 @@ class DispatchPass:
         dispatch.mark_cancelled(tasks)
         return True
 
+    def _cancel_jobs(self, jobs: Iterable[JobState]) -> None:
+        for executor, group in self._by_place(jobs):
+            executor.cancel([job.job for job in group if job.job])
+
     # What to do next
 
     def _submit_all(self, works: Sequence[Work]) -> bool:
         """Submit what can run; False where the rest is left to a later pass."""
-        by_task: dict[str, list[Work]] = {}
+        # Elements that are tried again with more memory or time are jobs of their own.
+        alike: dict[tuple[str, tuple[str, ...]], list[Work]] = {}
         for work in works:
-            by_task.setdefault(work.task, []).append(work)
+            causes = self._dispatch.progress.tasks[work.task].causes.get(work.index, ())
+            alike.setdefault((work.task, causes), []).append(work)
         size = self._executor.capabilities.max_array_size or 1_000_000
-        for name, group in by_task.items():
+        for (name, causes), group in alike.items():
             make_folders(self._dispatch.files, self._folder, name)
             for start in range(0, len(group), size):
-                if not self._submit(name, group[start : start + size]):
+                if not self._submit(name, group[start : start + size], causes):
                     return False
         return True
 
@@ -369,13 +483,15 @@ class DispatchPass:
         elementwise = self._executor.capabilities.elementwise
         size = self._executor.capabilities.max_array_size or 1_000_000
         limit = self._executor.capabilities.max_dependencies
-        moved = True
+        moved, here = True, dispatch.ledger.place
         while moved:
             moved = False
             maps = {tag: job.intent.indices for tag, job in jobs.items()}
             for one in list(ahead(progress, maps, elementwise=elementwise)):
                 tags = (*one.after, one.each) if one.each else one.after
-                if not all(jobs[tag].job for tag in tags) or (limit and len(tags) > limit):
+                if limit and len(tags) > limit:
+                    continue
+                if not all(jobs[tag].job and jobs[tag].place == here for tag in tags):
                     continue
                 make_folders(dispatch.files, self._folder, one.state.spec.name)
                 for start in range(0, len(one.indices), size):
@@ -391,25 +507,49 @@ class DispatchPass:
             items = position_items(progress, values, state, index)
             rows.append((index, state.tries.get(index, 0) + 1, "", {}, items))
         jobs = dispatch.ledger.jobs
-        header = {"common": {}, "awaited": awaited(progress, values, state)}
+        header = {
+            "common": {},
+            "awaited": awaited(progress, values, state),
+            "known": self._known(state.spec),
+        }
         return self._submit_job(
             state.spec.name,
             header,
             rows,
+            state.spec.resources,
             after=[jobs[tag].job for tag in one.after],
             after_each=jobs[one.each].job if one.each else "",
         )
 
-    def _submit(self, name: str, works: Sequence[Work]) -> bool:
+    def _known(self, spec: TaskSpec) -> str:
+        """Leave the results of older runs for workers to look theirs up in; "" for none.
+
+        What is queued ahead has an identity only once its inputs are there.
+        """
+        place = f"known/{spec.name}"
+        if spec.name not in self._looked_up:
+            found = self._dispatch.older_results(spec)
+            if found:
+                self._dispatch.files.make_folder(f"{self._folder}/known")
+                write_known(self._dispatch.files, f"{self._folder}/{place}", found)
+            self._looked_up[spec.name] = place if found else ""
+        return self._looked_up[spec.name]
+
+    def _submit(self, name: str, works: Sequence[Work], causes: Sequence[str]) -> bool:
         header = {"common": self._dispatch.common(name)}
         rows = [(work.index, work.attempt, work.identity, work.texts) for work in works]
-        return self._submit_job(name, header, rows)
+        spec = self._dispatch.progress.tasks[name].spec
+        asked = spec.resources
+        if spec.retry is not None:
+            asked = spec.retry.resources(asked, causes)
+        return self._submit_job(name, header, rows, asked)
 
     def _submit_job(
         self,
         name: str,
         header: Mapping[str, Any],
         rows: Sequence[tuple[Any, ...]],
+        resources: Resources,
         *,
         after: Sequence[str] = (),
         after_each: str = "",
@@ -421,6 +561,12 @@ class DispatchPass:
         shared = {
             "task": name,
             "epoch": dispatch.ledger.epoch,
+            "identity": identity_parts(spec),
+            "order": [[wire.parameter, wire.each] for wire in spec.wires],
+            "source": spec.source,
+            "editable": is_editable(dispatch.request.entrypoint),
+            "on_code_change": dispatch.request.options.on_code_change,
+            "check": self._check(spec),
             "serializers": unstructure(dispatch.request.spec.serializers),
             "entrypoint": unstructure(dispatch.request.entrypoint),
             **header,
@@ -436,22 +582,40 @@ class DispatchPass:
         )
         try:
             taken = self._hand_in(
-                intent, name, size=len(rows), resources=spec.resources,
+                intent, name, size=len(rows), resources=resources,
                 throttle=spec.array_parallelism, after=after, after_each=after_each,
             )  # fmt: skip
-            if taken and len(rows) > 1 and self._unblocks(name):
-                # The scheduler counts the elements, not the elements each other.
+            if taken and self._unblocks(name) and not self._has_tail(len(rows), resources):
+                # Of an array the scheduler counts the elements, not the elements each other.
                 self._auxiliary(DISPATCH, [dispatch.ledger.jobs[tag].job], 0.0)
             return taken
         except SubmissionLimitError:
             self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
             self._waits_for = "the scheduler takes no more jobs of this user for now"
             return False
+        except SubmissionForbiddenError as error:
+            if self._own_role:
+                self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
+                self._bar(str(error))
+                return False
+            self._refuse(name, rows, tag, error)
         except SubmissionRefusedError as error:
-            for row in rows:
-                self._conclude(name, row[0], row[1], FAILED, ERROR, str(error), tag)
-            self._end(dispatch.ledger.jobs[tag], FAILED)
+            self._refuse(name, rows, tag, error)
         return True
+
+    def _refuse(
+        self, name: str, rows: Sequence[tuple[Any, ...]], tag: str, error: ExecutorError
+    ) -> None:
+        """What the scheduler will never take has failed, with its words."""
+        for row in rows:
+            self._conclude(name, row[0], row[1], FAILED, ERROR, str(error), tag)
+        self._end(self._dispatch.ledger.jobs[tag], FAILED)
+
+    def _check(self, spec: TaskSpec) -> dict[str, Any] | None:
+        """Return by what a worker judges an older result; None: by nothing."""
+        if not self._dispatch.request.options.verify:
+            return None
+        return {"verifiers": self._dispatch.verifiers_of(spec), "own": spec.verify}
 
     def _hand_in(
         self,
@@ -468,7 +632,7 @@ class DispatchPass:
         """Submit one job: intent first, then the call, then its id; False if in doubt."""
         dispatch = self._dispatch
         script = f"{dispatch.record.jobs}/{intent.tag}.sh"
-        text = self._script(intent, size, begin)
+        text = self._script(intent, size, begin, resources)
         dispatch.files.write(script, text.encode(), executable=True)
         dispatch.write(intent)
         dispatch.ledger.intend(intent)
@@ -507,10 +671,17 @@ class DispatchPass:
         holder = f"{dispatch.request.run_id}.{dispatch.lease.number}"
         return job_tag(holder, len(dispatch.ledger.jobs) + 1, role)
 
-    def _script(self, intent: Intent, size: int, begin: float) -> str:
+    def _has_tail(self, size: int, resources: Resources) -> bool:
+        """Whether a job's script runs the next pass itself, after its worker.
+
+        Not what keeps many nodes or GPUs idle meanwhile, nor where jobs may not submit others.
+        """
+        lean = size == 1 and resources.nodes == 1 and not resources.gpus
+        return lean and WORKER not in self._dispatch.ledger.barred
+
+    def _script(self, intent: Intent, size: int, begin: float, resources: Resources) -> str:
         capabilities = self._executor.capabilities
         job = f"{shlex.quote(self._folder)} {intent.tag}"
-        next_pass = f"reflow pass {job}\n"
         if intent.role != WORKER:
             pauses = " ".join(map(str, PAUSES))
             work = (
@@ -531,9 +702,9 @@ class DispatchPass:
                 f'reflow work {job} "$position" "$mark" ||\n'
                 f'  reflow died {job} "$position" "$mark" $?\n'
             )
-            if size == 1 and self._unblocks(intent.task):
+            if self._has_tail(size, resources) and self._unblocks(intent.task):
                 # What this result unblocks is submitted at once, whatever became of it.
-                work += next_pass
+                work += f"reflow tail {job}\n"
         return (
             f"#!/bin/sh\n# Job {intent.tag}; safe to run again by hand.\n"
             f"{self._setting()}{work}exit 0\n"
@@ -567,7 +738,8 @@ class DispatchPass:
 
     def _leave_successor(self) -> None:
         """See to it that something will run the next pass."""
-        workers = [job.job for job in self._live(WORKER) if job.job]
+        here = self._dispatch.ledger.place
+        workers = [job.job for job in self._live(WORKER) if job.job and job.place == here]
         begin = self._grace if self._waits_for or not workers else 0.0
         newest = max(map(_number, self._live(WORKER)), default=0)
         if not any(_number(job) > newest for job in self._waiting(SENTINEL)):
@@ -598,6 +770,8 @@ class DispatchPass:
             self._hand_in(intent, role, after=after, begin=begin)
         except (SubmissionLimitError, SubmissionRefusedError) as error:
             self._end(dispatch.ledger.jobs[tag], FAILED)
+            if self._own_role and isinstance(error, SubmissionForbiddenError):
+                self._bar(str(error))
             self._waits_for = str(error)
 
     def _clear_away(self) -> None:
@@ -605,11 +779,32 @@ class DispatchPass:
         left = self._live()
         self._dispatch.lease.check()  # after a retry, another holder may count on these jobs
         try:
-            self._executor.cancel([job.job for job in left if job.job])
+            self._cancel_jobs(left)
         except ExecutorError:
             return  # they find the run finished and leave
         for job in left:
             self._end(job, ENDED)
+
+
+def _asked(dispatch: Dispatch) -> bool:
+    """Whether a request to cancel or retry has not been carried out yet."""
+    return bool(dispatch.ledger.cancels) or dispatch.is_asked()
+
+
+_counted: Counter[str] = Counter()
+
+
+def count_calls() -> tuple[tuple[str, int], ...]:
+    """Return how often each command of a scheduler was called since this was last asked."""
+    new = calls - _counted
+    _counted.update(new)
+    return tuple(sorted(new.items()))
+
+
+def _held(status: JobStatus) -> str:
+    """Return why a job that the scheduler has will not start before a person acts; "" if it may."""
+    told = [status, *status.positions.values()]
+    return next((one.reason for one in told if one.state == LIVE and one.cause == HELD), "")
 
 
 def _number(job: JobState) -> int:

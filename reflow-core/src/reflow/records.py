@@ -15,6 +15,11 @@ from zlib import crc32
 FORMAT = 1
 """Version of the record format; a reader refuses a higher one."""
 
+Place: TypeAlias = tuple[str, str]
+"""Where jobs are submitted: the name of an executor, and its settings as JSON."""
+HOME: Place = ("", "")
+"""The executor that a run was submitted with, whatever that is."""
+
 WHOLE_TASK = -1
 """Index of an outcome that concerns a task whose elements are not known."""
 
@@ -68,6 +73,21 @@ class Outcome(NamedTuple):
     ended: float = 0.0
 
 
+class Retried(NamedTuple):
+    """An attempt failed for a cause after which the task asks for another one.
+
+    The element is free again. `detail` and `job` are as in `Outcome`.
+    """
+
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    attempt: int
+    cause: str
+    detail: str
+    job: str
+    at: float
+
+
 class Intent(NamedTuple):
     """A job is about to be submitted under a tag of its own.
 
@@ -107,18 +127,47 @@ class Missing(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """A cancel or retry was taken up; earlier epochs' passes and workers are void."""
+    """A cancel or retry was taken up; earlier epochs' passes and workers are void.
+
+    A retry may name another `executor`, with its `settings` as JSON, for what is
+    submitted from now on.
+    """
 
     number: int
     kind: str
     tasks: tuple[str, ...]
     at: float
+    executor: str = ""
+    settings: str = ""
 
 
 class Finished(NamedTuple):
     """The run came to an end in `state`; only a retry reopens it."""
 
     state: str
+    at: float
+
+
+class Called(NamedTuple):
+    """How often a dispatch pass has called each of the scheduler's commands: (name, times)."""
+
+    commands: tuple[tuple[str, int], ...]
+    at: float
+
+
+class Waiting(NamedTuple):
+    """The scheduler says why the job of that tag does not start: for a person. "": no more."""
+
+    tag: str
+    reason: str
+    at: float
+
+
+class Barred(NamedTuple):
+    """The jobs of a role ("worker", "sentinel" …) were not allowed to submit others."""
+
+    role: str
+    reason: str
     at: float
 
 
@@ -136,20 +185,24 @@ class Note(NamedTuple):
 
 
 Record: TypeAlias = (
-    Opened | Sized | Outcome | Intent | Submitted | Ended | Missing | Epoch | Finished | Released
-    | Note
+    Opened | Sized | Outcome | Retried | Intent | Submitted | Ended | Missing | Epoch | Finished
+    | Called | Waiting | Barred | Released | Note
 )
 
 _KINDS: dict[str, type] = {
     "open": Opened,
     "size": Sized,
     "out": Outcome,
+    "again": Retried,
     "intent": Intent,
     "sub": Submitted,
     "end": Ended,
     "miss": Missing,
     "epoch": Epoch,
     "fin": Finished,
+    "calls": Called,
+    "wait": Waiting,
+    "bar": Barred,
     "rel": Released,
     "note": Note,
 }
@@ -158,6 +211,7 @@ _TUPLES: dict[type, tuple[int, ...]] = {
     Outcome: (7,),
     Intent: (3, 4),
     Epoch: (2,),
+    Called: (0,),
 }
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
@@ -186,7 +240,7 @@ def decode(line: bytes) -> Record | None:
                 fields[position] = tuple(fields[position])
             else:
                 fields[position] = ()
-        record: Record = kind._make(fields)  # type: ignore[attr-defined]
+        record: Record = kind(*fields)
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return record

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .executors.base import Executor
     from .flow import Flow
     from .runrecord import RunRecord, RunRequest
     from .stores.base import RunRow, Store
@@ -68,11 +69,17 @@ class Run:
             self._record.check()
 
     def status(
-        self, *, errors: bool = False, as_dict: bool = False, task: str | None = None
+        self,
+        *,
+        errors: bool = False,
+        as_dict: bool = False,
+        task: str | None = None,
+        verbose: bool = False,
     ) -> dict[str, Any] | None:
         """Print where the run stands, or return it.
 
-        With `errors` the tracebacks of failed instances are printed too; with
+        With `errors` the tracebacks of failed instances are printed too; with `verbose` the
+        jobs in a scheduler's hands, and how often its commands were called; with
         `as_dict` nothing is printed and the keys "run", "summary", "instances",
         "failed_instances" and "notes" are returned; with `task` it is about that task
         alone. Raises `RecordError` where the run directory is gone, `UnknownTaskError`
@@ -83,7 +90,8 @@ class Run:
         if as_dict:
             self._check_there()
             return status_dict(self.store, self._record, self._row, task=task)
-        sys.stdout.write(self.status_text(errors=errors, task=task) + "\n")
+        text = self.status_text(errors=errors, task=task, verbose=verbose)
+        sys.stdout.write(text + "\n")
         return None
 
     def status_text(
@@ -91,6 +99,7 @@ class Run:
         *,
         errors: bool = False,
         task: str | None = None,
+        verbose: bool = False,
         paint: Callable[[str], str] | None = None,
     ) -> str:
         """Return what `status` prints; `paint` may dress a state up, such as in a colour."""
@@ -98,7 +107,13 @@ class Run:
 
         self._check_there()
         return status_text(
-            self.store, self._record, self._row, errors=errors, task=task, paint=paint or str
+            self.store,
+            self._record,
+            self._row,
+            errors=errors,
+            task=task,
+            verbose=verbose,
+            paint=paint or str,
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -149,15 +164,45 @@ class Run:
         self._check_there()
         cancel(self._record, self._request, self.store, task)
 
-    def retry(self, task: str | None = None) -> None:
+    def retry(self, task: str | None = None, *, executor: str | Executor | None = None) -> None:
         """Run again what failed, was skipped or cancelled, of the run or of one task.
 
-        Goes on in the background; what succeeded is kept.
+        Goes on in the background; what succeeded is kept. An `executor` (its name, or an
+        instance) takes the place of the one that the run was submitted with, for all that is
+        submitted from now on; what is under way stays where it is.
         """
         from .cancellation import retry
+        from .plugins import executor_from
 
         self._check_there()
-        retry(self._record, self._request, self.store, task)
+        chosen = None
+        if executor is not None:
+            config = None if self.workflow is None else getattr(self.workflow, "config", None)
+            if config is None:
+                from .config import load_config
+
+                config = load_config()
+            chosen = executor_from(executor, config)
+        retry(self._record, self._request, self.store, task, chosen)
+
+    def refresh(self) -> str:
+        """Carry the run on by one step, here and now, and return its state.
+
+        Asks the scheduler how its jobs stand, takes up what has come of them, and submits what
+        can run: what the run's own jobs do by themselves where they may.
+        """
+        from .carrying import carry_on, is_queued, run_pass
+        from .errors import LeaseHeldError, LeaseLostError
+
+        self._check_there()
+        request = self._request
+        if is_queued(self._record, request):
+            try:
+                run_pass(self._record, request, self.store)
+            except (LeaseHeldError, LeaseLostError):
+                return self.state  # somebody is at it
+            return self.state
+        return carry_on(self._record, request, self.store).state
 
 
 def open_run(run_id: str, store: Store, workflow: Flow | None = None) -> Run:

@@ -45,7 +45,8 @@ class RunOptions:
 
     `force` ignores results of older runs, `force_tasks` for these tasks only;
     `verify` checks that files named in an older result still exist; `on_error` is
-    "stop" or "continue"; `observers` are the plugins that are told of failures and of
+    "stop" or "continue"; `on_code_change` is "run" or "fail", where a task's code is not
+    what it was at submission; `observers` are the plugins that are told of failures and of
     the run's end.
     """
 
@@ -54,6 +55,7 @@ class RunOptions:
     verify: bool = True
     on_error: str = "continue"
     max_workers: int = 1
+    on_code_change: str = "run"
     observers: tuple[str, ...] = ()
 
 

@@ -7,7 +7,10 @@ passes plan from it alone and never load the user's script.
 
 from __future__ import annotations
 
-from attrs import field, frozen
+import math
+from collections.abc import Sequence
+
+from attrs import evolve, field, frozen
 
 
 @frozen(kw_only=True)
@@ -93,6 +96,57 @@ class Resources:
 
 
 @frozen(kw_only=True)
+class RetryRule:
+    """What another attempt after one `cause` asks for: factors, and the most of each."""
+
+    cause: str
+    mem: float = 1.0
+    time: float = 1.0
+    max_mem: int | None = None
+    max_time: int | None = None
+
+
+@frozen(kw_only=True)
+class RetrySpec:
+    """When an element that failed is tried again: `times` at most, by a rule for each cause."""
+
+    times: int
+    rules: tuple[RetryRule, ...]
+
+    def again(self, asked: Resources, causes: Sequence[str], cause: str) -> bool:
+        """Whether an element is tried again that now failed for `cause`.
+
+        `causes` are those for which it was tried again before, and `asked` is what its
+        first attempt asked for.
+        """
+        rule = self._rule(cause)
+        if rule is None or len(causes) >= self.times:
+            return False
+        if rule.mem == rule.time == 1.0:
+            return True
+        # The same once more, where more was needed, would only fail once more.
+        return self.resources(asked, [*causes, cause]) != self.resources(asked, causes)
+
+    def resources(self, asked: Resources, causes: Sequence[str]) -> Resources:
+        """Return what the attempt after failures for `causes` asks for."""
+        mem, time = asked.mem, asked.time
+        for rule in filter(None, map(self._rule, causes)):
+            mem = _grown(mem, rule.mem, rule.max_mem)
+            time = _grown(time, rule.time, rule.max_time)
+        return evolve(asked, mem=mem, time=time)
+
+    def _rule(self, cause: str) -> RetryRule | None:
+        return next((one for one in self.rules if one.cause == cause), None)
+
+
+def _grown(amount: int | None, factor: float, most: int | None) -> int | None:
+    if amount is None or factor == 1.0:
+        return amount
+    more = math.ceil(amount * factor)
+    return more if most is None else max(amount, min(more, most))
+
+
+@frozen(kw_only=True)
 class SerializerSpec:
     """A serializer that a run uses: its class is at `target`, ``"module:Class"``.
 
@@ -116,7 +170,8 @@ class VerifierSpec:
 class TaskSpec:
     """One task of a run, with everything resolved.
 
-    `code` is the fingerprint of the task's code ("" when it does not count);
+    `code` is the fingerprint of the task's code ("" when it does not count) and `source`
+    the (path, mtime in ns, size) of the file it was read off, None where there is none;
     `returns` the return annotation as text; `serializer` the one that the task names,
     "" for none; `verifiers` the names of those that judge a cached value, and `verify`
     whether the task brings a function of its own that does.
@@ -130,10 +185,12 @@ class TaskSpec:
     cache: bool = True
     version: str = "1"
     code: str = ""
+    source: tuple[str, int, int] | None = None
     serializer: str = ""
     verifiers: tuple[str, ...] = ()
     verify: bool = False
     array_parallelism: int | None = None
+    retry: RetrySpec | None = None
     resources: Resources = Resources()
     returns: str = "Any"
 

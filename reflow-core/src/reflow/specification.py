@@ -21,7 +21,7 @@ from .errors import (
     ValidationError,
     nearest,
 )
-from .fingerprint import fingerprint
+from .fingerprint import fingerprint, source_of
 from .flow import Flow, TaskDefinition
 from .graph import order
 from .plain import Codec, dump
@@ -29,6 +29,8 @@ from .signature import PARAM, RUN_DIR, Parameter, Signature, type_text
 from .spec import (
     Constant,
     Resources,
+    RetryRule,
+    RetrySpec,
     SerializerSpec,
     TaskSpec,
     VerifierSpec,
@@ -379,10 +381,12 @@ def build_spec(
                 cache=task.cache,
                 version=task.version,
                 code="" if task.code == "off" else fingerprint(task.function),
+                source=None if task.code == "off" else source_of(task.function),
                 serializer=task.serializer or "",
                 verifiers=resolved.verifiers_of[name],
                 verify=any(map(callable, task.verify)),
                 array_parallelism=task.array_parallelism,
+                retry=_retry(task),
                 resources=resources_of(task),
                 returns=resolved.returns(name),
             )
@@ -395,6 +399,19 @@ def build_spec(
         serializers=resolved.serializers,
         verifiers=resolved.verifiers,
     )
+
+
+def _retry(task: TaskDefinition) -> RetrySpec | None:
+    if task.retry is None:
+        return None
+    rules = [
+        RetryRule(
+            cause=cause, mem=scale.mem, time=scale.time, max_mem=scale.max_mem,
+            max_time=scale.max_time,
+        )
+        for cause, scale in task.retry.rules.items()
+    ]  # fmt: skip
+    return RetrySpec(times=task.retry.times, rules=tuple(rules))
 
 
 def resources_of(task: TaskDefinition) -> Resources:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from .journal import JournalReader, is_abandoned
 from .owner import is_alive
-from .records import Ended, Epoch, Finished, Intent, Note, Outcome, Released, Submitted
+from .records import (
+    Called,
+    Ended,
+    Epoch,
+    Finished,
+    Intent,
+    Note,
+    Outcome,
+    Released,
+    Retried,
+    Submitted,
+    Waiting,
+)
 from .runrecord import RunRecord
 from .states import PENDING, RUNNING, WAITING
 
@@ -22,6 +36,15 @@ class Standing:
         self.progressed = False
         self.epoch = 0
         queued: dict[str, str] = {}
+        self.intents: dict[str, Intent] = {}
+        self.calls: Counter[str] = Counter()
+        """How often dispatch passes have called each of the scheduler's commands."""
+        self.waiting: dict[str, str] = {}
+        """Why jobs do not start, by tag; by "" why the run does not go on."""
+        self.retried: Counter[tuple[str, str]] = Counter()
+        """How many attempts were tried again, by task and cause."""
+        self.place = ""
+        """The executor that the run was last retried with, "" for that of its submission."""
         for one in records:
             if isinstance(one, Finished):
                 self.finished = one.state
@@ -34,8 +57,17 @@ class Standing:
                 self.fruitless += 1
             elif isinstance(one, Intent):
                 queued[one.tag] = ""
+                self.intents[one.tag] = one
             elif isinstance(one, Ended):
                 queued.pop(one.tag, None)
+                self.waiting.pop(one.tag, None)
+            elif isinstance(one, Waiting):
+                self.waiting[one.tag] = one.reason
+            elif isinstance(one, Called):
+                self.calls.update(dict(one.commands))
+            elif isinstance(one, Retried):
+                self.retried[one.task, one.cause] += 1
+                self.progressed = True
             elif isinstance(one, Outcome):
                 self.fruitless = 0
                 self.progressed = True
@@ -44,8 +76,11 @@ class Standing:
             elif isinstance(one, Epoch):
                 self.epoch = one.number
                 self.fruitless = 0
+                self.place = one.executor or self.place
                 if one.kind == "retry":
                     self.finished = None
+        self.jobs = queued
+        """Id of each job that is on record as in a scheduler's hands, by tag."""
         self.queued = tuple(queued.values())
         """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt."""
         asked = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
@@ -64,6 +99,8 @@ class Standing:
             return self.finished
         if self.held:
             return RUNNING
+        if self.waiting.get("") and not any(self.intents[tag].task for tag in self.jobs):
+            return WAITING  # what lives only looks on: it may not submit
         if self.queued or (self.driver and is_alive(self.driver) is not False):
             return RUNNING if self.progressed else PENDING
         return WAITING

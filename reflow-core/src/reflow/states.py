@@ -39,6 +39,9 @@ INSTANCE_STATES = (
 # Causes: why an instance or a job did not succeed.
 ERROR = "ERROR"
 """The task raised, or its process ended with a non-zero code."""
+SUSPECTED = "memory suspected"
+"""How the detail of an ERROR ends where a process was killed and nobody knows by whom: where
+no scheduler and no cgroup tells, that is how memory runs out."""
 OOM = "OOM"
 TIMEOUT = "TIMEOUT"
 NODE_FAIL = "NODE_FAIL"

@@ -72,7 +72,9 @@ def status_dict(
     Keys: "run" (run_id, graph_name, user_id, created_at, status, run_dir, executor,
     parameters), "summary" ({task: {state: count}}), "instances" and
     "failed_instances" (what the store knows of single instances; a value too large to
-    be kept inline is None), "notes" (what a person should read).
+    be kept inline is None), "notes" (what a person should read), "jobs" (those on record
+    as in a scheduler's hands: job_id, tag, role, task_name, elements, waits_for) and
+    "scheduler_calls" ({command: times} of all dispatch passes).
     """
     standing = Standing(record)
     # After it: what is told of the elements must not lag behind what is told of the run.
@@ -90,7 +92,7 @@ def status_dict(
             "created_at": run.created_at,
             "status": standing.state,
             "run_dir": run.run_dir,
-            "executor": run.executor,
+            "executor": standing.place or run.executor,
             "parameters": dict(run.parameters),
         },
         "summary": {
@@ -99,12 +101,35 @@ def status_dict(
         "instances": instances,
         "failed_instances": [one for one in instances if one["state"] == FAILED],
         "notes": _notes(standing, run),
+        "jobs": [
+            {
+                "job_id": job or None,
+                "tag": tag,
+                "role": standing.intents[tag].role,
+                "task_name": standing.intents[tag].task or None,
+                "elements": len(standing.intents[tag].indices),
+                "waits_for": standing.waiting.get(tag) or None,
+            }
+            for tag, job in standing.jobs.items()
+        ],
+        "scheduler_calls": dict(standing.calls),
     }
 
 
 def _notes(standing: Standing, run: RunRow) -> list[str]:
     notes = list(standing.notes)
-    if standing.state == WAITING:
+    for tag, reason in standing.waiting.items():
+        if tag and reason:
+            task = standing.intents[tag].task or standing.intents[tag].role
+            notes.append(f"job {standing.jobs.get(tag)} ({task}) does not start: {reason}")
+    stuck = standing.waiting.get("", "")
+    if standing.state == WAITING and stuck:
+        notes.append(
+            f"jobs of this run may not submit others ({stuck}): type "
+            f"`reflow status {run.run_id} --refresh` where jobs may be submitted, have cron do "
+            "it, or wait with `submit --wait`; or set dispatch_queue to a queue that may submit"
+        )
+    elif standing.state == WAITING:
         notes.append(
             "nothing carries this run on (its process is gone): "
             f"`reflow retry {run.run_id}` or Run.wait() does"
@@ -197,12 +222,14 @@ def status_text(
     *,
     errors: bool = False,
     task: str | None = None,
+    verbose: bool = False,
     paint: Callable[[str], str] = str,
 ) -> str:
     """Return where a run stands, for people; with `errors`, each failure in full.
 
-    With `task` it is about that task, and lists its instances. `paint` may dress up a
-    state, such as in a colour.
+    With `verbose` it lists the jobs that a scheduler has in hand, what was tried again, and
+    how often the scheduler's commands were called by dispatch passes. With `task` it is about
+    that task, and lists its instances. `paint` may dress up a state, such as in a colour.
     """
     standing = Standing(record)
     # After it: what is told of the elements must not lag behind what is told of the run.
@@ -234,9 +261,29 @@ def status_text(
             if len(failed) > 10:
                 lines.append(f"  … and {len(failed) - 10} more")
             lines.append("  (status(errors=True) or --errors shows the tracebacks)")
+    if verbose:
+        lines.extend(_job_lines(standing))
     for note in _notes(standing, run):
         lines.extend(["", note])
     return "\n".join(lines)
+
+
+def _job_lines(standing: Standing) -> list[str]:
+    lines = [""]
+    for tag, job in standing.jobs.items():
+        intent = standing.intents[tag]
+        size = f", {len(intent.indices)} elements" if len(intent.indices) > 1 else ""
+        lines.append(f"  job {job or 'in doubt'}: {intent.task or intent.role}{size} ({tag})")
+    if standing.retried:
+        told = [f"{task} {cause} {n}" for (task, cause), n in sorted(standing.retried.items())]
+        lines.append(f"Tried again      {', '.join(told)}")
+    jobs = len(standing.intents)
+    calls = [f"{name} {n}" for name, n in sorted(standing.calls.items())]
+    total = sum(standing.calls.values())
+    told_calls = [f"({', '.join(calls)})"] if calls else []
+    lines.append(f"Jobs             {jobs} submitted, {len(standing.jobs)} in the queue")
+    lines.append(f"Scheduler calls  {' '.join([str(total), *told_calls])}")
+    return lines
 
 
 def _place(row: InstanceRow) -> str:

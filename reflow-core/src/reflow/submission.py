@@ -52,6 +52,10 @@ def prepare(
         raise ParameterError(
             f"on_error must be 'stop' or 'continue', not {options.on_error!r}"
         )
+    if options.on_code_change not in ("run", "fail"):
+        raise ParameterError(
+            f"on_code_change must be 'run' or 'fail', not {options.on_code_change!r}"
+        )
     workers: Any = options.max_workers
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ParameterError(f"max_workers must be a whole number from 1 on, not {workers!r}")

@@ -97,6 +97,7 @@ class Workflow(Flow):
         force: bool = False,
         force_tasks: Sequence[str] = (),
         verify: bool = True,
+        on_code_change: str = "run",
         wait: bool = False,
         **parameters: Any,
     ) -> Run:
@@ -106,7 +107,9 @@ class Workflow(Flow):
         parameters by name. `executor` is a name or an instance (default: the
         configured one, else "local"; "dry-run" prints what would be submitted).
         `force` ignores older results, `force_tasks` for these tasks; `verify` checks
-        that files named in an older result still exist. With `wait` it returns when
+        that files named in an older result still exist. Where the code of a task is not what
+        it was at submission when a job comes to run it, `on_code_change` "run" runs the new
+        code (and `status` says so), "fail" fails the element. With `wait` it returns when
         the run has ended. Raises `ValidationError`, `ParameterError`,
         `UnknownTaskError`, `RunDirectoryError`, `StoreError` before anything is
         started.
@@ -129,7 +132,7 @@ class Workflow(Flow):
             self.store,
             run_dir=run_dir,
             parameters=parameters,
-            options=self._options(force, force_tasks, verify, "continue", 1),
+            options=self._options(force, force_tasks, verify, "continue", 1, on_code_change),
             executor=chosen,
         )
         start(record, request, self.store)
@@ -188,7 +191,13 @@ class Workflow(Flow):
         return run
 
     def _options(
-        self, force: bool, force_tasks: Sequence[str], verify: bool, on_error: str, max_workers: int
+        self,
+        force: bool,
+        force_tasks: Sequence[str],
+        verify: bool,
+        on_error: str,
+        max_workers: int,
+        on_code_change: str = "run",
     ) -> RunOptions:
         from .errors import ParameterError
         from .runrecord import RunOptions
@@ -201,6 +210,7 @@ class Workflow(Flow):
             verify=verify,
             on_error=on_error,
             max_workers=max_workers,
+            on_code_change=on_code_change,
             observers=tuple(getattr(self.config.run, "observers", ())),
         )
 

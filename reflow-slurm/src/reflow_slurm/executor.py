@@ -111,6 +111,7 @@ class SlurmExecutor(CommandExecutor):
         return failed and parse.UNREACHABLE.search(done.err) is not None
 
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+    forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of sbatch."""

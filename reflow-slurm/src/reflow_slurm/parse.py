@@ -21,6 +21,7 @@ from reflow.states import (
     NODE_FAIL,
     OOM,
     PREEMPTED,
+    SUSPECTED,
     TIMEOUT,
     UNKNOWN,
 )
@@ -91,6 +92,9 @@ LIMIT = re.compile(
     r"Resource temporarily unavailable|I/O error writing script"
 )
 """What sbatch says where the job could be taken later."""
+
+FORBIDDEN = re.compile(r"Access/permission denied")
+"""What sbatch says on a host that the partition's AllocNodes leaves out (slurm.conf(5))."""
 
 UNREACHABLE = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Connection refused|"
@@ -292,7 +296,7 @@ def _ended(state: str, word: str, exit_code: int | None, signal: int | None, why
     if word == "FAILED" and (exit_code, signal) == (0, 53):
         return "Slurm could not start it: the folder of its log or its working directory is missing"
     if word == "FAILED" and signal == 9:
-        return "killed (signal 9): memory suspected"
+        return f"killed (signal 9): {SUSPECTED}"
     if word == "FAILED" and signal:
         return f"killed by signal {signal}"
     if word == "FAILED" and exit_code:

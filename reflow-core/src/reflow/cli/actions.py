@@ -9,7 +9,7 @@ import click
 from ..errors import ReflowError
 from ..states import CANCELLED, FAILED, SUCCESS
 from .access import Access, profile_option, run_argument
-from .completion import run_ids, task_names
+from .completion import executor_names, run_ids, task_names
 from .terminal import BAD_USE, say_error
 
 _ENDED = (SUCCESS, FAILED, CANCELLED)
@@ -71,9 +71,13 @@ def retry_command(access: Access) -> click.Command:
     @run_argument(access)
     @click.option("--task", metavar="TASK", shell_complete=task_names(access),
                   help="Retry this task only.")  # fmt: skip
+    @click.option("--executor", metavar="NAME", shell_complete=executor_names(),
+                  help="Submit to this one from now on, such as slurm or local.")  # fmt: skip
     @click.option("--wait", is_flag=True, help="Wait until the run has ended, and show how it "
                                                "comes on.")  # fmt: skip
-    def retry(run_id: str | None, last: bool, task: str | None, wait: bool) -> None:
+    def retry(
+        run_id: str | None, last: bool, task: str | None, executor: str | None, wait: bool
+    ) -> None:
         """Run again, in the background, what failed, was skipped or cancelled in RUN.
 
         What succeeded is kept.
@@ -81,7 +85,7 @@ def retry_command(access: Access) -> click.Command:
         from .progress import end_with, wait_showing
 
         run = access.choose(run_id, last)
-        run.retry(task)
+        run.retry(task, executor=executor)
         click.echo(run.run_id)
         if wait:
             end_with(run, wait_showing(run))

@@ -162,6 +162,10 @@ def _submit(
             CollectingOption(["--executor"], metavar="NAME", shell_complete=executor_names(),
                          help="Where it runs, such as local or slurm; dry-run shows what would "
                               "be submitted.  [default: the configured one, else local]"),
+            CollectingOption(["--on-code-change"], type=click.Choice(["run", "fail"]),
+                         default="run", show_default=True,
+                         help="Where a task's code has changed by the time a job runs it: run "
+                              "the new code, or fail."),
             CollectingOption(["--wait"], is_flag=True,
                          help="Wait until the run has ended, and show how it comes on."),
         ],

@@ -23,8 +23,10 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 from attrs import Attribute, evolve, field, fields, frozen, validators
 
 from ..errors import (
+    CommandMissingError,
     ExecutorError,
     SchedulerUnreachableError,
+    SubmissionForbiddenError,
     SubmissionLimitError,
     SubmissionRefusedError,
 )
@@ -186,12 +188,19 @@ class CommandExecutor(Executor):
                 return self.read_job_id(done)
             except ValueError as error:  # whether it took it is not known
                 raise SchedulerUnreachableError(f"{what}: {error}") from error
+        if self.forbidden is not None and self.forbidden.search(f"{done.err}\n{done.out}"):
+            raise SubmissionForbiddenError(
+                f"{self.name} takes no jobs from {os.uname().nodename}: {done.told}"
+            )
         if self.limits is not None and self.limits.search(f"{done.err}\n{done.out}"):
             raise SubmissionLimitError(f"{what}: {done.told}")
         raise SubmissionRefusedError(f"{self.name} refused job {request.name!r}: {done.told}")
 
     limits: ClassVar[re.Pattern[str] | None] = None
     """What the command that submits says where the job could be taken later."""
+
+    forbidden: ClassVar[re.Pattern[str] | None] = None
+    """What it says where this machine may not submit, and another may."""
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line that submits a job; pure. Raises `SubmissionRefusedError`."""
@@ -278,8 +287,8 @@ class CommandExecutor(Executor):
 
         `text` is what it reads. One that only `asks` is tried again where the scheduler cannot
         be reached. Raises `SchedulerUnreachableError` then, and where the command takes too
-        long (whether it had its effect is unknown), and `ExecutorError` where it cannot be
-        started.
+        long (whether it had its effect is unknown), and `CommandMissingError` where it cannot
+        be started.
         """
         for pause in (*(_PAUSES if asks else ()), None):
             try:
@@ -321,7 +330,8 @@ class CommandExecutor(Executor):
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ENOMEM):  # a full login node: it will pass
                 raise _NoAnswerError(f"cannot be started now: {error.strerror}") from error
-            raise ExecutorError(
+            kind = ExecutorError if error.errno == errno.E2BIG else CommandMissingError
+            raise kind(
                 f"cannot run {arguments[0]!r}: {error.strerror}; is {self.name} installed here, "
                 f"and on PATH? A path can be set in the configuration, [executor.{self.name}]"
             ) from error

@@ -1,0 +1,92 @@
+"""Takes results of older runs over: their files, and what judges whether they still stand.
+
+Workers import this: no attrs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container, Iterable, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from .attachments import files_in, is_file_name
+from .files import Files
+
+if TYPE_CHECKING:
+    from .known import Result
+    from .verifiers.base import Output
+
+    Judge = Callable[[Output], object]
+
+
+def adopt(files: Files, values: str, serializers: Container[str], found: Result) -> bool:
+    """Share the files of a result's value with the folder `values`; False if it is not whole.
+
+    So that cleaning its run up cannot break this one. Only `serializers` may have written them.
+    """
+    folder = f"{found.record}/values"
+    try:
+        text = found.value
+        if text is None:
+            data = files.read(f"{folder}/{found.digest}.json")
+            if sha256(data).hexdigest() != found.digest:
+                return False
+            files.make_folder(values)
+            files.create(f"{values}/{found.digest}.json", data)
+            text = data.decode("utf-8", "surrogatepass")
+        attached = files_in(text)
+        if attached:
+            files.make_folder(values)
+        for serializer, name in attached:
+            if serializer not in serializers or not is_file_name(name):
+                return False
+            files.share(f"{folder}/{name}", f"{values}/{name}")
+    except OSError:
+        return False
+    return True
+
+
+def all_there(paths: Iterable[str]) -> bool:
+    """Whether all files and folders named in a result exist: the built-in verifier "exists"."""
+    return all(map(os.path.exists, paths))
+
+
+def judges_of(
+    verifiers: Iterable[tuple[str, str]], functions: Iterable[object]
+) -> list[Judge]:
+    """Return what judges the results of a task.
+
+    `verifiers` are (name, ``"module:Class"``), made when they are first asked; `functions`
+    are the task's own, called with the value.
+    """
+    judges: list[Judge] = [_verifier(name, target) for name, target in verifiers]
+    judges.extend(_judging(one) for one in functions if callable(one))
+    return judges
+
+
+def stands(judges: Sequence[Judge], paths: tuple[str, ...], read: Callable[[], object]) -> bool:
+    """Whether all judge a result to be whole; `read` returns its value. Raises what they raise."""
+    from pathlib import Path
+
+    from .verifiers.base import Output
+
+    output = Output(tuple(map(Path, paths)), read)
+    return all(judge(output) for judge in judges)
+
+
+def _verifier(name: str, target: str) -> Judge:
+    made: list[Any] = []
+
+    def judge(output: Output) -> object:
+        if not made:
+            from .plugins import load_target
+
+            made.append(load_target("verifier", name, target)())
+        return made[0].verify(output)
+
+    return judge
+
+
+def _judging(function: Callable[..., object]) -> Judge:
+    return lambda output: function(output.value)

@@ -1,0 +1,74 @@
+"""Elements that fail are tried again by themselves, where the task asks for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from reflow import Result, Retry, RunFailedError, Workflow
+
+
+def flaky(folder: Path, failures: int, retry: object, *, dies: bool = False) -> Workflow:
+    wf = Workflow("flaky")
+
+    @wf.job()
+    def items() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.job(array=True, retry=retry)  # type: ignore[call-overload]
+    def each(x: Annotated[int, Result(step="items")]) -> int:
+        count = folder / f"tries-{x}"
+        tries = int(count.read_text()) if count.exists() else 0
+        count.write_text(str(tries + 1))
+        if x == 2 and tries < failures:
+            if dies:
+                os._exit(1)
+            raise ValueError(f"try {tries}")
+        return x
+
+    @wf.job()
+    def total(xs: Annotated[list[int], Result(step="each")]) -> int:
+        return sum(xs)
+
+    return wf
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_a_failure_that_passes_is_no_failure(
+    tmp_path: Path, workers: int, on_error: str
+) -> None:
+    wf = flaky(tmp_path, 2, 2)
+    run = wf.run_local(tmp_path / "run", max_workers=workers, on_error=on_error)
+    assert run.result("total") == 6
+    status = run.status(as_dict=True)
+    assert status is not None
+    attempts = [one["attempt"] for one in status["instances"] if one["task_name"] == "each"]
+    assert attempts == [1, 3, 1]
+    assert (tmp_path / "tries-1").read_text() == "1"
+
+
+def test_the_last_failure_is_the_one_on_record(tmp_path: Path) -> None:
+    wf = flaky(tmp_path, 9, 1)
+    with pytest.raises(RunFailedError, match="try 1"):
+        wf.run_local(tmp_path / "run")
+    run = wf.run(wf.store.list_runs(limit=1)[0].run_id)
+    # A person's retry begins to count anew.
+    (tmp_path / "tries-2").write_text("8")
+    run.retry()
+    assert run.wait(60) == "SUCCESS"
+
+
+def test_an_error_of_the_task_itself_is_final_for_a_retry_by_cause(tmp_path: Path) -> None:
+    wf = flaky(tmp_path, 1, Retry(3))
+    with pytest.raises(RunFailedError, match="try 0"):
+        wf.run_local(tmp_path / "run")
+
+
+def test_a_process_that_dies_is_tried_again(tmp_path: Path) -> None:
+    run = flaky(tmp_path, 1, 3, dies=True).submit(tmp_path / "run", executor="local")
+    assert run.wait(60) == "SUCCESS"
+    assert run.result("total") == 6

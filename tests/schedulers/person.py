@@ -1,0 +1,84 @@
+"""Somebody at a prompt in a folder, with the commands of a simulated scheduler on PATH."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .engine.simulator import Simulator
+
+ENDED = ("SUCCESS", "FAILED", "CANCELLED")
+
+
+class Person:
+    """Writes scripts, runs them, and looks how their runs come on."""
+
+    def __init__(self, folder: Path, simulator: Simulator, executor: str) -> None:
+        self.folder, self.simulator, self.executor = folder, simulator, executor
+        self.environment = {
+            **simulator.environment,
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+        }
+
+    def write(self, source: str, name: str = "flow.py") -> None:
+        (self.folder / name).write_text(textwrap.dedent(source))
+
+    def run(self, *arguments: str, code: int = 0, **variables: str) -> str:
+        """Run Python; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder, env={**self.environment, **variables}, capture_output=True,
+            text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def reflow(self, *arguments: str, **how: Any) -> str:
+        """Run the command ``reflow``."""
+        return self.run("-c", "from reflow.cli import main; main()", *arguments, **how)
+
+    def submit(self, *arguments: str, script: str = "flow.py", run_dir: str = "out") -> str:
+        out = self.run(
+            script, "submit", "--executor", self.executor, "--run-dir", run_dir, *arguments
+        )
+        return out.split()[-1]
+
+    def status(self, run: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.reflow("status", run, "--json"))
+        return found
+
+    def until(
+        self, run: str, condition: Callable[[dict[str, Any]], Any], seconds: float = 90
+    ) -> dict[str, Any]:
+        """Wait until the status of a run is as it should be, and return it."""
+        end = time.monotonic() + seconds
+        while not condition(status := self.status(run)):
+            assert time.monotonic() < end, status
+            time.sleep(0.2)
+        return status
+
+    def ended(self, run: str) -> dict[str, Any]:
+        """Wait until a run has ended and none of its jobs is left; return its status."""
+        status = self.until(run, lambda status: status["run"]["status"] in ENDED)
+        end = time.monotonic() + 30
+        while left := [one for one in self.simulator.jobs() if one["state"] != "ended"]:
+            assert time.monotonic() < end, left
+            time.sleep(0.1)
+        return status
+
+
+def of(status: dict[str, Any], task: str) -> list[dict[str, Any]]:
+    """Return the instances of a task."""
+    return [one for one in status["instances"] if one["task_name"] == task]
+
+
+def states(status: dict[str, Any], task: str) -> list[str]:
+    return [one["state"] for one in of(status, task)]

@@ -1,0 +1,331 @@
+"""What dispatch does around the jobs: cache look-up, changed code, retry, barred hosts, waiting."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .person import Person, of, states
+
+CHAIN = """
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Param, Result, RunDir, Workflow
+
+    wf = Workflow("chain")
+
+    def ran(task):
+        with open(Path(__file__).parent / "ran", "a") as file:
+            print(task, file=file)
+
+    @wf.job()
+    def a(x: Annotated[int, Param()]) -> int:
+        ran("a")
+        return x // 10
+
+    @wf.job()
+    def b(y: Annotated[int, Result(step="a")]) -> int:
+        ran("b")
+        return y + 1
+
+    @wf.job()
+    def c(z: Annotated[int, Result(step="b")]) -> str:
+        ran("c")
+        return "x" * 70_000 + str(z)
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.fixture
+def person(tmp_path: Path, slurm_simulator: Any) -> Person:
+    return Person(tmp_path, slurm_simulator, "slurm")
+
+
+def ran(person: Person) -> list[str]:
+    file = person.folder / "ran"
+    found = file.read_text().split() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return found
+
+
+def test_an_unchanged_value_stops_the_wave(person: Person) -> None:
+    person.write(CHAIN)
+    person.ended(person.submit("--x", "10"))
+    assert ran(person) == ["a", "b", "c"]
+    # Another parameter, the same value: what was queued ahead finds its older result.
+    status = person.ended(person.submit("--x", "11", run_dir="second"))
+    assert ran(person) == ["a"]
+    assert [states(status, task) for task in "abc"] == [["SUCCESS"], ["CACHED"], ["CACHED"]]
+    assert of(status, "b")[0]["output"] == 2
+    assert of(status, "b")[0]["cached_from"]
+    # And from what was taken over, large values and all, though the first run is gone.
+    third = person.submit("--x", "12", run_dir="third")
+    assert person.ended(third)["run"]["status"] == "SUCCESS"
+    assert ran(person) == ["a"]
+    script = f"from flow import wf; print(wf.run({third!r}).result('c')[-2:])"
+    assert person.run("-c", script).strip() == "x2"
+
+
+def test_force_and_other_values_run_everything(person: Person) -> None:
+    person.write(CHAIN)
+    person.ended(person.submit("--x", "10"))
+    person.ended(person.submit("--x", "10", "--force"))
+    person.ended(person.submit("--x", "11", "--force-task", "c"))
+    person.ended(person.submit("--x", "20"))
+    assert ran(person) == [*"abc", *"abc", *"ac", *"abc"]
+
+
+CHANGING = CHAIN.replace("return y + 1", "return y + 1  # here")
+
+
+@pytest.fixture
+def held(person: Person) -> Person:
+    """Somebody whose jobs wait until `release`."""
+    person.simulator.inject("partition_down", partition="compute")
+    return person
+
+
+def release(person: Person) -> None:
+    person.simulator.inject("partition_up", partition="compute")
+
+
+def test_code_that_changes_in_the_queue_is_on_record_as_it_ran(held: Person) -> None:
+    person = held
+    person.write(CHANGING)
+    run = person.submit("--x", "10")
+    person.write(CHANGING.replace("y + 1  # here", "y + 2"))
+    release(person)
+    status = person.ended(run)
+    assert of(status, "b")[0]["output"] == 3
+    assert [one for one in status["notes"] if "'b' has changed" in one]
+    assert not of(status, "b")[0]["error_text"]
+    ran(person)
+    # The new code's result is found by the new code, and not by the old.
+    status = person.ended(person.submit("--x", "10"))
+    assert (states(status, "b"), of(status, "b")[0]["output"]) == (["CACHED"], 3)
+    person.write(CHANGING)
+    status = person.ended(person.submit("--x", "10"))
+    assert (states(status, "b"), of(status, "b")[0]["output"]) == (["SUCCESS"], 2)
+
+
+def test_a_comment_is_no_change(held: Person) -> None:
+    held.write(CHANGING)
+    run = held.submit("--x", "10", "--on-code-change", "fail")
+    held.write(CHANGING.replace("# here", "# there"))
+    release(held)
+    status = held.ended(run)
+    assert status["run"]["status"] == "SUCCESS"
+    assert not status["notes"]
+
+
+def test_code_that_must_not_change_fails(held: Person) -> None:
+    held.write(CHANGING)
+    run = held.submit("--x", "10", "--on-code-change", "fail")
+    held.write(CHANGING.replace("y + 1", "y + 2"))
+    release(held)
+    status = held.ended(run)
+    assert states(status, "a") == ["SUCCESS"]
+    assert "'b' has changed since it was submitted" in of(status, "b")[0]["error_text"]
+    assert states(status, "c") == ["SKIPPED"]
+
+
+HUNGRY = """
+    from typing import Annotated
+    from reflow import Result, Retry, Scale, Workflow
+
+    wf = Workflow("hungry")
+
+    @wf.job()
+    def sizes() -> list[int]:
+        return [1, 250, 1, 900]
+
+    @wf.job(array=True, mem="200M", retry=Retry(3, oom=Scale(mem=2, max_mem="600M")))
+    def eat(x: Annotated[int, Result(step="sizes")]) -> int:
+        eaten = b"x" * (x * 1024 * 1024)
+        import time
+        time.sleep(0.5)
+        return len(eaten) // 1024 // 1024
+
+    @wf.job(array=True)
+    def then(x: Annotated[int, Result(step="eat")]) -> int:
+        return x + 1
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_more_memory_for_what_ran_out_of_it(person: Person) -> None:
+    person.write(HUNGRY)
+    run = person.submit()
+    status = person.ended(run)
+    assert states(status, "eat") == ["SUCCESS", "SUCCESS", "SUCCESS", "FAILED"]
+    # 200M, 400M; and for the last one 600M, the most.
+    assert [one["attempt"] for one in of(status, "eat")] == [1, 2, 1, 3]
+    assert of(status, "eat")[3]["error_text"].endswith("memory suspected")
+    assert states(status, "then") == ["SUCCESS", "SUCCESS", "SUCCESS", "SKIPPED"]
+    told = person.reflow("status", run, "--verbose")
+    assert "Tried again      eat OOM 3" in told
+
+
+def test_the_scheduler_calls_of_a_run_are_told(person: Person) -> None:
+    person.write(CHAIN)
+    run = person.submit("--x", "10")
+    status = person.ended(run)
+    told = status["scheduler_calls"]
+    real = person.simulator.calls
+    # All but what the pass that wrote the last count called afterwards.
+    assert told["sbatch"] == real["sbatch"]
+    assert 0 <= sum(real.values()) - sum(told.values()) <= 1
+    total = sum(told.values())
+    assert f"Scheduler calls  {total} (" in person.reflow("status", run, "--verbose")
+
+
+BRANCHES = """
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("branches")
+
+    @wf.job()
+    def items() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.job(array=True)
+    def each(x: Annotated[int, Result(step="items")]) -> int:
+        return x
+
+    @wf.job()
+    def total(xs: Annotated[list[int], Result(step="each")]) -> int:
+        return sum(xs)
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "echo 'sbatch: error: Batch job submission failed: Access/permission denied' >&2; exit 1",
+        "",
+    ],
+    ids=["refused", "missing"],
+)
+def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
+    person.write(BRANCHES)
+    # Whoever has ON_NODE is in a job: its prologue says so.
+    name = "sbatch" if refusal else "squeue"
+    wrapper = person.folder / name
+    real = f"{person.simulator.path}/{name}"
+    wrapper.write_text(
+        f'#!/bin/sh\n[ -z "$ON_NODE" ] || {{ {refusal or ":"}\n}}\nexec {real} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    config = person.folder / "config" / "reflow"
+    config.mkdir(parents=True)
+    (config / "config.toml").write_text(
+        f"[executor.slurm]\n{name} = '{wrapper}'\nprologue = 'export ON_NODE=1'\n"
+    )
+    run = person.submit()
+    if not refusal:
+        wrapper.rename(f"{wrapper}.away")
+    turns, end = 0, time.monotonic() + 90
+    while (status := person.status(run))["run"]["status"] != "SUCCESS":
+        assert time.monotonic() < end, status
+        if status["run"]["status"] == "WAITING":
+            (note,) = [one for one in status["notes"] if "may not submit" in one]
+            assert f"reflow status {run} --refresh" in note
+            if not refusal:
+                Path(f"{wrapper}.away").rename(wrapper)
+            person.reflow("status", run, "--refresh")
+            if not refusal:
+                wrapper.rename(f"{wrapper}.away")
+            turns += 1
+        time.sleep(0.3)
+    assert turns >= 1
+    assert of(status, "total")[0]["output"] == 6
+
+
+STARTING = """
+    from reflow import Workflow
+
+    wf = Workflow("starting")
+
+    @wf.job(time="10-00:00:00", queue="short")
+    def long() -> int:
+        return 1
+
+    @wf.job()
+    def quick() -> int:
+        return 2
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_a_job_that_can_never_start_is_told(person: Person) -> None:
+    person.write(STARTING)
+    run = person.submit()
+    person.until(run, lambda status: status["summary"]["quick"] == {"SUCCESS": 1})
+    person.reflow("status", run, "--refresh")
+    (note,) = person.status(run)["notes"]
+    assert "(long) does not start: PartitionTimeLimit" in note
+    person.reflow("cancel", run, "--yes")
+    assert person.ended(run)["notes"] == []
+
+
+FLAKY = """
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("flaky")
+
+    @wf.job()
+    def items() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.job(array=True)
+    def each(x: Annotated[int, Result(step="items")]) -> int:
+        with open(Path(__file__).parent / "ran", "a") as file:
+            print(x, file=file)
+        if x == 2 and not (Path(__file__).parent / "mended").exists():
+            raise ValueError(x)
+        return x
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.mark.parametrize(("first", "second"), [("slurm", "local"), ("local", "slurm")])
+def test_retry_with_another_executor(person: Person, first: str, second: str) -> None:
+    person.write(FLAKY)
+    person.executor = first
+    run = person.submit()
+    assert person.ended(run)["run"]["status"] == "FAILED"
+    (person.folder / "mended").touch()
+    before = person.simulator.calls["sbatch"]
+    person.reflow("retry", run, "--executor", second)
+    status = person.ended(run)
+    assert (status["run"]["status"], status["run"]["executor"]) == ("SUCCESS", second)
+    assert sorted(ran(person)) == ["1", "2", "2", "3"]
+    assert (person.simulator.calls["sbatch"] > before) == (second == "slurm")
+    # The log of every attempt is still found.
+    assert person.reflow("logs", run, "each[1]") is not None
+
+
+def test_jobs_and_local_processes_do_not_mix(person: Person) -> None:
+    person.write(FLAKY)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    person.reflow("retry", run, "--executor", "local", code=2)
+    person.simulator.inject("partition_up", partition="compute")
+    person.ended(run)
