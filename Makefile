@@ -61,15 +61,21 @@ test: $(DEV)/.ready ## Run all tests
 cluster-slurm: ## Boot a real Slurm on this Debian host (as root)
 	tools/clusters/slurm.sh up
 
-# The daemons' tests come last and alone: they stop what the others need.
+# The daemons' tests come last and alone: they stop what the others need. Then once more, with
+# nodes that see the shared folder as clients of a network file system do.
 live: $(DEV)/.ready cluster-slurm ## Run the live tests on a real Slurm (as root)
 	rm -rf $(LIVE)
 	/usr/bin/python3 -m venv $(LIVE)/venv
-	$(LIVE)/venv/bin/python -m pip install $(PIP_FLAGS) ./reflow-core ./reflow-slurm
+	$(LIVE)/venv/bin/python -m pip install $(PIP_FLAGS) './reflow-core[pickle]' ./reflow-slurm ipykernel nbclient
 	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
 	  $(DEV)/bin/python -m pytest -n 4 -m "live and not alone" tests/live tests/backends
 	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
 	  $(DEV)/bin/python -m pytest -m "live and alone" tests/live
+	mkdir -m 1777 $(LIVE)/cached
+	tools/clusters/slurm.sh cache $(LIVE)/cached
+	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python REFLOW_LIVE_BASE=$(LIVE)/cached \
+	  $(DEV)/bin/python -m pytest -n 4 -m "live and cached" tests/live
+	tools/clusters/slurm.sh restart slurmd
 
 # One after the other: many facts are about limits and times that other jobs would change.
 live-facts: $(DEV)/.ready cluster-slurm ## Hold the facts of the Slurm simulator to a real Slurm (as root)

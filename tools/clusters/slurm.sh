@@ -5,6 +5,9 @@
 #   slurm.sh up       install what is missing (apt), boot, wait until both nodes are idle
 #   slurm.sh down     stop everything
 #   slurm.sh restart PROGRAM | stop PROGRAM | start PROGRAM     slurmctld, slurmdbd, slurmd
+#   slurm.sh cache FOLDER   have each slurmd see FOLDER through a FUSE mount of its own that
+#                           remembers attributes, names and missing names for 20 seconds, as
+#                           clients of a network file system do; `restart slurmd` ends it
 #
 # Run as root; each command may be repeated. CLUSTER_HOME (default /var/tmp/reflow-slurm) holds
 # configuration, state and logs; CLUSTER_USER (default reflow) is the ordinary user who submits.
@@ -18,7 +21,7 @@ STATE=$HOME_DIR/state
 SOCKET=$HOME_DIR/mysql/s.sock
 NODES=(n1 n2)
 PACKAGES=(slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins munge mariadb-server
-  python3-venv)
+  python3-venv bindfs)
 export SLURM_CONF=$CONF/slurm.conf
 
 say() { echo "slurm.sh: $*" >&2; }
@@ -135,8 +138,12 @@ AccountingStorageEnforce=associations,limits
 AccountingStoreFlags=job_comment
 NodeName=n1 NodeAddr=127.0.0.1 NodeHostname=$host Port=26821 CPUs=8 RealMemory=6000 State=UNKNOWN
 NodeName=n2 NodeAddr=127.0.0.1 NodeHostname=$host Port=26822 CPUs=8 RealMemory=6000 State=UNKNOWN
-PartitionName=compute Nodes=n1,n2 Default=YES MaxTime=24:00:00 DefaultTime=00:30:00 State=UP
-PartitionName=short Nodes=n1,n2 Default=NO MaxTime=00:10:00 DefaultTime=00:05:00 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=compute Nodes=n1,n2 Default=YES MaxTime=24:00:00 DefaultTime=00:30:00 PreemptMode=OFF State=UP
+PartitionName=short Nodes=n1,n2 Default=NO MaxTime=00:10:00 DefaultTime=00:05:00 PreemptMode=OFF State=UP
+PartitionName=low Nodes=n1,n2 Default=NO MaxTime=00:10:00 DefaultTime=00:05:00 PriorityTier=1 State=UP
+PartitionName=high Nodes=n1,n2 Default=NO MaxTime=00:10:00 DefaultTime=00:05:00 PriorityTier=9 PreemptMode=OFF State=UP
 PartitionName=down Nodes=n2 Default=NO MaxTime=00:10:00 State=DOWN
 END
   for file in slurm.conf cgroup.conf slurmdbd.conf; do
@@ -200,9 +207,20 @@ start_slurmctld() {
 start_slurmd() {
   for node in "${NODES[@]}"; do
     mkdir -p "$STATE/slurmd-$node"
-    running "$STATE/run/slurmd-$node.pid" slurmd || /usr/sbin/slurmd -N "$node"
+    running "$STATE/run/slurmd-$node.pid" slurmd || ${CACHED:+cached} /usr/sbin/slurmd -N "$node"
   done
   until_true 60 nodes_up
+}
+
+# cached COMMAND...: run it in a mount namespace where $CACHED is seen through a caching mount.
+cached() {
+  unshare --mount sh -c '
+    folder=$1
+    shift
+    mount --make-rprivate /
+    bindfs -o attr_timeout=20,entry_timeout=20,negative_timeout=20,allow_other "$folder" "$folder"
+    exec "$@"
+  ' cached "$CACHED" "$@"
 }
 
 nodes_up() {
@@ -223,6 +241,7 @@ stop_program() {
       until_true 30 bash -c "! kill -0 $pid"
     fi
   done
+  [ "$1" != slurmd ] || pkill -x bindfs || true
 }
 
 case ${1:-} in
@@ -244,6 +263,10 @@ case ${1:-} in
     ;;
   stop) stop_program "$2" ;;
   start) "start_$2" ;;
+  cache)
+    stop_program slurmd
+    CACHED=$2 start_slurmd
+    ;;
   restart)
     stop_program "$2"
     "start_$2"

@@ -132,8 +132,10 @@ def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:
             intents[one.tag] = (place, one, where)
     first: dict[Place, int] = {}
     found: list[tuple[tuple[int, int, str], Log]] = []
-    for name in record.files.list(record.logs):
-        path = f"{record.logs}/{name}"
+    names = [(record.logs, name) for name in record.files.list(record.logs)]
+    names += [(record.jobs, one) for one in record.files.list(record.jobs) if one.endswith(".log")]
+    for folder, name in names:
+        path = f"{folder}/{name}"
         tag, _, text = name.removesuffix(".log").rpartition(".")
         place, intent, where = intents.get(tag, (-1, None, HOME))
         if intent is None or not intent.task or not intent.indices:

@@ -145,6 +145,8 @@ class DispatchPass:
         self._judge(statuses, before, after)
         carried_out = self._take_requests()
         if carried_out and dispatch.ledger.finished is None:
+            # Some schedulers start no job whose log has no folder.
+            dispatch.files.make_folder(dispatch.record.logs)
             works = dispatch.plan(claim=False)
             if works and not self._barred:
                 self._leave_guard()  # before any worker: this process may die after them
@@ -387,6 +389,7 @@ class DispatchPass:
             else f"{where} was cancelled by hand before it began"
             if by_hand
             else f"{where} and {MAX_STARTS - 1} before it vanished before they began"
+            + (f"; {status.reason}" if status and status.reason else "")
         )
         self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
 
@@ -634,6 +637,8 @@ class DispatchPass:
         script = f"{dispatch.record.jobs}/{intent.tag}.sh"
         text = self._script(intent, size, begin, resources)
         dispatch.files.write(script, text.encode(), executable=True)
+        # What carries the run on must start even where a person has cleaned the logs away.
+        logs = dispatch.record.logs if intent.role == WORKER else dispatch.record.jobs
         dispatch.write(intent)
         dispatch.ledger.intend(intent)
         dispatch.sync()
@@ -645,7 +650,7 @@ class DispatchPass:
                     name=f"{dispatch.request.run_id}.{name}",
                     script=script,
                     directory=dispatch.request.entrypoint.directory,
-                    log=f"{dispatch.record.logs}/{intent.tag}.{{position}}.log",
+                    log=f"{logs}/{intent.tag}.{{position}}.log",
                     size=size,
                     resources=resources,
                     after=tuple(after),

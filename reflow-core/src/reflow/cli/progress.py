@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
 import click
 
 from ..errors import WaitTimeoutError
 from ..run import Run
 from ..states import CACHED, PENDING, SUCCESS
-from .terminal import INTERRUPTED, RUN_FAILED
+from .terminal import INTERRUPTED, RUN_FAILED, colours
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 Counts = dict[str, dict[str, int]]
 
 
 def wait_showing(run: Run) -> str:
-    """Wait until a run has ended and return its state; say on stderr what changes.
+    """Wait until a run has ended and return its state; show on stderr how it comes on.
 
-    Ctrl-C ends the waiting and not the run: the exit code is `INTERRUPTED` then.
+    On a terminal, where rich is installed, by a bar for each task; else by a line for each
+    task whose counts change. Ctrl-C ends the waiting and not the run: the exit code is
+    `INTERRUPTED` then.
     """
-    shown: Counts = {}
     pause = 0.1
     try:
-        while True:
-            try:
-                state = run.wait(timeout=pause)
-            except WaitTimeoutError:
-                shown = _show(run, shown)
-                pause = min(pause * 1.5, 2.0)
-                continue
-            _show(run, shown)
-            return state
+        with _display() as show:
+            while True:
+                try:
+                    state = run.wait(timeout=pause)
+                except WaitTimeoutError:
+                    show(run.counts())
+                    pause = min(pause * 1.5, 2.0)
+                    continue
+                show(run.counts())
+                return state
     except KeyboardInterrupt:
         click.echo(
             f"\nno longer waiting: run {run.run_id} goes on\n"
@@ -39,23 +50,66 @@ def wait_showing(run: Run) -> str:
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-def _show(run: Run, shown: Counts) -> Counts:
-    counts = run.counts()
+@contextmanager
+def _display() -> Iterator[Callable[[Counts], None]]:
+    """Yield what shows how many instances of each task are in which state."""
+    bars = None
+    if sys.stderr.isatty() and colours() is not False:
+        with suppress(ImportError):
+            bars = _bars()
+    if bars is None:
+        yield _lines()
+        return
+    with bars:
+        yield partial(_move, bars, {})
+
+
+def _lines() -> Callable[[Counts], None]:
+    shown: Counts = {}
+
+    def show(counts: Counts) -> None:
+        for task, states in counts.items():
+            if states != shown.get(task, {}):
+                click.echo(progress_line(task, states), err=True)
+        shown.update(counts)
+
+    return show
+
+
+def _bars() -> Progress:
+    """Return rich's bars, not yet on the screen. Raises `ImportError` without rich."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[others]}", markup=False), console=Console(stderr=True),
+    )  # fmt: skip
+
+
+def _move(bars: Progress, known: dict[str, TaskID], counts: Counts) -> None:
     for task, states in counts.items():
-        if states != shown.get(task, {}):
-            click.echo(progress_line(task, states), err=True)
-    return counts
+        done, total, others = _told(states)
+        if task not in known:
+            known[task] = bars.add_task(task, total=total, others="")
+        bars.update(known[task], completed=done, total=total, others=", ".join(others))
 
 
-def progress_line(task: str, states: dict[str, int]) -> str:
-    """Return one line on a task: how many elements are done, and what the others do."""
+def _told(states: dict[str, int]) -> tuple[int, int, list[str]]:
+    """Return how many instances have a value, of how many, and what the others do."""
     done = states.get(SUCCESS, 0) + states.get(CACHED, 0)
     others = [
         f"{count} {state.lower()}"
         for state, count in states.items()
         if count and state not in (SUCCESS, CACHED, PENDING)
     ]
-    return f"{task}: {', '.join([f'{done}/{sum(states.values())} done', *others])}"
+    return done, sum(states.values()), others
+
+
+def progress_line(task: str, states: dict[str, int]) -> str:
+    """Return one line on a task: how many elements are done, and what the others do."""
+    done, total, others = _told(states)
+    return f"{task}: {', '.join([f'{done}/{total} done', *others])}"
 
 
 def end_with(run: Run, state: str) -> None:
