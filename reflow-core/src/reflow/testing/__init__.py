@@ -1,4 +1,4 @@
-"""Contract suites: what every serializer, verifier and store must do, as pytest classes.
+"""Contract suites: what every executor, serializer, verifier and store must do, as pytest classes.
 
 An author derives from one, names the plugin and gives samples; pytest runs the rest::
 
@@ -18,13 +18,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .executors import ExecutorContract
     from .serializers import SerializerContract
     from .stores import StoreContract
     from .verifiers import VerifierContract, output
 
-__all__ = ["SerializerContract", "StoreContract", "VerifierContract", "output"]
+__all__ = ["ExecutorContract", "SerializerContract", "StoreContract", "VerifierContract", "output"]
 
 _MODULES = {
+    "ExecutorContract": "executors",
     "SerializerContract": "serializers",
     "StoreContract": "stores",
     "VerifierContract": "verifiers",

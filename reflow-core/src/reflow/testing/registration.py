@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 import pytest
 
@@ -39,6 +40,6 @@ def types_in(value: object) -> Iterable[type]:
             yield from types_in(part)
 
 
-def not_promised(what: str) -> None:
+def not_promised(what: str) -> NoReturn:
     """Report that a case does not apply to this plugin."""
     pytest.skip(f"not promised: {what}")
