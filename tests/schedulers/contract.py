@@ -1,11 +1,18 @@
-"""The contract of executors on the simulated schedulers."""
+"""The contract of executors on a scheduler: simulated, and real where the machine has it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from live.sites import SCHEDULERS, become_user
 
 from reflow.testing import ExecutorContract
 
@@ -13,25 +20,63 @@ from .engine.simulator import Simulator
 from .plugin import start
 
 
-class SimulatedContract(ExecutorContract):
-    """The contract of the executor `entry` on its simulated scheduler.
+class SchedulerContract(ExecutorContract):
+    """The contract of the executor `entry`, once on its simulator, once on the real scheduler.
 
-    `site` are the simulator's settings, `submits` the command that submits.
+    `site` are the simulator's settings. `simulator` is None on the real one, where nothing
+    can be made to go wrong, and all is done as an ordinary user.
     """
 
     site: ClassVar[dict[str, Any]] = {"message_timeout": 0.05, "kill_wait": 0.1}
-    speed = 60.0
-    simulator: Simulator
+    simulator: Simulator | None
+    _pool: ProcessPoolExecutor | None = None
+
+    @pytest.fixture(
+        params=[
+            "simulated",
+            pytest.param("live", marks=[pytest.mark.live, pytest.mark.slow]),
+        ]
+    )
+    def scheduler(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        if request.param == "simulated":
+            self.simulator, self.speed = start(self.entry, **self.site), 60.0
+            monkeypatch.setenv("PATH", self.simulator.environment["PATH"])
+            yield
+            assert self.simulator.stop() == ""
+            return
+        real = SCHEDULERS[self.entry]
+        real.need()
+        self.simulator, self.patience, self.time_limit = None, real.overdue, real.limit
+        self.settings = real.settings
+        for name, value in real.environment.items():
+            monkeypatch.setenv(name, value)
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(1, context, become_user) as self._pool:
+            yield
+
+    def do(self, function: Callable[..., Any], *given: object) -> Any:
+        if self._pool is None:
+            return function(*given)
+        return self._pool.submit(function, *given).result(timeout=300)
 
     @pytest.fixture
-    def scheduler(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-        self.simulator = start(self.entry, **self.site)
-        monkeypatch.setenv("PATH", self.simulator.environment["PATH"])
-        yield self.simulator
-        assert self.simulator.stop() == ""
+    def folder(self) -> Iterator[Path]:
+        # Below /var/tmp, where another user may go.
+        made = Path(tempfile.mkdtemp(prefix="reflow-contract-", dir="/var/tmp"))
+        os.chmod(made, 0o777)
+        yield made
+        shutil.rmtree(made, ignore_errors=True)
+
+    def sim(self, what: str) -> Simulator:
+        """Return the simulator; where there is none, report that something cannot be made."""
+        if self.simulator is None:
+            pytest.skip(f"not promised: a real {self.entry} that {what}")
+        return self.simulator
 
     def break_down(self) -> None:
-        self.simulator.inject("down")
+        self.sim("is down").inject("down")
 
     def repair(self) -> None:
-        self.simulator.inject("up")
+        self.sim("is down").inject("up")

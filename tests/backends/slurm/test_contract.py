@@ -1,16 +1,16 @@
-"""The contract of executors on a simulated Slurm."""
+"""The contract of executors on Slurm."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from schedulers.contract import SimulatedContract
+from schedulers.contract import SchedulerContract
 
 from reflow.spec import Resources
 
 
-class TestSimulatedSlurm(SimulatedContract):
+class TestSlurm(SchedulerContract):
     entry = "slurm"
     samples = ({"cluster": "big", "max_array_size": 10},)
     refusal = "invalid partition specified: no-such-queue"
@@ -23,7 +23,7 @@ class TestSimulatedSlurm(SimulatedContract):
         return str(67_000_000 + number)
 
     def forget(self, job: str) -> None:
-        self.simulator.inject("lose", job=int(job))
+        self.sim("loses jobs").inject("lose", job=int(job))
 
     def beyond_limit(self) -> Mapping[str, Any]:
         return {"size": 9, "resources": Resources(account="limited")}

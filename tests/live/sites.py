@@ -1,0 +1,162 @@
+"""The real schedulers that a machine may have, and how their users and tests reach them.
+
+``REFLOW_LIVE=1``: every scheduler that is found is used. ``REFLOW_LIVE_PBS=1`` (and so on):
+this one must be there, and its absence is a failure; ``=0``: it is left alone.
+``REFLOW_LIVE_PBS_PATH``: folders that come first on PATH for it, as schedulers share the names
+of their commands. As root, tests act as ``REFLOW_LIVE_USER`` (reflow), with the Python
+``REFLOW_LIVE_PYTHON``, in which reflow is installed and which that user can run.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+PYTHON = os.environ.get("REFLOW_LIVE_PYTHON", sys.executable)
+USER = os.environ.get("REFLOW_LIVE_USER", "reflow") if os.getuid() == 0 else ""
+BASE = Path(os.environ.get("REFLOW_LIVE_BASE", "/var/tmp/reflow-live/tests"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """What a person knows of a scheduler.
+
+    `marker` is a command that no other scheduler has, `probe` one that succeeds where the
+    scheduler answers. `listing` is shell code that prints ``id name`` for each job in the queue,
+    `running` ids of those that run; `cancel` what ids are added to. `variables` lead its commands
+    to it. `settings` go into the configuration, and into `options` what a task needs.
+    `limit` is the least time limit in seconds that it knows, `overdue` in how many seconds it
+    ends who passes that. `clients` are the distributions that use it.
+    """
+
+    name: str
+    marker: str
+    probe: str
+    listing: str
+    running: str
+    cancel: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+    limit: int = 60
+    overdue: float = 200.0
+    elementwise: bool = True
+    positions: bool = True
+
+    @property
+    def path(self) -> str:
+        """PATH with the folders of its commands first."""
+        first = os.environ.get(f"{self.variable}_PATH", "")
+        return os.pathsep.join(filter(None, [first, os.environ.get("PATH", os.defpath)]))
+
+    @property
+    def variable(self) -> str:
+        """The variable that says whether this scheduler is to be used."""
+        return f"REFLOW_LIVE_{self.name.upper()}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which its commands are called."""
+        given = {name: os.environ[name] for name in self.variables if name in os.environ}
+        return {"PATH": self.path, "LANG": "C.UTF-8", **given}
+
+    def missing(self) -> str:
+        """Return why this scheduler cannot be used here; "" where it can."""
+        if shutil.which(self.marker, path=self.path) is None:
+            return f"there is no command {self.marker!r} on PATH (see {self.variable}_PATH)"
+        done = subprocess.run(
+            as_user("sh", "-c", self.probe), env=self.environment, cwd="/", check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        return "" if done.returncode == 0 else f"it does not answer: {done.stdout.strip()}"
+
+    def need(self) -> None:
+        """Skip the test where this scheduler is not to be used, fail it where it is missing."""
+        wanted = os.environ.get(self.variable, "")
+        if wanted == "0" or (wanted != "1" and os.environ.get("REFLOW_LIVE") != "1"):
+            pytest.skip(f"no live {self.name}: try make live, or {self.variable}=1")
+        why = self.missing()
+        if why and wanted == "1":
+            pytest.fail(f"{self.variable}=1, but {why}")
+        if why:
+            pytest.skip(f"no live {self.name}: {why}")
+
+
+SCHEDULERS = {
+    one.name: one
+    for one in (
+        Scheduler(
+            name="slurm",
+            marker="sbatch",
+            probe="squeue --noheader",
+            listing="squeue --noheader --format='%i %j'",
+            running="squeue --noheader --array --states=R --format=%i",
+            cancel=("scancel",),
+            variables=("SLURM_CONF",),
+        ),
+        Scheduler(
+            name="sge",
+            marker="qconf",
+            probe="qstat",
+            listing="qstat -u '*' -r | awk '/^ *[0-9]+ /{id=$1} /Full jobname:/{print id, $3}'",
+            running="qstat -u '*' -s r | awk '/^ *[0-9]/{print $1}'",
+            cancel=("qdel",),
+            variables=("SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME"),
+            limit=5,
+        ),
+        Scheduler(
+            name="pbs",
+            marker="pbsnodes",
+            probe="qstat -B",
+            listing="qstat -f -w | awk '/^Job Id:/{id=$3} /^ *Job_Name = /{print id, $3}'",
+            running="qselect -s R",
+            cancel=("qdel",),
+            variables=("PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER"),
+            limit=5,
+            elementwise=False,
+        ),
+        Scheduler(
+            name="lsf",
+            marker="bsub",
+            probe="bhosts",
+            listing="bjobs -w -u all 2>/dev/null | awk 'NR > 1{print $1, $7}'",
+            running="bjobs -w -r -u all 2>/dev/null | awk 'NR > 1{print $1}'",
+            cancel=("bkill",),
+            variables=("LSF_ENVDIR", "LSF_SERVERDIR", "LSF_BINDIR", "LSF_LIBDIR"),
+        ),
+        Scheduler(
+            name="flux",
+            marker="flux",
+            probe="flux uptime",
+            listing="flux jobs --no-header --format='{id.f58plain} {name}'",
+            running="flux jobs --no-header --filter=running --format='{id.f58plain}'",
+            cancel=("flux", "cancel"),
+            variables=("FLUX_URI", "FLUX_CONF_DIR"),
+            limit=5,
+            elementwise=False,
+            positions=False,
+        ),
+    )
+}
+
+
+def as_user(*command: str) -> list[str]:
+    """Return a command as the ordinary user runs it."""
+    return ["runuser", "-u", USER, "--", *command] if USER else list(command)
+
+
+def become_user() -> None:
+    """Make this process one of the ordinary user's, for good."""
+    if USER:
+        entry = pwd.getpwnam(USER)
+        os.initgroups(USER, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+        os.environ.update(HOME=entry.pw_dir, USER=USER, LOGNAME=USER)
