@@ -144,6 +144,12 @@ class Jobs:
         """Wait until the executor says that a job runs."""
         return self.until_status(job, lambda one: one.state == LIVE and one.running, "running")
 
+    def pass_by(self) -> None:
+        """Wait until a job submitted now has run: what was submitted before could have, too."""
+        name = f"passed-{len(self._submitted)}"
+        self.submit(f"note {name} x")
+        self.until_lines(name)
+
     def gone(self, job: Job) -> None:
         """Wait until a job does not live any more, remembered or not."""
 
