@@ -1,8 +1,6 @@
-"""Live tests: workflows on a real scheduler, submitted by an ordinary user.
+"""Live tests: workflows on real schedulers, submitted by an ordinary user.
 
-They run where REFLOW_LIVE_SLURM=1 says that a Slurm is there (``make live`` boots one);
-what is missing then is a failure. As root they submit as REFLOW_LIVE_USER, with the Python
-REFLOW_LIVE_PYTHON, in which reflow is installed and which that user can run.
+They run where `sites` says that a scheduler is there and may be used (``make live``).
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -20,44 +17,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live.sites import BASE, PYTHON, SCHEDULERS, USER, Scheduler, as_user
 
-WANTED = os.environ.get("REFLOW_LIVE_SLURM") == "1"
-PYTHON = os.environ.get("REFLOW_LIVE_PYTHON", sys.executable)
-USER = os.environ.get("REFLOW_LIVE_USER", "reflow") if os.getuid() == 0 else ""
-BASE = Path(os.environ.get("REFLOW_LIVE_BASE", "/var/tmp/reflow-live/tests"))
-CLUSTER = Path(__file__).parents[2] / "tools" / "clusters" / "slurm.sh"
+CLUSTERS = Path(__file__).parents[2] / "tools" / "clusters"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
-            if not WANTED:
-                item.add_marker(pytest.mark.skip(reason="no live Slurm: try make live"))
 
 
 class Site:
     """A folder of the user's, and what a person does there at a prompt."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, scheduler: Scheduler) -> None:
+        self.folder, self.scheduler = folder, scheduler
         self.environment = {
-            "PATH": os.environ["PATH"],
+            **scheduler.environment,
             "HOME": str(folder),
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_CONFIG_HOME": str(folder / "config"),
-            "LANG": "C.UTF-8",
         }
-        if "SLURM_CONF" in os.environ:
-            self.environment["SLURM_CONF"] = os.environ["SLURM_CONF"]
+        if scheduler.settings:
+            self.configure()
 
-    def argv(self, *command: str) -> list[str]:
-        """Return a command as the ordinary user runs it."""
-        return ["runuser", "-u", USER, "--", *command] if USER else list(command)
+    def configure(self, **settings: object) -> None:
+        """Write the configuration: settings of the executor, texts, numbers and tables of them."""
+        given = {**self.scheduler.settings, **settings}
+        lines = [f"{key} = {toml(value)}" for key, value in given.items()]
+        folder = self.folder / "config" / "reflow"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "\n".join([f"[executor.{self.scheduler.name}]", *lines, ""])
+        (folder / "config.toml").write_text(text)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.argv(*command),
+            as_user(*command),
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -74,7 +70,7 @@ class Site:
         except subprocess.TimeoutExpired:
             process.kill()
             out, _ = process.communicate()
-            raise AssertionError(f"{command} did not end: {out}\n{self.run('squeue')}") from None
+            raise AssertionError(f"{command} did not end: {out}\n{self.queue()}") from None
         assert code is None or process.returncode == code, f"{command}: {out}"
         return out
 
@@ -94,19 +90,32 @@ class Site:
         found: dict[str, Any] = json.loads(self.reflow("status", run_id, "--json"))
         return found
 
+    def submit(self, source: str, *arguments: str, run_dir: str = "out") -> str:
+        """Submit a script's workflow and return the run's id."""
+        executor = ("--executor", self.scheduler.name, "--run-dir", run_dir)
+        return self.python(source, "submit", *executor, *arguments).split()[-1]
+
+    def queue(self) -> str:
+        """Return ``id name`` of each job in the queue."""
+        return self.run("sh", "-c", self.scheduler.listing)
+
     def jobs(self, run_id: str) -> list[str]:
         """Return the names of the jobs of a run that are in the queue."""
-        names = self.run("squeue", "--noheader", "--format=%j").split()
+        names = [line.split()[-1] for line in self.queue().splitlines()]
         return [name for name in names if name.startswith(f"{run_id}.")]
 
     def ids(self, run_id: str, role: str) -> list[str]:
         """Return the ids of the run's jobs in the queue: w(orker), s(entinel), g(uard)."""
-        lines = self.run("squeue", "--noheader", "--format=%i %j").splitlines()
         return [
             job
-            for job, name in (line.split(None, 1) for line in lines)
-            if name.startswith(f"{run_id}.") and name.strip().endswith(f".{role}")
+            for job, name in (line.split()[:2] for line in self.queue().splitlines())
+            if name.startswith(f"{run_id}.") and name.endswith(f".{role}")
         ]
+
+    def cancel(self, *jobs: str, code: int | None = 0) -> None:
+        """Cancel jobs by hand, as a person does."""
+        if jobs:
+            self.run(*self.scheduler.cancel, *jobs, code=code)
 
     def ended(self, run_id: str, seconds: float = 120) -> dict[str, Any]:
         """Wait until a run has ended by itself, with nobody waiting for it; return its status.
@@ -115,11 +124,11 @@ class Site:
         """
         until = time.monotonic() + seconds
         while (found := self.status(run_id))["run"]["status"] in ("PENDING", "RUNNING", "WAITING"):
-            assert time.monotonic() < until, f"{found}\n{self.run('squeue')}"
+            assert time.monotonic() < until, f"{found}\n{self.queue()}"
             time.sleep(0.5)
         until = time.monotonic() + 30
         while self.jobs(run_id):
-            assert time.monotonic() < until, self.run("squeue")
+            assert time.monotonic() < until, self.queue()
             time.sleep(0.3)
         (row,) = [
             one
@@ -130,8 +139,22 @@ class Site:
         return found
 
 
+def toml(value: object) -> str:
+    """Write a setting as TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)
+
+
 @pytest.fixture
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+def scheduler() -> Scheduler:
+    """The scheduler of a test that names no other."""
+    return SCHEDULERS["slurm"]
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, scheduler: Scheduler) -> Iterator[Site]:
+    scheduler.need()
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
     folder = BASE / f"{name}-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -139,23 +162,21 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     if USER:
         entry = pwd.getpwnam(USER)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
-    made = Site(folder)
+    made = Site(folder, scheduler)
     yield made
-    leftover = {name.rsplit(".", 3)[0] for name in made.run("squeue", "-h", "-o", "%j").split()}
     for run in folder.glob("*/.reflow/*"):
-        if run.name in leftover:
-            made.run("scancel", *made.ids(run.name, "w"), *made.ids(run.name, "s"),
-                     *made.ids(run.name, "g"), *made.ids(run.name, "d"), code=None)  # fmt: skip
+        made.cancel(*(job for role in "wsgd" for job in made.ids(run.name, role)), code=None)
     if not request.session.testsfailed:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def cluster() -> Callable[[str, str], None]:
+def cluster(scheduler: Scheduler) -> Callable[[str, str], None]:
     """Stop and start the cluster's daemons; only for root."""
     assert os.getuid() == 0, "only root can stop a daemon"
 
     def act(what: str, program: str) -> None:
-        subprocess.run([str(CLUSTER), what, program], check=True, capture_output=True)
+        command = [str(CLUSTERS / f"{scheduler.name}.sh"), what, program]
+        subprocess.run(command, check=True, capture_output=True)
 
     return act

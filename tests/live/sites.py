@@ -32,9 +32,9 @@ class Scheduler:
     `marker` is a command that no other scheduler has, `probe` one that succeeds where the
     scheduler answers. `listing` is shell code that prints ``id name`` for each job in the queue,
     `running` ids of those that run; `cancel` what ids are added to. `variables` lead its commands
-    to it. `settings` go into the configuration, and into `options` what a task needs.
-    `limit` is the least time limit in seconds that it knows, `overdue` in how many seconds it
-    ends who passes that. `clients` are the distributions that use it.
+    to it. `settings` go into the configuration. `limit` is a time limit in seconds that is
+    kept, `overdue` in how many seconds who passes that has ended and is told of. `down` are the
+    daemons, by the names that ``tools/clusters/<name>.sh`` knows, without which it answers nobody.
     """
 
     name: str
@@ -47,8 +47,7 @@ class Scheduler:
     settings: Mapping[str, object] = field(default_factory=dict)
     limit: int = 60
     overdue: float = 200.0
-    elementwise: bool = True
-    positions: bool = True
+    down: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -100,6 +99,7 @@ SCHEDULERS = {
             running="squeue --noheader --array --states=R --format=%i",
             cancel=("scancel",),
             variables=("SLURM_CONF",),
+            down=("slurmctld",),
         ),
         Scheduler(
             name="sge",
@@ -109,7 +109,8 @@ SCHEDULERS = {
             running="qstat -u '*' -s r | awk '/^ *[0-9]/{print $1}'",
             cancel=("qdel",),
             variables=("SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME"),
-            limit=5,
+            limit=20,
+            down=("qmaster",),
         ),
         Scheduler(
             name="pbs",
@@ -119,8 +120,7 @@ SCHEDULERS = {
             running="qselect -s R",
             cancel=("qdel",),
             variables=("PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER"),
-            limit=5,
-            elementwise=False,
+            limit=20,
         ),
         Scheduler(
             name="lsf",
@@ -139,9 +139,7 @@ SCHEDULERS = {
             running="flux jobs --no-header --filter=running --format='{id.f58plain}'",
             cancel=("flux", "cancel"),
             variables=("FLUX_URI", "FLUX_CONF_DIR"),
-            limit=5,
-            elementwise=False,
-            positions=False,
+            limit=20,
         ),
     )
 }

@@ -28,6 +28,14 @@ class Person:
             "XDG_CONFIG_HOME": str(folder / "config"),
         }
 
+    def configure(self, **settings: object) -> None:
+        """Write the configuration: settings of the executor, texts, numbers and tables of them."""
+        lines = [f"{key} = {_toml(value)}" for key, value in settings.items()]
+        folder = self.folder / "config" / "reflow"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "\n".join([f"[executor.{self.executor}]", *lines, ""])
+        (folder / "config.toml").write_text(text)
+
     def write(self, source: str, name: str = "flow.py") -> None:
         (self.folder / name).write_text(textwrap.dedent(source))
 
@@ -73,6 +81,12 @@ class Person:
             assert time.monotonic() < end, left
             time.sleep(0.1)
         return status
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)
 
 
 def of(status: dict[str, Any], task: str) -> list[dict[str, Any]]:

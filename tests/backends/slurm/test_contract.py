@@ -27,3 +27,6 @@ class TestSlurm(SchedulerContract):
 
     def beyond_limit(self) -> Mapping[str, Any]:
         return {"size": 9, "resources": Resources(account="limited")}
+
+    def forbid(self) -> None:
+        self.sim("forbids").inject("refuse", text="Access/permission denied")

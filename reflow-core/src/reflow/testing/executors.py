@@ -21,6 +21,7 @@ from ..codec import structure, unstructure
 from ..errors import (
     ExecutorError,
     SchedulerUnreachableError,
+    SubmissionForbiddenError,
     SubmissionLimitError,
     SubmissionRefusedError,
 )
@@ -81,7 +82,7 @@ class ExecutorContract:
     pytest's `tmp_path`. `do` calls the executor: override it where that must happen in
     another process, such as one of another user.
 
-    Faults are hooks to override: `break_down` and `repair`, `forget`, `beyond_limit`,
+    Faults are hooks to override: `break_down` and `repair`, `forget`, `beyond_limit`, `forbid`,
     `replaced`. A case whose fault, capability (of `Executor.capabilities`) or flag below is
     not there is reported as skipped, "not promised: …".
     """
@@ -191,6 +192,10 @@ class ExecutorContract:
     def beyond_limit(self) -> Mapping[str, Any]:
         """Return what of a request is too much now, by a limit of the site on jobs in the queue."""
         not_promised("the site has limits (override `beyond_limit`)")
+
+    def forbid(self) -> None:
+        """Have this machine be one that jobs may not be submitted from."""
+        not_promised("some machines may not submit (override `forbid`)")
 
     # What it consists of
 
@@ -988,12 +993,20 @@ class ExecutorContract:
     def test_what_is_refused_says_why(self, jobs: Jobs) -> None:
         if self.refused is None:
             not_promised("anything is refused (`refused`)")
-        with pytest.raises(SubmissionRefusedError, match=self.refusal or None):
+        with pytest.raises(SubmissionRefusedError, match=self.refusal or None) as caught:
             jobs.submit("note ran x", **self.refused)
+        assert not isinstance(caught.value, SubmissionForbiddenError)
 
     def test_a_limit_of_the_site_is_not_for_good(self, jobs: Jobs) -> None:
         with pytest.raises(SubmissionLimitError):
             jobs.submit("true", **self.beyond_limit())
+
+    def test_a_machine_that_may_not_submit_is_told_from_a_job_that_is_refused(
+        self, jobs: Jobs
+    ) -> None:
+        self.forbid()
+        with pytest.raises(SubmissionForbiddenError):
+            jobs.submit("true")
 
     def test_max_submit_jobs(self, jobs: Jobs) -> None:
         count = getattr(jobs.executor, "queued", None)
