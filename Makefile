@@ -15,7 +15,7 @@ LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test cluster-slurm live live-facts lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
+.PHONY: help venv test clusters live live-facts lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,18 +58,25 @@ venv: $(DEV)/.ready ## Make the development environment (.venv/dev)
 test: $(DEV)/.ready ## Run all tests
 	$(DEV)/bin/python -m pytest -n 2 -m "not live" tests
 
-cluster-slurm: ## Boot a real Slurm on this Debian host (as root)
-	tools/clusters/slurm.sh up
+# The schedulers that come from Debian's packages, each with a script that boots it.
+CLUSTERS := $(patsubst tools/clusters/%.sh,%,$(wildcard tools/clusters/*.sh))
+WANTED := $(foreach one,$(CLUSTERS),REFLOW_LIVE_$(shell echo $(one) | tr a-z A-Z)=1)
 
-# The daemons' tests come last and alone: they stop what the others need. Then once more, with
-# nodes that see the shared folder as clients of a network file system do.
-live: $(DEV)/.ready cluster-slurm ## Run the live tests on a real Slurm (as root)
+cluster-%: # Boot a real scheduler on this Debian host (as root)
+	tools/clusters/$*.sh up
+
+clusters: $(addprefix cluster-,$(CLUSTERS)) ## Boot the real schedulers that Debian has (as root); cluster-slurm: one
+
+# Those, and what else is found on PATH or named by REFLOW_LIVE_PBS_PATH and so on (see
+# tests/live/sites.py). The daemons' tests come last and alone: they stop what the others need.
+# Then once more on Slurm, with nodes that see the shared folder as NFS clients do.
+live: $(DEV)/.ready clusters ## Run the live tests on all real schedulers of this machine (as root)
 	rm -rf $(LIVE)
 	/usr/bin/python3 -m venv $(LIVE)/venv
-	$(LIVE)/venv/bin/python -m pip install $(PIP_FLAGS) './reflow-core[pickle]' ./reflow-slurm ipykernel nbclient
-	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
+	$(LIVE)/venv/bin/python -m pip install $(PIP_FLAGS) $(addprefix ./,$(DISTRIBUTIONS)) cloudpickle ipykernel nbclient
+	REFLOW_LIVE=1 $(WANTED) REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
 	  $(DEV)/bin/python -m pytest -n 4 -m "live and not alone" tests/live tests/backends
-	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
+	REFLOW_LIVE=1 $(WANTED) REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
 	  $(DEV)/bin/python -m pytest -m "live and alone" tests/live
 	mkdir -m 1777 $(LIVE)/cached
 	tools/clusters/slurm.sh cache $(LIVE)/cached
@@ -78,7 +85,7 @@ live: $(DEV)/.ready cluster-slurm ## Run the live tests on a real Slurm (as root
 	tools/clusters/slurm.sh restart slurmd
 
 # One after the other: many facts are about limits and times that other jobs would change.
-live-facts: $(DEV)/.ready cluster-slurm ## Hold the facts of the Slurm simulator to a real Slurm (as root)
+live-facts: $(DEV)/.ready clusters ## Hold the facts of the Slurm simulator to a real Slurm (as root)
 	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_USER=reflow $(DEV)/bin/python -m pytest -m live tests/schedulers
 
 lint: $(DEV)/.ready ## Check style and formatting rules
