@@ -108,6 +108,8 @@ class ExecutorContract:
     """Seconds by which jobs are put off, of the scheduler's clock."""
     time_limit: ClassVar[int | None] = 60
     """A time limit in seconds that is worth waiting for; None where there are none."""
+    slots: ClassVar[int] = 16
+    """How many jobs the scheduler runs at once, at least: 4 or more."""
     many: ClassVar[int] = 1000
     """Positions of a large array."""
     most_calls: ClassVar[int] = 8
@@ -579,7 +581,7 @@ class ExecutorContract:
         self._behind(jobs, parent, release="go")
 
     def test_it_waits_for_all_of_several(self, jobs: Jobs) -> None:
-        count = min(20, jobs.executor.capabilities.max_dependencies or 20)
+        count = min(20, self.slots - 1, jobs.executor.capabilities.max_dependencies or 20)
         parents = [jobs.submit(f"await go{at}; note ended x") for at in range(count)]
         child = jobs.submit(
             'note child "$(grep -c x "$here/ended")"', after=tuple(one.id for one in parents)
@@ -1015,8 +1017,9 @@ class ExecutorContract:
             not_promised("jobs in the queue are counted (`queued`)")
         most = max(4, already + 2)
         bounded = changed(jobs.executor, max_submit_jobs=most)
-        for _ in range(most - already):
-            jobs.submit("await go", executor=bounded)
+        first = jobs.submit("await go", executor=bounded)
+        for _ in range(most - already - 1):
+            jobs.submit("true", executor=bounded, after=(first.id,))
         jobs.until(lambda: count and self.do(count) >= most, f"count of {most} jobs in the queue")
         with pytest.raises(SubmissionLimitError, match="max_submit_jobs"):
             jobs.submit("note ran x", executor=bounded)

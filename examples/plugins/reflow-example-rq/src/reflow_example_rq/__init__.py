@@ -1,0 +1,1 @@
+"""reflow runs workflows on the workers of RQ."""
