@@ -1,9 +1,10 @@
 """Values of structured types as JSON, by their annotations; the records of a run too.
 
-`codec_for` gives the codec of any supported annotation: what `plain` has, and from
-here dataclasses, attrs classes, NamedTuple, TypedDict, Enum, Literal, tuples, sets,
-bytes, paths, dates and times, UUID, Decimal, Fraction, complex, and unions. Nothing in
-the JSON ever says which class to make: only the annotation does.
+`codec_for` gives the codec of any supported annotation: what `plain`, `scalars` and
+`structured` have, numpy's scalars, and from here tuples, sets, dicts with keys that are no
+text, Literal, unions, aliases, and what serializers keep in files. Nothing in the JSON
+ever says which class to make: only the annotation does. Values that are the same have
+the same text; a dict keeps its order, so another order is another text.
 
 Values are checked strictly and quickly here, and a worker gets by without cattrs;
 `structure` and `unstructure` use cattrs for reflow's own attrs records.
@@ -11,17 +12,14 @@ Values are checked strictly and quickly here, and a worker gets by without cattr
 
 from __future__ import annotations
 
-import base64
-import binascii
 import collections.abc as abc
 import contextlib
 import functools
+import sys
 import types
 import typing
-from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .annotations import RunDir
 from .attachments import StoredAs, current, is_reference, serializer_for
 from .errors import SerializationError
 from .plain import (
@@ -30,6 +28,7 @@ from .plain import (
     ListCodec,
     Mismatch,
     SequenceCodec,
+    StrCodec,
     UnionCodec,
     dump,
     kind_of,
@@ -39,7 +38,7 @@ from .plain import (
     select,
     union_codec,
 )
-from .signature import is_class, type_text
+from .signature import type_text
 
 Record = TypeVar("Record")
 
@@ -60,6 +59,8 @@ def codec_for(annotation: Any) -> Codec:
         codec = _cache.get(annotation)
     except TypeError:  # It cannot be hashed.
         return _make(annotation)
+    if type(codec) is _AliasCodec and codec.inner is None:
+        codec.used = True
     if codec is None:
         before = set(_cache)
         try:
@@ -117,7 +118,7 @@ def serializers_of(codec: Codec) -> dict[str, list[Any]]:
         seen.add(id(one))
         if isinstance(one, _FileCodec):
             found.setdefault(one.serializer, []).append(one.runtime)
-        for name in ("item", "key", "value"):
+        for name in ("item", "key", "value", "inner"):
             part = getattr(one, name, None)
             if isinstance(part, Codec):
                 waiting.append(part)
@@ -190,64 +191,48 @@ class _FileCodec(Codec):
         return load_attachment(native)
 
 
-class _TextCodec(Codec):
-    """Values of one class that are written as one JSON text or number."""
+class _AliasCodec(Codec):
+    """An alias that contains itself (``type Json = ...``): what it stands for is set later."""
 
-    __slots__ = ("_pack", "_unpack", "has_paths", "kinds", "runtime", "strict")
+    __slots__ = ("has_paths", "inner", "kinds", "used")
 
-    def __init__(
-        self,
-        annotation: Any,
-        runtime: type,
-        pack: Callable[[Any], Any],
-        unpack: Callable[[Any], Any],
-        *,
-        form: str = "",
-        kind: str = "str",
-        strict: bool = True,
-        has_paths: bool = False,
-    ) -> None:
-        super().__init__(annotation, form or runtime.__qualname__)
-        self.runtime = runtime
-        self.kinds = frozenset({kind})
-        self.strict = strict
-        self.has_paths = has_paths
-        self._pack = pack
-        self._unpack = unpack
+    def __init__(self, annotation: Any) -> None:
+        super().__init__(annotation, f"alias {type_text(annotation)}")
+        self.inner: Codec | None = None
+        self.used = False
+        self.kinds: frozenset[str] = frozenset()
+        self.has_paths = True
 
     def pack(self, value: Any) -> Any:
-        assert self.runtime is not None
-        if type(value) is self.runtime or (not self.strict and isinstance(value, self.runtime)):
-            return self._pack(value)
-        raise Mismatch(self.text, value)
+        assert self.inner is not None
+        return self.inner.pack(value)
 
     def unpack(self, native: Any) -> Any:
-        if kind_of(native) not in self.kinds:
-            raise Mismatch(self.text, native)
-        try:
-            return self._unpack(native)
-        except (ValueError, TypeError, ArithmeticError, KeyError) as error:
-            raise Mismatch(self.text, native, note=str(error)) from None
+        assert self.inner is not None
+        return self.inner.unpack(native)
+
+    def _reads(self, other: Codec) -> bool:
+        if isinstance(other, _AliasCodec):
+            return self.form == other.form
+        return self.inner is not None and self.inner.reads(other)
 
 
 class _ManyCodec(ListCodec):
-    """Sets, frozensets and tuples of any length: a JSON list."""
+    """Sets, frozensets and tuples of any length: a JSON list, that of a set in one order."""
 
     __slots__ = ("make", "ordered", "runtime", "taken")
 
-    def __init__(
-        self, annotation: Any, item: Codec, make: Callable[[Any], Any], taken: Any, ordered: bool
-    ) -> None:
+    def __init__(self, annotation: Any, item: Codec, make: type, taken: tuple[type, ...]) -> None:
         super().__init__(annotation, item)
         self.form = f"{make.__name__}[{item.form}]"
         self.as_is = False
         self.make = make
         self.taken = taken
-        self.ordered = ordered
-        self.runtime = make if isinstance(make, type) else None
+        self.ordered = make is tuple
+        self.runtime = make
 
     def pack(self, value: Any) -> Any:
-        if not isinstance(value, self.taken):
+        if type(value) not in self.taken:
             raise Mismatch(self.text, value)
         packed = pack_items(self.item, value)
         if not self.ordered:
@@ -338,9 +323,16 @@ class _PairsCodec(Codec):
             if type(pair) is not list or len(pair) != 2:
                 raise Mismatch("a pair of key and value", pair).at(f"[{position}]")
             try:
-                values[self.key.unpack(pair[0])] = self.value.unpack(pair[1])
+                key = self.key.unpack(pair[0])
+                if key in values:
+                    raise Mismatch("each key once", pair[0])
+                values[key] = self.value.unpack(pair[1])
             except Mismatch as error:
                 raise error.at(f"[{position}]") from None
+            except TypeError as error:  # A key that cannot be one.
+                raise Mismatch(self.key.text, pair[0], note=str(error)).at(
+                    f"[{position}]"
+                ) from None
         return values
 
     def _reads(self, other: Codec) -> bool:
@@ -349,89 +341,6 @@ class _PairsCodec(Codec):
             and self.key.reads(other.key)
             and self.value.reads(other.value)
         )
-
-
-class _Field(typing.NamedTuple):
-    name: str
-    argument: str
-    codec: Codec
-    required: bool
-
-
-class _ClassCodec(Codec):
-    """Dataclasses, attrs classes, named tuples and typed dicts: a JSON object.
-
-    Fields that have a default may be absent from the JSON; unknown ones may not stand
-    in it. The value must be of the very class: a subclass would lose what it adds.
-    """
-
-    __slots__ = ("exact_class", "fields", "get", "has_paths", "known", "make", "runtime")
-    kinds = frozenset({"dict"})
-
-    def __init__(self, annotation: Any, cls: Any, arguments: tuple[Any, ...]) -> None:
-        super().__init__(annotation, f"{cls.__module__}.{cls.__qualname__}")
-        if arguments:
-            self.form += f"[{', '.join(map(type_text, arguments))}]"
-        self.runtime = cls
-        self.exact_class: Any = cls
-        self.make: Callable[..., Any] = cls
-        self.get: Callable[[Any, str], Any] = getattr
-        self.fields: list[_Field] = []
-        self.known: frozenset[str] = frozenset()
-        # A class may have fields of itself, so its paths are looked for in every value.
-        self.has_paths = True
-
-    def fill(self, fields: list[_Field]) -> None:
-        """Set the fields; apart from the constructor, for classes that contain themselves."""
-        self.fields = fields
-        self.known = frozenset(one.name for one in fields)
-
-    def pack(self, value: Any) -> Any:
-        if type(value) is not self.exact_class:
-            note = ""
-            if self.runtime is not dict and isinstance(value, self.exact_class):
-                note = "a subclass would lose its own fields: name it in the annotation"
-            raise Mismatch(self.text, value, note=note)
-        packed = {}
-        if self.exact_class is dict:
-            unknown = [key for key in value if key not in self.known]
-            if unknown:
-                raise Mismatch(self.text, value, note=f"unknown key {unknown[0]!r}")
-        for field in self.fields:
-            try:
-                item = self.get(value, field.name)
-            except (AttributeError, KeyError):
-                if not field.required:
-                    continue
-                raise Mismatch(self.text, value, note=f"{field.name!r} is missing") from None
-            try:
-                packed[field.name] = field.codec.pack(item)
-            except Mismatch as error:
-                raise error.at(f".{field.name}") from None
-        return packed
-
-    def unpack(self, native: Any) -> Any:
-        if type(native) is not dict:
-            raise Mismatch(self.text, native)
-        if not self.known.issuperset(native):
-            unknown = next(key for key in native if key not in self.known)
-            raise Mismatch(self.text, native, note=f"unknown key {unknown!r}")
-        values = {}
-        for field in self.fields:
-            if field.name not in native:
-                if field.required:
-                    raise Mismatch(self.text, native, note=f"{field.name!r} is missing")
-                continue
-            try:
-                values[field.argument] = field.codec.unpack(native[field.name])
-            except Mismatch as error:
-                raise error.at(f".{field.name}") from None
-        try:
-            return self.make(**values)
-        except SerializationError:
-            raise
-        except Exception as error:
-            raise Mismatch(self.text, native, note=f"{type(error).__name__}: {error}") from None
 
 
 class _LiteralCodec(Codec):
@@ -491,13 +400,21 @@ class _TaggedCodec(Codec):
     kinds = frozenset({"dict"})
 
     def __init__(self, annotation: Any, members: list[Codec]) -> None:
-        names = [one.text for one in members]
+        members = sorted(members, key=lambda one: one.text)
         super().__init__(annotation, f"tagged[{' | '.join(sorted(one.form for one in members))}]")
-        if len(set(names)) < len(names):
-            raise SerializationError(
-                f"{self.text} cannot be written as JSON: two of its members have the same name"
-            )
-        self._members = dict(zip(names, members, strict=True))
+        for one in members:
+            for other in members[members.index(one) + 1 :]:
+                if one.text == other.text:
+                    raise SerializationError(
+                        f"{self.text} cannot be written as JSON: two of its members have the "
+                        f"same name, {one.text}, which is to tell them apart: rename one"
+                    )
+                if one.form == other.form:
+                    raise SerializationError(
+                        f"{self.text} cannot be written as JSON: {one.text} and {other.text} "
+                        "cannot be told apart, each takes the other's values: keep one of them"
+                    )
+        self._members = {one.text: one for one in members}
         self.has_paths = any(one.has_paths for one in members)
 
     def pack(self, value: Any) -> Any:
@@ -507,9 +424,10 @@ class _TaggedCodec(Codec):
     def unpack(self, native: Any) -> Any:
         if type(native) is not dict or native.keys() != {"type", "value"}:
             raise Mismatch(self.text, native)
-        member = self._members.get(native["type"])
+        name = native["type"]
+        member = self._members.get(name) if type(name) is str else None
         if member is None:
-            raise Mismatch(self.text, native, note=f"not {native['type']!r}")
+            raise Mismatch(self.text, native, note=f"not {name!r}")
         return member.unpack(native["value"])
 
 
@@ -524,24 +442,23 @@ def _make(annotation: Any) -> Codec:
         return codec_for(arguments[0])
     if hasattr(annotation, "__supertype__"):  # NewType
         return codec_for(annotation.__supertype__)
-    if type(annotation).__name__ == "TypeAliasType":
-        return codec_for(annotation.__value__)
+    if type(origin or annotation).__name__ == "TypeAliasType":
+        return _alias(annotation, origin or annotation, arguments)
     if origin is typing.Literal:
         return _LiteralCodec(annotation, arguments)
     if origin is typing.Union or origin is types.UnionType:
-        members = [codec_for(one) for one in arguments]
+        # NewTypes of one class, for one, have one codec: nothing is to be told apart.
+        members = list(dict.fromkeys(codec_for(one) for one in arguments))
+        if len(members) == 1:
+            return members[0]
         return union_codec(annotation, members) or _TaggedCodec(annotation, members)
     if isinstance(annotation, TypeVar):
-        bound = annotation.__bound__
-        return codec_for(Any if bound is None else bound)
+        return codec_for(_stands_for(annotation))
     base = origin or annotation
     if isinstance(base, type):
-        codec = _container(annotation, base, arguments) or _structured(annotation, base, arguments)
+        codec = _container(annotation, base, arguments) or _of_class(annotation, base, arguments)
         if codec is not None:
             return codec
-        scalar = _scalar(base)
-        if scalar is not None:
-            return scalar
         serializer = serializer_for(base)
         if serializer is not None:
             return _FileCodec(annotation, base, serializer)
@@ -550,13 +467,89 @@ def _make(annotation: Any) -> Codec:
     )
 
 
+def _of_class(annotation: Any, cls: Any, arguments: tuple[Any, ...]) -> Codec | None:
+    # Imported here: most tasks exchange numbers, texts and lists of them.
+    from .scalars import scalar_codec
+    from .structured import ClassCodec, structured_codec
+
+    def begin(codec: ClassCodec) -> None:
+        with contextlib.suppress(TypeError):
+            _cache[annotation] = codec  # Found again while its own fields are looked at.
+
+    codec = structured_codec(annotation, cls, arguments, begin, codec_for) or scalar_codec(cls)
+    if codec is None and cls.__module__.partition(".")[0] == "numpy":
+        from .numpyscalars import numpy_codec
+
+        codec = numpy_codec(cls)
+    return codec
+
+
+def _alias(annotation: Any, alias: Any, arguments: tuple[Any, ...]) -> Codec:
+    codec = _cache[annotation] = _AliasCodec(annotation)
+    value = alias.__value__
+    if isinstance(value, str):  # From before Python 3.12, to name itself.
+        scope = vars(sys.modules[alias.__module__])
+        holder = type("_Holder", (), {"__annotations__": {"it": value}})
+        value = typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
+    if arguments:
+        given = dict(zip(alias.__type_params__, arguments, strict=False))
+        parameters = getattr(value, "__parameters__", ())
+        if value in given:
+            value = given[value]
+        elif parameters:
+            value = value[tuple(given.get(one, one) for one in parameters)]
+    inner = codec_for(value)
+    if inner is codec:
+        raise SerializationError(f"{type_text(annotation)} stands for nothing but itself")
+    codec.inner, codec.kinds = inner, inner.kinds
+    return codec if codec.used else inner
+
+
+def _stands_for(variable: Any) -> Any:
+    """Return the type of values of a type variable for which nothing is given."""
+    if getattr(variable, "has_default", bool)():
+        return variable.__default__
+    if variable.__constraints__:
+        return typing.Union[variable.__constraints__]  # noqa: UP007
+    return Any if variable.__bound__ is None else variable.__bound__
+
+
+_EXTRAS = {
+    "numpy": "numpy", "pandas": "pandas", "polars": "polars", "pyarrow": "arrow",
+    "xarray": "xarray",
+}  # fmt: skip
+"""Packages whose values reflow-data keeps in files, and its extra for each."""
+_INSTEAD = {
+    "collections.OrderedDict": "dict", "collections.defaultdict": "dict",
+    "collections.Counter": "dict", "collections.deque": "list", "array.array": "list",
+    "builtins.memoryview": "bytes", "collections.abc.Iterator": "list",
+    "collections.abc.Generator": "list", "numbers.Number": "float", "numbers.Real": "float",
+    "numbers.Integral": "int", "datetime.tzinfo": "str, the name of the zone",
+    "zoneinfo.ZoneInfo": "str, the name of the zone", "re.Pattern": "str",
+}  # fmt: skip
+"""Types that people write and what to write for them."""
+
+
 def _reason(annotation: Any, base: Any) -> str:
     if base is abc.Callable or base in (type, types.FunctionType):
         return "code is no value; return what it gives"
-    if getattr(base, "__module__", "").partition(".")[0] in ("numpy", "pandas", "xarray", "polars"):
+    if isinstance(annotation, typing.ForwardRef):
         return (
-            "install a serializer for it, name one (serializer=\"pickle\"), or write it to a file "
-            "in the run directory and return the file's Path"
+            "it is part of a type that contains itself: make that a dataclass or, from Python "
+            "3.12 on, write it as `type`"
+        )
+    module = str(getattr(base, "__module__", ""))
+    instead = _INSTEAD.get(f"{module}.{getattr(base, '__qualname__', '')}")
+    if instead is not None:
+        return f"write {instead}"
+    extra = _EXTRAS.get(module.partition(".")[0])
+    if extra is not None:
+        if base.__qualname__ in ("Timestamp", "Timedelta"):
+            return f"write datetime.{base.__qualname__.replace('stamp', '').lower()}"
+        return (
+            f"install a serializer for it (pip install 'reflow-data[{extra}]'), name one "
+            "(serializer=\"pickle\"), or write it to a file in the run directory and return the "
+            "file's Path"
         )
     if not isinstance(annotation, type) and not isinstance(base, type):
         return "it is no type that reflow knows"
@@ -574,189 +567,43 @@ def _container(annotation: Any, base: Any, arguments: tuple[Any, ...]) -> Codec 
         return SequenceCodec(annotation, codec_for(arguments[0]))
     if base in (dict, abc.Mapping, abc.MutableMapping):
         key, value = codec_for(arguments[0]), codec_for(arguments[1])
-        if arguments[0] is str:
+        if isinstance(key, StrCodec):
             return DictCodec(annotation, value)
-        return _PairsCodec(annotation, key, value)
+        return _PairsCodec(annotation, _hashable(annotation, key), value)
     if base in (set, frozenset, abc.Set, abc.MutableSet):
-        item = codec_for(arguments[0] if arguments else Any)
+        item = _hashable(annotation, codec_for(arguments[0] if arguments else Any))
         make = frozenset if base is frozenset else set
-        taken = (set, frozenset) if base in (abc.Set, abc.MutableSet) else base
-        return _ManyCodec(annotation, item, make, taken, ordered=False)
+        taken = (set, frozenset) if base in (abc.Set, abc.MutableSet) else (base,)
+        return _ManyCodec(annotation, item, make, taken)
     if base is tuple:
         if not arguments and annotation not in (tuple, typing.Tuple):  # noqa: UP006
             return _TupleCodec(annotation, [])
         if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
-            item = codec_for(arguments[0] if arguments else Any)
-            return _ManyCodec(annotation, item, tuple, tuple, ordered=True)
+            return _ManyCodec(
+                annotation, codec_for(arguments[0] if arguments else Any), tuple, (tuple,)
+            )
         return _TupleCodec(annotation, [codec_for(one) for one in arguments])
     return None
 
 
-def _structured(annotation: Any, cls: Any, arguments: tuple[Any, ...]) -> Codec | None:
-    if hasattr(cls, "__dataclass_fields__"):
-        find: Callable[[Any, dict[str, Any]], list[tuple[str, str, Any, bool]]] = _dataclass_fields
-    elif hasattr(cls, "__attrs_attrs__"):
-        find = _attrs_fields
-    elif issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        find = _named_tuple_fields
-    elif issubclass(cls, dict) and hasattr(cls, "__required_keys__"):
-        find = _typed_dict_fields
-    else:
-        return None
-    codec = _ClassCodec(annotation, cls, arguments)
-    if find is _typed_dict_fields:
-        codec.exact_class, codec.make, codec.runtime = dict, dict, dict
-        codec.get = dict.__getitem__
-    with contextlib.suppress(TypeError):
-        _cache[annotation] = codec  # Found again while its own fields are looked at.
-    try:
-        hints = typing.get_type_hints(cls, include_extras=True)
-    except Exception as error:
-        raise SerializationError(
-            f"{cls.__qualname__} cannot be written as JSON: its annotations cannot be "
-            f"resolved: {error}; define what they name at the top of the module"
-        ) from error
-    parameters = getattr(cls, "__parameters__", ())
-    given = dict(zip(parameters, arguments, strict=False))
-    fields = []
-    for name, argument, hint, required in find(cls, hints):
-        try:
-            fields.append(_Field(name, argument, codec_for(_substituted(hint, given)), required))
-        except SerializationError as error:
-            raise SerializationError(f"{cls.__qualname__}.{name}: {error}") from None
-    codec.fill(fields)
-    return codec
-
-
-def _substituted(hint: Any, given: dict[Any, Any]) -> Any:
-    """Put the arguments of a generic class in the place of its type variables."""
-    if not given:
-        return hint
-    if isinstance(hint, TypeVar):
-        return given.get(hint, Any)
-    inner = getattr(hint, "__parameters__", ())
-    if is_class(hint) or not inner:
-        return hint
-    return hint[tuple(given.get(one, Any) for one in inner)]
-
-
-def _dataclass_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, Any, bool]]:
-    import dataclasses
-
-    absent = dataclasses.MISSING
-    for name, field in cls.__dataclass_fields__.items():
-        if type(field.type).__name__ == "InitVar" or str(field.type).startswith("InitVar"):
+def _hashable(annotation: Any, codec: Codec) -> Codec:
+    """Return the codec of the items of a set or of the keys of a dict; refuse unfit ones."""
+    waiting = [codec]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one.runtime, type) and one.runtime.__hash__ is None:
             raise SerializationError(
-                f"{cls.__qualname__}.{name} cannot be written as JSON: an InitVar is not kept"
+                f"{type_text(annotation)} cannot be written as JSON: {one.text} cannot be "
+                "hashed, so it is no item of a set and no key; use a tuple, a frozenset or a "
+                "frozen dataclass"
             )
-    return [
-        (
-            one.name,
-            one.name,
-            hints[one.name],
-            one.default is absent and one.default_factory is absent,
-        )
-        for one in dataclasses.fields(cls)
-        if one.init
-    ]
-
-
-def _attrs_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, Any, bool]]:
-    return [
-        (
-            one.name,
-            getattr(one, "alias", None) or one.name.lstrip("_"),
-            hints.get(one.name, Any),
-            type(one.default).__name__ == "_Nothing",
-        )
-        for one in cls.__attrs_attrs__
-        if one.init
-    ]
-
-
-def _named_tuple_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, Any, bool]]:
-    defaults = cls._field_defaults
-    return [(name, name, hints.get(name, Any), name not in defaults) for name in cls._fields]
-
-
-def _typed_dict_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, Any, bool]]:
-    fields = []
-    for name, hint in hints.items():
-        required = name in cls.__required_keys__
-        for _ in range(3):  # Required and ReadOnly may stand around each other.
-            word = str(typing.get_origin(hint)).rpartition(".")[2]
-            if word not in ("Required", "NotRequired", "ReadOnly"):
-                break
-            hint = typing.get_args(hint)[0]
-            required = {"Required": True, "NotRequired": False}.get(word, required)
-        fields.append((name, name, hint, required))
-    return fields
-
-
-def _scalar(cls: Any) -> Codec | None:
-    import enum
-    import pathlib
-
-    if issubclass(cls, enum.Flag):
-        return _TextCodec(cls, cls, lambda one: one.value, cls, form=_class_form(cls), kind="int")
-    if issubclass(cls, enum.Enum):
-        return _TextCodec(
-            cls, cls, lambda one: one.name, cls.__getitem__, form=_class_form(cls), strict=False
-        )
-    if cls is RunDir:
-        cls, written = pathlib.Path, RunDir
-    else:
-        written = cls
-    if cls.__name__ == "PathLike" and cls.__module__ == "os":
-        cls = pathlib.PurePath
-    if issubclass(cls, pathlib.PurePath):
-        make = pathlib.Path if cls is pathlib.PurePath else cls
-        # Any path is taken for one: what differs is the system it is used on.
-        return _TextCodec(
-            written, pathlib.PurePath, str, make, form="path", strict=False, has_paths=True
-        )
-    if cls is bytes:
-        return _TextCodec(bytes, bytes, lambda one: base64.b64encode(one).decode(), _from_base64)
-    if cls is complex:
-        return _TextCodec(
-            complex, complex, lambda one: [one.real, one.imag], _to_complex,
-            kind="list",
-        )  # fmt: skip
-    if cls.__module__ in ("datetime", "uuid", "decimal", "fractions"):
-        return _standard(cls)
-    return None
-
-
-def _class_form(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"no base64: {error}") from None
-
-
-def _to_complex(two: Any) -> complex:
-    real, imaginary = two
-    return complex(real, imaginary)
-
-
-def _standard(cls: Any) -> Codec | None:
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    if name in ("datetime.datetime", "datetime.date", "datetime.time"):
-        # datetime is a date by inheritance, but would not come back as one; pandas'
-        # Timestamp is a datetime with more than one can hold.
-        return _TextCodec(cls, cls, cls.isoformat, cls.fromisoformat)
-    if name == "datetime.timedelta":
-        micro = cls(microseconds=1)
-        return _TextCodec(
-            cls, cls, lambda one: one // micro, lambda count: count * micro, kind="int"
-        )
-    if name in ("uuid.UUID", "decimal.Decimal", "fractions.Fraction"):
-        return _TextCodec(cls, cls, str, cls)
-    return None
+        waiting += getattr(one, "items", ())
+        waiting += getattr(one, "members", ())
+        if type(one) is _ManyCodec:
+            waiting.append(one.item)
+        if type(one) is _TaggedCodec:
+            waiting += one._members.values()
+    return codec
 
 
 @functools.cache

@@ -196,10 +196,9 @@ def _collect_paths(value: Any, found: dict[str, None]) -> None:
             _collect_paths(item, found)
     else:
         fields = getattr(value, "__dataclass_fields__", None)
-        names = list(fields) if fields is not None else [
-            one.name for one in getattr(value, "__attrs_attrs__", ())
-        ]
-        for name in names:
+        known = getattr(value, "__attrs_attrs__", ()) if fields is None else fields.values()
+        # What a class makes itself is not written; it may lead back to the value.
+        for name in [one.name for one in known if one.init]:
             _collect_paths(getattr(value, name, None), found)
 
 
@@ -536,6 +535,9 @@ class UnionCodec(Codec):
     def pack(self, value: Any) -> Any:
         if type(value) in self.exact:
             return value
+        plain = scalar(value)
+        if type(plain) in self.exact and type(value) not in {one.runtime for one in self.members}:
+            return plain
         return select(self.members, value, self.text)[1]
 
     def unpack(self, native: Any) -> Any:
@@ -577,18 +579,39 @@ def kind_of(native: object) -> str:
 
 
 def select(members: list[Codec], value: Any, text: str) -> tuple[Codec, Any]:
-    """Return the member of a union that takes the value, and the value packed."""
+    """Return the member of a union that takes the value, and the value packed.
+
+    Those of the value's own class come first; of several that take it, the first that
+    gives it back unchanged: list[int] and not list[float] for [1].
+    """
     kind = type(value)
-    ordered = sorted(members, key=lambda one: one.runtime is not kind)
     failures = []
-    for member in ordered:
-        try:
-            return member, member.pack(value)
-        except Mismatch as error:
-            failures.append(error)
+    for own in (True, False):
+        taken = []
+        for member in members:
+            if (member.runtime is kind) is own:
+                try:
+                    taken.append((member, member.pack(value)))
+                except Mismatch as error:
+                    failures.append(error)
+                else:
+                    if member.in_file:
+                        break
+        if taken:
+            if len(taken) > 1:
+                taken.sort(key=lambda one: not _is_faithful(one[0], one[1], value))
+            return taken[0]
     # The member that got furthest tells the most.
     deepest = max(failures, key=lambda error: len(error.place))
     raise deepest if deepest.place else Mismatch(text, value)
+
+
+def _is_faithful(member: Codec, packed: Any, value: Any) -> bool:
+    try:
+        # Not ==, by which 1 is 1.0.
+        return repr(member.unpack(packed)) == repr(value)
+    except Mismatch:
+        return False
 
 
 _ANY = AnyCodec(Any, "any")
@@ -648,6 +671,10 @@ def _make(annotation: Any) -> Codec | None:
 
 def union_codec(annotation: Any, members: list[Codec]) -> Codec | None:
     """Return a codec without tags, or None where members look the same in JSON."""
+    anything = [one for one in members if isinstance(one, AnyCodec)]
+    if anything and all(one.as_is for one in members):
+        return anything[0]
+    members = sorted(members, key=lambda one: one.text)  # Either order is the same type.
     seen: set[str] = set()
     for member in members:
         if not seen.isdisjoint(member.kinds):
