@@ -1,7 +1,7 @@
 # Every target makes the environment it needs under .venv; python3 (3.10 or newer) is enough.
 
 PYTHON ?= python3
-DISTRIBUTIONS := reflow-core reflow-slurm reflow-pbs reflow-lsf reflow-sge reflow-flux
+DISTRIBUTIONS := reflow-core reflow-slurm reflow-pbs reflow-lsf reflow-sge reflow-flux reflow-data
 EDITABLE := $(addprefix -e ./,$(DISTRIBUTIONS))
 PIP_FLAGS := --quiet --disable-pip-version-check
 

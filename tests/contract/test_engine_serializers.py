@@ -93,6 +93,7 @@ def start(script: Path, run_dir: Path, *path: Path) -> list[str]:
             "XDG_STATE_HOME": str(home / "state"),
             "XDG_CONFIG_HOME": str(home / "config"),
             "PYTHONPATH": os.pathsep.join(map(str, path)),
+            "REFLOW_PLUGINS": "npy",  # reflow-data takes arrays too
         },
         check=False,
     )

@@ -24,9 +24,13 @@ NAMES = {
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]
 
 
-def run(*command: object, path: Path | None = None, home: Path) -> str:
+def run(
+    *command: object, path: Path | None = None, home: Path, plugins: str | None = None
+) -> str:
     words = [sys.executable, "-m", *(str(word) for word in command)]
     environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
+    if plugins is not None:
+        environment["REFLOW_PLUGINS"] = plugins
     if path is not None:
         environment["PYTHONPATH"] = str(path)
     done = subprocess.run(
@@ -52,9 +56,10 @@ def test_every_example_is_here() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_passes_its_contract(installed: Path, tmp_path: Path, name: str) -> None:
+    # Alone: reflow-data takes arrays too.
     told = run(
         "pytest", "-q", "-rs", "-p", "no:cacheprovider", EXAMPLES / name,
-        path=installed, home=tmp_path,
+        path=installed, home=tmp_path, plugins=name.removeprefix("reflow-example-"),
     )  # fmt: skip
     done = re.search(r"^\d+ passed(?:, (\d+) skipped)? in ", told, re.MULTILINE)
     assert done is not None, told

@@ -129,7 +129,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Iterable[Path]]
 
 @pytest.fixture(scope="session")
 def own_wheels(build: Callable[[Iterable[Path]], list[Path]]) -> dict[str, Path]:
-    """The wheels of the six distributions, by name."""
+    """The wheels of the seven distributions, by name."""
     built = build(sorted(path.parent for path in ROOT.glob("reflow-*/pyproject.toml")))
     return {path.name.partition("-")[0].replace("_", "-"): path for path in built}
 

@@ -1,4 +1,4 @@
-"""The six distributions: what their files say, and that they build and install."""
+"""The seven distributions: what their files say, and that they build and install."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("slurm", "pbs", "lsf", "sge", "flux")
-DISTRIBUTIONS = ("core", *BACKENDS)
+PLUGINS = (*BACKENDS, "data")
+DISTRIBUTIONS = ("core", *PLUGINS)
 
 
 def project(short: str) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def test_files(short: str) -> None:
     assert (folder / "src" / package(short) / "py.typed").exists()
 
 
-@pytest.mark.parametrize("short", BACKENDS)
+@pytest.mark.parametrize("short", PLUGINS)
 def test_one_version_and_core_alone(short: str) -> None:
     table = project(short)
     assert table["version"] == reflow.__version__
@@ -83,7 +84,7 @@ pytestmark = pytest.mark.xdist_group("packaging")
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All six wheels, built from the checkout with the build backend that is installed here."""
+    """All seven wheels, built from the checkout with the build backend that is installed here."""
     pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("wheels")
     sources = [ROOT / f"reflow-{short}" for short in DISTRIBUTIONS]

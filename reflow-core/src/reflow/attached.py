@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .attachments import Named, is_file_name, is_reference, known, learn, reference
+from .attachments import KEY, Named, files_in, is_file_name, is_reference, known, learn, reference
 from .errors import PluginError, RecordError, SerializationError
 from .files import Files
 
@@ -26,6 +26,8 @@ class AttachmentFolder:
         self._folder = folder
         self._made: dict[str, Serializer] = {}
         self._sound: set[str] = set()
+        serializers = tuple(serializers)
+        self._names = {one.name for one in serializers}
         learn(serializers)
 
     def keep(self, serializer: str, value: object) -> dict[str, str]:
@@ -72,20 +74,56 @@ class AttachmentFolder:
         name = reference.get("file")
         if not is_reference(reference) or not is_file_name(name):
             raise RecordError(f"{reference!r} refers to no file of this run")
-        serializer = self._serializer(str(reference["$attachment"]))
+        serializer = self._serializer(str(reference[KEY]))
         path = f"{self._folder}/{name}"
-        if path not in self._sound:  # a value that all elements receive is checked once
-            try:
-                found = self._files.digest(path)
-            except FileNotFoundError as error:
-                raise RecordError(f"a value is gone: {path} is missing") from error
-            if found != str(name)[:64]:
-                raise RecordError(
-                    f"the value in {path} is damaged: it does not match its checksum; have the "
-                    "task that made it run again (force_tasks, --force-task)"
+        try:
+            if path not in self._sound:  # a value that all elements receive is checked once
+                self._check(path, serializer, str(reference[KEY]))
+                self._sound.add(path)
+            return serializer.load(Path(path))
+        except FileNotFoundError as error:
+            raise RecordError(f"a value is gone: {path} is missing") from error
+
+    def adopt(self, folder: str, text: str) -> str:
+        """Take over the files of an older run's value from its `folder`; return why not, or "".
+
+        `text` is the value's JSON. Raises `OSError` where a file is gone or there is no room.
+        """
+        attached = files_in(text)
+        if attached:
+            self._files.make_folder(self._folder)
+        for serializer, name in attached:
+            source = f"{folder}/{name}"
+            if serializer not in self._names or not is_file_name(name):
+                return f"{source} is of the serializer {serializer!r}, which this run does not use"
+            stranger = _stranger(source)
+            if stranger and self._serializer(serializer).runs_code:
+                return (
+                    f"{source} belongs to {stranger}, and reading what {serializer!r} wrote runs "
+                    "code that is named in it"
                 )
-            self._sound.add(path)
-        return serializer.load(Path(path))
+            self._files.share(source, f"{self._folder}/{name}")
+        return ""
+
+    def _check(self, path: str, serializer: Serializer, named: str) -> None:
+        """Refuse a file that another wrote, where that is a danger, or that has changed."""
+        from .serializers.base import LAZY_BYTES
+
+        stranger = _stranger(path) if serializer.runs_code else ""
+        if stranger:
+            raise RecordError(
+                f"{path} belongs to {stranger}, and reading what {named!r} wrote runs code that is "
+                "named in it: only your own files are read so; have the task that made it run "
+                "again (force_tasks, --force-task)"
+            )
+        # What is read only where it is touched is not read whole to be checked.
+        if serializer.lazy and os.stat(path).st_size >= LAZY_BYTES:
+            return
+        if self._files.digest(path) != os.path.basename(path)[:64]:
+            raise RecordError(
+                f"the value in {path} is damaged: it does not match its checksum; have the "
+                "task that made it run again (force_tasks, --force-task)"
+            )
 
     def _serializer(self, name: str) -> Serializer:
         made = self._made.get(name)
@@ -107,3 +145,16 @@ class AttachmentFolder:
                     f"{type(error).__name__}: {error}"
                 ) from error
         return made
+
+
+def _stranger(path: str) -> str:
+    """Return whose a file is, in words, if it is another user's (not the administrator's)."""
+    owner = os.stat(path).st_uid
+    if owner in (os.geteuid(), 0):
+        return ""
+    try:
+        import pwd
+
+        return f"the user {pwd.getpwuid(owner).pw_name!r}"
+    except (ImportError, KeyError):
+        return f"the user with the number {owner}"

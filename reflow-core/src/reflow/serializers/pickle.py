@@ -21,12 +21,13 @@ class PickleSerializer(Serializer):
     """Writes values with pickle.
 
     Equal values need not give equal bytes (a set is written in its own order), and reading
-    a file runs code that is named in it: read none that others may write to. Classes are
+    a file runs code that is named in it, so those of other users are refused. Classes are
     stored by name, so they must be importable by the later process; those of the
     workflow's own script are, as the script is loaded by then.
     """
 
     suffix: ClassVar[str] = ".pickle"
+    runs_code: ClassVar[bool] = True
 
     def dump(self, value: object, path: Path) -> None:
         """Write the value; raises `TypeError` where pickle cannot."""

@@ -1,0 +1,1 @@
+"""reflow keeps arrays, tables and datasets in files."""
