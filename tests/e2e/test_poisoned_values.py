@@ -6,16 +6,18 @@ import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from reflow import attached
+from reflow.adoption import adopt
 from reflow.attached import AttachmentFolder
 from reflow.attachments import KEY, reference
 from reflow.codec import codec_for
 from reflow.errors import RecordError, SerializationError
 from reflow.files import Files
+from reflow.identity import digest
 from reflow.plain import dump
 from reflow.serializers.base import Serializer
 from reflow.spec import SerializerSpec
@@ -117,39 +119,85 @@ def test_a_pickle_that_was_changed_is_never_loaded(tmp_path: Path) -> None:
         AttachmentFolder(Files(), str(tmp_path), [PICKLE]).load(found)
 
 
+class Found(NamedTuple):
+    """A result of an older run, as the cache finds it."""
+
+    digest: str
+    value: str | None
+    record: str
+
+
+def adopted(folder: AttachmentFolder, theirs: Path, native: object) -> bool:
+    text = dump(native)
+    found = Found(digest(text), text, str(theirs))
+    return adopt(Files(), str(folder._folder), {"pickle", "text"}, found)
+
+
 def test_the_results_of_others_are_taken_over_but_for_pickles(
-    tmp_path: Path, folder: AttachmentFolder, give_away: Any
+    tmp_path: Path, folder: AttachmentFolder, give_away: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = tmp_path / "theirs"
-    bomb = poison(theirs, pickle.dumps(Bomb()), ".pickle")
-    text = poison(theirs, b"a text", ".txt")
-    assert folder.adopt(str(theirs), dump([bomb])) == "", "my own"
+    theirs.mkdir()
+    bomb = poison(theirs / "values", pickle.dumps(Bomb()), ".pickle")
+    text = poison(theirs / "values", b"a text", ".txt")
+    assert adopted(folder, theirs, [bomb]), "my own"
     (tmp_path / "mine" / bomb["file"]).unlink()
     for one in (bomb, text):
-        give_away(theirs / one["file"])
-    assert folder.adopt(str(theirs), dump({"a": [text]})) == ""
+        give_away(theirs / "values" / one["file"])
+    assert adopted(folder, theirs, {"a": [text]})
     assert folder.load(text) == "a text"
-    why = folder.adopt(str(theirs), dump([text, bomb]))
-    assert "belongs to" in why
-    assert "runs code" in why
+    assert capsys.readouterr().err == ""
+    assert not adopted(folder, theirs, [text, bomb])
+    assert not adopted(folder, theirs, [bomb])
     assert not (tmp_path / "mine" / bomb["file"]).exists()
+    told = capsys.readouterr().err
+    assert told.count("is not used but made again: it belongs to ") == 1, "once"
+    attached.known.pop("text")
+    assert not adopted(folder, theirs, [text]), "who knows what an unknown one would run"
 
 
 @pytest.mark.parametrize(
-    ("native", "why"),
+    "native",
     [
-        (reference("text", "../../../etc/passwd"), "does not use"),
-        (reference("text", "/etc/passwd"), "does not use"),
-        (reference("text", f"{'0' * 64}/../x"), "does not use"),
-        (reference("os.system", f"{'0' * 64}.txt"), "does not use"),
+        reference("text", "../../../etc/passwd"),
+        reference("text", "/etc/passwd"),
+        reference("text", f"{'0' * 64}/../x"),
+        reference("os.system", f"{'0' * 64}.txt"),
     ],
 )
 def test_nothing_is_taken_over_from_outside_of_a_run(
-    tmp_path: Path, folder: AttachmentFolder, native: dict[str, str], why: str
+    tmp_path: Path, folder: AttachmentFolder, native: dict[str, str]
 ) -> None:
-    assert why in folder.adopt(str(tmp_path), dump(native))
+    assert not adopted(folder, tmp_path, native)
     with pytest.raises((RecordError, SerializationError)):
         folder.load(native)
+
+
+PICKLED = """
+import os, sys
+from array import array
+from reflow import Workflow
+
+wf = Workflow("shared")
+
+@wf.job(serializer="pickle")
+def make() -> array:
+    return array("i", [1])
+
+if __name__ == "__main__":
+    run = wf.run_local(sys.argv[1])
+    print(run.status(as_dict=True)["summary"]["make"])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_shared_cache_makes_what_another_pickled_again(script: Any, tmp_path: Path) -> None:
+    start = PICKLED.replace("sys.argv[1]", "'one'")
+    assert script(start) == "{'SUCCESS': 1}\n"
+    assert script(start) == "{'CACHED': 1}\n"
+    for path in tmp_path.rglob("*.pickle"):
+        os.chown(path, NOBODY, NOBODY)
+    assert script(PICKLED.replace("sys.argv[1]", "'two'")) == "{'SUCCESS': 1}\n"
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ Workers import this: no attrs.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Container, Iterable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from .attached import may_run_code, stranger_of
 from .attachments import files_in, is_file_name
 from .files import Files
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 def adopt(files: Files, values: str, serializers: Container[str], found: Result) -> bool:
     """Share the files of a result's value with the folder `values`; False if it is not whole.
 
-    So that cleaning its run up cannot break this one. Only `serializers` may have written them.
+    So that cleaning its run up cannot break this one. Only `serializers` may have written them,
+    and for the current user where reading them runs code.
     """
     folder = f"{found.record}/values"
     try:
@@ -41,10 +44,24 @@ def adopt(files: Files, values: str, serializers: Container[str], found: Result)
         for serializer, name in attached:
             if serializer not in serializers or not is_file_name(name):
                 return False
+            stranger = stranger_of(f"{folder}/{name}")
+            if stranger and may_run_code(serializer):
+                _tell(folder, f"it belongs to {stranger}, and reading a {serializer} runs code")
+                return False
             files.share(f"{folder}/{name}", f"{values}/{name}")
     except OSError:
         return False
     return True
+
+
+_told: set[str] = set()
+
+
+def _tell(folder: str, why: str) -> None:
+    """Say in this process's log why an older run's results are not used: once for each."""
+    if folder not in _told:
+        _told.add(folder)
+        print(f"reflow: a result in {folder} is not used but made again: {why}", file=sys.stderr)
 
 
 def all_there(paths: Iterable[str]) -> bool:

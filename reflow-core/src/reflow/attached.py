@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .attachments import KEY, Named, files_in, is_file_name, is_reference, known, learn, reference
+from .attachments import KEY, Named, is_file_name, is_reference, known, learn, reference
 from .errors import PluginError, RecordError, SerializationError
 from .files import Files
 
@@ -26,8 +26,6 @@ class AttachmentFolder:
         self._folder = folder
         self._made: dict[str, Serializer] = {}
         self._sound: set[str] = set()
-        serializers = tuple(serializers)
-        self._names = {one.name for one in serializers}
         learn(serializers)
 
     def keep(self, serializer: str, value: object) -> dict[str, str]:
@@ -84,32 +82,11 @@ class AttachmentFolder:
         except FileNotFoundError as error:
             raise RecordError(f"a value is gone: {path} is missing") from error
 
-    def adopt(self, folder: str, text: str) -> str:
-        """Take over the files of an older run's value from its `folder`; return why not, or "".
-
-        `text` is the value's JSON. Raises `OSError` where a file is gone or there is no room.
-        """
-        attached = files_in(text)
-        if attached:
-            self._files.make_folder(self._folder)
-        for serializer, name in attached:
-            source = f"{folder}/{name}"
-            if serializer not in self._names or not is_file_name(name):
-                return f"{source} is of the serializer {serializer!r}, which this run does not use"
-            stranger = _stranger(source)
-            if stranger and self._serializer(serializer).runs_code:
-                return (
-                    f"{source} belongs to {stranger}, and reading what {serializer!r} wrote runs "
-                    "code that is named in it"
-                )
-            self._files.share(source, f"{self._folder}/{name}")
-        return ""
-
     def _check(self, path: str, serializer: Serializer, named: str) -> None:
         """Refuse a file that another wrote, where that is a danger, or that has changed."""
         from .serializers.base import LAZY_BYTES
 
-        stranger = _stranger(path) if serializer.runs_code else ""
+        stranger = stranger_of(path) if serializer.runs_code else ""
         if stranger:
             raise RecordError(
                 f"{path} belongs to {stranger}, and reading what {named!r} wrote runs code that is "
@@ -134,20 +111,30 @@ class AttachmentFolder:
                     f"the value was written by the serializer {name!r}, which this run does not "
                     f"use (it uses: {', '.join(sorted(known)) or 'none'})"
                 )
-            module, _, attribute = spec.target.partition(":")
-            try:
-                # __import__, because importlib.import_module costs an import of its own.
-                cls = getattr(__import__(module, fromlist=[attribute]), attribute)
-                made = self._made[name] = cls()
-            except Exception as error:
-                raise PluginError(
-                    f"the serializer {name!r} ({spec.target}) cannot be used here: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+            made = self._made[name] = _make(spec)
         return made
 
 
-def _stranger(path: str) -> str:
+def _make(spec: Named) -> Serializer:
+    module, _, attribute = spec.target.partition(":")
+    try:
+        # __import__, because importlib.import_module costs an import of its own.
+        made: Serializer = getattr(__import__(module, fromlist=[attribute]), attribute)()
+    except Exception as error:
+        raise PluginError(
+            f"the serializer {spec.name!r} ({spec.target}) cannot be used here: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return made
+
+
+def may_run_code(serializer: str) -> bool:
+    """Whether reading a file of this serializer runs code; True of one that is not known here."""
+    spec = known.get(serializer)
+    return spec is None or _make(spec).runs_code
+
+
+def stranger_of(path: str) -> str:
     """Return whose a file is, in words, if it is another user's (not the administrator's)."""
     owner = os.stat(path).st_uid
     if owner in (os.geteuid(), 0):
