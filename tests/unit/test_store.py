@@ -24,7 +24,7 @@ from reflow.errors import (
 )
 from reflow.records import Outcome
 from reflow.states import CACHED, FAILED, RUNNING, SUCCESS
-from reflow.stores import sqlite
+from reflow.stores import sqliteschema
 from reflow.stores.base import Position, QueryError, RunRow
 from reflow.stores.location import open_store
 from reflow.stores.sqlite import SqliteStore, default_store_path
@@ -117,7 +117,7 @@ def test_unknown_runs_tasks_and_states(filled: SqliteStore) -> None:
 
 
 def test_the_journal_is_safe_on_a_network_file_system(filled: SqliteStore) -> None:
-    with filled._reading() as connection:
+    with filled._file.writing() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
@@ -126,8 +126,8 @@ def test_an_older_schema_is_brought_up_to_date(
     filled: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.close()
-    later = (*sqlite.MIGRATIONS, ("ALTER TABLE run ADD COLUMN remark TEXT",))
-    monkeypatch.setattr(sqlite, "MIGRATIONS", later)
+    later = (*sqliteschema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN remark TEXT",))
+    monkeypatch.setattr(sqliteschema, "MIGRATIONS", later)
     with pytest.raises(StoreVersionError, match="open it once with write access"):
         SqliteStore(filled.path, read_only=True).list_runs()
     assert SqliteStore(filled.path).run("flow-1").run_id == "flow-1"
@@ -140,9 +140,9 @@ def test_a_failed_migration_changes_nothing(
     filled: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.close()
-    broken = (*sqlite.MIGRATIONS, ("CREATE TABLE fresh (x)", "no sql"))
+    broken = (*sqliteschema.MIGRATIONS, ("CREATE TABLE fresh (x)", "no sql"))
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "MIGRATIONS", broken)
+        patch.setattr(sqliteschema, "MIGRATIONS", broken)
         with pytest.raises(StoreError, match="syntax error"):
             filled.list_runs()
     assert filled.run("flow-1").run_id == "flow-1"
@@ -152,14 +152,14 @@ def test_a_newer_schema_is_refused_with_both_versions(filled: SqliteStore) -> No
     filled.close()
     with sqlite3.connect(filled.path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreVersionError, match=r"version 99.*up to 1: upgrade reflow"):
+    with pytest.raises(StoreVersionError, match=r"version 99.*up to 2: upgrade reflow"):
         filled.list_runs()
 
 
 def test_a_file_that_is_no_store(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("not a database, and long enough to be sure of it\n" * 50)
-    with pytest.raises(StoreError, match=r"text: file is not a database.*move it away"):
+    with pytest.raises(StoreError, match=r"text: file is not a database.*moves it away"):
         SqliteStore(text).list_runs()
     foreign = tmp_path / "foreign.sqlite"
     with sqlite3.connect(foreign) as connection:
@@ -189,7 +189,7 @@ def test_read_only(filled: SqliteStore, tmp_path: Path) -> None:
 
 
 def test_a_full_disk(filled: SqliteStore) -> None:
-    with filled._reading() as connection:
+    with filled._file.writing() as connection:
         connection.execute("PRAGMA max_page_count = 1")
     changes = [success("many", i, value='"' + "x" * 1000 + '"') for i in range(500)]
     with pytest.raises(StoreError, match=r"reflow\.sqlite: database or disk is full: make room"):
@@ -201,14 +201,14 @@ def test_a_full_disk(filled: SqliteStore) -> None:
 
 def test_locked_for_too_long(filled: SqliteStore) -> None:
     other = SqliteStore(filled.path, timeout=0.05)
-    with filled._writing(), pytest.raises(StoreError, match=r"locked.*0\.05 s; try again"):
+    with filled._file.writing(), pytest.raises(StoreError, match=r"locked.*0\.05 s; try again"):
         other.set_status("flow-1", FAILED)
     other.set_status("flow-1", FAILED)
     assert filled.run("flow-1").status == FAILED
 
 
 def test_an_open_store_survives_a_fork(filled: SqliteStore) -> None:
-    with filled._lock:  # as another thread might hold it
+    with filled._file._lock:  # as another thread might hold it
         child = os.fork()
         if child == 0:
             try:

@@ -28,13 +28,14 @@ def _open_new(path: str, mode: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
 
 
-def _fill(handle: int, data: bytes) -> None:
-    """Write all of the data durably and close the descriptor, whatever happens."""
+def _fill(handle: int, data: bytes, durable: bool = True) -> None:
+    """Write all of the data and close the descriptor, whatever happens."""
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(handle, rest) :]
-        os.fsync(handle)
+        if durable:
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -115,16 +116,16 @@ class Files:
                 file.seek(offset)
             return file.read(size)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, *, durable: bool = True) -> bool:
         """Publish a whole file under a name nobody has; False if somebody has it.
 
-        Durable on return. The name is taken by link(2), which is exclusive on
-        network file systems too.
+        Durable on return, unless that is not asked for. The name is taken by link(2),
+        which is exclusive on network file systems too.
         """
         scratch = _scratch_name(path)
         handle = _open_new(scratch, 0o666)
         try:
-            _fill(handle, data)
+            _fill(handle, data, durable)
             try:
                 os.link(scratch, path)
             except FileExistsError:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
 
-from ..errors import StoreError
+from ..errors import StoreError, UnknownRunError
 from ..records import Outcome
 
 if TYPE_CHECKING:
@@ -81,18 +82,18 @@ class InstanceRow(NamedTuple):
     paths: tuple[str, ...]
 
 
-@frozen(kw_only=True)
-class CachedResult:
+class CachedResult(NamedTuple):
     """A result that an instance of the same identity can take over.
 
     `record` is the record directory of the run it is from, `index` 0 for a task
     that is no array. `value` is None where it stands in ``values/<digest>`` there.
+    A named tuple: one look-up makes ten thousand of them.
     """
 
     run_id: str
     record: str
     task: str
-    index: int
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
     identity: str
     digest: str
     value: str | None
@@ -137,7 +138,36 @@ class Store(ABC):
 
     @abstractmethod
     def drop_run(self, run_id: str) -> None:
-        """Forget a run and its results; one that is not there is no error."""
+        """Forget a run and its results; one that is not there is no error.
+
+        Results that other runs have taken over from it (CACHED, with its id as their
+        origin) are found there from now on.
+        """
+
+    def replace_run(
+        self,
+        run: RunRow,
+        tasks: Sequence[tuple[str, bool]],
+        changes: Sequence[Outcome],
+        sizes: Mapping[str, int],
+        position: Position,
+    ) -> bool:
+        """Index a run anew: what was indexed of it is forgotten, its record says all of this.
+
+        Returns False, and changes nothing, where it is indexed further than `position`.
+        This one takes several steps; a store that can do it in one transaction does.
+        """
+        with suppress(UnknownRunError):
+            if self.position(run.run_id) > position:
+                return False
+        self.drop_run(run.run_id)
+        self.add_run(run, tasks)
+        return self.apply(run.run_id, changes, sizes, run.status, position)
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the store itself, a sentence each; [] where all is well."""
+        self.list_runs(limit=1)
+        return []
 
     @abstractmethod
     def set_status(self, run_id: str, status: str) -> None:
@@ -174,6 +204,7 @@ class Store(ABC):
     ) -> dict[str, CachedResult]:
         """Return the successful results of these identities, keyed in hex; hits only.
 
+        A result that a run took over (CACHED) counts where its origin is not in the store.
         Of several runs that have it the one added first stands, or with `newest`
         the one added last (so that what replaced a result that failed its
         verification is found).

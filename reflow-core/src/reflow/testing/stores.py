@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ..errors import StoreError, UnknownRunError, UnknownTaskError
 from ..records import WHOLE_TASK, Outcome
 from ..states import (
+    CACHED,
     CANCELLED,
     FAILED,
     PENDING,
@@ -593,6 +594,64 @@ class StoreContract:
         filled.apply("flow-1", [success("first", seed="new")], {}, None, Position(1, 3))
         assert filled.lookup([success("first").identity]) == {}
         assert len(filled.lookup([success("first", seed="new").identity])) == 1
+
+    def test_a_dropped_runs_results_stay_with_those_who_took_them_over(self, filled: Store) -> None:
+        """Clean-up of old runs must not have the work of kept ones done again."""
+        first = success("first")
+        filled.apply("flow-1", [first], {}, SUCCESS, Position(1, 1))
+        for run_id, day in (("later-1", "02"), ("later-2", "03")):
+            filled.add_run(run_row(run_id, f"2026-05-{day}"), TASKS)
+            taken = first._replace(state=CACHED, attempt=0, origin="flow-1")
+            filled.apply(run_id, [taken], {}, SUCCESS, Position(1, 1))
+        filled.drop_run("flow-1")
+
+        def found(newest: bool = False) -> str:
+            return filled.lookup([first.identity], newest=newest)[first.identity].run_id
+
+        assert (found(), found(newest=True)) == ("later-1", "later-2")
+        filled.drop_run("later-1")
+        assert found() == "later-2"
+        filled.drop_run("later-2")
+        assert filled.lookup([first.identity]) == {}
+
+    def test_what_was_taken_over_from_an_unknown_run_is_found(self, filled: Store) -> None:
+        """As when an index is rebuilt after clean-up."""
+        taken = success("many", 1, state=CACHED, origin="gone-1")
+        filled.apply("flow-1", [taken], {"many": 2}, None, Position(1, 1))
+        assert filled.lookup([taken.identity])[taken.identity].run_id == "flow-1"
+
+    # Indexing anew
+
+    def test_a_run_is_indexed_anew(self, filled: Store) -> None:
+        filled.apply("flow-1", [success("first"), success("last")], {"many": 9}, FAILED,
+                     Position(2, 5))  # fmt: skip
+        row = run_row()
+        again = [success("many", 1), success("first", seed="new")]
+        assert filled.replace_run(row, TASKS, again, {"many": 2}, Position(2, 5)) is True
+        assert filled.run("flow-1") == row
+        assert filled.position("flow-1") == Position(2, 5)
+        assert filled.summary("flow-1") == {
+            "first": {SUCCESS: 1}, "many": {SUCCESS: 1, PENDING: 1}, "last": {PENDING: 1}
+        }  # fmt: skip
+        assert filled.lookup([success("first").identity]) == {}
+        assert len(filled.lookup([success("first", seed="new").identity])) == 1
+
+    def test_who_indexed_further_is_not_replaced(self, filled: Store) -> None:
+        filled.apply("flow-1", [success("first")], {}, None, Position(2, 5))
+        before = everything(filled)
+        assert filled.replace_run(run_row(), TASKS, [], {}, Position(2, 4)) is False
+        assert everything(filled) == before
+
+    def test_a_run_that_was_not_there_is_added(self, empty: Store) -> None:
+        assert empty.replace_run(run_row(), TASKS, [success("first")], {}, Position(1, 1)) is True
+        assert empty.summary("flow-1")["first"] == {SUCCESS: 1}
+
+    def test_nothing_is_wrong_with_a_sound_store(self, filled: Store) -> None:
+        filled.apply("flow-1", [success("first")], {"many": 2}, None, Position(1, 1),
+                     [Outcome("many", 0, 1, RUNNING)])  # fmt: skip
+        filled.add_run(run_row("flow-2"), TASKS)
+        filled.drop_run("flow-2")
+        assert filled.check() == []
 
     # Several at once
 

@@ -21,7 +21,7 @@ from attrs import asdict, define, evolve, field, frozen
 
 from reflow.errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
 from reflow.records import WHOLE_TASK, Outcome
-from reflow.states import INSTANCE_STATES, PENDING, RUN_STATES, SUCCESS, TERMINAL
+from reflow.states import CACHED, INSTANCE_STATES, PENDING, RUN_STATES, SUCCESS, TERMINAL
 from reflow.stores.base import (
     CachedResult,
     InstanceRow,
@@ -169,7 +169,8 @@ class JsonLinesStore(Store):
         with self._opened() as opened:
             for run in opened.runs.values():
                 for one in run.outcomes.values():
-                    if one.state != SUCCESS or one.identity not in wanted:
+                    here = one.state == CACHED and one.origin not in opened.runs
+                    if not (here or one.state == SUCCESS) or one.identity not in wanted:
                         continue
                     if newest or one.identity not in found:
                         found[one.identity] = CachedResult(

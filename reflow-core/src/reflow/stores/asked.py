@@ -1,0 +1,46 @@
+"""What stores are asked with, checked: states, limits, moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+
+from ..errors import nearest
+from .base import QueryError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def check_states(given: Iterable[str], allowed: Sequence[str]) -> None:
+    """Raise `QueryError` unless all given states are allowed ones."""
+    for state in given:
+        if state not in allowed:
+            close = nearest(str(state).upper(), allowed)
+            hint = f"did you mean {close!r}? " if close else ""
+            raise QueryError(f"no status {state!r}: {hint}(allowed: {', '.join(allowed)})")
+
+
+def check_limit(limit: object) -> None:
+    """Raise `QueryError` unless this is a number of rows, or None for all."""
+    if limit is None:
+        return
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise QueryError(f"limit must be a whole number or None, not {limit!r}")
+    if limit < 0:
+        raise QueryError(f"limit must be 0 or more, or None for all runs, not {limit}")
+
+
+def microseconds(text: str, name: str) -> int:
+    """Return an ISO-8601 date or datetime as microseconds since the epoch; naive is UTC."""
+    # Python 3.10 knows no "Z".
+    plain = text[:-1] + "+00:00" if isinstance(text, str) and text[-1:] in "Zz" else text
+    try:
+        moment = datetime.fromisoformat(plain)
+    except (TypeError, ValueError):
+        raise QueryError(
+            f"{name} must be an ISO-8601 date or datetime such as '2026-04-01' or"
+            f" '2026-04-01T12:00:00+02:00', not {text!r}"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return (moment - _EPOCH) // timedelta(microseconds=1)
