@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from .errors import RecordError
 from .files import Files
 from .journal import JournalReader
 from .records import Epoch, Finished, Opened, Outcome, Record, Sized
 from .runrecord import FOLDER, RunRecord, RunRequest
 from .states import CANCELLED, RUNNING
 from .stores.base import Position, RunRow, Store
+from .stores.collector import collector_paused
 
 
 def run_row(request: RunRequest, folder: str, status: str) -> RunRow:
@@ -33,10 +37,16 @@ def task_list(request: RunRequest) -> list[tuple[str, bool]]:
     return [(task.name, task.array) for task in request.spec.tasks]
 
 
-def index_records(
-    store: Store, run_id: str, records: Sequence[Record], position: Position
-) -> None:
-    """Enter records into the store in one transaction."""
+class Changes(NamedTuple):
+    """What records say that the store keeps."""
+
+    outcomes: list[Outcome]
+    sizes: dict[str, int]
+    status: str | None
+
+
+def changes_of(records: Iterable[Record]) -> Changes:
+    """Fold records into what the store is told of them."""
     outcomes: list[Outcome] = []
     sizes: dict[str, int] = {}
     status: str | None = None
@@ -52,6 +62,14 @@ def index_records(
             status = status or RUNNING
         elif kind is Epoch:
             status = CANCELLED if record.kind == "cancel" else RUNNING  # type: ignore[union-attr]
+    return Changes(outcomes, sizes, status)
+
+
+def index_records(
+    store: Store, run_id: str, records: Sequence[Record], position: Position
+) -> None:
+    """Enter records into the store in one transaction."""
+    outcomes, sizes, status = changes_of(records)
     store.apply(run_id, outcomes, sizes, status, position)
 
 
@@ -68,22 +86,63 @@ def catch_up(store: Store, record: RunRecord, run_id: str) -> None:
         )
 
 
-def rebuild(store: Store, run_dirs: Iterable[str | Path], files: Files | None = None) -> list[str]:
-    """Enter the runs recorded below these run directories into the store anew.
+def index_anew(store: Store, record: RunRecord) -> str:
+    """Enter a run into the store as its record has it, whatever is there of it; return its id.
 
-    Returns the ids of the runs. Raises `RecordError` for a record that is damaged.
+    Raises `RecordError` for a record that is damaged.
     """
-    found: list[str] = []
+    request = record.request()
+    tasks = task_list(request)
+    for _ in range(3):
+        reader = JournalReader(record.files, record.segments)
+        with collector_paused():
+            outcomes, sizes, status = changes_of(reader.read())
+        row = run_row(request, record.folder, status or RUNNING)
+        position = Position(segment=reader.segment, offset=reader.offset)
+        if store.replace_run(row, tasks, outcomes, sizes, position):
+            return request.run_id
+        # The run goes on: meanwhile more of it was indexed than was read here.
+    # Or its record is another than the one that was indexed, such as one of a backup.
+    store.drop_run(request.run_id)
+    store.replace_run(row, tasks, outcomes, sizes, position)
+    return request.run_id
+
+
+def records_below(folders: Iterable[str | Path], files: Files | None = None) -> list[RunRecord]:
+    """Return the records of runs in and anywhere below some folders, the oldest run first.
+
+    Hidden folders and links are not followed. Raises `RecordError` for a folder that is not
+    there.
+    """
     files = files or Files()
-    for run_dir in run_dirs:
-        base = f"{Path(run_dir).absolute()}/{FOLDER}"
-        for name in sorted(files.list(base)):
-            record = RunRecord(f"{base}/{name}", files)
-            if "run.json" not in files.list(record.folder):
-                continue
-            request = record.request()
-            store.drop_run(request.run_id)
-            store.add_run(run_row(request, record.folder, RUNNING), task_list(request))
-            catch_up(store, record, request.run_id)
-            found.append(request.run_id)
-    return found
+    found: dict[str, tuple[str, RunRecord]] = {}
+    for given in folders:
+        top = str(Path(given).absolute())
+        if not os.path.isdir(top):
+            raise RecordError(f"{top} is no folder: name one that has run directories below it")
+        for folder, names, _ in os.walk(top):
+            if FOLDER in names or os.path.basename(folder) == FOLDER:
+                base = folder if FOLDER not in names else f"{folder}/{FOLDER}"
+                for name in files.list(base):
+                    record = RunRecord(f"{base}/{name}", files)
+                    if "run.json" in files.list(record.folder):
+                        found[record.folder] = (_created(record), record)
+            names[:] = sorted(name for name in names if not name.startswith("."))
+    return [record for _, record in sorted(found.values(), key=lambda one: one[0])]
+
+
+def _created(record: RunRecord) -> str:
+    try:
+        native: Any = record.check()
+    except RecordError:
+        return ""  # whoever reads it says what is wrong
+    return str(native.get("created_at", ""))
+
+
+def rebuild(store: Store, run_dirs: Iterable[str | Path], files: Files | None = None) -> list[str]:
+    """Enter the runs recorded in or below these folders into the store anew.
+
+    Returns the ids of the runs, the oldest first. Raises `RecordError` for a record that is
+    damaged.
+    """
+    return [index_anew(store, record) for record in records_below(run_dirs, files)]

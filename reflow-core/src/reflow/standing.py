@@ -30,6 +30,7 @@ class Standing:
         reader = JournalReader(record.files, record.segments)
         records = reader.read(outcomes=False)
         self.finished: str | None = None
+        self.finished_at = 0.0
         self.driver = ""
         self.notes: list[str] = []
         self.fruitless = 0
@@ -47,7 +48,7 @@ class Standing:
         """The executor that the run was last retried with, "" for that of its submission."""
         for one in records:
             if isinstance(one, Finished):
-                self.finished = one.state
+                self.finished, self.finished_at = one.state, one.at
             elif isinstance(one, Submitted):
                 if one.tag in queued:
                     queued[one.tag] = one.job

@@ -40,7 +40,7 @@ def cancel_command(access: Access) -> click.Command:
             return
         if not yes:
             what = f"task {task} of " if task else ""
-            _ask(f"cancel {what}{', '.join(run.run_id for run in active)}")
+            confirm(f"cancel {what}{', '.join(run.run_id for run in active)}", "nothing cancelled")
         failed = False
         for run in active:
             try:
@@ -56,11 +56,15 @@ def cancel_command(access: Access) -> click.Command:
     return cancel
 
 
-def _ask(what: str) -> None:
+def confirm(what: str, otherwise: str) -> None:
+    """Ask whether to do something; where nobody is there, `--yes` must have said it.
+
+    Ends the command, with `otherwise` said, where the answer is no.
+    """
     if not sys.stdin.isatty():
         raise click.UsageError(f"give --yes to {what}: nobody is there to be asked")
     if not click.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
-        click.echo("nothing cancelled", err=True)
+        click.echo(otherwise, err=True)
         raise click.exceptions.Exit(BAD_USE)
 
 

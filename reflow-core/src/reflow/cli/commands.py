@@ -66,12 +66,18 @@ def reflow_command() -> click.Group:
     """Make the command `reflow`."""
     from .config import config_command
     from .plugins import ExtensibleGroup, plugins_command
+    from .store import store_command
 
     access = Access()
     group = ExtensibleGroup(
         "reflow",
         help="Look at runs of any workflow, cancel them, and run again what failed.",
-        commands=[*run_commands(access), config_command, plugins_command],
+        commands=[
+            *run_commands(access),
+            store_command(access),
+            config_command,
+            plugins_command,
+        ],
     )
     version = click.version_option(__version__, prog_name="reflow", message="%(prog)s %(version)s")
     return version(group)

@@ -1,0 +1,95 @@
+"""Which runs may go, by age and size: values in, values out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import field, frozen
+
+AGE, SIZE = "age", "size"
+"""Why a run goes."""
+
+
+@frozen
+class FileSize:
+    """How large a file is, and how many names it has anywhere."""
+
+    size: int
+    links: int
+
+
+@frozen(kw_only=True)
+class StoredRun:
+    """A run and what it keeps on disk.
+
+    `ended_at` is in seconds since the epoch. `files` are the files of its record by
+    (device, inode): runs that take a value over share its file.
+    """
+
+    run_id: str
+    graph_name: str
+    created_at: str
+    ended: bool
+    ended_at: float
+    files: Mapping[tuple[int, int], FileSize] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Policy:
+    """What may stay; None: no limit.
+
+    Runs that ended more than `older_than` seconds ago go, and then the oldest until all
+    that is kept takes no more than `max_size` bytes. The newest `keep` runs of each
+    workflow stay, and every run that has not ended.
+    """
+
+    older_than: float | None = None
+    max_size: int | None = None
+    keep: int = 1
+
+
+def leaving(runs: Sequence[StoredRun], policy: Policy, now: float) -> dict[str, str]:
+    """Return the ids of the runs that go, the oldest first, each with the reason."""
+    removable = _removable(runs, policy.keep)
+    gone: dict[str, str] = {}
+    if policy.older_than is not None:
+        gone = {run.run_id: AGE for run in removable if now - run.ended_at > policy.older_than}
+    if policy.max_size is not None:
+        # A file goes with the last run that has it.
+        holders = Counter(key for run in runs if run.run_id not in gone for key in run.files)
+        sizes = {key: one.size for run in runs for key, one in run.files.items()}
+        total = sum(sizes[key] for key in holders)
+        for run in removable:
+            if total <= policy.max_size:
+                break
+            if run.run_id in gone:
+                continue
+            gone[run.run_id] = SIZE
+            for key in run.files:
+                holders[key] -= 1
+                total -= 0 if holders[key] else sizes[key]
+    return gone
+
+
+def _removable(runs: Iterable[StoredRun], keep: int) -> list[StoredRun]:
+    """Return the runs that may go at all, the oldest first."""
+    seen: Counter[str] = Counter()
+    found = []
+    for run in sorted(runs, key=lambda one: (one.created_at, one.run_id), reverse=True):
+        seen[run.graph_name] += 1
+        if run.ended and seen[run.graph_name] > keep:
+            found.append(run)
+    return sorted(found, key=lambda one: (one.ended_at, one.run_id))
+
+
+def size_of(runs: Iterable[StoredRun]) -> int:
+    """Return how many bytes runs take; what they share counts once."""
+    return sum({key: one.size for run in runs for key, one in run.files.items()}.values())
+
+
+def freed_by(runs: Iterable[StoredRun]) -> int:
+    """Return how many bytes come free when runs go; a file that others have too stays."""
+    names = Counter(key for run in runs for key in run.files)
+    sizes = {key: one for run in runs for key, one in run.files.items()}
+    return sum(one.size for key, one in sizes.items() if names[key] >= one.links)

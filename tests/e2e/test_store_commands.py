@@ -1,0 +1,332 @@
+"""`reflow store`: rebuild, check, export and clean up, on real runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import jsonschema
+import pytest
+
+from reflow import Result, RunDir, Workflow
+from reflow.cleaning import ORPHANED_AFTER, carry_out, plan_cleaning
+from reflow.clock import Clock
+from reflow.indexing import records_below
+from reflow.journal import JournalReader, take_lease
+from reflow.owner import this_process
+from reflow.retention import Policy
+from reflow.run import Run
+from reflow.stores.sqlite import SqliteStore, default_store_path
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "json"
+DAY = 24 * 3600
+
+
+class Later(Clock):
+    """A clock that is ahead."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def now(self) -> float:
+        return time.time() + self.seconds
+
+
+def reflow(*words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", "from reflow.cli import main; main()", *words],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout if code in (0, 1) else done.stderr
+
+
+def as_json(name: str, text: str) -> Any:
+    value = json.loads(text)
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(value)
+    return value
+
+
+def workflow(calls: Path, factor: int = 1) -> Workflow:
+    """A workflow with a small value, a large one (in a file), and one that is pickled."""
+    wf = Workflow("flow")
+
+    @wf.job()
+    def numbers() -> list[int]:
+        with calls.open("a") as file:
+            file.write("numbers\n")
+        return [1, 2, 3]
+
+    @wf.job(array=True)
+    def large(x: Annotated[int, Result(step="numbers")]) -> str:
+        with calls.open("a") as file:
+            file.write("large\n")
+        return str(x) * 100_000
+
+    @wf.job(serializer="pickle")
+    def pickled(xs: Annotated[list[str], Result(step="large")]) -> object:
+        with calls.open("a") as file:
+            file.write("pickled\n")
+        return {len(x) for x in xs}
+
+    @wf.job()
+    def last(x: Annotated[object, Result(step="pickled")], run_dir: RunDir) -> str:
+        (run_dir / "output.txt").write_text(str(factor))
+        return str(run_dir / "output.txt")
+
+    return wf
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    path = tmp_path / "calls"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path, calls: Path) -> list[Run]:
+    """Three runs, of which the second and the third took almost all over from those before."""
+    wf = workflow(calls)
+    return [wf.run_local(tmp_path / "runs" / str(number)) for number in range(3)]
+
+
+def listed() -> list[str]:
+    with SqliteStore(default_store_path()) as store:
+        return [row.run_id for row in store.list_runs()]
+
+
+def test_a_lost_store_is_rebuilt(runs: list[Run], tmp_path: Path) -> None:
+    before = [run.status(as_dict=True) for run in runs]
+    default_store_path().unlink()
+    assert "3 runs indexed" in reflow("store", "rebuild", str(tmp_path / "runs"))
+    assert [run.status(as_dict=True) for run in runs] == before
+    told = as_json("store-rebuild", reflow("store", "rebuild", "--json"))
+    assert told == {"runs": [run.run_id for run in runs], "problems": [], "moved_to": None}
+    assert [run.status(as_dict=True) for run in runs] == before
+    assert "nothing is wrong" in reflow("store", "check")
+
+
+def test_a_damaged_store_is_moved_away(runs: list[Run], tmp_path: Path) -> None:
+    path = default_store_path()
+    path.write_bytes(b"\xff" * 20_000)
+    assert "store rebuild --new" in reflow("store", "check", code=2)
+    assert "name the folders" in reflow("store", "rebuild", "--new", code=2)
+    told = as_json(
+        "store-rebuild", reflow("store", "rebuild", "--new", "--json", str(tmp_path / "runs"))
+    )
+    assert told["moved_to"] == f"{path}.1"
+    assert Path(f"{path}.1").read_bytes() == b"\xff" * 20_000
+    assert listed() == [run.run_id for run in reversed(runs)]
+
+
+def test_a_damaged_record_does_not_stop_the_others(runs: list[Run], tmp_path: Path) -> None:
+    Path(runs[1].record.folder, "run.json").write_text("{}")
+    told = as_json("store-rebuild", reflow("store", "rebuild", "--json", str(tmp_path), code=1))
+    assert told["runs"] == [runs[0].run_id, runs[2].run_id]
+    assert [one["record"] for one in told["problems"]] == [runs[1].record.folder]
+    assert "is no folder" in reflow("store", "rebuild", str(tmp_path / "none"), code=2)
+
+
+def test_a_run_that_goes_on_is_rebuilt_beside_its_driver(
+    tmp_path: Path, load: Callable[[str], Any], watch: Any
+) -> None:
+    module = load(
+        "import time\nfrom pathlib import Path\nfrom typing import Annotated\n"
+        "from reflow import Result, RunDir, Workflow\nwf = Workflow('long')\n"
+        "@wf.job()\ndef numbers() -> list[int]:\n    return list(range(40))\n"
+        "@wf.job(array=True)\n"
+        "def slow(x: Annotated[int, Result(step='numbers')], run_dir: RunDir) -> int:\n"
+        "    while x == 20 and not (run_dir / 'go').exists(): time.sleep(0.01)\n    return x\n"
+    )
+    run = module.wf.submit(run_dir=tmp_path / "run")
+    watch.until(lambda: run.counts().get("slow", {}).get("SUCCESS", 0) >= 20)
+    for _ in range(5):
+        reflow("store", "rebuild")
+    (tmp_path / "run" / "go").touch()
+    assert run.wait(60) == "SUCCESS"
+    assert run.counts() == {"numbers": {"SUCCESS": 1}, "slow": {"SUCCESS": 40}}
+    with SqliteStore(default_store_path()) as store:
+        assert store.summary(run.run_id)["slow"] == {"SUCCESS": 40}
+
+
+def test_records_are_found_below_and_in_order(runs: list[Run], tmp_path: Path) -> None:
+    expected = [run.record.folder for run in runs]
+    assert [one.folder for one in records_below([tmp_path])] == expected
+    assert [one.folder for one in records_below([tmp_path / "runs", tmp_path])] == expected
+    here = tmp_path / "runs" / "1"
+    assert [one.folder for one in records_below([here])] == expected[1:2]
+    assert [one.folder for one in records_below([here / ".reflow"])] == expected[1:2]
+    (tmp_path / ".hidden").mkdir()
+    shutil.copytree(tmp_path / "runs", tmp_path / ".hidden" / "runs")
+    assert [one.folder for one in records_below([tmp_path])] == expected
+
+
+def test_check_says_what_is_wrong(runs: list[Run]) -> None:
+    shutil.rmtree(runs[0].record.folder)
+    segments = sorted(Path(runs[1].record.segments).iterdir())
+    segments[-1].write_bytes(segments[-1].read_bytes()[:-100])
+    found = as_json("store-check", reflow("store", "check", "--json", code=1))
+    assert {one["run_id"] for one in found} == {runs[0].run_id, runs[1].run_id}
+    texts = {one["run_id"]: one["text"] for one in found}
+    assert "is gone" in texts[runs[0].run_id]
+    assert "store rebuild" in texts[runs[1].run_id]
+
+
+def test_export(runs: list[Run], tmp_path: Path) -> None:
+    lines = [as_json("store-export", line) for line in reflow("store", "export").splitlines()]
+    kinds = [one["kind"] for one in lines]
+    assert (kinds.count("run"), kinds.count("task"), kinds.count("instance")) == (3, 12, 18)
+    assert [one["run_id"] for one in lines if one["kind"] == "run"] == [one.run_id for one in runs]
+    numbers = next(one for one in lines if one["kind"] == "instance" and one["task"] == "numbers")
+    assert numbers["value"] == [1, 2, 3]
+    output = tmp_path / "out.jsonl"
+    reflow("store", "export", runs[1].run_id, "--output", str(output))
+    assert {json.loads(line)["run_id"] for line in output.read_text().splitlines()} == {
+        runs[1].run_id
+    }
+    assert "is there already" in reflow("store", "export", "--output", str(output), code=2)
+    assert "no run" in reflow("store", "export", "nothing-1", code=2)
+
+
+def test_gc_takes_old_runs_and_nothing_that_a_kept_run_needs(
+    runs: list[Run], tmp_path: Path, calls: Path
+) -> None:
+    made = calls.read_text()
+    before = runs[2].status(as_dict=True)
+    told = as_json("store-gc", reflow("store", "gc", "--older-than", "0s", "--dry-run", "--json"))
+    assert [one["run_id"] for one in told["runs"]] == [runs[0].run_id, runs[1].run_id]
+    assert told["dry_run"] is True
+    assert listed() == [run.run_id for run in reversed(runs)]
+    assert "--yes" in reflow("store", "gc", "--older-than", "0s", code=2)
+    told = as_json("store-gc", reflow("store", "gc", "--older-than", "0s", "--yes", "--json"))
+    assert [one["run_id"] for one in told["runs"]] == [runs[0].run_id, runs[1].run_id]
+    assert told["freed"] > 0
+    assert listed() == [runs[2].run_id]
+    for run in runs[:2]:
+        assert not Path(run.record.folder).parent.exists()
+        assert (run.run_dir / "output.txt").read_text() == "1", "what tasks wrote is the user's"
+    # All values of the run that stays are there, and it is a cache for the next.
+    assert runs[2].status(as_dict=True) == before
+    assert runs[2].result("large") == [str(x) * 100_000 for x in (1, 2, 3)]
+    assert runs[2].result("pickled") == {100_000}
+    again = workflow(calls).run_local(tmp_path / "runs" / "again")
+    assert again.counts()["large"] == {"CACHED": 3}
+    assert again.counts()["pickled"] == {"CACHED": 1}
+    assert calls.read_text() == made, "nothing was computed twice"
+    # A store that is made anew finds them too.
+    default_store_path().unlink()
+    reflow("store", "rebuild", str(tmp_path / "runs"))
+    more = workflow(calls).run_local(tmp_path / "runs" / "more")
+    assert more.counts()["numbers"] == {"CACHED": 1}
+    assert calls.read_text() == made
+    assert "nothing is wrong" in reflow("store", "check")
+
+
+def test_gc_by_size_counts_shared_files_once(runs: list[Run]) -> None:
+    told = as_json("store-gc", reflow("store", "gc", "--dry-run", "--json", "--max-size", "0"))
+    alone = [sum(one["size"] for one in told["runs"] if one["run_id"] == run.run_id)
+             for run in runs[:2]]  # fmt: skip
+    assert told["size"] > told["freed"]
+    assert all(size > 300_000 for size in alone)
+    enough = str(told["size"] - 1)
+    told = as_json("store-gc", reflow("store", "gc", "--yes", "--json", "--max-size", enough))
+    assert [one["reason"] for one in told["runs"]] == ["size"]
+    assert "0 runs" in reflow("store", "gc", "--max-size", enough)
+    for wrong in (["--max-size", "many"], ["--older-than", "soon"], ["--keep", "-1"]):
+        assert f"'{wrong[0]}'" in reflow("store", "gc", *wrong, code=2)
+
+
+def test_gc_of_orphaned_values(runs: list[Run]) -> None:
+    values = Path(runs[0].record.values)
+    needed = {path.name for path in values.iterdir()}
+    assert len(needed) == 4
+    orphans = [values / f"{'0' * 64}.json", values / ".value.node.1.2.pickle"]
+    for path in orphans:
+        path.write_text("left by a killed worker")
+    store = SqliteStore(default_store_path())
+    assert plan_cleaning(store, Policy()).orphans == (), "what is new may be needed yet"
+    later = Later(ORPHANED_AFTER + 10)
+    plan = plan_cleaning(store, Policy(), clock=later)
+    assert {one.path for one in plan.orphans} == {str(path) for path in orphans}
+    went = carry_out(store, plan, clock=later)
+    assert went.orphans == plan.orphans
+    assert {path.name for path in values.iterdir()} == needed
+    assert plan_cleaning(store, Policy(older_than=5), clock=Later(1)).runs == (), "not younger"
+
+
+def test_gc_leaves_alone_what_has_not_ended(runs: list[Run]) -> None:
+    """Also what somebody takes up between the plan and its execution."""
+    store = SqliteStore(default_store_path())
+    plan = plan_cleaning(store, Policy(older_than=-1, keep=0))
+    assert len(plan.runs) == 3
+    record = runs[1].record
+    lease, _ = take_lease(
+        record.files, Clock(), JournalReader(record.files, record.segments), this_process()
+    )
+    went = carry_out(store, plan)
+    assert [run.run_id for run in went.runs] == [runs[0].run_id, runs[2].run_id]
+    assert [one for one in went.problems if "is kept" in one]
+    lease.release()
+    assert runs[1].result("numbers") == [1, 2, 3]
+    assert listed() == [runs[1].run_id]
+
+
+@pytest.mark.parametrize("step", ["renamed", "half taken away"])
+def test_a_killed_gc_is_continued_by_the_next(runs: list[Run], step: str) -> None:
+    folder = Path(runs[0].record.folder)
+    left = folder.with_name(f".gone-{folder.name}")
+    folder.rename(left)
+    if step == "half taken away":
+        shutil.rmtree(left / "values")
+    told = as_json("store-gc", reflow("store", "gc", "--json"))
+    assert told["missing"] == [runs[0].run_id]
+    assert not left.exists()
+    assert listed() == [runs[2].run_id, runs[1].run_id]
+
+
+def test_gc_forgets_runs_whose_directories_are_gone_if_asked(runs: list[Run]) -> None:
+    shutil.rmtree(runs[0].run_dir)
+    assert "--missing forgets" in reflow("store", "gc", "--dry-run")
+    reflow("store", "gc")
+    assert len(listed()) == 3, "its file system may only be unmounted"
+    reflow("store", "gc", "--missing", "--yes")
+    assert listed() == [runs[2].run_id, runs[1].run_id]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs files of another user")
+def test_gc_leaves_other_users_alone(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in runs[:2]:
+        os.chown(run.record.folder, 65534, 65534)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    os.chown(runs[2].record.folder, 4711, 4711)
+    plan = plan_cleaning(SqliteStore(default_store_path()), Policy(older_than=-1, keep=0))
+    assert [run.run_id for run in plan.runs] == [runs[2].run_id]
+    assert plan.others == 2
+
+
+def test_gc_on_a_full_disk(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what makes room, so it must not need any for the lease of what goes."""
+    from reflow.files import Files
+
+    store = SqliteStore(default_store_path())
+    plan = plan_cleaning(store, Policy(older_than=-1))
+    create = Files.create
+
+    def full(self: Files, path: str, data: bytes, *, durable: bool = True) -> bool:
+        if path.endswith(".seg"):
+            raise OSError(28, "No space left on device")
+        return create(self, path, data, durable=durable)
+
+    monkeypatch.setattr(Files, "create", full)
+    assert len(carry_out(store, plan).runs) == 2

@@ -1,0 +1,110 @@
+"""Which runs may go: a table of cases, and what holds for any runs and policy."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reflow.retention import (
+    AGE,
+    SIZE,
+    FileSize,
+    Policy,
+    StoredRun,
+    freed_by,
+    leaving,
+    size_of,
+)
+
+NOW = 1000.0
+
+
+def run(
+    number: int, ended_at: float, files: dict[int, tuple[int, int]], ended: bool = True,
+    graph: str = "flow",
+) -> StoredRun:  # fmt: skip
+    return StoredRun(
+        run_id=f"{graph}-{number}", graph_name=graph, created_at=f"2026-04-{number + 1:02d}",
+        ended=ended, ended_at=ended_at,
+        files={(1, inode): FileSize(size, links) for inode, (size, links) in files.items()},
+    )  # fmt: skip
+
+
+OLD = run(0, 100, {1: (50, 1), 2: (500, 2)})
+MIDDLE = run(1, 500, {2: (500, 2), 3: (30, 1)})
+NEW = run(2, 900, {4: (20, 1)})
+ALL = [NEW, OLD, MIDDLE]
+
+
+def test_by_age() -> None:
+    assert leaving(ALL, Policy(older_than=600), NOW) == {"flow-0": AGE}
+    assert leaving(ALL, Policy(older_than=0), NOW) == {"flow-0": AGE, "flow-1": AGE}
+    assert leaving(ALL, Policy(older_than=0, keep=0), NOW).keys() == {"flow-0", "flow-1", "flow-2"}
+    assert leaving(ALL, Policy(older_than=0, keep=3), NOW) == {}
+    assert leaving(ALL, Policy(), NOW) == {}
+
+
+def test_by_size_the_oldest_go_until_the_rest_fits() -> None:
+    assert size_of(ALL) == 600
+    assert leaving(ALL, Policy(max_size=600), NOW) == {}
+    # What two runs share goes with the second of them.
+    assert leaving(ALL, Policy(max_size=550), NOW) == {"flow-0": SIZE}
+    assert leaving(ALL, Policy(max_size=549), NOW) == {"flow-0": SIZE, "flow-1": SIZE}
+    assert leaving(ALL, Policy(max_size=0), NOW).keys() == {"flow-0", "flow-1"}, "one is kept"
+
+
+def test_by_both() -> None:
+    policy = Policy(older_than=600, max_size=100)
+    assert leaving(ALL, policy, NOW) == {"flow-0": AGE, "flow-1": SIZE}
+
+
+def test_what_has_not_ended_stays_and_does_not_count_as_kept_for_others() -> None:
+    going_on = run(0, 0, {1: (50, 1)}, ended=False)
+    assert leaving([going_on, MIDDLE, NEW], Policy(older_than=0), NOW) == {"flow-1": AGE}
+    other = run(0, 0, {}, graph="other")
+    assert leaving([other, MIDDLE, NEW], Policy(older_than=0), NOW) == {"flow-1": AGE}
+
+
+def test_what_comes_free() -> None:
+    assert freed_by([OLD]) == 50, "the other run has the shared file"
+    assert freed_by([OLD, MIDDLE]) == 580
+    assert freed_by([run(0, 0, {7: (70, 2)})]) == 0, "somebody else has it, whoever that is"
+
+
+_runs = st.lists(
+    st.builds(
+        run,
+        st.integers(0, 20),
+        st.floats(0, NOW),
+        st.dictionaries(st.integers(0, 9), st.just((10, 1)), max_size=4),
+        st.booleans(),
+        st.sampled_from(["a", "b"]),
+    ),
+    max_size=12,
+    unique_by=lambda one: one.run_id,
+)
+_policies = st.builds(
+    Policy,
+    older_than=st.none() | st.floats(0, NOW),
+    max_size=st.none() | st.integers(0, 100),
+    keep=st.integers(0, 3),
+)
+
+
+@given(_runs, _policies)
+def test_whatever_the_policy(runs: list[StoredRun], policy: Policy) -> None:
+    gone = leaving(runs, policy, NOW)
+    stay = [one for one in runs if one.run_id not in gone]
+    assert all(one.ended for one in runs if one.run_id in gone)
+    for graph in ("a", "b"):
+        of_it = sorted((one for one in runs if one.graph_name == graph), reverse=True,
+                       key=lambda one: (one.created_at, one.run_id))  # fmt: skip
+        assert not {one.run_id for one in of_it[: policy.keep]} & gone.keys()
+    removable = leaving(runs, Policy(older_than=-1, keep=policy.keep), NOW)
+    if policy.max_size is not None and size_of(stay) > policy.max_size:
+        assert gone.keys() == removable.keys(), "nothing is left that may go"
+    if policy.older_than is not None:
+        late = {one.run_id for one in stay if NOW - one.ended_at > policy.older_than}
+        assert not late & removable.keys()
+    if policy.older_than is None and policy.max_size is None:
+        assert gone == {}
