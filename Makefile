@@ -1,7 +1,7 @@
 # Every target makes the environment it needs under .venv; python3 (3.10 or newer) is enough.
 
 PYTHON ?= python3
-DISTRIBUTIONS := reflow-core reflow-slurm reflow-pbs reflow-lsf reflow-sge reflow-flux reflow-data
+DISTRIBUTIONS := reflow-core reflow-slurm reflow-pbs reflow-lsf reflow-sge reflow-flux reflow-data reflow-postgres
 EDITABLE := $(addprefix -e ./,$(DISTRIBUTIONS))
 PIP_FLAGS := --quiet --disable-pip-version-check
 
@@ -15,7 +15,7 @@ LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test clusters live live-facts lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
+.PHONY: help venv test postgres clusters live live-facts lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ venv: $(DEV)/.ready ## Make the development environment (.venv/dev)
 
 test: $(DEV)/.ready ## Run all tests
 	$(DEV)/bin/python -m pytest -n 2 -m "not live" tests
+
+postgres: ## Install a PostgreSQL server from Debian's packages for the tests (as root)
+	tools/servers/postgres.sh
 
 # The schedulers that come from Debian's packages, each with a script that boots it.
 CLUSTERS := $(patsubst tools/clusters/%.sh,%,$(wildcard tools/clusters/*.sh))

@@ -1,4 +1,4 @@
-"""Write one version into all seven distributions: ``python tools/set_version.py 0.2.0``."""
+"""Write one version into all eight distributions: ``python tools/set_version.py 0.2.0``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLUGINS = ("slurm", "pbs", "lsf", "sge", "flux", "data")
+BESIDE_CORE = ("slurm", "pbs", "lsf", "sge", "flux", "data", "postgres")
 
 
 def replace(path: Path, pattern: str, new: str) -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     version = sys.argv[1]
     core = ROOT / "reflow-core" / "src" / "reflow" / "__init__.py"
     replace(core, r'^__version__ = ".*"$', f'__version__ = "{version}"')
-    for name in PLUGINS:
+    for name in BESIDE_CORE:
         path = ROOT / f"reflow-{name}" / "pyproject.toml"
         replace(path, r'^version = ".*"$', f'version = "{version}"')
         replace(path, r'"reflow-core==.*"', f'"reflow-core=={version}"')

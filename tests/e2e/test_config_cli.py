@@ -132,6 +132,10 @@ def test_show_hides_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     found = shown()
     assert found["store"] == values(found)["store.url"] == "postgresql://me:***@host/runs"
     assert "secret" not in reflow("config", "show").output
+    monkeypatch.setenv("REFLOW_STORE_URL", "postgresql://me@host/runs?password=secret&schema=x")
+    found = shown()
+    assert found["store"] == "postgresql://me@host/runs?password=***&schema=x"
+    assert "secret" not in reflow("config", "show").output
 
 
 @pytest.mark.parametrize("command", [("config", "show"), ("runs",)])

@@ -22,7 +22,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("slurm", "pbs", "lsf", "sge", "flux")
-PLUGINS = (*BACKENDS, "data")
+PLUGINS = (*BACKENDS, "data", "postgres")
 DISTRIBUTIONS = ("core", *PLUGINS)
 
 
@@ -54,6 +54,15 @@ def test_one_version_and_core_alone(short: str) -> None:
     assert table["version"] == reflow.__version__
     assert table["dependencies"] == [f"reflow-core=={reflow.__version__}"]
     assert table["entry-points"] == {"reflow": {short: f"reflow_{short}.plugin"}}
+
+
+def test_the_store_has_the_same_version_and_needs_psycopg() -> None:
+    table = project("postgres")
+    assert table["version"] == reflow.__version__
+    own, other = table["dependencies"]
+    assert own == f"reflow-core=={reflow.__version__}"
+    assert other.startswith("psycopg[binary]>=3")
+    assert table["entry-points"] == {"reflow": {"postgresql": "reflow_postgres.plugin"}}
 
 
 def test_core_dependencies() -> None:

@@ -104,7 +104,11 @@ def test_missing_names_what_to_install(site: Any) -> None:
 def test_missing_of_other_kinds(site: Any) -> None:
     known = site.registry()
     assert message(known, "postgresql", "store") == (
-        "no store named 'postgresql' is installed (installed: sqlite)"
+        "no store named 'postgresql' is installed (installed: sqlite); "
+        "try: pip install reflow-postgres"
+    )
+    assert message(known, "mariadb", "store") == (
+        "no store named 'mariadb' is installed (installed: sqlite)"
     )
     assert message(known, "picle", "serializer") == (
         "no serializer named 'picle' is installed: did you mean 'pickle'? (installed: pickle)"

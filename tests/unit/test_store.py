@@ -304,5 +304,5 @@ def test_open_store_refuses_what_names_no_store() -> None:
     for wrong in ("sqlite://x", "sqlite:///"):
         with pytest.raises(StoreError, match=r"write sqlite:///relative/path, sqlite:////abs"):
             open_store(wrong)
-    with pytest.raises(UnknownPluginError, match="'postgres'"):
-        open_store("postgres://x/y")
+    with pytest.raises(UnknownPluginError, match="'mariadb'"):
+        open_store("mariadb://x/y")

@@ -26,6 +26,9 @@ BACKENDS = {
 }
 """Executors this project knows of and what to install for them."""
 
+STORES = {"postgresql": "reflow-postgres", "postgres": "reflow-postgres"}
+"""The same of stores, by their URLs' schemes."""
+
 
 @frozen
 class Registry:
@@ -153,7 +156,7 @@ class Registry:
                 return loader.left_out(point)
         known = [one for one in loader.entries if one.kind == kind]
         names = {key for one in known for key in one.names}
-        backends = BACKENDS if kind == "executor" else {}
+        backends = {"executor": BACKENDS, "store": STORES}.get(kind, {})
         close = nearest(name, {*names, *backends})
         message = f"no {kind} named {name!r} is installed"
         if close is not None and close != name:

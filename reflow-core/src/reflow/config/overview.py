@@ -104,7 +104,9 @@ def _origins_in(config: Config, name: str, cls: type) -> Callable[..., Origin]:
 def without_password(value: object) -> object:
     """Return a URL without the password in it: people show this around."""
     if isinstance(value, str):
-        return re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", value)
+        value = re.sub(r"(://[^/@:?#]*:)[^/@]*@", r"\1***@", value)
+        # Some databases take it as a parameter.
+        return re.sub(r"(?i)([?&]\w*(?:password|passwd|pwd)=)[^&#]*", r"\1***", value)
     return value
 
 

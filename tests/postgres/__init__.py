@@ -1,0 +1,1 @@
+"""The tests of reflow-postgres, on a real server."""

@@ -1,0 +1,27 @@
+"""One server for all tests of a worker, with the owner's password in the environment."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from postgres.server import PASSWORD, Server, new_server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server that nobody else uses."""
+    made = new_server()
+    try:
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(made.folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As people have it: not in any URL."""
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
