@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -268,24 +268,32 @@ def test_another_transaction_that_never_ends(
 # Several users
 
 
-def test_many_are_the_first_at_once(server: Server, name: str) -> None:
+def together(number: int, work: Callable[[int], None]) -> None:
+    """Do something in several threads at once."""
     failures: list[BaseException] = []
-    start = threading.Barrier(6)
+    start = threading.Barrier(number)
 
-    def work(number: int) -> None:
+    def begin(which: int) -> None:
         try:
-            with PostgresStore(server.url(name)) as mine:
-                start.wait()
-                mine.add_run(run_row(f"run-{number}"), TASKS)
+            start.wait()
+            work(which)
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    threads = [threading.Thread(target=begin, args=(which,)) for which in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_many_are_the_first_at_once(server: Server, name: str) -> None:
+    def work(number: int) -> None:
+        with PostgresStore(server.url(name)) as mine:
+            mine.add_run(run_row(f"run-{number}"), TASKS)
+
+    together(6, work)
     with PostgresStore(server.url(name)) as mine:
         assert len(mine.list_runs()) == 6
         assert mine.check() == []
@@ -293,27 +301,18 @@ def test_many_are_the_first_at_once(server: Server, name: str) -> None:
 
 def test_writers_of_different_runs_do_not_lose_counts(server: Server, name: str) -> None:
     """Each takes results over from the others' runs while these are dropped and added."""
-    failures: list[BaseException] = []
 
     def work(number: int) -> None:
-        try:
-            with PostgresStore(server.url(name)) as mine:
-                for i in range(8):
-                    mine.add_run(run_row(f"run-{number}"), TASKS)
-                    taken = success("first", state="CACHED", origin=f"run-{(number + 1) % 4}")
-                    changes = [taken, *(success("many", k, str(number)) for k in range(50))]
-                    mine.apply(f"run-{number}", changes, {"many": 50}, None, Position(1, i))
-                    if i % 3 == 2:
-                        mine.drop_run(f"run-{number}")
-        except BaseException as error:
-            failures.append(error)
+        with PostgresStore(server.url(name)) as mine:
+            for i in range(8):
+                mine.add_run(run_row(f"run-{number}"), TASKS)
+                taken = success("first", state="CACHED", origin=f"run-{(number + 1) % 4}")
+                changes = [taken, *(success("many", k, str(number)) for k in range(50))]
+                mine.apply(f"run-{number}", changes, {"many": 50}, None, Position(1, i))
+                if i % 3 == 2:
+                    mine.drop_run(f"run-{number}")
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    together(4, work)
     with PostgresStore(server.url(name)) as mine:
         assert mine.check() == []
 

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reflow.errors import ReflowError, UnknownRunError, UnknownTaskError, nearest, unknown_name
+from reflow.errors import ReflowError, UnknownRunError, UnknownTaskError, unknown_name
 from reflow.records import WHOLE_TASK, Outcome
-from reflow.states import FAILED, INSTANCE_STATES, PENDING, RUN_STATES, TERMINAL
-from reflow.stores.asked import check_limit, check_states, microseconds
+from reflow.states import FAILED, INSTANCE_STATES, RUN_STATES, TERMINAL
+from reflow.stores.answers import several_runs, summary_of, unknown_run
+from reflow.stores.asked import check_limit, check_states, filters, microseconds
 from reflow.stores.base import CachedResult, InstanceRow, Position, RunRow, Store, TaskRow
 from reflow.stores.collector import collector_paused
 
@@ -203,27 +204,16 @@ class PostgresStore(Store):
         status: str | None = None,
     ) -> list[RunRow]:
         """Return runs, newest first, created in ``since <= created_at < until``."""
-        conditions: list[str] = []
-        values: list[object] = []
-        if graph_name is not None:
-            conditions.append("graph_name = %s")
-            values.append(stored(graph_name))
-        if since is not None:
-            conditions.append("created >= %s")
-            values.append(microseconds(since, "since"))
-        if until is not None:
-            conditions.append("created < %s")
-            values.append(microseconds(until, "until"))
-        if status is not None:
-            check_states([status], RUN_STATES)
-            conditions.append("status = %s")
-            values.append(status)
+        chosen = filters(graph_name, since, until, status)
         check_limit(limit)
-        values.append(limit)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        where = " AND ".join(f"{comparison} %s" for comparison, _ in chosen) or "true"
+        values = [
+            *(stored(value) if isinstance(value, str) else value for _, value in chosen), limit
+        ]  # fmt: skip
         rows = self._session.read(
             lambda connection: connection.execute(
-                f"SELECT {RUN_COLUMNS} FROM run {where} ORDER BY created DESC, key DESC LIMIT %s",
+                f"SELECT {RUN_COLUMNS} FROM run WHERE {where}"
+                " ORDER BY created DESC, key DESC LIMIT %s",
                 values,
             ).fetchall()
         )
@@ -249,10 +239,7 @@ class PostgresStore(Store):
 
         rows = self._session.read(query)
         if len(rows) > 1:
-            names = ", ".join(row[0] for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-            raise UnknownRunError(
-                f"several runs begin with {run_id!r}: {names}: give more of the id"
-            )
+            raise several_runs(run_id, [row[0] for row in rows])
         return run_row(rows[0])
 
     def tasks(self, run_id: str) -> list[TaskRow]:
@@ -263,25 +250,19 @@ class PostgresStore(Store):
     def summary(self, run_id: str) -> dict[str, dict[str, int]]:
         """Return by task, in order, how many instances are in which state."""
 
-        def query(
-            connection: Connection,
-        ) -> tuple[list[tuple[int, str, bool, int | None]], list[tuple[int, str, int]]]:
+        def query(connection: Connection) -> dict[str, dict[str, int]]:
             tasks = self._tasks(connection, run_id)
-            counted = connection.execute(
+            names = {key: name for key, name, _, _ in tasks}
+            counted: dict[str, dict[str, int]] = {}
+            for key, state, number in connection.execute(
                 "SELECT task, state, number FROM tally WHERE task = ANY(%s) AND number > 0",
-                ([key for key, *_ in tasks],),
-            ).fetchall()
-            return tasks, counted
+                ([*names],),
+            ):
+                counted.setdefault(names[key], {})[state] = number
+            rows = [TaskRow(name=name, array=array, size=size) for _, name, array, size in tasks]
+            return summary_of(rows, counted)
 
-        tasks, counted = self._session.read(query)
-        counts: dict[int, dict[str, int]] = {key: {} for key, *_ in tasks}
-        for key, state, number in counted:
-            counts[key][state] = number
-        for key, _, _, size in tasks:
-            rest = (size or 0) - sum(counts[key].values())
-            if rest > 0:
-                counts[key][PENDING] = counts[key].get(PENDING, 0) + rest
-        return {name: counts[key] for key, name, _, _ in tasks}
+        return self._session.read(query)
 
     def instances(
         self, run_id: str, task: str | None = None, states: Iterable[str] | None = None
@@ -331,19 +312,13 @@ class PostgresStore(Store):
         ]
 
     def _unknown(self, connection: Connection, run_id: str) -> UnknownRunError:
-        # Of a long history the latest are what a person may have meant.
         known = [
             loaded(name)
             for (name,) in connection.execute(
                 "SELECT run_id FROM run ORDER BY created DESC, key DESC LIMIT 1000"
             )
         ]
-        close = nearest(run_id, known)
-        hint = f"did you mean {close!r}? " if close else ""
-        latest = f"the latest are {', '.join(known[:3])}" if known else "it knows no run yet"
-        return UnknownRunError(
-            f"no run {run_id!r} in the {self._address.described()}: {hint}({latest})"
-        )
+        return unknown_run(run_id, known, self._address.described())
 
 
 def configured_password(address: Address) -> str | None:

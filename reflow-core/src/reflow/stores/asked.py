@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
 from ..errors import nearest
+from ..states import RUN_STATES
 from .base import QueryError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -28,6 +29,26 @@ def check_limit(limit: object) -> None:
         raise QueryError(f"limit must be a whole number or None, not {limit!r}")
     if limit < 0:
         raise QueryError(f"limit must be 0 or more, or None for all runs, not {limit}")
+
+
+def filters(
+    graph_name: str | None, since: str | None, until: str | None, status: str | None
+) -> list[tuple[str, object]]:
+    """Return what runs are chosen by: pairs of an SQL comparison, up to its value, and that.
+
+    Moments are compared in microseconds since the epoch. Raises `QueryError`.
+    """
+    found: list[tuple[str, object]] = []
+    if graph_name is not None:
+        found.append(("graph_name =", graph_name))
+    if since is not None:
+        found.append(("created >=", microseconds(since, "since")))
+    if until is not None:
+        found.append(("created <", microseconds(until, "until")))
+    if status is not None:
+        check_states([status], RUN_STATES)
+        found.append(("status =", status))
+    return found
 
 
 def microseconds(text: str, name: str) -> int:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
-from ..errors import StoreError, UnknownRunError, UnknownTaskError, nearest, unknown_name
+from ..errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
 from ..records import Outcome
-from ..states import FAILED, INSTANCE_STATES, PENDING, RUN_STATES
-from .asked import check_limit, check_states, microseconds
+from ..states import FAILED, INSTANCE_STATES, RUN_STATES
+from .answers import several_runs, summary_of, unknown_run
+from .asked import check_limit, check_states, filters, microseconds
 from .base import CachedResult, InstanceRow, Position, RunRow, Store, TaskRow
 from .collector import collector_paused
 from .sqlitefile import DatabaseFile
@@ -210,27 +211,14 @@ class SqliteStore(Store):
         status: str | None = None,
     ) -> list[RunRow]:
         """Return runs, newest first, created in ``since <= created_at < until``."""
-        conditions: list[str] = []
-        values: list[object] = []
-        if graph_name is not None:
-            conditions.append("graph_name = ?")
-            values.append(graph_name)
-        if since is not None:
-            conditions.append("created >= ?")
-            values.append(microseconds(since, "since"))
-        if until is not None:
-            conditions.append("created < ?")
-            values.append(microseconds(until, "until"))
-        if status is not None:
-            check_states([status], RUN_STATES)
-            conditions.append("status = ?")
-            values.append(status)
+        chosen = filters(graph_name, since, until, status)
         check_limit(limit)
-        values.append(-1 if limit is None else limit)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        where = " AND ".join(f"{comparison} ?" for comparison, _ in chosen) or "true"
+        values = [*(value for _, value in chosen), -1 if limit is None else limit]
         rows = self._file.read(
             lambda connection: connection.execute(
-                f"SELECT {RUN_COLUMNS} FROM run {where} ORDER BY created DESC, key DESC LIMIT ?",
+                f"SELECT {RUN_COLUMNS} FROM run WHERE {where}"
+                " ORDER BY created DESC, key DESC LIMIT ?",
                 values,
             ).fetchall()
         )
@@ -255,40 +243,30 @@ class SqliteStore(Store):
 
         rows = self._file.read(query)
         if len(rows) > 1:
-            names = ", ".join(row[0] for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-            raise UnknownRunError(
-                f"several runs begin with {run_id!r}: {names}: give more of the id"
-            )
+            raise several_runs(run_id, [row[0] for row in rows])
         return run_row(rows[0])
 
     def tasks(self, run_id: str) -> list[TaskRow]:
         """Return the run's tasks in order."""
         rows = self._file.read(lambda connection: self._tasks(connection, run_id))
-        return [TaskRow(name=name, array=array, size=size) for _, name, array, size in rows]
+        return [_task_row(row) for row in rows]
 
     def summary(self, run_id: str) -> dict[str, dict[str, int]]:
         """Return by task, in order, how many instances are in which state."""
 
-        def query(
-            connection: sqlite3.Connection,
-        ) -> tuple[list[tuple[int, str, bool, int | None]], dict[int, dict[str, int]]]:
+        def query(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
             tasks = self._tasks(connection, run_id)
-            counts: dict[int, dict[str, int]] = {key: {} for key, *_ in tasks}
-            for key in counts:
-                counts[key].update(
+            counted = {
+                name: dict(
                     connection.execute(
                         "SELECT state, number FROM tally WHERE task = ? AND number > 0", (key,)
-                    )
+                    ).fetchall()
                 )
-            return tasks, counts
+                for key, name, _, _ in tasks
+            }
+            return summary_of(map(_task_row, tasks), counted)
 
-        tasks, counts = self._file.read(query)
-        for key, _, _, size in tasks:
-            states = counts[key]
-            rest = (size or 0) - sum(states.values())
-            if rest > 0:
-                states[PENDING] = states.get(PENDING, 0) + rest
-        return {name: counts[key] for key, name, _, _ in tasks}
+        return self._file.read(query)
 
     def instances(
         self, run_id: str, task: str | None = None, states: Iterable[str] | None = None
@@ -339,17 +317,18 @@ class SqliteStore(Store):
         ]
 
     def _unknown(self, connection: sqlite3.Connection, run_id: str) -> UnknownRunError:
-        # Of a long history the latest are what a person may have meant.
         known = [
             name
             for (name,) in connection.execute(
                 "SELECT run_id FROM run ORDER BY created DESC, key DESC LIMIT 1000"
             )
         ]
-        close = nearest(run_id, known)
-        hint = f"did you mean {close!r}? " if close else ""
-        latest = f"the latest are {', '.join(known[:3])}" if known else "it knows no run yet"
-        return UnknownRunError(f"no run {run_id!r} in the store {self.path}: {hint}({latest})")
+        return unknown_run(run_id, known, f"store {self.path}")
+
+
+def _task_row(row: tuple[int, str, bool, int | None]) -> TaskRow:
+    _, name, array, size = row
+    return TaskRow(name=name, array=array, size=size)
 
 
 def _described(run: RunRow) -> dict[str, object]:
