@@ -15,7 +15,7 @@ LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test postgres clusters live live-facts lint format types contracts coverage bench bench-plugins demo docs config-reference version clean
+.PHONY: help venv test postgres clusters live live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm demo docs config-reference version clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ bench: $(BENCH)/.ready $(PEER)/.ready ## Measure reflow beside reflow-hpc
 
 bench-plugins: $(BENCH)/.ready ## Measure what installed plugins cost
 	$(BENCH)/bin/python benchmarks/plugins.py
+
+bench-stores: $(BENCH)/.ready ## Measure a store with two million instances in it
+	$(BENCH)/bin/python benchmarks/stores.py
 
 demo: $(DEMO)/.ready ## Run the flights pipeline to a plot
 	$(DEMO)/bin/python examples/flights/flights.py run --run-dir demo-run

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,8 +225,7 @@ def test_last_without_any_run(shell: Shell) -> None:
 
 
 def test_a_run_that_the_store_has_forgotten_is_found_by_its_directory(failed: Shell) -> None:
-    for file in (failed.folder / "state/reflow").iterdir():
-        file.unlink()
+    shutil.rmtree(failed.folder / "state/reflow")
     assert "FAILED" in failed.reflow("status", "r").stdout
 
 

@@ -1,0 +1,175 @@
+"""Measure a store with two million instances in it.
+
+    python benchmarks/stores.py [--runs 20] [--elements 100000] [--folder FOLDER] [--url URL]
+
+Runs with records as the engine leaves them are made in FOLDER (a temporary one, unless it is
+given; then what is there is used again) and indexed by `reflow store rebuild`'s own code. Then
+`reflow runs`, `reflow status` and look-ups are timed, in fresh processes, the best of five. Beside
+the time on the clock stands the processor's, and for commands the ratio to a bare ``python -c
+pass``: on a busy machine these say more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any
+
+from reflow import Result, Workflow
+from reflow.clock import Clock
+from reflow.indexing import index_anew, records_below
+from reflow.journal import JournalReader, take_lease
+from reflow.owner import this_process
+from reflow.records import Finished, Outcome, Sized, encode
+from reflow.runrecord import RunOptions
+from reflow.states import CACHED, FAILED, SUCCESS
+from reflow.stores.location import open_store
+from reflow.submission import prepare
+
+TIMES = 5
+LOOKED_UP = 10_000
+
+LOOK_UP = """
+import json, resource, sys, time
+from hashlib import sha256
+from reflow.stores.location import open_store
+url, kind, run, elements = json.loads(sys.argv[1])
+words = {"hits": "%d.%d", "misses": "none %d.%d"}
+wanted = [sha256((words[kind] % (run, i)).encode()).hexdigest() for i in range(10_000)]
+with open_store(url) as store:
+    store.list_runs(limit=1)
+    for _ in range(2):
+        before, begun = time.process_time(), time.perf_counter()
+        found = store.lookup(wanted, newest=True)
+        print(time.perf_counter() - begun, time.process_time() - before, len(found))
+"""
+
+
+def workflow(store: str) -> Workflow:
+    wf = Workflow("bench", store=store)
+
+    @wf.job()
+    def numbers() -> list[int]:
+        return []
+
+    @wf.job(array=True)
+    def square(x: Annotated[int, Result(step="numbers")]) -> int:
+        return x * x
+
+    return wf
+
+
+def outcome(run: int, index: int, runs: int) -> Outcome:
+    """One element: a thousandth fail, and of the latter half of the runs a third is cached."""
+    name = sha256(f"{run}.{index}".encode()).hexdigest()
+    times = {"started": 1.75e9 + index, "ended": 1.75e9 + index + 1.5}
+    if index % 1000 == 999:
+        return Outcome("square", index, 1, FAILED, name, cause="ERROR", detail="Traceback\n" * 20,
+                       **times)  # type: ignore[arg-type]  # fmt: skip
+    if run >= runs / 2 and index % 3 == 0:
+        return Outcome("square", index, 0, CACHED, name, name, str(index), origin="bench-other")
+    return Outcome("square", index, 1, SUCCESS, name, name, str(index * index), job="local",
+                   **times)  # type: ignore[arg-type]  # fmt: skip
+
+
+def make_runs(folder: Path, url: str, runs: int, elements: int) -> None:
+    wf = workflow(url)
+    for number in range(runs):
+        record, _ = prepare(
+            wf, (__file__, True), wf.store, run_dir=folder / "runs" / str(number), parameters={},
+            options=RunOptions(), executor=None,
+        )  # fmt: skip
+        reader = JournalReader(record.files, record.segments)
+        lease, _ = take_lease(record.files, Clock(), reader, this_process())
+        lines = [encode(Sized("square", elements))]
+        lines += [encode(outcome(number, index, runs)) for index in range(elements)]
+        lease.append_encoded(b"".join(lines))
+        lease.append(Finished(FAILED, time.time()))
+        lease.release()
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """Return the seconds on the clock and of the processor, each the best of several."""
+    walls, cpus = [], []
+    for _ in range(TIMES):
+        before, begun = _children(), time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        walls.append(time.perf_counter() - begun)
+        cpus.append(_children() - before)
+    return min(walls), min(cpus)
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def told(what: str, wall: float, cpu: float, more: str = "") -> None:
+    print(f"| {what} | {wall * 1000:.0f} ms | {cpu * 1000:.0f} ms | {more} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--elements", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--url")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="reflow-bench-") as temporary:
+        measure(given, given.folder or Path(temporary))
+
+
+def measure(given: Any, folder: Path) -> None:
+    url = given.url or f"sqlite:///{folder.absolute()}/index.sqlite"
+    os.environ["REFLOW_STORE_URL"] = url
+    os.environ["XDG_CONFIG_HOME"] = str(folder)
+    if not (folder / "runs").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        make_runs(folder, url, given.runs, given.elements)
+    records = records_below([folder])
+    store = open_store(url)
+    for row in store.list_runs():
+        store.drop_run(row.run_id)
+    total = given.runs * given.elements
+    before, begun = time.process_time(), time.perf_counter()
+    for record in records:
+        index_anew(store, record)
+    wall, cpu = time.perf_counter() - begun, time.process_time() - before
+    run_id = store.list_runs()[given.runs // 2].run_id
+    store.close()
+    print(f"{total:,} instances in {given.runs} runs; {url.partition(':')[0]}\n")
+    print("| what | clock | processor | |\n|---|---|---|---|")
+    rates = f"{total / wall:,.0f} instances/s, {total / cpu:,.0f}/s of processor"
+    told("rebuild", wall, cpu, rates)
+    reflow = [sys.executable, "-c", "from reflow.cli import main; main()"]
+    bare = timed([sys.executable, "-c", "pass"])
+    told("python -c pass", *bare)
+    for words in (["--version"], ["runs"], ["runs", "--status", "FAILED"], ["status", run_id]):
+        wall, cpu = timed([*reflow, *words])
+        told(f"reflow {' '.join(words).replace(run_id, 'RUN')}", wall, cpu,
+             f"{wall / bare[0]:.1f} x bare python, {cpu / bare[1]:.1f} x its processor time")
+    for kind in ("hits", "misses"):
+        found: list[list[tuple[float, float]]] = [[], []]
+        for _ in range(TIMES):
+            asked = json.dumps([url, kind, given.runs // 2 - 1, given.elements])
+            done = subprocess.run([sys.executable, "-c", LOOK_UP, asked], check=True, text=True,
+                                  capture_output=True)  # fmt: skip
+            for which, line in enumerate(done.stdout.splitlines()):
+                seconds = line.split()
+                found[which].append((float(seconds[0]), float(seconds[1])))
+                hits = int(seconds[2])
+        for which, name in enumerate(("first", "again")):
+            told(f"look-up of {LOOKED_UP:,}: {hits:,} hits, {name}",
+                 min(one[0] for one in found[which]), min(one[1] for one in found[which]))
+
+
+if __name__ == "__main__":
+    main()
