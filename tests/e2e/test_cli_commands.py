@@ -87,21 +87,24 @@ Parameters of several tasks:
   --scale FLOAT  [default: 1.0]
 
 Run:
-  --run-dir PATH          The run's working directory; it is made if it is not
-                          there.  [required]
-  --executor NAME         Where it runs, such as local or slurm; dry-run shows
-                          what would be submitted.  [default: the configured
-                          one, else local]
-  --wait                  Wait until the run has ended, and show how it comes
-                          on.
-  --force                 Ignore results of older runs.
-  --force-task TASK       Ignore older results of this task; may be given
-                          several times.
-  --verify / --no-verify  Check that files named in an older result still
-                          exist.  [default: verify]
-  --profile NAME          Use this profile of the configuration.  [default:
-                          $REFLOW_PROFILE]
-  --help                  Show this message and exit.
+  --run-dir PATH               The run's working directory; it is made if it
+                               is not there.  [required]
+  --executor NAME              Where it runs, such as local or slurm; dry-run
+                               shows what would be submitted.  [default: the
+                               configured one, else local]
+  --on-code-change [run|fail]  Where a task's code has changed by the time a
+                               job runs it: run the new code, or fail.
+                               [default: run]
+  --wait                       Wait until the run has ended, and show how it
+                               comes on.
+  --force                      Ignore results of older runs.
+  --force-task TASK            Ignore older results of this task; may be given
+                               several times.
+  --verify / --no-verify       Check that files named in an older result still
+                               exist.  [default: verify]
+  --profile NAME               Use this profile of the configuration.
+                               [default: $REFLOW_PROFILE]
+  --help                       Show this message and exit.
 """
 
 REFLOW = [sys.executable, "-c", "from reflow.cli import main; main()"]

@@ -575,6 +575,12 @@ def test_a_queued_worker_finds_the_serializer_without_any_plugin(
             "epoch": 0,
             "entrypoint": unstructure(request.entrypoint),
             "serializers": unstructure(request.spec.serializers),
+            "identity": {"code": ""},
+            "order": [["grid", False]],
+            "source": None,
+            "editable": True,
+            "on_code_change": "run",
+            "check": None,
         },
         [(0, 1, "identity", {})],
     )

@@ -22,8 +22,8 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("slurm", "pbs", "lsf", "sge", "flux")
-PLUGINS = (*BACKENDS, "data", "postgres")
-DISTRIBUTIONS = ("core", *PLUGINS)
+PLUGINS = (*BACKENDS, "data")
+DISTRIBUTIONS = ("core", *PLUGINS, "postgres")
 
 
 def project(short: str) -> dict[str, Any]:
