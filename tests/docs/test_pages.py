@@ -15,6 +15,7 @@ ELSEWHERE = {
     "docs/how-to/write-a-serializer.md": "test_howto_plugins.py",
     "docs/how-to/write-a-verifier.md": "test_howto_plugins.py",
     "docs/how-to/write-a-store.md": "test_howto_plugins.py",
+    "docs/how-to/write-a-backend.md": "test_howto_plugins.py",
 }
 PAGES = [
     path.relative_to(ROOT).as_posix()
