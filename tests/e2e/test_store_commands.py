@@ -199,6 +199,16 @@ def test_export(runs: list[Run], tmp_path: Path) -> None:
     assert "no run" in reflow("store", "export", "nothing-1", code=2)
 
 
+def test_cache_stats(runs: list[Run]) -> None:
+    found = {one["task"]: one for one in as_json("cache-stats", reflow("cache", "stats", "--json"))}
+    assert list(found) == ["numbers", "large", "pickled", "last"]
+    large = found["large"]
+    assert (large["runs"], large["results"], large["hits"], large["share"]) == (3, 3, 6, 0.6667)
+    assert found["last"]["hits"] == 0, "it takes the run directory"
+    assert "67%" in reflow("cache", "stats", "--workflow", "flow")
+    assert as_json("cache-stats", reflow("cache", "stats", "--json", "--workflow", "other")) == []
+
+
 def test_gc_takes_old_runs_and_nothing_that_a_kept_run_needs(
     runs: list[Run], tmp_path: Path, calls: Path
 ) -> None:

@@ -64,6 +64,7 @@ class Group(click.Group):
 
 def reflow_command() -> click.Group:
     """Make the command `reflow`."""
+    from .cache import cache_command
     from .config import config_command
     from .plugins import ExtensibleGroup, plugins_command
     from .store import store_command
@@ -75,6 +76,7 @@ def reflow_command() -> click.Group:
         commands=[
             *run_commands(access),
             store_command(access),
+            cache_command(access),
             config_command,
             plugins_command,
         ],

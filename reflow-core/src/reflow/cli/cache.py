@@ -1,0 +1,55 @@
+"""The command `cache stats`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from .access import Access, profile_option
+from .terminal import table
+
+
+def cache_command(access: Access) -> click.Group:
+    """Make the group `cache`."""
+
+    @click.group("cache", short_help="See what the cache holds.")
+    def cache() -> None:
+        """See what the cache holds: the results of all runs that are listed.
+
+        `reflow store gc` takes old runs away, and their results with them.
+        """
+
+    cache.add_command(stats_command(access))
+    return cache
+
+
+def stats_command(access: Access) -> click.Command:
+    """Make the command `cache stats`."""
+
+    @click.command("stats", short_help="Count results and hits of each task.")
+    @click.option("--workflow", metavar="NAME", help="Of this workflow only.")
+    @click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
+    @profile_option(access)
+    def stats(workflow: str | None, as_json: bool) -> None:
+        """Count, for each task, the results that runs computed and those that they took over."""
+        from attrs import asdict
+
+        from ..cachestats import cache_stats
+
+        found = cache_stats(access.store(), workflow)
+        if as_json:
+            told = [{**asdict(one), "share": round(one.share, 4)} for one in found]
+            click.echo(json.dumps(told, indent=2))
+        elif found:
+            heads = ("WORKFLOW", "TASK", "RUNS", "RESULTS", "HITS", "SHARE", "FAILED", "LAST RUN")
+            cells = [
+                (one.graph_name, one.task, str(one.runs), str(one.results), str(one.hits),
+                 f"{one.share:.0%}", str(one.failed), one.last[:19])
+                for one in found
+            ]  # fmt: skip
+            click.echo(table(heads, cells))
+        else:
+            click.echo("No runs.", err=True)
+
+    return stats
