@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -128,6 +130,72 @@ class TestNonempty(VerifierContract):
     entry = "nonempty"
     good = (one_file, folder_with_a_file, two_files, linked_file)
     bad = (*GONE, *EMPTY)
+
+
+def changed(change: Callable[[Path], object]) -> Callable[[Path], Output]:
+    """Return what makes an output whose file is changed behind the task's back."""
+
+    def make(folder: Path) -> Output:
+        made = two_files(folder)
+        change(made.paths[1])
+        later(made.paths[1])  # the clock of the file system ticks slowly
+        return made
+
+    return make
+
+
+def later(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def touched(folder: Path) -> Output:
+    made = two_files(folder)
+    later(made.paths[0])
+    return made
+
+
+def copied(folder: Path) -> Output:
+    made = folder_with_a_file(folder)
+    place = made.paths[0]
+    place.rename(folder / "old")
+    shutil.copytree(folder / "old", place)
+    later(place / "ä b")
+    return made
+
+
+def folder_with_one_more(folder: Path) -> Output:
+    made = folder_with_a_file(folder)
+    file(made.paths[0], "more")
+    return made
+
+
+def folder_with_another_text(folder: Path) -> Output:
+    made = folder_with_a_file(folder)
+    later(file(made.paths[0], "ä b", "CONTENT"))
+    return made
+
+
+def file_for_folder(folder: Path) -> Output:
+    made = folder_with_a_file(folder)
+    shutil.rmtree(made.paths[0])
+    file(folder, made.paths[0].name)
+    return made
+
+
+class TestFingerprint(VerifierContract):
+    entry = "fingerprint"
+    good = (
+        one_file, folder_with_a_file, two_files, linked_file, touched, copied, *EMPTY,
+    )  # fmt: skip
+    bad = (
+        *GONE,
+        changed(lambda path: path.write_text("CONTENT")),  # of the same size
+        changed(lambda path: path.write_text("longer content")),
+        changed(lambda path: path.write_text("")),
+        folder_with_one_more,
+        folder_with_another_text,
+        file_for_folder,
+    )
 
 
 class TestSqlite(StoreContract):

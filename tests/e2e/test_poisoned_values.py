@@ -125,6 +125,7 @@ class Found(NamedTuple):
     digest: str
     value: str | None
     record: str
+    paths: tuple[str, ...] = ()
 
 
 def adopted(folder: AttachmentFolder, theirs: Path, native: object) -> bool:

@@ -1,5 +1,7 @@
 """Verifiers, by name and as functions, decide whether an older result still stands."""
 
+import os
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -136,3 +138,77 @@ def test_from_a_plugin_also_in_a_background_run(install: Any, script: Any) -> No
     *states, note = script(textwrap.dedent(source), install("parity", PLUGIN)).splitlines()
     assert states == ["SUCCESS SUCCESS"] * 3 + ["CACHED SUCCESS"]
     assert "verifier 'unthere' is broken: ModuleNotFoundError" in note
+
+
+def later(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def test_fingerprint_does_changed_files_again_and_no_others(tmp_path: Path) -> None:
+    wf = Workflow("prints", store=tmp_path / "runs.sqlite")
+
+    @wf.job()
+    def names() -> list[str]:
+        return ["a", "b", "c"]
+
+    @wf.job(array=True, verify="fingerprint")
+    def write(name: Annotated[str, Result(step="names")], where: RunDir) -> dict[str, Path]:
+        folder = Path(where) / name
+        folder.mkdir(exist_ok=True)
+        (folder / "text").write_text(name)
+        return {"folder": folder, "text": folder / "text"}
+
+    def state() -> Any:
+        return wf.run_local(tmp_path / "out").status(as_dict=True)["summary"]["write"]
+
+    text = tmp_path / "out" / "b" / "text"
+    assert state() == {"SUCCESS": 3}
+    assert state() == {"CACHED": 3}
+    later(text)
+    assert state() == {"CACHED": 3}, "touched, but the same"
+    text.write_text("B")
+    later(text)
+    assert state() == {"CACHED": 2, "SUCCESS": 1}
+    assert text.read_text() == "b"
+    (tmp_path / "out" / "c" / "more").write_text("")
+    assert state() == {"CACHED": 2, "SUCCESS": 1}
+    assert state() == {"CACHED": 3}, "so the task has left it now"
+    (tmp_path / "out" / "c" / "more").unlink()
+    text.unlink()
+    assert state() == {"CACHED": 1, "SUCCESS": 2}
+    # Not even the first run is needed for the last.
+    assert state() == {"CACHED": 3}
+
+
+def test_fingerprint_makes_again_what_has_none(tmp_path: Path) -> None:
+    _, lax = make_workflow(tmp_path, None)
+    assert lax() == "SUCCESS"
+    _, state = make_workflow(tmp_path, "fingerprint")
+    assert [state(), state()] == ["SUCCESS", "CACHED"]
+
+
+def test_fingerprint_of_a_run_that_was_removed_is_no_fingerprint(tmp_path: Path) -> None:
+    _, state = make_workflow(tmp_path, ["fingerprint", "nonempty"])
+    assert state() == "SUCCESS"
+    (first,) = (tmp_path / "out" / ".reflow").iterdir()
+    assert state() == "CACHED"
+    shutil.rmtree(first)
+    assert [state(), state()] == ["SUCCESS", "CACHED"]
+    (tmp_path / "out" / "file.txt").write_text("FULL")
+    later(tmp_path / "out" / "file.txt")
+    assert state() == "SUCCESS"
+
+
+def test_a_fingerprint_that_cannot_be_taken_fails_no_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: str) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reflow.fileprint.full_print", full)
+        _, state = make_workflow(tmp_path, "fingerprint")
+        assert state() == "SUCCESS"
+    told = capsys.readouterr().err
+    assert "no fingerprints of its files, so a later run makes them again" in told
+    assert [state(), state()] == ["SUCCESS", "CACHED"]

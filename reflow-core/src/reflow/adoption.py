@@ -5,14 +5,15 @@ Workers import this: no attrs.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from .attached import may_run_code, stranger_of
-from .attachments import files_in, is_file_name
+from .attached import FINGERPRINTS, fingerprints_of, may_run_code, stranger_of
+from .attachments import current, files_in, is_file_name
 from .files import Files
 
 if TYPE_CHECKING:
@@ -49,9 +50,27 @@ def adopt(files: Files, values: str, serializers: Container[str], found: Result)
                 _tell(folder, f"it belongs to {stranger}, and reading a {serializer} runs code")
                 return False
             files.share(f"{folder}/{name}", f"{values}/{name}")
+        if found.paths and _has_fingerprints(folder):
+            _share_fingerprints(files, folder, values, found.paths)
     except OSError:
         return False
     return True
+
+
+@functools.cache
+def _has_fingerprints(folder: str) -> bool:
+    # Asked once for each run: of most there are none.
+    return os.path.isdir(f"{folder}/{FINGERPRINTS}")
+
+
+def _share_fingerprints(files: Files, folder: str, values: str, paths: tuple[str, ...]) -> None:
+    name = fingerprints_of(paths)
+    try:
+        data = files.read(f"{folder}/{name}")
+    except FileNotFoundError:
+        return
+    files.make_folder(f"{values}/{FINGERPRINTS}")
+    files.create(f"{values}/{name}", data)
 
 
 _told: set[str] = set()
@@ -88,7 +107,11 @@ def stands(judges: Sequence[Judge], paths: tuple[str, ...], read: Callable[[], o
 
     from .verifiers.base import Output
 
-    output = Output(tuple(map(Path, paths)), read)
+    def fingerprints() -> Mapping[str, str]:
+        attachments = current.get()
+        return {} if attachments is None else attachments.fingerprints(paths)
+
+    output = Output(tuple(map(Path, paths)), read, fingerprints)
     return all(judge(output) for judge in judges)
 
 

@@ -30,7 +30,7 @@ def reflow_register_serializers() -> Iterable[SerializerEntry]:
 
 @hookimpl
 def reflow_register_verifiers() -> Iterable[VerifierEntry]:
-    """Register "exists", for every path, and "nonempty"."""
+    """Register "exists", for every path, "nonempty" and "fingerprint"."""
     return [
         VerifierEntry(
             name="exists",
@@ -38,4 +38,7 @@ def reflow_register_verifiers() -> Iterable[VerifierEntry]:
             types=("pathlib.PurePath",),
         ),
         VerifierEntry(name="nonempty", target="reflow.verifiers.nonempty:NonemptyVerifier"),
+        VerifierEntry(
+            name="fingerprint", target="reflow.verifiers.fingerprint:FingerprintVerifier"
+        ),
     ]

@@ -73,6 +73,7 @@ class TaskCaller:
         returns = codec_for(signature.returns)
         self._encode = returns.encode
         self._paths = returns.paths if returns.has_paths else None
+        self._fingerprints = "fingerprint" in task.verify
 
     def call(self, texts: Mapping[str, str]) -> Answer:
         """Call the function; whatever it raises, `sys.exit` included, is its failure."""
@@ -90,6 +91,8 @@ class TaskCaller:
             except SerializationError as error:
                 raise SerializationError(f"task {self._name!r}, return value: {error}") from None
             paths = () if self._paths is None else self._paths(value)
+            if paths and self._fingerprints:
+                self._take_fingerprints(paths)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -99,6 +102,17 @@ class TaskCaller:
         finally:
             current.reset(before)
         return Answer(SUCCESS, text, digest(text), paths, "", "", started, time.time())
+
+
+    def _take_fingerprints(self, paths: tuple[str, ...]) -> None:
+        try:
+            self._attachments.keep_fingerprints(paths)
+        except OSError as error:  # The result is right, only never again without work.
+            print(
+                f"reflow: task {self._name!r}: no fingerprints of its files, so a later run makes "
+                f"them again: {error}",
+                file=sys.stderr,
+            )
 
 
 def _decode_path(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 
+from ..fileprint import full_print
 from ..verifiers.base import Output, Verifier
 from .folders import snapshot
 from .registration import assert_named_without_its_types, not_promised, types_in
@@ -19,8 +21,16 @@ Sample = Callable[[Path], Output]
 
 
 def output(value: object, paths: Iterable[Path] = ()) -> Output:
-    """Return an output as reflow hands it to verifiers; `paths` are the files named in it."""
-    return Output(tuple(paths), lambda: value)
+    """Return an output as reflow hands it to verifiers; `paths` are the files named in it.
+
+    Their fingerprints are taken now, as when a task has ended.
+    """
+    paths = tuple(paths)
+    taken: dict[str, str] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):  # a link to itself, say
+            taken[str(path)] = str(full_print(str(path)))
+    return Output(paths, lambda: value, lambda: taken)
 
 
 class VerifierContract:
@@ -164,7 +174,12 @@ class VerifierContract:
             one = sample(place)
             first = _stands(made, one)
             for judge in (made, made, self.cls()):
-                fresh = Output(one.paths, lambda one=one: one.value)  # type: ignore[misc]
+                known = one.fingerprints
+                fresh = Output(
+                    one.paths,
+                    lambda one=one: one.value,  # type: ignore[misc]
+                    lambda known=known: known,  # type: ignore[misc]
+                )
                 assert _stands(judge, fresh) is first, f"sample {number}"
 
     def test_samples_do_not_depend_on_each_other(self, made: Verifier, folder: Path) -> None:
@@ -187,7 +202,8 @@ class VerifierContract:
             asked.append(1)
             raise ValueError("this value cannot be read")
 
-        stands = _stands(made, Output(good_one(folder).paths, broken))
+        good = good_one(folder)
+        stands = _stands(made, Output(good.paths, broken, lambda: good.fingerprints))
         # Who does not look at the value need not care.
         assert stands is not bool(asked)
 

@@ -6,7 +6,7 @@ A verifier is named by a `reflow.hookspecs.VerifierEntry`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -14,15 +14,27 @@ class Output:
     """A result of an older run: its value, and the files and folders named in it.
 
     `value` is read when it is first asked for, as that may take the user's code;
-    `paths` are at hand.
+    `paths` are at hand. So are `fingerprints`, by path, as texts of `reflow.fileprint`:
+    taken when the task had ended, where it says ``verify="fingerprint"``; else empty.
     """
 
-    __slots__ = ("_read", "_value", "paths")
+    __slots__ = ("_fingerprints", "_read", "_value", "paths")
 
-    def __init__(self, paths: tuple[Path, ...], read: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        paths: tuple[Path, ...],
+        read: Callable[[], object],
+        fingerprints: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.paths = paths
         self._read: Callable[[], object] | None = read
         self._value: object = None
+        self._fingerprints = fingerprints
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """What stood under each path when the task had ended, as far as that is known."""
+        return self._fingerprints()
 
     @property
     def value(self) -> object:
