@@ -296,7 +296,9 @@ def test_types_that_are_not_supported_say_why() -> None:
     assert "two of its values are written 'RED'" in str(supported(Literal[Colour.RED, Twin.RED]))
     assert "no None, bool, int, str or Enum member" in str(supported(Literal[b"a"]))
     np = pytest.importorskip("numpy")
-    assert "write it to a file in the run directory" in str(supported(np.ndarray))
+    reason = str(supported(np.random.Generator))
+    assert "pip install 'reflow-data[numpy]'" in reason
+    assert "write it to a file in the run directory" in reason
 
 
 def test_an_unsupported_recursive_class_stays_unsupported() -> None:
