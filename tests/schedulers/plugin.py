@@ -12,6 +12,7 @@ from .engine.model import Settings
 from .engine.simulator import Simulator
 
 FACES = {
+    "pbs": ("qsub", "qstat", "qdel", "qselect", "qalter", "qhold", "qrls"),
     "slurm": ("sbatch", "squeue", "sacct", "scancel", "scontrol"),
 }
 """The commands of each scheduler that is simulated; its daemon is ``<name>/daemon.py``."""

@@ -180,6 +180,9 @@ class Cluster:
         """Give a position of an array an id of its own; the last one has the array's."""
         if job.number:
             return
+        if not self.settings.own_numbers:
+            job.number = job.base
+            return
         if all(other.number for other in self.jobs[job.base] if other is not job):
             job.number = job.base
         else:
@@ -238,8 +241,7 @@ class Cluster:
             for job in jobs:
                 reason = self._obstacle(job)
                 if reason == NEVER and job.request.kill_on_never:
-                    job.reason = reason
-                    self._finish_pending(job, CANCELLED, None)
+                    self.drop(job)
                     continue
                 if reason == NONE and room <= 0:
                     reason = THROTTLE
@@ -322,6 +324,11 @@ class Cluster:
             if not ready and one.delay:
                 self.after(0.05, self._soon)
             return "fulfilled" if ready else "unfulfilled"
+        if self.settings.strict_dependencies and jobs:
+            if any(other.reason == NEVER and not other.live for other in jobs):
+                return "failed"
+            if all(other.outcome == CANCELLED and not other.started for other in jobs):
+                return "unfulfilled"
         if any(other.live for other in jobs):
             return "unfulfilled"
         well = all(other.outcome == DONE for other in jobs)
@@ -385,7 +392,7 @@ class Cluster:
         self._limit(job)
 
     def _mark(self, job: Job) -> str:
-        return f"{self.folder}:{job.number}:"
+        return f"{self.folder}:{job.number}.{job.index}:"
 
     def _limit(self, job: Job) -> None:
         if job.limit:
@@ -497,6 +504,11 @@ class Cluster:
         self._tell(job, group=not job.number)
         self._over(job)
 
+    def drop(self, job: Job) -> None:
+        """Take a job out of the queue for what it was to wait for."""
+        job.reason = NEVER
+        self._finish_pending(job, CANCELLED, None)
+
     def cancel(self, jobs: Iterable[Job], by: int) -> None:
         """Take jobs out of the queue, and end those that run."""
         chosen = list(jobs)
@@ -596,7 +608,7 @@ class Cluster:
             job = self.running[leader]
             total = sum(sizes.values())
             job.peak = max(job.peak, total)
-            if total > job.memory * 1024 and job.state == RUNNING:
+            if job.memory and total > job.memory * 1024 and job.state == RUNNING:
                 job.out_of_memory = True
                 processes.send([max(sizes, key=lambda pid: sizes[pid])], signal.SIGKILL)
 

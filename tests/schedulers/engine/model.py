@@ -167,6 +167,9 @@ class Settings:
     the other times are real seconds: of the answer of a daemon that is down, between
     SIGTERM and SIGKILL, until accounting tells, until an ended job is forgotten. For
     `array_lag` after its submission accounting knows neither a job's name nor its positions.
+    `own_numbers`: a position of an array gets an id of its own. `strict_dependencies`: one on
+    a job that was deleted before it began holds for ever, and who waits for a job that was
+    dropped (`Cluster.drop`) is dropped too. Where `default_memory` is 0, so is what is enforced.
     """
 
     speed: float = 60.0
@@ -180,6 +183,8 @@ class Settings:
     controller: str = "up"  # down
     max_array_size: int = 1001
     requeue_pause: float = 120.0
+    own_numbers: bool = True
+    strict_dependencies: bool = False
     memory_poll: float = 0.1
     default_memory: int = 100  # megabytes for each cpu
     nodes: list[tuple[str, int, int]] = field(

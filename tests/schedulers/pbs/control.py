@@ -1,0 +1,96 @@
+"""qdel, qhold, qrls and qalter: what is done to jobs by their ids."""
+
+from __future__ import annotations
+
+import getopt
+from collections.abc import Callable
+from typing import Any
+
+from ..engine.cluster import Cluster
+from ..engine.model import RUNNING
+from ..engine.server import Answer, Call
+from . import ids, words
+from .ids import Found
+
+Act = Callable[[Cluster, Found, int], None]
+
+
+def qdel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    return _each(cluster, call, fault, "W:x", _delete)
+
+
+def qhold(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    def act(cluster: Cluster, found: Found, uid: int) -> None:
+        for job in found.jobs:
+            if job.live and job.state != RUNNING:
+                cluster.hold(job)
+
+    return _each(cluster, call, fault, "h:", act)
+
+
+def qrls(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    def act(cluster: Cluster, found: Found, uid: int) -> None:
+        for job in found.jobs:
+            cluster.release(job)
+
+    return _each(cluster, call, fault, "h:", act)
+
+
+def qalter(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    """Only dependencies can be altered, and only to none."""
+
+    def act(cluster: Cluster, found: Found, uid: int) -> None:
+        for job in found.jobs:
+            job.dependencies = []
+            cluster.release(job)
+
+    if call.arguments[:2] != ["-W", "depend="]:
+        return Answer(2, err="qalter: the simulator alters depend= only\n")
+    call.arguments = call.arguments[2:]
+    return _each(cluster, call, fault, "", act)
+
+
+def _delete(cluster: Cluster, found: Found, uid: int) -> None:
+    cluster.cancel([job for job in found.jobs if job.live], uid)
+
+
+def _each(
+    cluster: Cluster, call: Call, fault: dict[str, Any] | None, letters: str, act: Act
+) -> Answer:
+    if call.arguments == ["--version"]:
+        return Answer(out=f"pbs_version = {words.VERSION}\n")
+    usage = (
+        "usage:\n\tqdel [-W force|suppress_email=X] [-x] job_identifier...\n\tqdel --version\n"
+        if call.command == "qdel"
+        else f"usage: {call.command} [-h hold_list] job_identifier...\n"
+    )
+    try:
+        _, rest = getopt.getopt(call.arguments, letters)
+    except getopt.GetoptError as error:
+        return Answer(2, err=f"{call.command}: invalid option -- '{error.opt[:1]}'\n{usage}")
+    if not rest:
+        return Answer(2, err=usage)
+    settings = cluster.settings
+    if settings.controller == "down":
+        return words.down(call.command, settings)
+    if fault and fault["how"] != "after":
+        return words.silent(call.command, settings)
+    code, said = 0, ""
+    for one in rest:
+        full = ids.full(one)
+        if full is None:
+            code = 1
+            said += f"{call.command}: illegally formed job identifier: {one}\n"
+            continue
+        found = ids.find(cluster, one)
+        if found is None:
+            code, said = 153, f"{said}{call.command}: Unknown Job Id {full}\n"
+        elif found.over or not any(job.live for job in found.jobs):
+            code, said = 35, f"{said}{call.command}: Job has finished {full}\n"
+        elif call.uid not in (0, found.group[0].request.uid):
+            code, said = 159, f"{said}{call.command}: Unauthorized Request  {full}\n"
+        else:
+            act(cluster, found, call.uid)
+    if fault:
+        return words.silent(call.command, settings)
+    return Answer(code, err=said)

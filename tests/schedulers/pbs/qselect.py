@@ -1,0 +1,67 @@
+"""qselect: lists the ids of jobs."""
+
+from __future__ import annotations
+
+import getopt
+from typing import Any
+
+from ..engine import model
+from ..engine.cluster import Cluster
+from ..engine.server import Answer, Call
+from . import ids, words
+
+USAGE = """\
+usage: qselect [-a [op]date_time] [-A account_string] [-c [op]interval]
+	[-h hold_list] [-H] [-J] [-l resource_list] [-N name] [-p [op]priority]
+	[-q destination] [-r y|n] [-s states] [-t subopt[op]date_time] [-T] [-P project_name]
+	[-x] [-u user_name]
+       qselect --version
+"""
+
+
+def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    if call.arguments == ["--version"]:
+        return Answer(out=f"pbs_version = {words.VERSION}\n")
+    try:
+        options, rest = getopt.getopt(call.arguments, "a:A:c:h:HJl:N:p:q:r:s:t:TP:xu:")
+    except getopt.GetoptError as error:
+        text = f"qselect: option requires an argument -- '{error.opt}'"
+        if "requires" not in error.msg:
+            text = f"qselect: invalid option -- '{error.opt[:1]}'"
+        return Answer(2, err=f"{text}\n{USAGE}")
+    if rest:
+        return Answer(2, err=USAGE)
+    given = dict(options)
+    settings = cluster.settings
+    if settings.controller == "down":
+        return words.down("qselect", settings)
+    if fault:
+        return words.silent("qselect", settings)
+    history = bool({"-x", "-H"} & given.keys())
+    if history and settings.accounting == "off":
+        return Answer(err=f"qselect: {words.HISTORY} \n")
+    lines = []
+    for group in cluster.jobs.values():
+        first = group[0]
+        found = ids.find(cluster, ids.of(first, whole=True))
+        if (
+            found is None
+            or (found.over and not history)
+            or ("-H" in given and not found.over)
+            or given.get("-u", first.request.user) != first.request.user
+            or given.get("-N", first.request.name) != first.request.name
+        ):
+            continue
+        lines.append(ids.of(first, whole=True))
+        if "-T" in given and found.array:
+            states = given.get("-s", "")
+            lines += [
+                ids.of(job)
+                for job in group
+                if not states or (_letter(job) in states)
+            ]
+    return Answer(out="".join(f"{line}\n" for line in lines))
+
+
+def _letter(job: model.Job) -> str:
+    return "X" if job.state == model.ENDED else words.state(job)[0]

@@ -1,0 +1,294 @@
+"""qstat: what the server knows of jobs, and of itself."""
+
+from __future__ import annotations
+
+import getopt
+import json
+import textwrap
+from collections import Counter
+from typing import Any
+
+from ..engine import model
+from ..engine.cluster import Cluster
+from ..engine.model import Job
+from ..engine.server import Answer, Call
+from . import ids, jobs, words
+
+USAGE = """\
+usage: 
+qstat [-f] [-J] [-p] [-t] [-x] [-E] [-F format | -w] [-D delim] [ job_identifier... | destination... ]
+qstat [-a|-i|-r|-H|-T] [-J] [-t] [-u user] [-n] [-s] [-G|-M] [-1] [-w]
+	[ job_identifier... | destination... ]
+qstat -Q [-f] [-F format] [-D delim] [ destination... ]
+qstat -q [-G|-M] [ destination... ]
+qstat -B [-f] [-F format] [-D delim] [ server_name... ]
+qstat --version
+"""  # noqa: E501
+Attributes = dict[str, Any]
+
+
+def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    if call.arguments == ["--version"]:
+        return Answer(out=f"pbs_version = {words.VERSION}\n")
+    try:
+        options, rest = getopt.gnu_getopt(call.arguments, "aBfF:D:HiJ1nNpqQrstu:wxEGMT")
+    except getopt.GetoptError as error:
+        return Answer(2, err=f"qstat: invalid option -- '{error.opt[:1]}'\n{USAGE}")
+    given = dict(options)
+    if "-u" in given and {"-f", "-F"} & given.keys():
+        return Answer(2, err=f"qstat: conflicting options.\n{USAGE}")
+    head = {"timestamp": int(cluster.jobs and 1), "pbs_version": words.VERSION,
+            "pbs_server": words.SERVER}  # fmt: skip
+    as_json = given.get("-F", "").lower() == "json"
+    settings = cluster.settings
+    if settings.controller == "down" or fault:
+        told = words.down("qstat", settings)
+        if fault and fault["how"] != "down":
+            told = words.silent("qstat", settings)
+        told.out = _json(head) if as_json else ""
+        return told
+    if "-B" in given:
+        return Answer(out=_server(cluster))
+    history = "-x" in given
+    if history and settings.accounting == "off":
+        return Answer(err="".join(f"qstat: {words.HISTORY} {ids.full(one) or one}\n"
+                                  for one in rest or [""]))  # fmt: skip
+    code, complaints, chosen = 0, "", []
+    for one in rest:
+        if not one[:1].isdigit():
+            code, complaints = 170, f"{complaints}qstat: Unknown queue destination {one}\n"
+            continue
+        full = ids.full(one)
+        if full is None:
+            code = 1
+            complaints += f"qstat: illegally formed job identifier: {one}\n"
+            continue
+        found = ids.find(cluster, one)
+        if found is None:
+            code, complaints = 153, f"{complaints}qstat: Unknown Job Id {full}\n"
+        elif found.over and not history:
+            code = 35
+            complaints += (
+                f"qstat: {full} Job has finished, use -x or -H to obtain historical job "
+                "information\n"
+            )
+        else:
+            chosen.append(found)
+    if not rest:
+        for group in cluster.jobs.values():
+            every = ids.find(cluster, ids.of(group[0], whole=True))
+            if every is not None and (history or not every.over):
+                chosen.append(every)
+    shown: dict[str, Attributes] = {}
+    for found in chosen:
+        if found.whole:
+            shown[ids.of(found.group[0], whole=True)] = _attributes(found.group, None)
+        if not found.whole or ("-t" in given and found.array):
+            for job in found.jobs:
+                shown[ids.of(job)] = _attributes(found.group, job)
+        if as_json and rest:
+            break  # of several ids only what the first means is shown
+    if as_json:
+        return Answer(code, _json({**head, "Jobs": shown} if shown else head), complaints)
+    if "-f" in given:
+        return Answer(code, _full(shown, wide="-w" in given), complaints)
+    return Answer(code, _table(shown), complaints)
+
+
+def _json(told: Attributes) -> str:
+    return json.dumps(told, indent="\t", separators=(",", ":\t")) + "\n"
+
+
+def _full(shown: dict[str, Attributes], *, wide: bool) -> str:
+    lines = []
+    for name, attributes in shown.items():
+        lines.append(f"Job Id: {name}")
+        for key, value in _flat(attributes):
+            line = f"    {key} = {value}"
+            lines += [line] if wide else _wrapped(line)
+        lines.append("")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _flat(attributes: Attributes) -> list[tuple[str, Any]]:
+    found = []
+    for key, value in attributes.items():
+        if key == "Variable_List":
+            found.append((key, ",".join(f"{name}={one}" for name, one in value.items())))
+        elif isinstance(value, dict):
+            found += [(f"{key}.{name}", one) for name, one in value.items()]
+        else:
+            found.append((key, value))
+    return found
+
+
+def _wrapped(line: str) -> list[str]:
+    """Fold a line of more than 79 columns; what follows begins with a tab."""
+    first, *rest = textwrap.wrap(line, 78, drop_whitespace=False, break_on_hyphens=False) or [""]
+    return [first, *(f"\t{one}" for one in rest)]
+
+
+def _table(shown: dict[str, Attributes]) -> str:
+    if not shown:
+        return ""
+    lines = ["Job id            Name             User              Time Use S Queue",
+             "----------------  ---------------- ----------------  -------- - -----"]  # fmt: skip
+    for name, one in shown.items():
+        user = one["Job_Owner"].partition("@")[0]
+        lines.append(
+            f"{name:<19} {one['Job_Name'][:15]:<16} {user:<16} {'0':>8} {one['job_state']} "
+            f"{one['queue']:<16}"
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _attributes(group: list[Job], job: Job | None) -> Attributes:
+    """Return the attributes of a job, of an array (`job` is None) or of an element."""
+    first = group[0]
+    array = first.index is not None
+    one = job or first
+    request = one.request
+    element = array and job is not None
+    if array and not element:
+        state, substate = _array_state(group)
+    else:
+        state, substate = words.state(one)
+        if element and state == "F" and any(other.live for other in group):
+            state, substate = "X", 70 if not one.started else substate
+        if element and one.state == model.PENDING:
+            state, substate = "Q", 10
+    told: Attributes = {
+        "Job_Name": request.name, "Job_Owner": f"{request.user}@{words.SERVER}",
+        "job_state": state, "queue": request.partition, "server": words.SERVER,
+    }  # fmt: skip
+    if request.extra["account"]:
+        told["Account_Name"] = request.extra["account"]
+    told |= {"Checkpoint": "u", "ctime": words.moment(one.submitted)}
+    waits = [] if element else _depends(group)
+    if waits:
+        told["depend"] = ",".join(waits)
+    if one.nodes and not (array and not element):
+        told["exec_host"] = "+".join(f"{node.name}/0" for node in one.nodes)
+    held = "u" if one.held else "s" if substate == 22 else "n"
+    told |= {
+        "Hold_Types": held, "Join_Path": request.extra["join"], "Keep_Files": request.extra["keep"],
+        "mtime": words.moment(one.ended or one.started or one.submitted), "Priority": 0,
+        "qtime": words.moment(one.submitted),
+        "Rerunable": "True" if request.extra["rerun"] == "y" else "False",
+        "Resource_List": {
+            "ncpus": request.cpus * request.tasks, "nodect": request.tasks, "place": "pack",
+            "select": request.extra["select"],
+            **({"walltime": words.span(one.limit)} if one.limit else {}),
+        },
+    }  # fmt: skip
+    began = min((other.started for other in group if other.started), default=0.0)
+    started = one.started if not (array and not element) else began
+    if substate == 91 and element and not one.started:
+        started = began
+    if started:
+        told["stime"] = words.moment(started)
+    if one.ended and started and state in "FX":
+        told["obittime"] = words.moment(max(other.ended for other in ([one] if element else group)))
+    told["substate"] = substate
+    told["Variable_List"] = {"PBS_O_HOME": request.extra["home"], "PBS_O_LOGNAME": request.user,
+                             **request.environment}  # fmt: skip
+    comment = _comment(group, one, state, substate, element=element, array=array)
+    if comment:
+        told["comment"] = comment
+    code = _exit_status(group, one, state, element=element, array=array)
+    if code is not None:
+        told["Exit_status"] = code
+    if array and not element:
+        indices, counts = request.indices or (), Counter(other.state for other in group)
+        told |= {
+            "array": "True",
+            "array_state_count": (
+                f"Queued:{counts[model.PENDING]} Running:{counts[model.RUNNING]} "
+                f"Exiting:{counts[model.COMPLETING]} Expired:{counts[model.ENDED]}"
+            ),
+            "array_indices_submitted": request.extra["range"].partition("%")[0],
+            "array_indices_remaining": ",".join(
+                str(other.index) for other in group if other.state == model.PENDING
+            ) or "-",
+        }  # fmt: skip
+        if request.throttle:
+            told["max_run_subjobs"] = request.throttle
+        assert indices
+    elif element:
+        told |= {"array_id": ids.of(one, whole=True), "array_index": one.index}
+    told["project"] = "_pbs_project_default"
+    return told
+
+
+def _array_state(group: list[Job]) -> tuple[str, int]:
+    if not any(job.live for job in group):
+        if any(job.outcome == model.CANCELLED for job in group):
+            return "F", 92 if group[0].reason == model.NEVER else 91
+        return "F", 92 if all(job.outcome == model.DONE for job in group) else 93
+    if any(job.started for job in group):
+        return "B", 70
+    return words.state(next(job for job in group if job.live))
+
+
+def _depends(group: list[Job]) -> list[str]:
+    names = {"any": "afterany", "ok": "afterok", "notok": "afternotok", "after": "after"}
+    one = next((job for job in group if job.live), group[0])
+    return [
+        f"{names[each.kind]}:{each.job}{'[]' if each.array else ''}.{words.SERVER}@{words.SERVER}"
+        for each in one.dependencies
+    ]
+
+
+def _comment(
+    group: list[Job], one: Job, state: str, substate: int, *, element: bool, array: bool
+) -> str:
+    cpus = one.request.cpus
+    if state == "Q" and one.reason == model.PARTITION_SIZE:
+        return (
+            "Can Never Run: Insufficient amount of resource: ncpus "
+            f"(R: {cpus} A: 8 T: 8)"
+        )
+    ends = {91: "terminated", 92: "finished", 93: "failed"}
+    began = min((other.started for other in group if other.started), default=0.0)
+    if array and not element:
+        text = f"Job Array Began at {words.begun(began)}" if began else ""
+        return f"{text} and {ends[substate]}" if text and state == "F" else text
+    if not one.started:
+        return "Subjob finished" if element and state in "FX" else ""
+    text = f"Job run at {words.begun(one.started)} on (pbshost:ncpus={cpus})"
+    if one.outcome in (model.TIMEOUT, model.MEMORY):
+        return f"{text} and exceeded resource " + (
+            "walltime" if one.outcome == model.TIMEOUT else "mem"
+        )
+    if state in "FX":
+        if substate == 91 or one.outcome == model.CANCELLED:
+            return f"{text} and terminated by {one.request.user}@{words.SERVER}"
+        return f"{text} and {ends[substate]}"
+    return text
+
+
+def _exit_status(
+    group: list[Job], one: Job, state: str, *, element: bool, array: bool
+) -> int | None:
+    if state not in "FX":
+        return None
+    if not array or element:
+        if one.started:
+            return jobs.exit_status(one)
+        # Of a deleted array that had begun, those that never ran get its end.
+        return 1 if state == "F" and element and any(job.started for job in group) else None
+    if not any(job.started for job in group):
+        return None
+    code = jobs.exit_status(max(group, key=lambda job: job.ended))
+    return 1 if code > 0 else 2 if code < 0 else 0
+
+
+def _server(cluster: Cluster) -> str:
+    return (
+        f"Server: {words.SERVER}\n    server_state = Active\n    server_host = {words.SERVER}\n"
+        "    scheduling = True\n    default_queue = workq\n    log_events = 511\n"
+        f"    max_array_size = {cluster.settings.max_array_size}\n"
+        f"    pbs_version = {words.VERSION}\n"
+        f"    job_history_enable = {cluster.settings.accounting != 'off'}\n"
+        "    max_job_sequence_id = 9999999\n\n"
+    )
