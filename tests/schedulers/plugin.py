@@ -48,3 +48,9 @@ def slurm_simulators(simulators: Callable[..., Simulator]) -> Callable[..., Simu
 def slurm_simulator(slurm_simulators: Callable[..., Simulator]) -> Simulator:
     """Return a simulated Slurm: see `Simulator` for its path, faults and questions."""
     return slurm_simulators()
+
+
+@pytest.fixture
+def pbs_simulator(simulators: Callable[..., Simulator]) -> Simulator:
+    """Return a simulated PBS."""
+    return simulators("pbs")

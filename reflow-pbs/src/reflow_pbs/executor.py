@@ -206,8 +206,11 @@ class PBSExecutor(CommandExecutor):
         live.update(self._select())
         stuck = [job for job, waited in waiting.items() if not live.intersection(waited)]
         if stuck:
+            # Told again of one that it knows to have ended, the server lets go; of one that it
+            # has forgotten, it deletes who waits, as it does at submission.
+            ended = waiting[stuck[0]][0]
             try:
-                done = self.call([self.qalter, "-W", "depend=", *stuck])
+                done = self.call([self.qalter, "-W", f"depend=afterany:{ended}", *stuck])
             except ExecutorError as error:
                 _log.warning("jobs that wait for deleted ones: %s", error)
                 return
@@ -224,8 +227,11 @@ class PBSExecutor(CommandExecutor):
         return found
 
     def cancel(self, jobs: Collection[str]) -> None:
-        """Cancel by qdel, which says of unknown and ended jobs that they are."""
-        for chunk in chunks(jobs, CHUNK):
+        """Cancel by qdel those that are in the queue.
+
+        A server (23.06) that is to delete several jobs, some of which it does not know, may die.
+        """
+        for chunk in chunks(set(jobs).intersection(self._select()) if jobs else (), CHUNK):
             done = self.call([self.qdel, *chunk], asks=True)
             told = _lines(done.err)
             if done.code != 0 and not (told and all(map(parse.HARMLESS.search, told))):

@@ -327,11 +327,15 @@ class Cluster:
         if self.settings.strict_dependencies and jobs:
             if any(other.reason == NEVER and not other.live for other in jobs):
                 return "failed"
-            if all(other.outcome == CANCELLED and not other.started for other in jobs):
+            if not one.array and all(
+                other.outcome == CANCELLED and not other.started for other in jobs
+            ):
                 return "unfulfilled"
         if any(other.live for other in jobs):
             return "unfulfilled"
         well = all(other.outcome == DONE for other in jobs)
+        if self.settings.strict_dependencies and jobs:
+            well = max(jobs, key=lambda other: other.ended).outcome == DONE
         good = {"any": True, "ok": well, "corr": well, "notok": not well}[one.kind] or not jobs
         return "fulfilled" if good else "failed"
 

@@ -168,7 +168,8 @@ class Settings:
     SIGTERM and SIGKILL, until accounting tells, until an ended job is forgotten. For
     `array_lag` after its submission accounting knows neither a job's name nor its positions.
     `own_numbers`: a position of an array gets an id of its own. `strict_dependencies`: one on
-    a job that was deleted before it began holds for ever, and who waits for a job that was
+    a plain job that was deleted before it began holds for ever, one on an array
+    judges the element that ended last, and who waits for a job that was
     dropped (`Cluster.drop`) is dropped too. Where `default_memory` is 0, so is what is enforced.
     """
 

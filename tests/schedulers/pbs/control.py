@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getopt
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..engine.cluster import Cluster
@@ -11,6 +12,7 @@ from ..engine.model import RUNNING
 from ..engine.server import Answer, Call
 from . import ids, words
 from .ids import Found
+from .qsub import Refused, depend, good, over
 
 Act = Callable[[Cluster, Found, int], None]
 
@@ -37,16 +39,24 @@ def qrls(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 
 def qalter(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
-    """Only dependencies can be altered, and only to none."""
+    """Only dependencies can be altered."""
+    if len(call.arguments) < 3 or call.arguments[0] != "-W":
+        return Answer(2, err="qalter: the simulator alters -W depend= only\n")
+    _, text, *call.arguments = call.arguments
+    try:
+        wanted = depend(text.removeprefix("depend="))
+    except Refused as error:
+        return Answer(error.code, err=error.text.replace("qsub", "qalter"))
 
     def act(cluster: Cluster, found: Found, uid: int) -> None:
-        for job in found.jobs:
-            job.dependencies = []
-            cluster.release(job)
+        lost = [one for one in wanted if not good(cluster, one)]
+        for job in list(found.jobs):
+            job.dependencies = [replace(one) for one in wanted if not over(cluster, one)]
+            if lost:
+                cluster.drop(job)
+            else:
+                cluster.release(job)
 
-    if call.arguments[:2] != ["-W", "depend="]:
-        return Answer(2, err="qalter: the simulator alters depend= only\n")
-    call.arguments = call.arguments[2:]
     return _each(cluster, call, fault, "", act)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getopt
 import json
 import textwrap
+import time
 from collections import Counter
 from typing import Any
 
@@ -35,9 +36,9 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     except getopt.GetoptError as error:
         return Answer(2, err=f"qstat: invalid option -- '{error.opt[:1]}'\n{USAGE}")
     given = dict(options)
-    if "-u" in given and {"-f", "-F"} & given.keys():
+    if "-u" in given and "-F" in given:
         return Answer(2, err=f"qstat: conflicting options.\n{USAGE}")
-    head = {"timestamp": int(cluster.jobs and 1), "pbs_version": words.VERSION,
+    head = {"timestamp": int(time.time()), "pbs_version": words.VERSION,
             "pbs_server": words.SERVER}  # fmt: skip
     as_json = given.get("-F", "").lower() == "json"
     settings = cluster.settings
@@ -176,7 +177,8 @@ def _attributes(group: list[Job], job: Job | None) -> Attributes:
         "qtime": words.moment(one.submitted),
         "Rerunable": "True" if request.extra["rerun"] == "y" else "False",
         "Resource_List": {
-            "ncpus": request.cpus * request.tasks, "nodect": request.tasks, "place": "pack",
+            "ncpus": request.cpus * request.tasks, "nodect": request.tasks,
+            "place": request.extra["place"],
             "select": request.extra["select"],
             **({"walltime": words.span(one.limit)} if one.limit else {}),
         },
@@ -233,10 +235,11 @@ def _array_state(group: list[Job]) -> tuple[str, int]:
 def _depends(group: list[Job]) -> list[str]:
     names = {"any": "afterany", "ok": "afterok", "notok": "afternotok", "after": "after"}
     one = next((job for job in group if job.live), group[0])
-    return [
-        f"{names[each.kind]}:{each.job}{'[]' if each.array else ''}.{words.SERVER}@{words.SERVER}"
-        for each in one.dependencies
-    ]
+    kinds: dict[str, list[str]] = {}
+    for each in one.dependencies:
+        job = f"{each.job}{'[]' if each.array else ''}.{words.SERVER}@{words.SERVER}"
+        kinds.setdefault(names[each.kind], []).append(job)
+    return [":".join([kind, *jobs_waited]) for kind, jobs_waited in kinds.items()]
 
 
 def _comment(

@@ -68,8 +68,8 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         _check(cluster, request)
     except Refused as error:
         return Answer(error.code, err=error.text)
-    lost = [one for one in request.dependencies if not _good(cluster, one)]
-    request.dependencies = [one for one in request.dependencies if not _over(cluster, one)]
+    lost = [one for one in request.dependencies if not good(cluster, one)]
+    request.dependencies = [one for one in request.dependencies if not over(cluster, one)]
     number = cluster.submit(request, script)
     if lost:
         # It is taken with a good answer, and then deleted without a word.
@@ -154,7 +154,7 @@ def _request(
         raise illegal("W")
     job_name = given.get("N", name)
     if len(job_name) > 230:
-        raise Refused("qsub: Job name is too long", 1)
+        raise Refused("qsub: Job name is too long ", usage=True)
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", job_name):
         raise illegal("N")
     cpus, chunks, memory = _resources(resources)
@@ -188,12 +188,13 @@ def _request(
         limit=_span(resources["walltime"]) if "walltime" in resources else 0,
         indices=indices, throttle=throttle, begin=_begin(given["a"]) if "a" in given else 0.0,
         held="h" in given, requeue=given.get("r", "y") == "y", kill_on_never=True,
-        dependencies=_depend(attributes.get("depend")),
+        dependencies=depend(attributes.get("depend")),
         extra={
             "submit": call.directory, "home": call.environment.get("HOME", "/"), "keep": keep,
             "umask": umask, "join": joined, "account": given.get("A", ""), "mem": str(memory),
             "block": attributes.get("block", ""), "range": given.get("J", ""),
             "select": resources.get("select", f"1:ncpus={cpus}"), "rerun": given.get("r", "y"),
+            "place": resources.get("place", "free" if "select" in resources else "pack"),
         },
     )  # fmt: skip
 
@@ -277,7 +278,7 @@ def _array(given: dict[str, str]) -> tuple[tuple[int, ...] | None, int]:
     return indices, int(match[4]) if match[4] else 0
 
 
-def _depend(text: str | None) -> list[Dependency]:
+def depend(text: str | None) -> list[Dependency]:
     found: list[Dependency] = []
     for clause in text.split(",") if text is not None else ():
         kind, *targets = clause.split(":")
@@ -292,12 +293,12 @@ def _depend(text: str | None) -> list[Dependency]:
     return found
 
 
-def _over(cluster: Cluster, one: Dependency) -> bool:
+def over(cluster: Cluster, one: Dependency) -> bool:
     found = ids.find(cluster, f"{one.job}{'[]' if one.array else ''}")
     return found is None or found.over
 
 
-def _good(cluster: Cluster, one: Dependency) -> bool:
+def good(cluster: Cluster, one: Dependency) -> bool:
     """Whether the server takes a dependency: the job is there, or ended as it is to have."""
     found = ids.find(cluster, f"{one.job}{'[]' if one.array else ''}")
     if found is None:
