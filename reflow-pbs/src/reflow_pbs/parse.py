@@ -1,15 +1,13 @@
 """What PBS's commands print, read into neutral words; pure.
 
-Manual pages: qstat(1B) and pbs_job_attributes(7B), OpenPBS 23.06; the exit codes below zero are
-those of "Job Exit Status Codes" in the Administrator's Guide. Nothing here raises for what it
-cannot read: what is no answer is passed over.
+Manual pages: qstat(1B), pbs_job_attributes(7B) of OpenPBS 23.06; exit codes below zero: "Job Exit
+Status Codes" in the Administrator's Guide. Nothing here raises for what it cannot read.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from functools import lru_cache
 
 from attrs import evolve, frozen
@@ -17,27 +15,21 @@ from attrs import evolve, frozen
 from reflow.executors.base import ENDED, LIVE, JobStatus
 from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
 
-LIVE_STATES = {
-    # state: whether it runs. B: an array that has begun; E: ending; S, U: suspended
-    "Q": False, "H": False, "W": False, "T": False, "M": False,
-    "R": True, "E": True, "B": True, "S": True, "U": True,
-}  # fmt: skip
-ENDED_STATES = ("F", "X")  # X: an element whose array lives
-
-CANCELLED_SUBSTATE, WAITING_SUBSTATE, FAILED_SUBSTATE = "91", "22", "93"
-
+WAITING, RUNNING, OVER = "QHWTM", "REBSU", "FX"
+"""The letters of job_state. B: an array that has begun; E: ending; S, U: suspended; M: moved to
+another server; X: an element that has ended, of an array that lives."""
+BEHIND, DELETED, FAILED = "22", "91", "93"  # substates
 CODES = {
-    -4: (NODE_FAIL, "its node was started anew"), -5: (NODE_FAIL, "its node was started anew"),
-    -6: (NODE_FAIL, "its node was started anew"), -20: (NODE_FAIL, "its node failed"),
-    -24: (ERROR, "used more processors than it asked for"),
-    -25: (ERROR, "used more processors than it asked for"),
-    -26: (OOM, "used more virtual memory than it asked for"),
-    -27: (OOM, "used more memory than it asked for"),
-    -28: (TIMEOUT, "used more processor time than it asked for"),
-    -29: (TIMEOUT, "ran into its time limit"),
-}  # fmt: skip
+    **dict.fromkeys((-4, -5, -6), (NODE_FAIL, "its node was started anew")),
+    -20: (NODE_FAIL, "its node failed"),
+    -24: (ERROR, "it used more processors than it asked for"),
+    -25: (ERROR, "it used more processors than it asked for"),
+    -26: (OOM, "it used more virtual memory than it asked for"),
+    -27: (OOM, "it used more memory than it asked for"),
+    -28: (TIMEOUT, "it used more processor time than it asked for"),
+    -29: (TIMEOUT, "it ran into its time limit"),
+}
 """What PBS itself ended a job for; other codes below zero: it could not be started."""
-
 HOLDS = {
     "u": "it is held by its user: qrls",
     "o": "it is held by an operator",
@@ -47,22 +39,17 @@ HOLDS = {
 
 LIMIT = re.compile(r"would exceed .*limit|Maximum number of jobs")
 """What qsub says where the job could be taken later."""
-
 UNREACHABLE = re.compile(
     r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|"
     r"Unknown Host\.|errno=15\d{3}|End of File|Premature end of message|Communication failure|"
-    r"No route to host|Server shutting down|Invalid credential",
-    re.IGNORECASE,
-)
+    r"No route to host|Server shutting down|Invalid credential", re.IGNORECASE
+)  # fmt: skip
 GONE = re.compile(r"Unknown Job Id|Job has finished", re.IGNORECASE)
-"""What is said of a job that is not, or no more, there."""
-HARMLESS = re.compile(rf"{GONE.pattern}|Unauthorized Request|Invalid (?:request|state)|"
-                      r"invalid for state|not configured to maintain", re.IGNORECASE)  # fmt: skip
-"""What qdel says of jobs that are gone, are ending, or are another's by now."""
+HARMLESS = re.compile(rf"{GONE.pattern}|Unauthorized Request|Invalid state|invalid for state", re.I)
+"""What is said of jobs that are gone, are ending, or are another's by now."""
 NO_HISTORY = "not configured to maintain job history"
 
 _ID = re.compile(r"([0-9]+)(\[([0-9]*)\])?(\.[A-Za-z0-9_.-]+)?")
-_SERVER_SETTING = r"^\s*{}\s*=\s*(\S+)\s*$"
 
 
 @frozen(kw_only=True)
@@ -70,7 +57,7 @@ class Seen:
     """What is said of one job: its status, and the jobs that it waits for."""
 
     status: JobStatus
-    waits_for: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
 
 def job_id(text: str) -> str:
@@ -79,19 +66,14 @@ def job_id(text: str) -> str:
     Raises `ValueError` for anything else.
     """
     # A site's greeting may stand before it, or after.
-    found = [line.strip() for line in text.splitlines() if _is_id(line.strip())]
+    found = [one for one in listed(text) if "." in one and not re.search(r"\[\d", one)]
     if len(found) != 1:
         raise ValueError(f"qsub printed no job id: {text.strip()[:200]!r}")
     return found[0]
 
 
-def _is_id(text: str) -> bool:
-    match = _ID.fullmatch(text)
-    return match is not None and bool(match[4]) and not match[3]
-
-
 def listed(text: str) -> list[str]:
-    """Return the ids that qselect printed, one a line."""
+    """Return the ids that are printed one a line."""
     return [line.strip() for line in text.splitlines() if _ID.fullmatch(line.strip())]
 
 
@@ -99,12 +81,6 @@ def number(job: str) -> int:
     """Return the number of an id; -1 of what is none."""
     match = _ID.match(job)
     return int(match[1]) if match else -1
-
-
-def server_setting(text: str, name: str) -> str | None:
-    """Return what ``qstat -B -f`` says of a setting of the server."""
-    found = re.search(_SERVER_SETTING.format(name), text, re.MULTILINE)
-    return found[1] if found else None
 
 
 def jobs(text: str, user: str = "") -> dict[str, Seen]:
@@ -118,29 +94,25 @@ def jobs(text: str, user: str = "") -> dict[str, Seen]:
     for block in text.replace("\n\t", "").split("Job Id: ")[1:]:
         name = block.partition("\n")[0].strip()
         match = _ID.fullmatch(name)
-        if match is None or (user and _value(block, "Job_Owner").partition("@")[0] != user):
+        if match is None:
             continue
         if match[3]:
             array = f"{match[1]}[]{match[4] or ''}"
             places.setdefault(array, {})[int(match[3])] = status(block)
-        else:
-            whole[name] = Seen(status=status(block), waits_for=tuple(dependencies(block)))
-    for array, found in places.items():
-        if array in whole:
-            before = whole[array]
-            whole[array] = evolve(before, status=evolve(before.status, positions=found))
+        elif not user or value(block, "Job_Owner").partition("@")[0] == user:
+            # depend = afterany:1.host@host:2[].host@host,beforeany:3.host@host
+            clauses = [one.split(":") for one in value(block, "depend").split(",")]
+            behind = [one for kind, *ids in clauses if kind.startswith("after") for one in ids]
+            waited = tuple(one.partition("@")[0] for one in behind)
+            whole[name] = Seen(status=status(block), behind=waited)
+    for array in whole.keys() & places.keys():
+        told = evolve(whole[array].status, positions=places[array])
+        whole[array] = evolve(whole[array], status=told)
     return whole
 
 
-def dependencies(block: str) -> Iterator[str]:
-    """Yield the jobs that one waits for: ``depend = afterany:1.host@host:2[].host@host,…``."""
-    for clause in _value(block, "depend").split(","):
-        kind, *waited = clause.split(":")
-        if kind.startswith("after"):
-            yield from (one.partition("@")[0] for one in waited)
-
-
-def _value(block: str, name: str) -> str:
+def value(block: str, name: str) -> str:
+    """Return an attribute as qstat prints it, "" where it is not set."""
     start = block.find(f"\n    {name} = ")
     if start < 0:
         return ""
@@ -149,67 +121,74 @@ def _value(block: str, name: str) -> str:
     return block[start : end if end >= 0 else None].strip()
 
 
+_TOLD = ("job_state", "substate", "comment", "Exit_status", "stime", "obittime", "exec_host",
+         "Hold_Types")  # fmt: skip
+
+
 def status(block: str) -> JobStatus:
     """Return what one job's attributes mean. What is not known is UNKNOWN, never a success."""
-    state, substate = _value(block, "job_state"), _value(block, "substate")
-    comment, code = _value(block, "comment"), _value(block, "Exit_status")
-    began = _time(_value(block, "stime"))
+    return _status(*(value(block, name) for name in _TOLD))
+
+
+@lru_cache(maxsize=8192)  # of the elements of an array many are alike
+def _status(
+    state: str, substate: str, comment: str, code: str, began: str, ended: str, hosts: str,
+    hold: str,
+) -> JobStatus:  # fmt: skip
     raw = f"state {state}, substate {substate}, exit status {code or 'none'}: {comment}"
+    known, over = len(state) == 1, state in tuple(OVER)
     if comment == "Subjob finished":  # never ran; the time is its array's, and so is the code
-        began, code = None, ""
-    exit_code = int(code) if re.fullmatch(r"-?[0-9]{1,9}", code) else None
-    signal = exit_code - 256 if exit_code is not None and exit_code > 256 else None
+        began, code = "", ""
+    if not over:  # an array that lives has the code of the element that ended last
+        ended, code = "", ""
+    number = int(code) if re.fullmatch(r"-?[0-9]{1,9}", code) else None
+    signal = number - 256 if number is not None and number > 256 else None
     cause, reason = UNKNOWN, f"PBS says {state!r}"
-    if state in LIVE_STATES:
-        reason = _held(state, substate, _value(block, "Hold_Types"), comment)
+    if known and state in WAITING + RUNNING:
+        reason = _held(state, substate, hold, comment)
         cause = HELD if reason else ""
-    elif state in ENDED_STATES:
-        cause, reason = _ended(substate, exit_code, comment, ran=began is not None)
-    hosts = (one.partition("/")[0] for one in _value(block, "exec_host").split("+"))
+    elif over:
+        cause, reason = _ended(substate, number, comment, ran=bool(began))
     return JobStatus(
-        state=ENDED if state in ENDED_STATES else LIVE,
-        running=LIVE_STATES.get(state, False),
+        state=ENDED if over else LIVE,
+        running=known and state in RUNNING,
         cause=cause,
-        exit_code=None if signal or (exit_code or 0) < 0 else exit_code,
+        exit_code=None if signal or (number or 0) < 0 else number,
         signal=signal,
-        nodes=tuple(dict.fromkeys(one for one in hosts if one)),
-        started=began,
-        ended=_time(_value(block, "obittime")) if state in ENDED_STATES else None,
+        nodes=tuple(dict.fromkeys(re.findall(r"(?:^|\+)([^/+]+)", hosts))),
+        started=_time(began),
+        ended=_time(ended),
         reason=reason,
         raw=raw,
     )
 
 
-def _held(state: str, substate: str, holds: str, comment: str) -> str:
+def _held(state: str, substate: str, hold: str, comment: str) -> str:
     """Return why a job will not start before a person does something; "" where it may."""
     if state == "Q" and comment.startswith("Can Never Run"):
         return comment
-    if state == "H":
-        kinds = holds.replace("s", "") if substate == WAITING_SUBSTATE else holds
-        return "; ".join(told for kind, told in HOLDS.items() if kind in kinds)
-    return ""
+    kinds = hold.replace("s", "") if substate == BEHIND else hold
+    told = [HOLDS[kind] for kind in HOLDS if kind in kinds]
+    return "; ".join(told) if state == "H" else ""
 
 
 def _ended(substate: str, code: int | None, comment: str, *, ran: bool) -> tuple[str, str]:
-    """Return cause and reason; as pbs_mom and the server leave them in code and substate."""
-    if substate == CANCELLED_SUBSTATE or (code is None and comment == "Subjob finished"):
+    """Return cause and reason, as pbs_mom and the server leave them in code and substate."""
+    if substate == DELETED or comment == "Subjob finished":
         return CANCELLED, comment or "it was deleted before it began"
-    if code is None:
-        if ran or substate == FAILED_SUBSTATE:
-            return UNKNOWN, f"PBS says no exit status: {comment}"
-        # Nobody deleted it, and it has not run.
+    if code is None and (ran or substate == FAILED):
+        return UNKNOWN, f"PBS says no exit status: {comment}"
+    if code is None:  # nobody deleted it, and it has not run
         return LOST, "PBS took it out of the queue: what it waited for was not there any more"
-    if code == 0:
-        failed = substate == FAILED_SUBSTATE  # of an array the code is that of the last to end
-        return (ERROR, "some of its elements failed") if failed else ("", "")
+    if code == 0:  # of an array it is that of the element that ended last
+        return (ERROR, "some of its elements failed") if substate == FAILED else ("", "")
     if code < 0:
         return CODES.get(code, (ERROR, f"PBS could not start it (exit status {code}): {comment}"))
     if code > 256:
         suspected = ": memory suspected" if code == 256 + 9 else ""
         return ERROR, f"killed by signal {code - 256}{suspected}"
-    if 128 < code < 128 + 65:
-        return ERROR, f"exit code {code}, or killed by signal {code - 128}"
-    return ERROR, f"exit code {code}"
+    killed = f", or killed by signal {code - 128}" if 128 < code < 128 + 65 else ""
+    return ERROR, f"exit code {code}{killed}"
 
 
 @lru_cache(maxsize=4096)

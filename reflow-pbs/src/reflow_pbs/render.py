@@ -1,4 +1,4 @@
-"""Requests as `qsub` wants them; pure. Manual pages: qsub(1B) of OpenPBS 23.06."""
+"""Requests as `qsub` wants them; pure. Manual page: qsub(1B) of OpenPBS 23.06."""
 
 from __future__ import annotations
 
@@ -6,54 +6,34 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Mapping
-
-from attrs import field, frozen
+from collections.abc import Iterable, Mapping
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
 
-OURS = frozenset(
-    {"a", "C", "e", "f", "h", "I", "J", "j", "N", "o", "R", "r", "t", "X", "z", "array", "block",
-     "depend", "interactive", "max_run_subjobs"}
-)  # fmt: skip
+OURS = frozenset("aCefhIJjNoRrtXz") | {"block", "depend", "interactive", "max_run_subjobs"}
 """Options that reflow sets itself: another value would break what the engine relies on."""
-
-LETTERS = {"q": "queue", "A": "account"}
 ATTRIBUTES = frozenset(
     {"create_resv_from_job", "group_list", "pwd", "release_nodes_on_stageout", "run_count",
      "sandbox", "stagein", "stageout", "tolerate_node_failures", "umask"}
 )  # fmt: skip
 """Names that belong to -W; other long names are resources, of -l."""
-
 CHUNK = ("ncpus", "mem", "ngpus", "mpiprocs", "ompthreads")
 """Resources of a chunk, which qsub takes within select= only."""
 WHOLE = ("select", "nodes")
 """What says all of the chunks at once, in the new and in the old form."""
 CHUNKS = "chunks"  # how many: no word of PBS
-
 MAX_NAME = 230
 
 _NAME = re.compile(r"[^A-Za-z0-9_.+-]")
 
 
-@frozen(kw_only=True)
-class Defaults:
-    """What a job asks for where its task says nothing, and the umask of who submits, in octal."""
-
-    queue: str | None = None
-    account: str | None = None
-    options: Mapping[str, str] = field(factory=dict)
-    umask: str = "022"
-
-
-def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
+def arguments(request: JobRequest, layers: Iterable[Mapping[str, str]], now: float) -> list[str]:
     """Return the options and the script that `qsub` is called with at the time `now`.
 
     An option is taken from the first that names it: the task's native options, what the
-    task asks for, the executor's options, its other settings. Raises
-    `SubmissionRefusedError` for a native option that reflow sets itself, and for a path
-    that qsub would not take as it is.
+    task asks for, the last of `layers`, those before it. Raises `SubmissionRefusedError` for a
+    native option that reflow sets itself, and for a path that qsub would not take.
     """
     # -f: no process of qsub's is left behind, which in a job would be one of the job's.
     made = ["-f", "-N", job_name(request.tag), "-j", "oe", "-o", log_pattern(request)]
@@ -66,63 +46,44 @@ def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
         made += ["-r", "n"]
     if request.after:
         made += ["-W", f"depend=afterany:{':'.join(request.after)}"]
-    if request.begin:
-        # Full seconds, and never early.
+    if request.begin:  # full seconds, and never early
         begin = time.localtime(math.ceil(now + max(1.0, request.begin)))
         made += ["-a", time.strftime("%Y%m%d%H%M.%S", begin)]
-    # d: written where it belongs at once, and not copied there when the job has ended. Without
-    # a umask logs are for their owner alone.
-    found = {"k": "oed", "umask": defaults.umask, "ncpus": "1"}
-    site = {"queue": defaults.queue, "account": defaults.account}
-    found.update({name: value for name, value in site.items() if value})
-    for layer in (long(defaults.options), asked(request), long(request.resources.native)):
+    found = {"ncpus": "1"}
+    for layer in (*map(long, layers), asked(request), long(request.resources.native)):
+        if layer.keys() & {*WHOLE}:
+            found = {name: one for name, one in found.items() if name not in (*CHUNK, CHUNKS)}
         if layer.keys() & {*CHUNK, CHUNKS, *WHOLE}:
-            told = {*WHOLE} if not layer.keys() & {*WHOLE} else {*WHOLE, *CHUNK, CHUNKS}
-            found = {name: value for name, value in found.items() if name not in told}
+            found = {name: one for name, one in found.items() if name not in WHOLE}
         found.update(layer)
-    return [*made, *_options(found), request.script]
-
-
-def _options(found: dict[str, str]) -> list[str]:
     chunks = found.pop(CHUNKS, "1")
     chunk = "".join(f":{name}={found.pop(name)}" for name in CHUNK if name in found)
     if not found.keys() & {*WHOLE}:
         found["select"] = f"{chunks}{chunk}"
-        if chunks != "1":
-            # Memory and processors are meant for each node.
+        if chunks != "1":  # what a task asks for is meant for each node
             found.setdefault("place", "scatter")
-    made = []
-    for name, letter in (("queue", "-q"), ("account", "-A")):
-        if name in found:
-            made += [letter, found.pop(name)]
     for name, value in found.items():
         if len(name) == 1:
             made += [f"-{name}", value] if value else [f"-{name}"]
         else:
             made += ["-W" if name in ATTRIBUTES else "-l", f"{name}={value}"]
-    return made
+    return [*made, request.script]
 
 
 def asked(request: JobRequest) -> dict[str, str]:
-    """Return what a task asks for in neutral words; what it leaves open is not there."""
+    """Return what a task asks for by the names of PBS; what it leaves open is not there."""
     wants = request.resources
-    found = {}
-    if wants.cpus != 1:
-        found["ncpus"] = str(wants.cpus)
-    if wants.mem is not None:
-        # Without a unit it would be bytes. Rounded up.
-        found["mem"] = f"{max(1, -(-wants.mem // 1024))}kb"
-    if wants.gpus:
-        found["ngpus"] = str(wants.gpus)
-    if wants.nodes != 1:
-        found[CHUNKS] = str(wants.nodes)
-    if wants.time is not None:
-        found["walltime"] = walltime(wants.time)
-    if wants.queue:
-        found["queue"] = wants.queue
-    if wants.account:
-        found["account"] = wants.account
-    return found
+    found = {
+        "ncpus": "" if wants.cpus == 1 else str(wants.cpus),
+        # Rounded up; without a unit it would be bytes.
+        "mem": "" if wants.mem is None else f"{max(1, -(-wants.mem // 1024))}kb",
+        "ngpus": str(wants.gpus or ""),
+        CHUNKS: "" if wants.nodes == 1 else str(wants.nodes),
+        "walltime": "" if wants.time is None else walltime(wants.time),
+        "q": wants.queue or "",
+        "A": wants.account or "",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def job_name(tag: str) -> str:
@@ -144,7 +105,7 @@ def log_pattern(request: JobRequest) -> str:
 
 
 def walltime(seconds: int) -> str:
-    """Write a time limit as ``hours:minutes:seconds``.
+    """Write a time limit as ``hours:minutes:seconds``; days PBS does not know.
 
     >>> walltime(90061)
     '25:01:01'
@@ -157,13 +118,12 @@ def long(options: Mapping[str, str]) -> dict[str, str]:
     """Return a user's own options by name: letters of qsub, attributes of -W, resources of -l.
 
     >>> long({"q": "high", "l": "select=1:ncpus=2,place=excl", "-W": "group_list=geo", "V": ""})
-    {'queue': 'high', 'select': '1:ncpus=2', 'place': 'excl', 'group_list': 'geo', 'V': ''}
+    {'q': 'high', 'select': '1:ncpus=2', 'place': 'excl', 'group_list': 'geo', 'V': ''}
     """
-    found = {}
+    found: dict[str, str] = {}
     for name, value in options.items():
-        option = name.lstrip("-")
-        parts = {option: value}
-        if option in ("l", "W"):
+        parts = {name.lstrip("-"): value}
+        if parts.keys() & {"l", "W"}:
             listed = re.split(",(?=[A-Za-z_]+=)", value)
             parts = dict(one.partition("=")[::2] for one in listed)
         for part, text in parts.items():
@@ -174,5 +134,5 @@ def long(options: Mapping[str, str]) -> dict[str, str]:
             named = re.fullmatch("[A-Za-z]|[A-Za-z][A-Za-z0-9_.-]+", part)
             if not named or not text.isprintable() or not (text or len(part) == 1):
                 raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of qsub")
-            found[LETTERS.get(part, part)] = text
+        found.update(parts)
     return found

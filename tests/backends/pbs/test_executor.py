@@ -1,0 +1,461 @@
+"""The executor over tiny fake commands: what it asks, and what it makes of bad answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from reflow.codec import structure, unstructure
+from reflow.errors import (
+    ExecutorError,
+    SchedulerUnreachableError,
+    SubmissionLimitError,
+    SubmissionRefusedError,
+)
+from reflow.executors import command
+from reflow.executors.base import ENDED, LIVE, JobRequest
+from reflow_pbs.executor import ASKED, CHUNK, PBSExecutor
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+REQUEST = JobRequest(
+    tag="f-1.1.1.w", name="f-1.step", script="/r/1.sh", directory="/", log="/r/1.{position}.log"
+)
+DOWN = "Connection refused\nqstat: cannot connect to server pbshost (errno=15010)"
+NO_HISTORY = "qstat: PBS is not configured to maintain job history 1.pbshost"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_PAUSES", (0.0, 0.0))
+    for name in [one for one in os.environ if one.startswith("PBS_")]:
+        monkeypatch.delenv(name)
+
+
+class PBS:
+    """A folder of commands that note how they were called and say what they are told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("qsub", "qstat", "qdel", "qselect", "qalter"):
+            self.says(name)
+
+    def says(
+        self, name: str, out: str = "", *, err: str = "", code: int = 0, body: str = ""
+    ) -> None:
+        (self.folder / f"{name}.out").write_text(out)
+        (self.folder / f"{name}.err").write_text(err)
+        script = self.folder / name
+        script.write_text(
+            f'#!/bin/sh\necho "$*" >> "$0.calls"\nenv > "$0.env"\n{body}\n'
+            f'cat "$0.out"; cat "$0.err" >&2; exit {code}\n'
+        )
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+
+    def calls(self, name: str) -> list[str]:
+        path = self.folder / f"{name}.calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def environment(self, name: str) -> dict[str, str]:
+        lines = (self.folder / f"{name}.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@pytest.fixture
+def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PBS:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return PBS(tmp_path)
+
+
+def told(job: str, state: str, **more: str) -> str:
+    lines = {"Job_Owner": f"{ME}@pbshost", "job_state": state, **more}
+    return f"Job Id: {job}\n" + "".join(f"    {name} = {one}\n" for name, one in lines.items())
+
+
+def ended(job: str, code: str = "0") -> str:
+    return told(job, "F", substate="92" if code == "0" else "93", Exit_status=code,
+                stime="Wed Nov 25 03:42:31 2026")  # fmt: skip
+
+
+# submit
+
+
+@pytest.mark.parametrize("out", ["32.pbshost\n", "Welcome!\n32.pbshost\n"])
+def test_submit(pbs: PBS, out: str) -> None:
+    pbs.says("qsub", out, err="a site's greeting\n")
+    assert PBSExecutor().submit(REQUEST) == "32.pbshost"
+    assert pbs.calls("qsub")[0].endswith("/r/1.sh")
+    assert pbs.calls("qselect") == pbs.calls("qstat") == []
+
+
+@pytest.mark.parametrize(
+    ("err", "code", "error"),
+    [
+        ("qsub: Unknown queue", 170, SubmissionRefusedError),
+        ("qsub: illegal -J value\nusage: qsub", 2, SubmissionRefusedError),
+        ("qsub: Array job exceeds server or queue size limit", 3, SubmissionRefusedError),
+        ("qsub: would exceed complex's per-user limit", 38, SubmissionLimitError),
+        ("Connection refused\nqsub: cannot connect to server pbshost (errno=15010)", 162,
+         SchedulerUnreachableError),
+        ("", 0, SchedulerUnreachableError),  # no id: whether it was taken is unknown
+    ],
+)  # fmt: skip
+def test_a_submission_that_fails(pbs: PBS, err: str, code: int, error: type[Exception]) -> None:
+    pbs.says("qsub", err=err, code=code)
+    with pytest.raises(ExecutorError) as caught:
+        PBSExecutor().submit(REQUEST)
+    assert type(caught.value) is error
+    assert err.splitlines()[0] in str(caught.value) if err else "no job id" in str(caught.value)
+    assert len(pbs.calls("qsub")) == 1, "what may have been taken is not submitted again"
+
+
+def test_a_submission_that_takes_too_long_is_in_doubt(pbs: PBS) -> None:
+    pbs.says("qsub", body="exec sleep 60")
+    with pytest.raises(SchedulerUnreachableError, match=r"within 0\.5 s"):
+        PBSExecutor(command_timeout=0.5).submit(REQUEST)
+    assert len(pbs.calls("qsub")) == 1
+
+
+def test_a_job_that_waits_is_looked_for_once(pbs: PBS) -> None:
+    pbs.says("qsub", "32.pbshost\n")
+    pbs.says("qselect", "30.pbshost\n32.pbshost\n")
+    assert PBSExecutor().submit(evolve(REQUEST, after=("30.pbshost",))) == "32.pbshost"
+    assert len(pbs.calls("qsub")) == len(pbs.calls("qselect")) == 1
+
+
+def test_a_job_that_pbs_deleted_is_submitted_again_without_what_has_ended(pbs: PBS) -> None:
+    # The first submission is lost, since 29 has ended; the second is kept.
+    pbs.says("qsub", body='n=$(wc -l < "$0.calls"); echo $((30 + n)).pbshost')
+    pbs.says("qselect", "30[].pbshost\n32.pbshost\n")
+    pbs.says("qstat", told("31.pbshost", "F", substate="92"))
+    request = evolve(REQUEST, after=("29.pbshost", "30[].pbshost"))
+    assert PBSExecutor().submit(request) == "32.pbshost"
+    first, second = pbs.calls("qsub")
+    assert "depend=afterany:29.pbshost:30[].pbshost" in first
+    assert "depend=afterany:30[].pbshost" in second
+
+
+def test_without_anything_left_to_wait_for_it_does_not_wait(pbs: PBS) -> None:
+    pbs.says("qsub", body='n=$(wc -l < "$0.calls"); echo $((30 + n)).pbshost')
+    pbs.says("qstat", err="qstat: Unknown Job Id 31.pbshost\n", code=153)
+    assert PBSExecutor().submit(evolve(REQUEST, after=("29.pbshost",))) == "32.pbshost"
+    assert "depend" not in pbs.calls("qsub")[1]
+
+
+def test_a_job_that_has_run_already_is_not_submitted_again(pbs: PBS) -> None:
+    pbs.says("qsub", "31.pbshost\n")
+    pbs.says("qstat", ended("31.pbshost"))
+    assert PBSExecutor().submit(evolve(REQUEST, after=("29.pbshost",))) == "31.pbshost"
+    assert len(pbs.calls("qsub")) == 1
+
+
+def test_a_job_that_somebody_deleted_stays_deleted(pbs: PBS) -> None:
+    pbs.says("qsub", "31.pbshost\n")
+    pbs.says("qselect", "29.pbshost\n")
+    assert PBSExecutor().submit(evolve(REQUEST, after=("29.pbshost",))) == "31.pbshost"
+    assert len(pbs.calls("qsub")) == 1
+
+
+def test_where_the_look_for_it_fails_the_submission_is_in_doubt(pbs: PBS) -> None:
+    pbs.says("qsub", "31.pbshost\n")
+    pbs.says("qselect", err=DOWN, code=162)
+    with pytest.raises(SchedulerUnreachableError):
+        PBSExecutor().submit(evolve(REQUEST, after=("29.pbshost",)))
+
+
+def test_what_of_the_environment_reaches_qsub(pbs: PBS, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = ("PBS_JOBID", "PBS_ARRAY_INDEX", "PBS_ARRAY_ID", "PBS_O_WORKDIR", "PBS_NODEFILE",
+            "PBS_DPREFIX", "PBS_ENVIRONMENT", "REFLOW_JOB_TAG")  # fmt: skip
+    stays = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_EXEC", "MY_OWN")
+    for name in (*gone, *stays):
+        monkeypatch.setenv(name, "x")
+    pbs.says("qsub", "32.pbshost\n")
+    PBSExecutor().submit(REQUEST)
+    seen = pbs.environment("qsub")
+    assert {name: seen.get(name) for name in stays} == dict.fromkeys(stays, "x")
+    assert [name for name in gone if name in seen] == []
+    assert seen["LC_ALL"] == "C"
+
+
+def test_the_umask_of_who_submits_goes_on(pbs: PBS) -> None:
+    pbs.says("qsub", "32.pbshost\n")
+    before = os.umask(0o027)
+    try:
+        PBSExecutor().submit(REQUEST)
+    finally:
+        os.umask(before)
+    assert "-W umask=0027" in pbs.calls("qsub")[0]
+
+
+def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(pbs: PBS) -> None:
+    pbs.says("qsub", "32.pbshost\n")
+    pbs.says("qselect", "5[].pbshost\n5[0].pbshost\n5[1].pbshost\n6.pbshost\n")
+    executor = PBSExecutor(max_submit_jobs=4)
+    assert executor.submit(REQUEST) == "32.pbshost"
+    with pytest.raises(SubmissionLimitError, match="3 jobs are in the queue, and 2 more"):
+        executor.submit(evolve(REQUEST, size=2))
+    assert executor.submit(evolve(REQUEST, size=9, auxiliary=True)) == "32.pbshost"
+    assert executor.capabilities.max_array_size == 2
+
+
+# poll
+
+
+def test_poll_asks_once_for_all(pbs: PBS) -> None:
+    pbs.says("qstat", told("1.pbshost", "R") + ended("2.pbshost", "3"),
+             err="qstat: Unknown Job Id 3.pbshost\n", code=153)  # fmt: skip
+    found = PBSExecutor().poll(["1.pbshost", "2.pbshost", "3.pbshost"])
+    assert {job: (one.state, one.exit_code) for job, one in found.items()} == {
+        "1.pbshost": (LIVE, None), "2.pbshost": (ENDED, 3)
+    }  # fmt: skip
+    assert pbs.calls("qstat") == ["-x -t -f 1.pbshost 2.pbshost 3.pbshost"]
+    assert pbs.calls("qselect") == []
+
+
+def test_poll_of_nothing_asks_nothing(pbs: PBS) -> None:
+    assert PBSExecutor().poll([]) == {}
+    assert pbs.calls("qstat") == []
+
+
+def test_without_history_nothing_of_any_job_is_told_to_who_asks_for_it(pbs: PBS) -> None:
+    one = told("1.pbshost", "R").replace("\n", "\\n")
+    pbs.says("qstat", body=f'case "$*" in *-x*) echo "{NO_HISTORY}" >&2; exit 0;; esac\n'
+                           f'printf "{one}"')  # fmt: skip
+    assert PBSExecutor().poll(["1.pbshost"])["1.pbshost"].running
+    assert len(pbs.calls("qstat")) == 2
+    assert PBSExecutor(history=False).poll(["1.pbshost"])["1.pbshost"].running
+    assert len(pbs.calls("qstat")) == 3
+
+
+def test_what_is_gone_without_history_is_absent(pbs: PBS) -> None:
+    pbs.says("qstat", err="qstat: Unknown Job Id 1.pbshost\n", code=153)
+    assert PBSExecutor(history=False).poll(["1.pbshost"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "code"),
+    [("", DOWN, 255), ("{}", DOWN, 255), ("", "", 1), ("", "qstat: something new", 1),
+     ("", "qstat: something new", 0), ("", "qstat: Unknown Job Id 1.h\nqstat: odd", 153)],
+)  # fmt: skip
+def test_a_server_that_does_not_answer_is_no_absence(
+    pbs: PBS, out: str, err: str, code: int
+) -> None:
+    pbs.says("qstat", out, err=err, code=code)
+    with pytest.raises(SchedulerUnreachableError):
+        PBSExecutor().poll(["1.h"])
+
+
+def test_a_server_that_comes_back_is_asked_again(pbs: PBS) -> None:
+    once = f'[ -e "$0.up" ] || {{ : > "$0.up"; echo "{DOWN}" >&2; exit 255; }}'
+    pbs.says("qstat", told("1.pbshost", "R"), body=once)
+    assert PBSExecutor().poll(["1.pbshost"])["1.pbshost"].running
+    assert len(pbs.calls("qstat")) == 2
+
+
+def test_many_ids_do_not_take_all_reserved_ports(pbs: PBS) -> None:
+    jobs = [f"{number}.pbshost" for number in range(1, 501)]
+    pbs.says("qselect", "".join(f"{job}\n" for job in jobs[5:]))
+    pbs.says("qstat", "".join(ended(job) for job in jobs[:5]))
+    found = PBSExecutor().poll(jobs)
+    [asked] = pbs.calls("qstat")
+    assert len(asked.split()) - 3 == ASKED
+    assert asked.split()[3:8] == jobs[:5], "what has left the queue comes first"
+    assert len(pbs.calls("qselect")) == 1
+    assert {found[job].state for job in jobs[:5]} == {ENDED}
+    assert {found[job].state for job in jobs[ASKED:]} == {LIVE}
+
+
+def test_many_that_have_ended_are_told_of_one_after_the_other(pbs: PBS) -> None:
+    jobs = [f"{number}.pbshost" for number in range(1, 101)]
+    pbs.says("qstat", "".join(ended(job) for job in jobs[:ASKED]))
+    found = PBSExecutor(history=True).poll(jobs)
+    assert sum(one.state == ENDED for one in found.values()) == ASKED
+    assert len(found) == 100, "none of the others is taken for lost"
+    # Where the server forgets them at once, there is nothing to wait for.
+    assert PBSExecutor(history=False).poll(jobs) == {}
+
+
+def test_who_waits_for_what_is_gone_is_let_go(pbs: PBS) -> None:
+    gone = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
+    kept = {**gone, "depend": "afterany:1.pbshost@pbshost:2.pbshost@pbshost"}
+    pbs.says("qstat", told("3.pbshost", "H", **gone) + told("4.pbshost", "H", **kept))
+    pbs.says("qselect", "2.pbshost\n3.pbshost\n4.pbshost\n")
+    found = PBSExecutor().poll(["3.pbshost", "4.pbshost"])
+    assert {one.state for one in found.values()} == {LIVE}
+    assert pbs.calls("qalter") == ["-W depend=afterany:1.pbshost 3.pbshost"]
+
+
+def test_who_waits_for_what_lives_is_left_alone(pbs: PBS) -> None:
+    waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
+    pbs.says("qstat", told("1.pbshost", "R") + told("3.pbshost", "H", **waits))
+    PBSExecutor().poll(["1.pbshost", "3.pbshost"])
+    assert pbs.calls("qselect") == pbs.calls("qalter") == []
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_where_they_cannot_be_let_go_a_poll_says_so(
+    pbs: PBS, caplog: pytest.LogCaptureFixture, missing: bool
+) -> None:
+    waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
+    pbs.says("qstat", told("3.pbshost", "H", **waits))
+    pbs.says("qalter", err="qalter: Unauthorized Request 3.pbshost\n", code=159)
+    executor = PBSExecutor(qalter="no-such-qalter" if missing else "qalter")
+    with caplog.at_level(logging.WARNING):
+        assert executor.poll(["3.pbshost"])["3.pbshost"].state == LIVE
+    assert "qalter" in caplog.text
+
+
+def test_an_unknown_state_warns_and_is_no_success(
+    pbs: PBS, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbs.says("qstat", told("1.pbshost", "Y") + told("2[].pbshost", "B") + told("2[0].pbshost", "Z"))
+    with caplog.at_level(logging.WARNING):
+        found = PBSExecutor().poll(["1.pbshost", "2[].pbshost"])
+    assert found["1.pbshost"].cause == found["2[].pbshost"].positions[0].cause == "UNKNOWN"
+    assert ["state Y" in caplog.text, "state Z" in caplog.text] == [True, True]
+
+
+def test_a_number_that_is_anothers_by_now_is_absent(pbs: PBS) -> None:
+    pbs.says("qstat", told("1.pbshost", "R").replace(ME, "somebody"))
+    assert PBSExecutor().poll(["1.pbshost"]) == {}
+
+
+# find
+
+
+def test_find_asks_by_name_and_takes_the_last(pbs: PBS) -> None:
+    pbs.says("qselect", body='case "$*" in *1.w*) echo 9.pbshost; echo 12[].pbshost;; esac')
+    assert PBSExecutor().find(["f-1.1.1.w", "f-1.1.3.g"]) == {"f-1.1.1.w": "12[].pbshost"}
+    assert pbs.calls("qselect")[0] == f"-x -u {ME} -N f-1.1.1.w"
+
+
+def test_find_knows_a_tag_by_the_name_that_it_was_submitted_with(pbs: PBS) -> None:
+    tag = "my flow, 1.1.w"
+    pbs.says("qsub", "12.pbshost\n")
+    PBSExecutor().submit(evolve(REQUEST, tag=tag))
+    name = pbs.calls("qsub")[0].partition("-N ")[2].partition(" ")[0]
+    pbs.says("qselect", body=f'case "$*" in *"-N {name}"*) echo 12.pbshost;; esac')
+    assert PBSExecutor().find([tag]) == {tag: "12.pbshost"}
+
+
+def test_find_without_history_says_what_the_queue_knows(pbs: PBS) -> None:
+    pbs.says("qselect", body=f'case "$*" in *-x*) echo "{NO_HISTORY}" >&2;; *) echo 12.h;; esac')
+    assert PBSExecutor().find(["a.1.w"]) == {"a.1.w": "12.h"}
+
+
+def test_find_never_takes_a_server_that_is_down_for_no_job(pbs: PBS) -> None:
+    pbs.says("qselect", err=DOWN, code=162)
+    with pytest.raises(SchedulerUnreachableError):
+        PBSExecutor().find(["a"])
+
+
+# cancel
+
+
+def test_cancel_in_chunks_what_is_in_the_queue(pbs: PBS) -> None:
+    jobs = [f"{number}.pbshost" for number in range(CHUNK + 1)]
+    pbs.says("qselect", "".join(f"{job}\n" for job in [*jobs, "999.pbshost"]))
+    PBSExecutor().cancel([*jobs, "1000.pbshost"])
+    assert sorted(len(line.split()) for line in pbs.calls("qdel")) == [1, CHUNK]
+    assert "1000.pbshost" not in " ".join(pbs.calls("qdel"))
+
+
+def test_cancel_of_what_is_gone_or_of_nothing_deletes_nothing(pbs: PBS) -> None:
+    PBSExecutor().cancel(["1.pbshost"])
+    PBSExecutor().cancel([])
+    assert pbs.calls("qdel") == []
+    assert len(pbs.calls("qselect")) == 1
+
+
+@pytest.mark.parametrize(
+    "err",
+    ["qdel: Job has finished 1.pbshost", "qdel: Unknown Job Id 1.pbshost",
+     "qdel: Unauthorized Request  1.pbshost", "qdel: Request invalid for state of job 1.pbshost"],
+)  # fmt: skip
+def test_what_ends_in_that_moment_is_no_error(pbs: PBS, err: str) -> None:
+    pbs.says("qselect", "1.pbshost\n")
+    pbs.says("qdel", err=f"{err}\n", code=35)
+    PBSExecutor().cancel(["1.pbshost"])
+
+
+@pytest.mark.parametrize(
+    ("err", "error"),
+    [("Connection refused\nCouldn't connect to cluster: pbshost", SchedulerUnreachableError),
+     ("qdel: Unknown Job Id 1.pbshost\nqdel: odd", ExecutorError), ("", ExecutorError)],
+)  # fmt: skip
+def test_a_cancel_that_fails_says_so(pbs: PBS, err: str, error: type[Exception]) -> None:
+    pbs.says("qselect", "1.pbshost\n")
+    pbs.says("qdel", err=err, code=162)
+    with pytest.raises(ExecutorError) as caught:
+        PBSExecutor().cancel(["1.pbshost"])
+    assert type(caught.value) is error
+
+
+# settings
+
+SERVER = "Server: pbshost\n    max_array_size = 4000\n    job_history_enable = True\n"
+
+
+def test_located_asks_once_for_the_largest_array_and_history(pbs: PBS) -> None:
+    pbs.says("qstat", SERVER)
+    found = PBSExecutor().located()
+    assert found.capabilities.max_array_size == 4000
+    assert found.history is True
+    assert found.qsub == str(pbs.folder / "qsub")
+    assert found.located() == found
+    assert structure(unstructure(found), PBSExecutor) == found
+    assert pbs.calls("qstat") == ["-B -f"]
+
+
+def test_what_a_server_does_not_tell_is_its_default(pbs: PBS) -> None:
+    pbs.says("qstat", "Server: pbshost\n")
+    found = PBSExecutor().located()
+    assert (found.capabilities.max_array_size, found.history) == (10000, False)
+
+
+def test_a_server_that_is_down_leaves_it_open(pbs: PBS) -> None:
+    pbs.says("qstat", err=DOWN, code=255)
+    found = PBSExecutor().located()
+    assert (found.capabilities.max_array_size, found.history) == (10000, None)
+
+
+def test_what_is_given_is_not_asked_for(pbs: PBS) -> None:
+    found = PBSExecutor(max_array_size=50, history=True).located()
+    assert found.capabilities.max_array_size == 50
+    assert pbs.calls("qstat") == []
+
+
+def test_check_names_the_command_that_is_missing(pbs: PBS) -> None:
+    pbs.says("qstat", "pbs_version = 23.06.06\n")
+    PBSExecutor(qalter="no-such").check()
+    with pytest.raises(ExecutorError, match=r"no command 'no-such'.*set qselect in"):
+        PBSExecutor(qselect="no-such").check()
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "code"),
+    [("", "Version: 6.1.2\nCommit: 0", 0), ("", "Unknown option --version", 1), ("", "", 0)],
+)
+def test_check_tells_other_programs_of_the_same_name(
+    pbs: PBS, out: str, err: str, code: int
+) -> None:
+    pbs.says("qstat", out, err=err, code=code)
+    with pytest.raises(ExecutorError, match="Torque and Grid Engine"):
+        PBSExecutor().check()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: PBSExecutor(max_array_size=0), lambda: PBSExecutor(max_submit_jobs=1),
+     lambda: PBSExecutor(min_poll_interval=-1), lambda: PBSExecutor(command_timeout=0),
+     lambda: PBSExecutor(qsub="")],
+)  # fmt: skip
+def test_settings_that_make_no_sense(make: Callable[[], PBSExecutor]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (the wording is attrs')
+        make()
