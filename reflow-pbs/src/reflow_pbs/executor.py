@@ -51,9 +51,13 @@ class PBSExecutor(CommandExecutor):
     qselect: str = command("qselect", "lists jobs of a user or a name")
     qalter: str = command("qalter", "frees jobs that wait for a deleted one", needed=False)
     max_array_size: int | None = field(
-        default=None, validator=validators.optional(validators.ge(1))
+        default=None,
+        validator=validators.optional(validators.ge(1)),
+        metadata={"help": "Most elements of one job; the server's, where it is not set."},
     )
-    history: bool | None = None
+    history: bool | None = field(
+        default=None, metadata={"help": "Whether the server keeps what it knows of finished jobs."}
+    )
 
     # Of a job we may be in, and PBS_DPREFIX, which changes what qsub reads of a script.
     scrubbed: ClassVar[tuple[str, ...]] = ("REFLOW_JOB_", "PBS_")
@@ -64,6 +68,7 @@ class PBSExecutor(CommandExecutor):
         "PBS_OUTPUT_HOST_NAME", "PBS_TMPDIR",
     )  # fmt: skip
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+    forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
 
     @property
     def capabilities(self) -> Capabilities:

@@ -13,7 +13,17 @@ from functools import lru_cache
 from attrs import evolve, frozen
 
 from reflow.executors.base import ENDED, LIVE, JobStatus
-from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
+from reflow.states import (
+    CANCELLED,
+    ERROR,
+    HELD,
+    LOST,
+    NODE_FAIL,
+    OOM,
+    SUSPECTED,
+    TIMEOUT,
+    UNKNOWN,
+)  # fmt: skip
 
 WAITING, RUNNING, OVER = "QHWTM", "REBSU", "FX"
 """The letters of job_state. B: an array that has begun; E: ending; S, U: suspended; M: moved to
@@ -39,6 +49,8 @@ HOLDS = {
 
 LIMIT = re.compile(r"would exceed .*limit|Maximum number of jobs")
 """What qsub says where the job could be taken later."""
+FORBIDDEN = re.compile(r"Access from host not allowed")
+"""What it says on a host that acl_hosts of the server or queue leaves out."""
 UNREACHABLE = re.compile(
     r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|"
     r"Unknown Host\.|errno=15\d{3}|End of File|Premature end of message|Communication failure|"
@@ -185,7 +197,7 @@ def _ended(substate: str, code: int | None, comment: str, *, ran: bool) -> tuple
     if code < 0:
         return CODES.get(code, (ERROR, f"PBS could not start it (exit status {code}): {comment}"))
     if code > 256:
-        suspected = ": memory suspected" if code == 256 + 9 else ""
+        suspected = f": {SUSPECTED}" if code == 256 + 9 else ""
         return ERROR, f"killed by signal {code - 256}{suspected}"
     killed = f", or killed by signal {code - 128}" if 128 < code < 128 + 65 else ""
     return ERROR, f"exit code {code}{killed}"

@@ -16,6 +16,7 @@ from reflow.codec import structure, unstructure
 from reflow.errors import (
     ExecutorError,
     SchedulerUnreachableError,
+    SubmissionForbiddenError,
     SubmissionLimitError,
     SubmissionRefusedError,
 )
@@ -100,6 +101,7 @@ def test_submit(pbs: PBS, out: str) -> None:
         ("qsub: Unknown queue", 170, SubmissionRefusedError),
         ("qsub: illegal -J value\nusage: qsub", 2, SubmissionRefusedError),
         ("qsub: Array job exceeds server or queue size limit", 3, SubmissionRefusedError),
+        ("qsub: Access from host not allowed, or unknown host", 160, SubmissionForbiddenError),
         ("qsub: would exceed complex's per-user limit", 38, SubmissionLimitError),
         ("Connection refused\nqsub: cannot connect to server pbshost (errno=15010)", 162,
          SchedulerUnreachableError),

@@ -190,7 +190,6 @@ Unauthorized Request
 illegal -J value
 Job violates queue and/or server resource limits
 Array job exceeds server or queue size limit
-Access from host not allowed, or unknown host
 Illegal attribute or resource value Resource_List.mem"""
 DOWN = """cannot connect to server pbshost (errno=15010)
 cannot connect to server nosuchhost.invalid (errno=15008)
