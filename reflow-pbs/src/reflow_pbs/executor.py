@@ -23,6 +23,8 @@ from .render import arguments, job_name
 ASKED = 40
 """Ids in one question: qstat connects once for each from one of 512 reserved ports, which rest for
 a minute; with none left, every client of the host stands still."""
+FEW = 5
+"""Names that are looked for one by one."""
 CHUNK = 100
 """Ids in one deletion: the server takes up to 25 ms for each."""
 SUBMISSIONS = 4
@@ -155,14 +157,14 @@ class PBSExecutor(CommandExecutor):
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask qstat for up to `ASKED` jobs, with the elements of arrays.
 
-        Of more, qselect tells which are in the queue. First come those that have left it,
-        then arrays; what is told of the others is that they live, and more by a later poll.
+        Of more, qselect tells which there are, and which are in the queue. First come those
+        that have left it, then arrays; the others live, as far as is told, until a later poll.
         """
         asked, later = sorted(jobs, key=parse.number), []
         if len(asked) > ASKED:
             queued = set(self._select())
-            if self.history is False:  # there is nothing to be learnt of what has left
-                asked = [one for one in asked if one in queued]
+            known = queued if self.history is False else set(self._select(history=True)) | queued
+            asked = [one for one in asked if one in known]
             asked.sort(key=lambda one: (one in queued, "[]" not in one))
             asked, later = asked[:ASKED], asked[ASKED:]
         seen = self._told(asked)
@@ -200,13 +202,14 @@ class PBSExecutor(CommandExecutor):
                 _log.warning("jobs that wait for deleted ones: qalter: %s", done.told)
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
-        """Look for job names, one by one: qselect takes one."""
-        found = {}
-        for tag in tags:
-            jobs = self._select("-N", job_name(tag), history=self.history is not False)
-            if jobs:
-                found[tag] = max(jobs, key=parse.number)  # one before it was deleted by PBS
-        return found
+        """Look for job names: for a few by qselect, which takes one, for more among all jobs."""
+        history = self.history is not False
+        if len(tags) > FEW:
+            named = parse.named(self._ask([self.qstat, "-f"], history), _user())
+            return {tag: named[job_name(tag)] for tag in tags if job_name(tag) in named}
+        found = {tag: self._select("-N", job_name(tag), history=history) for tag in tags}
+        # Of several, those before the last were deleted by PBS.
+        return {tag: max(jobs, key=parse.number) for tag, jobs in found.items() if jobs}
 
     def cancel(self, jobs: Collection[str]) -> None:
         """Cancel by qdel those that are in the queue.

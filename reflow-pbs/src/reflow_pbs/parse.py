@@ -123,6 +123,17 @@ def jobs(text: str, user: str = "") -> dict[str, Seen]:
     return whole
 
 
+def named(text: str, user: str) -> dict[str, str]:
+    """Return the ids of a user's jobs by their names, from ``qstat -f``; the last one counts."""
+    found: dict[str, str] = {}
+    for block in text.replace("\n\t", "").split("Job Id: ")[1:]:
+        job, name = block.partition("\n")[0].strip(), value(block, "Job_Name")
+        mine = _ID.fullmatch(job) and value(block, "Job_Owner").partition("@")[0] == user
+        if mine and number(job) >= number(found.get(name, "")):
+            found[name] = job
+    return found
+
+
 def value(block: str, name: str) -> str:
     """Return an attribute as qstat prints it, "" where it is not set."""
     start = block.find(f"\n    {name} = ")

@@ -24,6 +24,8 @@ WHOLE = ("select", "nodes")
 """What says all of the chunks at once, in the new and in the old form."""
 CHUNKS = "chunks"  # how many: no word of PBS
 MAX_NAME = 230
+INDEX = "^array_index^"
+"""What PBS replaces in the path of a log."""
 
 _NAME = re.compile(r"[^A-Za-z0-9_.+-]")
 
@@ -96,12 +98,12 @@ def job_name(tag: str) -> str:
 
 def log_pattern(request: JobRequest) -> str:
     """Return the path of the log; of an array, PBS fills the index in itself."""
-    if not (request.log.isascii() and request.log.isprintable()):
+    if not (request.log.isascii() and request.log.isprintable()) or INDEX in request.log:
         raise SubmissionRefusedError(
-            f"the log {request.log!r} has letters that qsub does not take in a path: "
-            "use a run directory whose path is plain ASCII"
+            f"the log {request.log!r} has letters that PBS does not take in a path as they are: "
+            f"use a run directory whose path is plain ASCII, without {INDEX}"
         )
-    return request.log.replace("{position}", "^array_index^" if request.size > 1 else "0")
+    return request.log.replace("{position}", INDEX if request.size > 1 else "0")
 
 
 def walltime(seconds: int) -> str:

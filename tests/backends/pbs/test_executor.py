@@ -84,6 +84,10 @@ def ended(job: str, code: str = "0") -> str:
                 stime="Wed Nov 25 03:42:31 2026")  # fmt: skip
 
 
+def shell_lines(jobs: list[str]) -> str:
+    return f"printf '%s\\n' {' '.join(jobs)}"
+
+
 # submit
 
 
@@ -262,19 +266,22 @@ def test_a_server_that_comes_back_is_asked_again(pbs: PBS) -> None:
 
 def test_many_ids_do_not_take_all_reserved_ports(pbs: PBS) -> None:
     jobs = [f"{number}.pbshost" for number in range(1, 501)]
-    pbs.says("qselect", "".join(f"{job}\n" for job in jobs[5:]))
+    alive, all_known = (shell_lines(jobs[start:499]) for start in (5, 0))
+    pbs.says("qselect", body=f'case "$*" in *-x*) {all_known};; *) {alive};; esac')
     pbs.says("qstat", "".join(ended(job) for job in jobs[:5]))
     found = PBSExecutor().poll(jobs)
     [asked] = pbs.calls("qstat")
     assert len(asked.split()) - 3 == ASKED
     assert asked.split()[3:8] == jobs[:5], "what has left the queue comes first"
-    assert len(pbs.calls("qselect")) == 1
+    assert len(pbs.calls("qselect")) == 2
     assert {found[job].state for job in jobs[:5]} == {ENDED}
-    assert {found[job].state for job in jobs[ASKED:]} == {LIVE}
+    assert {found[job].state for job in jobs[ASKED:499]} == {LIVE}
+    assert jobs[499] not in found, "nobody knows it"
 
 
 def test_many_that_have_ended_are_told_of_one_after_the_other(pbs: PBS) -> None:
     jobs = [f"{number}.pbshost" for number in range(1, 101)]
+    pbs.says("qselect", body=f'case "$*" in *-x*) {shell_lines(jobs)};; esac')
     pbs.says("qstat", "".join(ended(job) for job in jobs[:ASKED]))
     found = PBSExecutor(history=True).poll(jobs)
     assert sum(one.state == ENDED for one in found.values()) == ASKED
@@ -335,6 +342,18 @@ def test_find_asks_by_name_and_takes_the_last(pbs: PBS) -> None:
     pbs.says("qselect", body='case "$*" in *1.w*) echo 9.pbshost; echo 12[].pbshost;; esac')
     assert PBSExecutor().find(["f-1.1.1.w", "f-1.1.3.g"]) == {"f-1.1.1.w": "12[].pbshost"}
     assert pbs.calls("qselect")[0] == f"-x -u {ME} -N f-1.1.1.w"
+
+
+def test_many_tags_are_looked_for_among_all_jobs(pbs: PBS) -> None:
+    tags = [f"f-1.1.{number}.w" for number in range(50)]
+    mine = [told(f"{number}.h", "R", Job_Name=tags[number]) for number in range(40)]
+    again = told("77[].h", "Q", Job_Name=tags[0])
+    foreign = told("99.h", "R", Job_Name=tags[45]).replace(ME, "somebody")
+    pbs.says("qstat", "".join([again, *mine, foreign]))
+    found = PBSExecutor().find(tags)
+    assert found == {tags[0]: "77[].h", **{tags[at]: f"{at}.h" for at in range(1, 40)}}
+    assert pbs.calls("qstat") == ["-x -f"]
+    assert pbs.calls("qselect") == []
 
 
 def test_find_knows_a_tag_by_the_name_that_it_was_submitted_with(pbs: PBS) -> None:

@@ -179,7 +179,8 @@ def test_what_can_be_no_option_is_refused(options: dict[str, str]) -> None:
         long(options)
 
 
-@pytest.mark.parametrize("log", ["/gr\u00fcn/{position}", "/a\nb/{position}", "/a\tb/{position}"])
+@pytest.mark.parametrize("log", ["/gr\u00fcn/{position}", "/a\nb/{position}", "/a\tb/{position}",
+                                 "/^array_index^/{position}"])  # fmt: skip
 def test_a_log_that_qsub_would_not_take_is_refused(log: str) -> None:
     with pytest.raises(SubmissionRefusedError, match="plain ASCII"):
         log_pattern(request(log=log))
