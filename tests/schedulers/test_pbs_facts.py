@@ -752,6 +752,8 @@ def qselect_lists_ids(site):
     assert site.ask("qselect", "-u", site.user, "-N", site.name) == [held, array]
     assert site.ask("qselect", "-u", site.user, "-N", site.name, "-x") == [held, array, ended]
     assert site.ask("qselect", "-u", site.user, "-N", "nosuch") == []
+    assert site.ask("qselect", "-u", site.user, "-N", site.name, "-s", "H") == [held, array]
+    assert site.ask("qselect", "-u", site.user, "-N", site.name, "-s", "QR") == []
     told = site.ask("qselect", "-u", site.user, "-N", site.name, "-T", "-s", "EHQRSTUW")
     assert sum("[]" not in one for one in told) == 4
 

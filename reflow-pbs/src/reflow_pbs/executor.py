@@ -212,15 +212,19 @@ class PBSExecutor(CommandExecutor):
         return {tag: max(jobs, key=parse.number) for tag, jobs in found.items() if jobs}
 
     def cancel(self, jobs: Collection[str]) -> None:
-        """Cancel by qdel those that are in the queue.
+        """Cancel by qdel those that are in the queue, and let go who waits for them.
 
         A server (23.06) that is to delete several jobs, some of which it does not know, may die.
         """
-        for chunk in chunks(set(jobs).intersection(self._select()) if jobs else (), CHUNK):
+        there = set(jobs).intersection(self._select()) if jobs else set()
+        for chunk in chunks(there, CHUNK):
             done = self.call([self.qdel, *chunk], asks=True)
             told = [line for line in done.err.splitlines() if line.strip()]
             if done.code != 0 and not (told and all(map(parse.HARMLESS.search, told))):
                 raise ExecutorError(f"qdel: {done.told}")
+        if there:  # the newest; more by polls
+            waiting = sorted(self._select("-s", "H"), key=parse.number)
+            self._free(self._told(waiting[-ASKED:]))
 
     def _told(self, jobs: Collection[str]) -> dict[str, parse.Seen]:
         """Return what qstat says of jobs; of what it does not know, nothing."""

@@ -382,9 +382,20 @@ def test_find_never_takes_a_server_that_is_down_for_no_job(pbs: PBS) -> None:
 def test_cancel_in_chunks_what_is_in_the_queue(pbs: PBS) -> None:
     jobs = [f"{number}.pbshost" for number in range(CHUNK + 1)]
     pbs.says("qselect", "".join(f"{job}\n" for job in [*jobs, "999.pbshost"]))
+    pbs.says("qstat", told("999.pbshost", "R"))
     PBSExecutor().cancel([*jobs, "1000.pbshost"])
     assert sorted(len(line.split()) for line in pbs.calls("qdel")) == [1, CHUNK]
     assert "1000.pbshost" not in " ".join(pbs.calls("qdel"))
+
+
+def test_cancel_lets_go_who_waits_for_what_never_began(pbs: PBS) -> None:
+    # PBS has 1 no more after its deletion, and 2 waits for it.
+    body = '[ -e "$0.gone" ] && echo 2.pbshost || echo 1.pbshost; : > "$0.gone"'
+    pbs.says("qselect", body=body)
+    waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
+    pbs.says("qstat", told("2.pbshost", "H", **waits))
+    PBSExecutor().cancel(["1.pbshost"])
+    assert pbs.calls("qalter") == ["-W depend=afterany:1.pbshost 2.pbshost"]
 
 
 def test_cancel_of_what_is_gone_or_of_nothing_deletes_nothing(pbs: PBS) -> None:

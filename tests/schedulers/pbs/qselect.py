@@ -9,6 +9,7 @@ from ..engine import model
 from ..engine.cluster import Cluster
 from ..engine.server import Answer, Call
 from . import ids, words
+from .qstat import state
 
 USAGE = """\
 usage: qselect [-a [op]date_time] [-A account_string] [-c [op]interval]
@@ -50,6 +51,7 @@ def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
             or ("-H" in given and not found.over)
             or given.get("-u", first.request.user) != first.request.user
             or given.get("-N", first.request.name) != first.request.name
+            or ("-T" not in given and state(found) not in given.get("-s", "QRHWEBSTUXFM"))
         ):
             continue
         lines.append(ids.of(first, whole=True))

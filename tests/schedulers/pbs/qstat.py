@@ -232,6 +232,13 @@ def _array_state(group: list[Job]) -> tuple[str, int]:
     return words.state(next(job for job in group if job.live))
 
 
+def state(found: ids.Found) -> str:
+    """Return the state of a job or of an array."""
+    if found.array:
+        return _array_state(found.group)[0]
+    return words.state(found.group[0])[0]
+
+
 def _depends(group: list[Job]) -> list[str]:
     names = {"any": "afterany", "ok": "afterok", "notok": "afternotok", "after": "after"}
     one = next((job for job in group if job.live), group[0])
