@@ -551,6 +551,15 @@ def who_waits_for_what_was_deleted_before_it_began_waits_for_ever(site):
     assert site.ended(later) == ("92", "0")
 
 
+def the_deletion_of_a_job_that_waits_deletes_those_behind_it(site):
+    first = site.submit("-h")
+    second = site.submit("-W", f"depend=afterany:{first}")
+    third = site.submit("-W", f"depend=afterany:{second}")
+    site.ask("qdel", second)
+    assert site.ended(second) == ("91", None)
+    assert site.ended(third) == ("92", None)
+
+
 def the_deletion_of_an_array_is_an_end_even_before_it_began(site):
     first = site.submit("-h", "-J", "0-3")
     later = site.submit("-J", "0-1", "-W", f"depend=afterany:{first}")
@@ -640,6 +649,11 @@ def how_jobs_end(site):
         assert (told["substate"], told["Exit_status"], told["comment"].split()[-1]) == wanted
         assert told["stime"]
         assert told["exec_host"]
+
+
+def a_script_that_is_killed(site):
+    site.write("job.sh", "#!/bin/sh\nkill -9 $$\n")
+    assert site.ended(site.submit(job=("job.sh",))) == ("93", "137")
 
 
 def the_time_limit(site):
@@ -803,6 +817,7 @@ FACTS = [
     with_history_the_end_of_a_job_counts,
     who_waits_for_what_was_deleted_before_it_began_waits_for_ever, 
     the_deletion_of_an_array_is_an_end_even_before_it_began,
+    the_deletion_of_a_job_that_waits_deletes_those_behind_it, a_script_that_is_killed,
     a_new_dependency_on_the_unknown_deletes_too,
     the_deletion_of_a_running_job_is_an_end, unknown_and_finished,
     json_shows_the_first_of_several, long_lines_are_folded, options_of_qstat_that_conflict,

@@ -165,7 +165,7 @@ def _status(
     if not over:  # an array that lives has the code of the element that ended last
         ended, code = "", ""
     number = int(code) if re.fullmatch(r"-?[0-9]{1,9}", code) else None
-    signal = number - 256 if number is not None and number > 256 else None
+    signal = None if number is None else killed_by(number)
     cause, reason = UNKNOWN, f"PBS says {state!r}"
     if known and state in WAITING + RUNNING:
         reason = _held(state, substate, hold, comment)
@@ -176,7 +176,7 @@ def _status(
         state=ENDED if over else LIVE,
         running=known and state in RUNNING,
         cause=cause,
-        exit_code=None if signal or (number or 0) < 0 else number,
+        exit_code=None if (number or 0) < 0 or (number or 0) > 255 else number,
         signal=signal,
         nodes=tuple(dict.fromkeys(re.findall(r"(?:^|\+)([^/+]+)", hosts))),
         started=_time(began),
@@ -207,11 +207,17 @@ def _ended(substate: str, code: int | None, comment: str, *, ran: bool) -> tuple
         return (ERROR, "some of its elements failed") if substate == FAILED else ("", "")
     if code < 0:
         return CODES.get(code, (ERROR, f"PBS could not start it (exit status {code}): {comment}"))
-    if code > 256:
-        suspected = f": {SUSPECTED}" if code == 256 + 9 else ""
-        return ERROR, f"killed by signal {code - 256}{suspected}"
-    killed = f", or killed by signal {code - 128}" if 128 < code < 128 + 65 else ""
-    return ERROR, f"exit code {code}{killed}"
+    signal = killed_by(code)
+    suspected = f": {SUSPECTED}" if signal == 9 else ""
+    return ERROR, f"killed by signal {signal}{suspected}" if signal else f"exit code {code}"
+
+
+def killed_by(code: int) -> int | None:
+    """Return the signal that an exit status stands for: 256 and more; a login shell's 128."""
+    for base in (256, 128):
+        if base < code <= base + 64:
+            return code - base
+    return None
 
 
 @lru_cache(maxsize=4096)

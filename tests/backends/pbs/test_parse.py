@@ -53,8 +53,9 @@ def test_what_is_told_of_them() -> None:
     assert (bad.exit_code, bad.signal, bad.reason) == (7, None, "exit code 7")
     assert (killed.exit_code, killed.signal) == (None, 9)
     assert killed.reason == "killed by signal 9: memory suspected"
-    assert (wrapped.exit_code, wrapped.signal) == (137, None)
-    assert wrapped.reason == "exit code 137, or killed by signal 9"
+    # A script is started by the login shell, which says 128 and the signal.
+    assert (wrapped.exit_code, wrapped.signal) == (137, 9)
+    assert wrapped.reason == "killed by signal 9: memory suspected"
     good = found["1224.pbshost"]
     moment = time.mktime((2026, 11, 25, 3, 42, 31, 0, 0, -1))
     assert (good.started, good.ended, good.nodes) == (moment, moment + 1, ("pbshost",))

@@ -325,7 +325,10 @@ class Cluster:
                 self.after(0.05, self._soon)
             return "fulfilled" if ready else "unfulfilled"
         if self.settings.strict_dependencies and jobs:
-            if any(other.reason == NEVER and not other.live for other in jobs):
+            if any(
+                not other.live and (other.reason == NEVER or (other.dependencies and not one.array))
+                for other in jobs
+            ):
                 return "failed"
             if not one.array and all(
                 other.outcome == CANCELLED and not other.started for other in jobs

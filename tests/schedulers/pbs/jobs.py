@@ -95,5 +95,7 @@ def exit_status(job: Job) -> int:
     if job.status is None or job.status == model.MISSING_FOLDER:
         return -1
     if os.WIFSIGNALED(job.status):
-        return 256 + os.WTERMSIG(job.status)
+        # A script is started by the login shell, which outlives it unless PBS kills both.
+        shell = not job.ending and not job.request.extra["direct"]
+        return (128 if shell else 256) + os.WTERMSIG(job.status)
     return os.WEXITSTATUS(job.status)

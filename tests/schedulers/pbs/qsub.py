@@ -194,6 +194,7 @@ def _request(
             "umask": umask, "join": joined, "account": given.get("A", ""), "mem": str(memory),
             "block": attributes.get("block", ""), "range": given.get("J", ""),
             "select": resources.get("select", f"1:ncpus={cpus}"), "rerun": given.get("r", "y"),
+            "direct": "yes" if "--" in call.arguments else "",
             "place": resources.get("place", "free" if "select" in resources else "pack"),
         },
     )  # fmt: skip
