@@ -1,39 +1,265 @@
-"""The executor for LSF."""
+"""The executor for IBM Spectrum LSF and OpenLava."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import contextlib
+import logging
+import os
+import pwd
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import ClassVar, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, frozen, validators
 
-from reflow.executors.base import Capabilities
-from reflow.executors.command import CommandExecutor
+from reflow.errors import ExecutorError, SchedulerUnreachableError, SubmissionLimitError
+from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
+from reflow.executors.command import CommandExecutor, Completed, chunks, command
+from reflow.states import ERROR, UNKNOWN
+
+from . import parse
+from .parse import Seen
+from .render import UNITS, Defaults, arguments, elements, job_name
+
+CHUNK = 500
+"""Ids in one call: what a command line and mbatchd take with ease."""
+
+DROPS = 3
+"""How often a job is submitted again without dependencies that LSF has forgotten."""
+
+JSON, TABLE, OPENLAVA = "json", "table", "openlava"
+
+_HARMLESS = re.compile(
+    r"already finished|No matching job found|Operation is in progress|permission denied"
+)
+"""What bkill says of jobs that are gone, or that are another's by now."""
+
+_log = logging.getLogger(__name__)
+Self = TypeVar("Self", bound="LSFExecutor")
 
 
 @frozen(kw_only=True)
 class LSFExecutor(CommandExecutor):
     """Runs jobs on LSF.
 
-    `bsub`, `bjobs`, `bkill` are the commands to use: a name on PATH or a path.
-    `max_array_size` is the most elements of one job: the site's `MAX_JOB_ARRAY_SIZE`.
-    Larger arrays are split.
+    `bsub`, `bjobs`, `bkill`, `bhist`, `bparams` are the commands to use: a name on PATH or
+    a path. `max_array_size` is the most elements of one job, the site's
+    ``MAX_JOB_ARRAY_SIZE``; larger arrays are split. `memory_unit` is the site's
+    ``LSF_UNIT_FOR_LIMITS``: "KB", "MB", "GB", "TB", or "" where it has none. `dialect` is
+    "json" where bjobs has ``-json``, else "table", or "openlava" for that. Of these three, what
+    is not set is found out by a submission.
     """
 
     name: ClassVar[str] = "lsf"
 
-    bsub: str = "bsub"
-    bjobs: str = "bjobs"
-    bkill: str = "bkill"
-    max_array_size: int = 999
+    bsub: str = command("bsub", "submits jobs")
+    bjobs: str = command("bjobs", "tells of jobs")
+    bkill: str = command("bkill", "cancels jobs")
+    bhist: str = command("bhist", "tells of jobs that bjobs has forgotten", needed=False)
+    bparams: str = command("bparams", "tells how large arrays may be", needed=False)
+    max_array_size: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(1)),
+        metadata={"help": "Most elements of one job. Not given: the site's."},
+    )
+    memory_unit: str | None = field(
+        default=None,
+        validator=validators.optional(validators.in_(("", *UNITS))),
+        metadata={"help": "The site's LSF_UNIT_FOR_LIMITS. Not given: that of its lsf.conf."},
+    )
+    dialect: str | None = field(
+        default=None,
+        validator=validators.optional(validators.in_((JSON, TABLE, OPENLAVA))),
+        metadata={"help": "How bjobs is asked. Not given: as it turns out to understand."},
+    )
+
+    # Of a job we may be in, and what else the commands read that would change what they do or
+    # print (BSUB_QUIET prints no id, LSB_BJOBS_FORMAT other columns).
+    scrubbed: ClassVar[tuple[str, ...]] = (
+        "REFLOW_JOB_", "LSB_", "LS_", "BSUB_", "LSF_EAUTH_", "LSF_UNIT_FOR_LIMITS",
+    )  # fmt: skip
+    kept: ClassVar[tuple[str, ...]] = (
+        "LSB_DEFAULTPROJECT", "LSB_DEFAULTQUEUE", "LSB_DEFAULT_USERGROUP",
+    )  # fmt: skip
+    # Without it, clients of a daemon that is down, and of a user with too many jobs, wait for ever.
+    fixed: ClassVar[Mapping[str, str]] = {"LSB_NTRIES": "1"}
 
     @property
     def capabilities(self) -> Capabilities:
         """What LSF can do."""
         return Capabilities(
-            max_array_size=self.max_array_size,
+            max_array_size=self.array_limit(self.max_array_size or 1000),  # LSF's own default
             array_variable="LSB_JOBINDEX",
+            job_variable="LSB_JOBID",
             first_index=1,
+            max_dependencies=100,
             throttle=True,
             elementwise=True,
             begin=True,
+            min_poll_interval=self.min_poll_interval,
         )
+
+    def located(self: Self) -> Self:
+        """Return the executor as a later process can use it: paths, and what LSF this is."""
+        found = super().located()
+        if found.memory_unit is None:
+            unit = ""
+            with contextlib.suppress(OSError, UnicodeError):
+                folder = os.environ.get("LSF_ENVDIR", "/etc")
+                with open(f"{folder}/lsf.conf", encoding="utf-8") as file:
+                    unit = parse.limits_unit(file.read())
+            found = evolve(found, memory_unit=unit)
+        with contextlib.suppress(ExecutorError):
+            if found.max_array_size is None:
+                done = found.call([found.bparams, "-l"])
+                found = evolve(found, max_array_size=parse.array_size(done.out))
+        with contextlib.suppress(ExecutorError):
+            if found.dialect is None:
+                found = evolve(found, dialect=found._dialect())
+        return found
+
+    def _dialect(self) -> str:
+        """Return how this LSF is spoken to, by its version and by what bjobs takes."""
+        version = self.call([self.bsub, "-V"])
+        if "openlava" in f"{version.out}{version.err}".lower():
+            return OPENLAVA
+        # Fix pack 2 of 10.1 brought -json. Options are read before any daemon is asked.
+        asked = self.call([self.bjobs, "-o", "jobid", "-json"])
+        return TABLE if re.search(r"[Ii]llegal option|invalid option|[Uu]sage", asked.err) else JSON
+
+    def unreachable(self, done: Completed) -> bool:
+        """Whether LSF's daemons did not answer."""
+        return done.code != 0 and parse.UNREACHABLE.search(done.err) is not None
+
+    limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+
+    def arguments(self, request: JobRequest) -> list[str]:
+        """Return the command line of bsub."""
+        defaults = Defaults(
+            queue=self.queue, account=self.account, options=self.options,
+            unit=self.memory_unit or "", openlava=self.dialect == OPENLAVA,
+        )  # fmt: skip
+        return [self.bsub, *arguments(request, defaults, time.time())]
+
+    def submit(self, request: JobRequest) -> str:
+        """Submit a job by bsub; without dependencies on what LSF has forgotten, which has ended."""
+        self.keep_within_limit(request)
+        wanted = evolve(request, resources=self.asked(request))
+        for _ in range(DROPS + 1):
+            try:
+                done = self.call(self.arguments(wanted))
+            except SchedulerUnreachableError as error:
+                if parse.LIMIT.search(str(error)):  # it was waiting for room
+                    raise SubmissionLimitError(str(error)) from error
+                raise
+            waits = {*wanted.after, wanted.after_each} - {""}
+            gone = parse.unknown_dependency(done.err) if done.code else ""
+            if gone not in waits:
+                break
+            # bsub names the first that it does not know: ask for all before the next try.
+            known = {one.job for one in self._list(waits - {gone}, "-a")}
+            wanted = evolve(
+                wanted,
+                after=tuple(job for job in wanted.after if job in known),
+                after_each=wanted.after_each if wanted.after_each in known else "",
+            )
+        return self.taken(request, done)
+
+    def read_job_id(self, done: Completed) -> str:
+        """Return the id that bsub printed."""
+        return parse.job_id(done.out)
+
+    def queued(self) -> int:
+        """Return how many jobs of this user bjobs lists."""
+        return len(self._list((), all_jobs=True))
+
+    def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        """Ask bjobs for all, for how the failed ended, and bhist for what it has forgotten."""
+        seen = self._list(jobs, "-a", *(() if self.dialect == JSON else ("-p",)))
+        if self.dialect != JSON:  # of those, the exit code and the reason are there already
+            failed = _places(one for one in seen if one.status.cause == ERROR)
+            seen += self._history(self.bjobs, elements(failed))
+        latest = {(one.job, one.index): one for one in seen}.values()
+        # bhist alone tells who has killed a job, and what bjobs has forgotten.
+        killed = _places(one for one in latest if one.status.cause == ERROR and one.status.signal)
+        known = {one.job for one in latest}
+        gone = [job for job in jobs if job not in known]
+        seen += self._history(self.bhist, [*elements(killed), *gone])
+        for one in seen:
+            if one.status.cause == UNKNOWN and one.status.raw not in parse.LIVE_STATES:
+                _log.warning(
+                    "job %s: a state that reflow does not know: %s", one.job, one.status.reason
+                )
+        found = parse.merge(seen, _user())
+        return {job: found[job] for job in jobs if job in found}
+
+    def _history(self, program: str, wanted: Collection[str]) -> list[Seen]:
+        """Return how jobs have ended, where that is told."""
+        seen: list[Seen] = []
+        for chunk in chunks(wanted, CHUNK):
+            try:
+                done = self.call([program, "-l", *chunk])
+            except ExecutorError:
+                break
+            seen.extend(parse.history(done.out))
+        return seen
+
+    def find(self, tags: Collection[str]) -> Mapping[str, str]:
+        """Look for job names among all that bjobs knows, in one call."""
+        names = {job_name(tag): tag for tag in tags}
+        if not names:
+            return {}
+        # bjobs takes one name; those of a run begin alike.
+        first, last = min(names), max(names)
+        alike = next((at for at, one in enumerate(first) if last[at : at + 1] != one), len(first))
+        wanted = first if len(names) == 1 else f"{first[:alike]}*"
+        seen = self._list((), "-a", "-J", wanted, all_jobs=True)
+        return {names[name]: job for name, job in parse.named(seen, names).items()}
+
+    def cancel(self, jobs: Collection[str]) -> None:
+        """Cancel by bkill what bjobs has alive: what runs by the number, the rest as whole arrays.
+
+        Of a whole array mbatchd ends what runs one by one, with seconds between, and what
+        waits quickly; of elements that are named, bkill itself asks for each.
+        """
+        living = [one for one in self._list(jobs) if one.status.state == LIVE]
+        running = [one for one in living if one.status.running]
+        waiting = {one.job for one in living if not one.status.running}
+        for chunk in [*chunks(elements(_places(running)), CHUNK), *chunks(waiting, CHUNK)]:
+            done = self.call([self.bkill, *chunk], asks=True)
+            told = [line for line in done.err.splitlines() if line.strip()]
+            if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):
+                raise ExecutorError(f"bkill: {done.told}")
+
+    def _list(
+        self, jobs: Iterable[str], *options: str, all_jobs: bool = False
+    ) -> list[Seen]:
+        """Return what bjobs says of these jobs, or of all of this user."""
+        form = ("-o", parse.FIELDS, "-json") if self.dialect == JSON else ("-w", "-noheader")
+        read = parse.records if self.dialect == JSON else parse.table
+        seen: list[Seen] = []
+        for chunk in [[]] if all_jobs else chunks(jobs, CHUNK):
+            done = self.call([self.bjobs, *options, *form, *chunk], asks=True)
+            told = [line for line in done.err.splitlines() if line.strip()]
+            # Of several ids, those that are known are printed all the same.
+            if done.code != 0 and not (told and all(map(parse.NOTHING.search, told))):
+                raise SchedulerUnreachableError(f"bjobs: {done.told}")
+            seen.extend(read(done.out))
+        return seen
+
+
+def _places(seen: Iterable[Seen]) -> dict[str, list[int]]:
+    """Return the elements of each job; none for a plain job."""
+    found: dict[str, list[int]] = {}
+    for one in seen:
+        found.setdefault(one.job, []).extend([one.index] if one.index else [])
+    return found
+
+
+def _user() -> str | None:
+    """Return the name of who runs this; None where it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return None

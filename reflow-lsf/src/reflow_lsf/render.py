@@ -1,0 +1,209 @@
+"""Requests as `bsub` wants them; pure. IBM Spectrum LSF 10.1 command reference, "bsub"."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import time
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
+
+from reflow.errors import SubmissionRefusedError
+from reflow.executors.base import JobRequest
+
+UNITS = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+"""What LSF_UNIT_FOR_LIMITS may be, in bytes."""
+
+OURS = frozenset(
+    {
+        "b", "e", "eo", "env_file", "H", "h", "I", "Ip", "IS", "ISp", "ISs", "Is", "IX", "J", "Jd",
+        "jsdl", "jsdl_strict", "json", "K", "k", "L", "o", "oo", "outdir", "pack", "r", "rn",
+        "tty", "V", "w", "XF", "Zs",
+    }
+)  # fmt: skip
+"""Options that reflow sets itself: another value would break what the engine relies on."""
+
+SHORT_ONLY = frozenset({"sp"})
+"""The one option of OpenLava's bsub with more than one letter that is not misread."""
+
+SOON = 20.0
+"""Seconds in which bsub has surely read a begin time, which would lie a year ahead after that."""
+
+NAME_LENGTH = 200
+"""Characters of a name that OpenLava takes for sure; the end of a tag tells it from others."""
+
+_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+@frozen(kw_only=True)
+class Defaults:
+    """What a job asks for where its task says nothing, and which LSF it is.
+
+    `unit` is the site's LSF_UNIT_FOR_LIMITS ("": not set), `openlava` whether it is OpenLava.
+    """
+
+    queue: str | None = None
+    account: str | None = None
+    options: Mapping[str, str] = field(factory=dict)
+    unit: str = ""
+    openlava: bool = False
+
+
+def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
+    """Return the options and the command line that `bsub` is called with.
+
+    An option is taken from the first that names it: the task's native options, what the
+    task asks for, the executor's options, its other settings. `now` is the time in
+    seconds, from which the begin time follows. Raises `SubmissionRefusedError` for a native
+    option that reflow sets itself, and for what this LSF would misread.
+    """
+    found = {
+        "J": array(request),
+        # Its file would begin with a report, and without one LSF sends mail.
+        "o": "/dev/null",
+    }
+    if not defaults.openlava:
+        found["rn"] = ""  # a second start of LSF's own is one that the engine has not counted
+    if request.after or request.after_each:
+        found["w"] = dependency(request)
+    if request.begin:
+        found["b"] = begin_time(now + max(request.begin, SOON))
+    site = {"q": defaults.queue, "P": defaults.account}
+    found.update({name: value for name, value in site.items() if value})
+    needed: dict[str, str] = {}
+    for layer in (
+        native(defaults.options, defaults.openlava),
+        asked(request, defaults),
+        native(request.resources.native, defaults.openlava),
+    ):
+        needed |= sections(layer.pop("R", ""))
+        found.update(layer)
+    if any(needed.values()):  # a selection comes first
+        needed = {"select": needed.pop("select", ""), **needed}
+        found["R"] = " ".join(filter(None, needed.values()))
+    options = [part for name, value in found.items() for part in (f"-{name}", value) if part]
+    return [*options, command_line(request)]
+
+
+def asked(request: JobRequest, defaults: Defaults) -> dict[str, str]:
+    """Return what a task asks for in neutral words; what it leaves open is not there."""
+    wants = request.resources
+    found, needed = {}, []
+    if wants.cpus * wants.nodes > 1:
+        found["n"] = str(wants.cpus * wants.nodes)
+        needed.append("span[hosts=1]" if wants.nodes == 1 else f"span[ptile={wants.cpus}]")
+    if wants.time is not None:
+        found["W"] = str(max(1, -(-wants.time // 60)))  # minutes
+    if wants.mem is not None:
+        # Where the site has set no unit, limits are in KB and reservations in MB.
+        found["M"] = str(max(1, -(-wants.mem // UNITS[defaults.unit or "KB"])))
+        needed.append(f"rusage[mem={max(1, -(-wants.mem // UNITS[defaults.unit or 'MB']))}]")
+    if wants.gpus:
+        if defaults.openlava:
+            raise SubmissionRefusedError(
+                f"job {request.name!r} asks for {wants.gpus} GPUs, but OpenLava's bsub has no "
+                "-gpu: leave gpus out, and name the site's resource in the option R"
+            )
+        found["gpu"] = f"num={wants.gpus}"
+    if needed:
+        found["R"] = " ".join(needed)
+    if wants.queue:
+        found["q"] = wants.queue
+    if wants.account:
+        found["P"] = wants.account
+    return found
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the parts of a resource requirement; what names no part is a selection.
+
+    >>> sections("type==any rusage[mem=7]")
+    {'select': 'select[type==any]', 'rusage': 'rusage[mem=7]'}
+    """
+    if "{" in text:  # several alternatives, or one for each kind of slot: taken whole
+        return dict.fromkeys(("select", "rusage", "span"), "") | {"all": text}
+    bare = re.split(r"[a-z]+\[", text)[0].strip()
+    found = {"select": f"select[{bare}]"} if bare else {}
+    return found | {one.split("[")[0]: one for one in re.findall(r"[a-z]+\[[^\]]*\]", text)}
+
+
+def array(request: JobRequest) -> str:
+    """Return the job's name with its positions, which LSF counts from 1."""
+    name = job_name(request.tag)
+    if request.size == 1:
+        return name
+    throttle = f"%{request.throttle}" if request.throttle else ""
+    return f"{name}[1-{request.size}]{throttle}"
+
+
+def job_name(tag: str) -> str:
+    """Return a tag as a job name that bjobs can be asked for."""
+    return _NAME.sub("_", tag)[-NAME_LENGTH:]
+
+
+def dependency(request: JobRequest) -> str:
+    """Return what a job waits for; "ended", so that a failure never leaves it waiting."""
+    parts = [f"ended({job})" for job in request.after]
+    if request.after_each:
+        # bsub, "-w": [*] of an array of the same size.
+        parts.insert(0, f"ended({request.after_each}{'[*]' if request.size > 1 else ''})")
+    return " && ".join(parts)
+
+
+def begin_time(when: float) -> str:
+    """Write a time as ``month:day:hour:minute``, never early."""
+    return time.strftime("%m:%d:%H:%M", time.localtime(math.ceil(when / 60) * 60))
+
+
+def command_line(request: JobRequest) -> str:
+    """Return the shell's line that runs the script, in its directory and into its log."""
+    position = '"$((LSB_JOBINDEX - 1))"' if request.size > 1 else "0"
+    log = position.join(shlex.quote(part) for part in request.log.split("{position}"))
+    directory, script = shlex.quote(request.directory), shlex.quote(request.script)
+    return f"{{ cd {directory} && {script}; }} >>{log} 2>&1"
+
+
+def native(options: Mapping[str, str], openlava: bool = False) -> dict[str, str]:
+    """Return a user's own options without their dash; an empty value is a flag.
+
+    >>> native({"-app": "big", "x": ""})
+    {'app': 'big', 'x': ''}
+    """
+    found = {}
+    for name, value in options.items():
+        option = name.lstrip("-")
+        if option in OURS:
+            raise SubmissionRefusedError(
+                f"the option {name!r} ({value!r}) is set by reflow itself: leave it out"
+            )
+        if not re.fullmatch("[A-Za-z_]+", option) or not value.isprintable():
+            raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of bsub")
+        if openlava and len(option) > 1 and option not in SHORT_ONLY:
+            raise SubmissionRefusedError(
+                f"OpenLava's bsub has no option {name!r}, and would misread it: leave it out"
+            )
+        found[option] = value
+    return found
+
+
+def elements(jobs: Mapping[str, Iterable[int]]) -> list[str]:
+    """Return jobs and elements as LSF's commands are given them; an empty list is a whole job.
+
+    >>> elements({"5": [1, 2, 3, 7], "6": []})
+    ['5[1-3,7]', '6']
+    """
+    found = []
+    for job, indices in jobs.items():
+        spans: list[list[int]] = []
+        for one in sorted(indices):
+            if spans and one == spans[-1][1] + 1:
+                spans[-1][1] = one
+            else:
+                spans.append([one, one])
+        parts = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
+        found += [f"{job}[{','.join(parts[at : at + 100])}]" for at in range(0, len(parts), 100)]
+        if not parts:
+            found.append(job)
+    return found
