@@ -19,6 +19,7 @@ from .model import (
     EXIT_CODE,
     FAILED,
     HELD,
+    IN_ERROR,
     LAUNCH,
     MEMORY,
     MISSING_FOLDER,
@@ -54,7 +55,9 @@ class Cluster:
     """One simulated cluster. All methods are called from one thread.
 
     `environment` gives a job's own variables, `log_path` the path of its output or error,
-    `says` the line that the node's daemon writes into a log when it kills a job.
+    `says` the line that the node's daemon writes into a log when it kills a job. `verdict`, if
+    given, judges each start of a job that has ended: "" (that was the job), "again" (it goes
+    back into the queue), or why it waits in the queue for a person.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Cluster:
         environment: Callable[[Cluster, Job], dict[str, str]],
         log_path: Callable[[Job, str], str],
         says: Callable[[Job, str], str],
+        verdict: Callable[[Job], str] | None = None,
     ) -> None:
         self.folder, self.settings = folder, settings
         self.nodes = {one[0]: Node(*one) for one in settings.nodes}
@@ -77,6 +81,8 @@ class Cluster:
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self.on_end: list[Callable[[Job], None]] = []
         self._environment, self._log_path, self._says = environment, log_path, says
+        self._verdict = verdict or (lambda job: "")
+        self._parted = 0
         self._pending: dict[int, list[Job]] = {}
         self._count = 0
         self._polled = 0.0
@@ -185,9 +191,12 @@ class Cluster:
             return
         if all(other.number for other in self.jobs[job.base] if other is not job):
             job.number = job.base
-        else:
+        elif self.settings.position_numbers:
             job.number = self.next_number
             self.next_number += 1
+        else:
+            self._parted -= 1
+            job.number = self._parted  # nobody's id
         self.by_number[job.number] = job
         if job.number != job.base or job.row is None:
             self._new_row(job)
@@ -264,6 +273,8 @@ class Cluster:
         request = job.request
         if job.held:
             return HELD
+        if job.error:
+            return IN_ERROR
         if job.begin_due > time.monotonic():
             return BEGIN
         if job.dependencies:
@@ -311,7 +322,7 @@ class Cluster:
             )
             return "unfulfilled" if any(other.live for other in others) else "fulfilled"
         jobs = [other for other in self.find(one.job, one.index) if not other.purged]
-        if one.kind == "corr" and job.index is not None:
+        if one.kind in ("corr", "each") and job.index is not None:
             # What has no twin waits for the whole array.
             jobs = [other for other in jobs if other.index == job.index] or jobs
         if one.kind == "after":
@@ -339,7 +350,7 @@ class Cluster:
         well = all(other.outcome == DONE for other in jobs)
         if self.settings.strict_dependencies and jobs:
             well = max(jobs, key=lambda other: other.ended).outcome == DONE
-        good = {"any": True, "ok": well, "corr": well, "notok": not well}[one.kind] or not jobs
+        good = one.kind in ("any", "each") or not jobs or well == (one.kind != "notok")
         return "fulfilled" if good else "failed"
 
     def _place(self, job: Job) -> list[Node]:
@@ -384,8 +395,8 @@ class Cluster:
             environment = self._environment(self, job)
             environment[processes.MARK] = self._mark(job)
             job.pid = processes.start(
-                [request.script, *request.arguments], request.directory, environment,
-                (streams[0], streams[1], streams[2]),
+                [*request.shell, request.script, *request.arguments], request.directory,
+                environment, (streams[0], streams[1], streams[2]), request.address_space,
             )  # fmt: skip
         except OSError:
             job.status = MISSING_FOLDER
@@ -427,7 +438,7 @@ class Cluster:
                     file.write(line)
             except OSError:
                 pass
-        if not at_once:
+        if not (at_once or self.settings.kill_at_once):
             everyone = processes.members(self._mark(job), job.pid)
             processes.send(everyone, signal.SIGTERM)
             processes.send(everyone, signal.SIGCONT)
@@ -472,6 +483,11 @@ class Cluster:
         if job.outcome in (REQUEUED, NODE, PREEMPTED) and (
             job.outcome == REQUEUED or job.request.requeue
         ):
+            self._again(job)
+            return
+        verdict = "" if job.ending else self._verdict(job)
+        if verdict:
+            job.error = "" if verdict == "again" else verdict
             self._again(job)
             return
         self._over(job)
@@ -546,6 +562,11 @@ class Cluster:
             job.reason = NONE
         self._soon()
 
+    def mend(self, job: Job) -> None:
+        """A person has done what a job in error waited for."""
+        job.error = ""
+        self._soon()
+
     def requeue(self, job: Job) -> None:
         """Put a job that runs or has ended into the queue again."""
         if job.state == RUNNING:
@@ -615,7 +636,7 @@ class Cluster:
             job = self.running[leader]
             total = sum(sizes.values())
             job.peak = max(job.peak, total)
-            if job.memory and total > job.memory * 1024 and job.state == RUNNING:
+            if 0 < job.memory * 1024 < total and job.state == RUNNING:
                 job.out_of_memory = True
                 processes.send([max(sizes, key=lambda pid: sizes[pid])], signal.SIGKILL)
 

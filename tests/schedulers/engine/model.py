@@ -14,6 +14,7 @@ MEMORY, NODE, PREEMPTED, REQUEUED = "memory", "node", "preempted", "requeued"
 NONE, HELD, BEGIN, DEPENDENCY, NEVER, THROTTLE, PRIORITY, RESOURCES = (
     "none", "held", "begin", "dependency", "never", "throttle", "priority", "resources",
 )  # fmt: skip
+IN_ERROR = "error"
 PARTITION_DOWN, PARTITION_TIME, PARTITION_SIZE = "partition-down", "partition-time", "too-big"
 LAUNCH, EXIT_CODE, NO_MEMORY, TIME_LIMIT, NODE_DOWN, UNKNOWN_QOS = (
     "launch", "exit-code", "no-memory", "time-limit", "node-down", "unknown-qos",
@@ -56,7 +57,8 @@ class Dependency:
     """One condition on other jobs.
 
     `kind`: after (has started, `delay` seconds ago), any, ok, notok (have ended so),
-    corr (the position of the same number ended well), singleton (no other of this name).
+    corr (the position of the same number ended well), each (it ended in any way), singleton
+    (no other of this name).
     """
 
     kind: str
@@ -99,6 +101,10 @@ class Request:
     kill_on_never: bool = False
     any_of: bool = False
     dependencies: list[Dependency] = field(default_factory=list)
+    shell: tuple[str, ...] = ()
+    """What runs the script; nothing: the script itself."""
+    address_space: int = 0
+    """Bytes that each process may map; 0: no limit."""
     refused_reason: str = ""
     """A reason with which it is taken, and never starts."""
     extra: dict[str, str] = field(default_factory=dict)
@@ -128,12 +134,14 @@ class Job:
     started: float = 0.0
     ended: float = 0.0
     nodes: list[Node] = field(default_factory=list)
-    memory: int = 0  # megabytes for each node
+    memory: int = 0  # megabytes for each node; 0: no limit
     status: int | None = None  # as of waitpid, or MISSING_FOLDER
     pid: int = 0
     out_of_memory: bool = False
     peak: int = 0  # kilobytes
     restarts: int = 0
+    error: str = ""
+    """Why it waits until a person does something: its last start came to nothing."""
     log: str = ""
     ending: str = ""  # the outcome that it is being killed for
     cancelled_by: int | None = None
@@ -171,6 +179,8 @@ class Settings:
     a plain job that was deleted before it began holds for ever, one on an array
     judges the element that ended last, and who waits for a job that was
     dropped (`Cluster.drop`) is dropped too. Where `default_memory` is 0, so is what is enforced.
+    `position_numbers`: the positions of an array get numbers of their own. `kill_at_once`: what
+    is to end is killed without a warning.
     """
 
     speed: float = 60.0
@@ -183,6 +193,8 @@ class Settings:
     accounting: str = "up"  # down, off
     controller: str = "up"  # down
     max_array_size: int = 1001
+    position_numbers: bool = True
+    kill_at_once: bool = False
     requeue_pause: float = 120.0
     own_numbers: bool = True
     strict_dependencies: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,8 +16,12 @@ def start(
     directory: str,
     environment: Mapping[str, str],
     streams: tuple[int, int, int],
+    address_space: int = 0,
 ) -> int:
-    """Start a process in a new session and return its id; `streams` are open files."""
+    """Start a process in a new session and return its id.
+
+    `streams` are open files, `address_space` is how many bytes it may map (0: no limit).
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -30,6 +35,8 @@ def start(
             os.dup2(stream, place)
         os.closerange(3, 256)
         os.chdir(directory)
+        if address_space:
+            resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
         os.execve(command[0], command, environment)
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())

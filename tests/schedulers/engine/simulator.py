@@ -52,13 +52,15 @@ _RENAMED = {
 class Simulator:
     """One simulated cluster: a daemon process, and a folder of commands to put on PATH.
 
-    `daemon` is the program of a scheduler's face, `commands` the names of its commands.
+    `daemon` is the program of a scheduler's face, `commands` the names of its commands, of
+    which the first submits.
     """
 
     def __init__(self, daemon: Path, commands: tuple[str, ...], settings: Settings) -> None:
         # A socket's path may have 107 characters, fewer than that of some temporary folders.
         self.folder = tempfile.mkdtemp(prefix="sim", dir="/tmp")
         os.chmod(self.folder, 0o755)
+        self._commands = commands
         self._socket = f"{self.folder}/socket"
         self.path = f"{self.folder}/bin"
         os.mkdir(self.path)
@@ -119,7 +121,7 @@ class Simulator:
         names = _RENAMED.get(fault, {})
         made = {**defaults, **{names.get(one, one): value for one, value in given.items()}}
         if order == "fault":
-            made.setdefault("command", "sbatch")
+            made.setdefault("command", self._commands[0])
         self._order(order, made)
 
     def set(self, **settings: Any) -> None:
