@@ -57,7 +57,8 @@ class Cluster:
     `environment` gives a job's own variables, `log_path` the path of its output or error,
     `says` the line that the node's daemon writes into a log when it kills a job. `verdict`, if
     given, judges each start of a job that has ended: "" (that was the job), "again" (it goes
-    back into the queue), or why it waits in the queue for a person.
+    back into the queue), or why it waits in the queue for a person. `signals` are sent, by the
+    outcome for which a job is ended, one after the other before it is killed.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Cluster:
         log_path: Callable[[Job, str], str],
         says: Callable[[Job, str], str],
         verdict: Callable[[Job], str] | None = None,
+        signals: Callable[[str], tuple[int, ...]] = lambda outcome: (signal.SIGTERM,),
     ) -> None:
         self.folder, self.settings = folder, settings
         self.nodes = {one[0]: Node(*one) for one in settings.nodes}
@@ -82,6 +84,7 @@ class Cluster:
         self.on_end: list[Callable[[Job], None]] = []
         self._environment, self._log_path, self._says = environment, log_path, says
         self._verdict = verdict or (lambda job: "")
+        self._signals = signals
         self._parted = 0
         self._pending: dict[int, list[Job]] = {}
         self._count = 0
@@ -438,13 +441,18 @@ class Cluster:
                     file.write(line)
             except OSError:
                 pass
-        if not (at_once or self.settings.kill_at_once):
-            everyone = processes.members(self._mark(job), job.pid)
-            processes.send(everyone, signal.SIGTERM)
-            processes.send(everyone, signal.SIGCONT)
-            self.after(self.settings.kill_wait, lambda: self._kill_rest(job))
-        else:
+        self._signal_next(job, () if at_once or self.settings.kill_at_once
+                          else self._signals(outcome))  # fmt: skip
+
+    def _signal_next(self, job: Job, numbers: tuple[int, ...]) -> None:
+        """Send the first of these signals, the others some time later, and last SIGKILL."""
+        if not numbers:
             self._kill_rest(job)
+        elif job.state == COMPLETING:
+            everyone = processes.members(self._mark(job), job.pid)
+            processes.send(everyone, numbers[0])
+            processes.send(everyone, signal.SIGCONT)
+            self.after(self.settings.kill_wait, lambda: self._signal_next(job, numbers[1:]))
 
     def _kill_rest(self, job: Job) -> None:
         if job.state == COMPLETING:
