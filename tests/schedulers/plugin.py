@@ -12,6 +12,7 @@ from .engine.model import Settings
 from .engine.simulator import Simulator
 
 FACES = {
+    "lsf": ("bsub", "bjobs", "bkill", "bhist", "bparams"),
     "pbs": ("qsub", "qstat", "qdel", "qselect", "qalter", "qhold", "qrls"),
     "slurm": ("sbatch", "squeue", "sacct", "scancel", "scontrol"),
 }
@@ -54,3 +55,9 @@ def slurm_simulator(slurm_simulators: Callable[..., Simulator]) -> Simulator:
 def pbs_simulator(simulators: Callable[..., Simulator]) -> Simulator:
     """Return a simulated PBS."""
     return simulators("pbs")
+
+
+@pytest.fixture
+def lsf_simulator(simulators: Callable[..., Simulator]) -> Simulator:
+    """Return a simulated LSF (OpenLava)."""
+    return simulators("lsf")

@@ -218,15 +218,15 @@ class LSFExecutor(CommandExecutor):
         return {names[name]: job for name, job in parse.named(seen, names).items()}
 
     def cancel(self, jobs: Collection[str]) -> None:
-        """Cancel by bkill what bjobs has alive: what runs by the number, the rest as whole arrays.
+        """Cancel by bkill what bjobs has alive: what waits as whole arrays, then what runs by name.
 
-        Of a whole array mbatchd ends what runs one by one, with seconds between, and what
-        waits quickly; of elements that are named, bkill itself asks for each.
+        Of a whole array mbatchd ends what waits quickly, and what runs one by one, with seconds
+        between; for elements that are named, bkill asks one after the other at once.
         """
         living = [one for one in self._list(jobs) if one.status.state == LIVE]
         running = [one for one in living if one.status.running]
         waiting = {one.job for one in living if not one.status.running}
-        for chunk in [*chunks(elements(_places(running)), CHUNK), *chunks(waiting, CHUNK)]:
+        for chunk in [*chunks(waiting, CHUNK), *chunks(elements(_places(running)), CHUNK)]:
             done = self.call([self.bkill, *chunk], asks=True)
             told = [line for line in done.err.splitlines() if line.strip()]
             if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):

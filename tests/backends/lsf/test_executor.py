@@ -392,13 +392,13 @@ def test_find_of_what_is_not_there(lsf: Lsf) -> None:
 # cancel
 
 
-def test_cancel_names_what_runs_and_takes_what_waits_as_a_whole(lsf: Lsf) -> None:
+def test_cancel_takes_what_waits_as_a_whole_and_then_names_what_runs(lsf: Lsf) -> None:
     lsf.says("bjobs", row("1", "RUN") + row("2", "RUN", "a[2]") + row("2", "RUN", "a[3]")
              + row("2", "PEND", "a[4]") + row("2", "DONE", "a[1]") + row("3", "PEND", "b[1]")
              + row("4", "EXIT"), err=not_found("5"), code=255)  # fmt: skip
     lsf.says("bkill", err="Job <2>: Operation is in progress\n", code=255)
     LSFExecutor().cancel(["1", "2", "3", "4", "5"])
-    assert lsf.calls("bkill") == [["1", "2[2-3]"], ["2", "3"]]
+    assert lsf.calls("bkill") == [["2", "3"], ["1", "2[2-3]"]]
 
 
 @pytest.mark.parametrize("err", ["", "No unfinished job found\n", not_found("1")])

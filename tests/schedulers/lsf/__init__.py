@@ -1,0 +1,1 @@
+"""The face of OpenLava 4.0: bsub, bjobs, bkill, bhist and bparams."""

@@ -1,0 +1,86 @@
+"""bkill: ends jobs; elements that are named at once, whole arrays one by one."""
+
+from __future__ import annotations
+
+import pwd
+from typing import Any
+
+from ..engine.cluster import Cluster
+from ..engine.model import RUNNING, Job
+from ..engine.server import Answer, Call
+from . import jobs, words
+from .words import Usage
+
+USAGE = (
+    "Usage: bkill [-h] [-V] [-l] [-m host_name] [-q queue_name] [-g job_group]\n"
+    "               [-u user_name | -u all] [0] [-r | -s sigval] [-J job_name] \n"
+    '               [jobId | "jobId[index_list]"]...\n'
+)
+PAUSE = 120.0
+"""Seconds of simulated time between two elements of a whole array that mbatchd ends."""
+
+
+def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    try:
+        given, rest = words.options(call.arguments, "V h l q: u: m: s: J: g: r")
+    except Usage:
+        return Answer(255, err=USAGE)
+    if "V" in given:
+        return Answer(err=words.VERSION)
+    if not rest and "J" not in given:
+        return Answer(
+            255, err="Job ID or one of '-m', '-u' '-q' -'g' and '-J' must be specified" + USAGE
+        )
+    for word in rest:
+        if words.ids(word) is None:
+            return Answer(255, err=f"{word}: Illegal job ID.\n")
+    told = words.down(cluster, call, fault)
+    if told is not None:
+        return told
+    user = pwd.getpwuid(call.uid).pw_name
+    out, err = "", ""
+    if "J" in given or rest == ["0"]:
+        chosen = [
+            one for one in cluster.known()
+            if one.live and one.request.user == user
+            and ("J" not in given or one.request.name == given["J"])
+        ]  # fmt: skip
+        if not chosen:
+            return Answer(255, err="No unfinished job found\n")
+        for job in chosen:
+            cluster.cancel([job], call.uid)
+            out += f"Job <{jobs.identity(job)}> is being terminated\n"
+        return Answer(out=out)
+    for word in dict.fromkeys(rest):
+        number, indices = words.ids(word) or (0, [])
+        found = words.find(cluster, number, [])
+        if found and found[0].index is not None and not indices:
+            living = [one for one in found if one.live]
+            if living:
+                err += f"Job <{number}>: Operation is in progress\n"
+                _one_by_one(cluster, living, call.uid)
+            else:
+                err += f"Job <{number}>: Job has already finished\n"
+            continue
+        for index in indices or [None]:
+            one = words.find(cluster, number, [] if index is None else [index])
+            shown = word if index is None else f"{number}[{index}]"
+            if not one:
+                err += f"Job <{shown}>: No matching job found\n"
+            elif not one[0].live:
+                err += f"Job <{shown}>: Job has already finished\n"
+            else:
+                cluster.cancel(one, call.uid)
+                out += f"Job <{shown}> is being terminated\n"
+    return Answer(255 if err else 0, out=out, err=err)
+
+
+def _one_by_one(cluster: Cluster, living: list[Job], user: int) -> None:
+    cluster.cancel([one for one in living if one.state != RUNNING], user)
+    running = [one for one in living if one.state == RUNNING]
+
+    def end(job: Job) -> None:
+        cluster.cancel([job], user)
+
+    for place, job in enumerate(running, 1):
+        cluster.after(place * PAUSE / cluster.settings.speed, lambda one=job: end(one))

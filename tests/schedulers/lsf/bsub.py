@@ -1,0 +1,225 @@
+"""bsub: submits jobs."""
+
+from __future__ import annotations
+
+import pwd
+import re
+import shlex
+import time
+from typing import Any
+
+from ..engine.cluster import Cluster
+from ..engine.model import Dependency, Request
+from ..engine.server import Answer, Call, NeedsStdin
+from . import words
+from .words import Usage
+
+NAMES = (
+    "g: E: T: a: w: f: k: R: m: Jd: J: L: u: is: i: o: e: Zs n: q: b: t: sp: s: c: v: p: W: F: "
+    "D: S: C: M: O: G: P: Ip Is I r H x N B h V X: K"
+)
+SLOTS = 16
+KINDS = {"ended": "any", "done": "ok", "exit": "notok", "started": "after"}
+
+
+class Refused(Exception):
+    """Why a job is not taken; `burnt`: mbatchd refused it, and its number is gone."""
+
+    def __init__(self, text: str, *, burnt: bool = False) -> None:
+        super().__init__(text)
+        self.text, self.burnt = text, burnt
+
+
+def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    try:
+        given, command = words.options(call.arguments, NAMES)
+        if "V" in given:
+            return Answer(err=words.VERSION)
+        script = ""
+        if not command:
+            if call.stdin is None:
+                raise NeedsStdin
+            script = call.stdin.decode("utf-8", "surrogateescape")
+            for line in script.splitlines():
+                if line.startswith("#BSUB"):
+                    inside, _ = words.options(shlex.split(line[5:], comments=True), NAMES)
+                    given = {**inside, **given}
+            if not script.strip():
+                raise Refused("No command is specified")
+        request = _request(call, given, script or _line(command))
+    except Usage as error:
+        return Answer(255, err=f"bsub: invalid option -- '{error}'\n")
+    except Refused as error:
+        return Answer(255, err=f"{error.text}. Job not submitted.\n")
+    told = words.down(cluster, call, fault)
+    if told is not None:
+        told.err = told.err.rstrip("\n") + (
+            "" if "still trying" in told.err else ". Job not submitted."
+        ) + "\n"  # fmt: skip
+        return told
+    try:
+        _check(cluster, request, given)
+    except Refused as error:
+        cluster.next_number += error.burnt
+        return Answer(255, err=f"{error.text}. Job not submitted.\n")
+    number = cluster.submit(request, _file(request).encode("utf-8", "surrogateescape"))
+    if fault:  # it has its effect, but the answer is lost
+        return Answer(
+            255, err=f"{words.NO_ANSWER}. Job not submitted.\n",
+            pause=cluster.settings.message_timeout,
+        )  # fmt: skip
+    if "BSUB_QUIET" in call.environment:
+        return Answer()
+    which = "queue" if "q" in given else "default queue"
+    out = f"Job <{number}> is submitted to {which} <{request.partition}>.\n"
+    if request.begin:
+        out += f"Job will be scheduled after {time.ctime(request.begin)}\n"
+    return Answer(out=out)
+
+
+def _line(command: list[str]) -> str:
+    """Join the words of a command, as they are but for those with blanks or a variable."""
+    found = command[:1]
+    for one in command[1:]:
+        if " " in one and '"' not in one and "$" not in one:
+            found.append(f'"{one}"')
+        elif " " in one or one.startswith("$"):
+            found.append(f"'{one}'")
+        else:
+            found.append(one)
+    if found == [""]:
+        raise Refused("Empty job")
+    return " ".join(found)
+
+
+def _file(request: Request) -> str:
+    directory = shlex.quote(request.extra["directory"])
+    return (
+        f"#!/bin/sh\ncd {directory} 2>/dev/null || cd /tmp\n# LSBATCH: User input\n"
+        f"{request.extra['command']}\n"
+    )
+
+
+def _request(call: Call, given: dict[str, str], command: str) -> Request:
+    """Check what bsub itself checks."""
+    tasks = given.get("n", "1")
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)?", tasks):
+        raise Refused("The number of processors must be a positive integer")
+    if "M" in given and not re.fullmatch(r"[1-9]\d*", given["M"]):
+        raise Refused(f"{given['M']}: MEMLIMT value should be a positive integer")
+    limit = 0
+    if "W" in given:
+        match = re.fullmatch(r"(?:(\d+):)?(\d+)(?:/\S+)?", given["W"])
+        if match is None:
+            raise Refused(f"{given['W']}: Bad RUNLIMIT specification")
+        limit = 60 * (60 * int(match[1] or 0) + int(match[2]))
+    if "c" in given and not re.fullmatch(r"(?:\d+:)?\d+(?:/\S+)?", given["c"]):
+        raise Refused(f"{given['c']}: Bad CPULIMIT specification")
+    if "t" in given and _moment(given["t"]) is None:
+        raise Refused(f"{given['t']}: Bad time specification")
+    begin = _moment(given["b"]) if "b" in given else 0.0
+    if begin is None:
+        raise Refused(f"{given['b']}: Bad time specification")
+    user = pwd.getpwuid(call.uid).pw_name
+    environment = {
+        "HOME": call.environment.get("HOME", "/"), "PATH": "/usr/bin:/bin", **call.environment
+    }  # fmt: skip
+    return Request(
+        name=given.get("J", command).partition("[")[0], user=user, uid=call.uid, gid=call.gid,
+        account="science", partition=given.get("q", "normal"), script="", arguments=(),
+        directory="/", environment=environment, output="", error=".err" if "e" in given else "",
+        tasks=int(tasks.partition(",")[0]), memory=0, limit=limit, begin=begin, held="H" in given,
+        requeue=False,
+        extra={"spec": given.get("J", command).partition("%")[0] if "J" in given else command,
+               "command": command, "directory": call.directory, "output": given.get("o", ""),
+               "error": given.get("e", ""), "project": given.get("P", "default")},
+    )  # fmt: skip
+
+
+def _moment(text: str) -> float | None:
+    """Read ``[[month:]day:]hour:minute``: a minute that has passed is of a time to come."""
+    parts = text.split(":")
+    if not 2 <= len(parts) <= 4 or not all(part.isdecimal() for part in parts):
+        return None
+    month, day, hour, minute = [*[-1] * (4 - len(parts)), *map(int, parts)]
+    if hour > 23 or minute > 59 or not (day == -1 or 1 <= day <= 31) or month > 12:
+        return None
+    now = time.localtime()
+    year, this_month, today = now.tm_year, now.tm_mon, now.tm_mday
+    for later in range(2):
+        when = time.mktime((
+            year + (later if month != -1 else 0),
+            month if month != -1 else this_month + (later if day != -1 else 0),
+            day if day != -1 else today + later, hour, minute, 0, 0, 0, -1,
+        ))  # fmt: skip
+        if when >= time.time() - 60:
+            break
+    return when
+
+
+def _check(cluster: Cluster, request: Request, given: dict[str, str]) -> None:
+    """Check what mbatchd checks, and put the result into the request."""
+    spec = given.get("J", "")
+    if spec:
+        match = re.fullmatch(r"([^\[\]]*)(?:\[([^\]]*)\](?:%(\d+))?)?", spec)
+        indices = words.spans(match[2]) if match and match[2] is not None else None
+        if match is None or len(spec) > 255 or (match[2] is not None and indices is None):
+            raise Refused("Bad job name", burnt=True)
+        if indices is not None:
+            if len(indices) > cluster.settings.max_array_size:
+                raise Refused("Job array index too large", burnt=True)
+            request.indices = tuple(sorted(set(indices)))
+            request.throttle = int(match[3] or 0)
+    if request.partition not in cluster.partitions:
+        raise Refused(f"{request.partition}: No such queue", burnt=True)
+    if request.tasks > SLOTS:
+        raise Refused("Too many processors requested", burnt=True)
+    if request.limit > cluster.partitions[request.partition].limit:
+        raise Refused("RUNLIMIT: Cannot exceed queue's hard limit(s)", burnt=True)
+    resources = given.get("R", "")
+    if resources.count("[") != resources.count("]") or "nosuch" in resources:
+        raise Refused("Bad resource requirement syntax", burnt=True)
+    if "x" in given:
+        raise Refused(f"{request.partition}: Queue does not accept EXCLUSIVE jobs", burnt=True)
+    if "w" in given:
+        _dependency(cluster, request, given["w"])
+
+
+def _dependency(cluster: Cluster, request: Request, text: str) -> None:
+    syntax = Refused(f"{text}: Dependency condition syntax error", burnt=True)
+    request.any_of = "||" in text
+    for clause in re.split(r"&&|\|\|", text):
+        match = re.fullmatch(r"\s*(?:([a-z]+)\(\s*([^()]+?)\s*\)|(\d+))\s*", clause)
+        if match is None:
+            raise syntax
+        kind, target = (match[1], match[2]) if match[1] else ("done", match[3])
+        if kind not in KINDS:
+            raise Refused(f"{kind}: No matching job found", burnt=True)
+        number, indices = _target(cluster, target, syntax)
+        found = words.find(cluster, number, []) if number else []
+        if target.endswith("[*]"):
+            if not found or found[0].index is None:
+                raise Refused(f"{number}: No matching job found", burnt=True)
+            if len(found) != len(request.indices or ()):
+                raise Refused("Dependent arrays do not have the same size", burnt=True)
+            each = {"any": "each", "ok": "corr"}.get(KINDS[kind])
+            if each is None:
+                raise syntax
+            request.dependencies.append(Dependency(each, number))
+            continue
+        if not found or (indices and not words.find(cluster, number, indices)):
+            raise Refused(f"{target}: No matching job found", burnt=True)
+        for index in indices or [None]:
+            request.dependencies.append(Dependency(KINDS[kind], number, index))
+
+
+def _target(cluster: Cluster, text: str, syntax: Refused) -> tuple[int, list[int]]:
+    if text.startswith('"'):
+        if not re.fullmatch(r'"[^"\[\]]*"', text):
+            raise syntax
+        named = [one.base for one in cluster.known() if one.request.name == text[1:-1]]
+        return max(named, default=0), []
+    read = words.ids(text.removesuffix("[*]"))
+    if read is None:
+        raise Refused(f"{text}: No matching job found", burnt=True)
+    return read

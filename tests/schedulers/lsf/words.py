@@ -1,0 +1,97 @@
+"""How LSF writes job ids and options, and what its clients say when a daemon is down."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..engine.cluster import Cluster
+from ..engine.model import Job
+from ..engine.server import Answer, Call
+
+NO_ANSWER = (
+    "Failed in an LSF library call: Failed in sending/receiving a message: "
+    "Connection reset by peer"
+)
+VERSION = "OpenLava 4.0dev4, simulated\n"
+FOREVER = 3600.0
+
+
+class Usage(Exception):
+    """Options that are none."""
+
+
+def options(arguments: list[str], names: str) -> tuple[dict[str, str], list[str]]:
+    """Read options as OpenLava does; `names` are divided by blanks, a colon: it takes a value.
+
+    One that is not known as a whole is its first letter with the rest as the value: ``-cwd x``
+    is ``-c wd`` and the word ``x``.
+    """
+    known = {one.rstrip(":"): one.endswith(":") for one in names.split()}
+    found: dict[str, str] = {}
+    left = list(arguments)
+    while left and left[0].startswith("-") and len(left[0]) > 1:
+        word = left.pop(0)[1:]
+        if word in known:
+            if known[word] and not left:
+                raise Usage(word)
+            found.setdefault(word, left.pop(0) if known[word] else "")
+        elif known.get(word[0]):
+            found.setdefault(word[0], word[1:])
+        elif word[0] in known and len(word) > 1:
+            found.setdefault(word[0], "")
+            left.insert(0, f"-{word[1:]}")
+        else:
+            raise Usage(word[0])
+    return found, left
+
+
+def ids(word: str) -> tuple[int, list[int]] | None:
+    """Read ``5`` or ``5[1-3,7]``; an empty list is the whole job, None no id at all."""
+    match = re.fullmatch(r"(\d+)(?:\[([\d,:-]+)\])?", word)
+    if match is None:
+        return None
+    return int(match[1]), spans(match[2]) or [] if match[2] else []
+
+
+def spans(text: str) -> list[int] | None:
+    """Read ``1,3,5-9:2``; None where it is no list of positive numbers."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if match is None:
+            return None
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if not first or last < first or not step:
+            return None
+        found += range(first, last + 1, step)
+    return found
+
+
+def find(cluster: Cluster, number: int, indices: list[int], *, past: bool = False) -> list[Job]:
+    """Return a job, or elements of it, that is still remembered, or with `past` ever was."""
+    found = [one for one in cluster.find(number) if past or not one.purged]
+    return [one for one in found if not indices or one.index in indices]
+
+
+def down(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer | None:
+    """Return what a client says that gets no answer; it tries for ever, or LSB_NTRIES times."""
+    if cluster.settings.controller == "down":
+        if call.command == "bhist":
+            return Answer(
+                255, err="ls_getclustername(): LIM is down; try later\n",
+                pause=cluster.settings.message_timeout,
+            )  # fmt: skip
+        if "LSB_NTRIES" in call.environment:
+            return Answer(
+                255, err="Failed in an LSF library call: LIM is down; try later\n",
+                pause=cluster.settings.message_timeout,
+            )  # fmt: skip
+        return Answer(
+            255, err="batch system daemon not responding ... still trying\n", pause=FOREVER
+        )
+    if fault and fault["how"] == "refuse":
+        return Answer(255, err=f"{fault.get('text', 'Bad argument')}\n")
+    if fault and (fault["how"] == "before" or call.command != "bsub"):
+        return Answer(255, err=f"{NO_ANSWER}\n", pause=cluster.settings.message_timeout)
+    return None
