@@ -20,7 +20,7 @@ from reflow.states import ERROR, UNKNOWN
 
 from . import parse
 from .parse import Seen
-from .render import UNITS, Defaults, arguments, elements, job_name
+from .render import OWN, UNITS, Defaults, arguments, elements, job_name
 
 CHUNK = 500
 """Ids in one call: what a command line and mbatchd take with ease."""
@@ -91,7 +91,7 @@ class LSFExecutor(CommandExecutor):
         return Capabilities(
             max_array_size=self.array_limit(self.max_array_size or 1000),  # LSF's own default
             array_variable="LSB_JOBINDEX",
-            job_variable="LSB_JOBID",
+            job_variable=OWN,
             first_index=1,
             max_dependencies=100,
             throttle=True,

@@ -31,6 +31,9 @@ SHORT_ONLY = frozenset({"sp"})
 SOON = 20.0
 """Seconds in which bsub has surely read a begin time, which would lie a year ahead after that."""
 
+OWN = "REFLOW_JOB_ID"
+"""The variable that tells a job, or an element of an array, from all others."""
+
 NAME_LENGTH = 200
 """Characters of a name that OpenLava takes for sure; the end of a tag tells it from others."""
 
@@ -162,7 +165,9 @@ def command_line(request: JobRequest) -> str:
     position = '"$((LSB_JOBINDEX - 1))"' if request.size > 1 else "0"
     log = position.join(shlex.quote(part) for part in request.log.split("{position}"))
     directory, script = shlex.quote(request.directory), shlex.quote(request.script)
-    return f"{{ cd {directory} && {script}; }} >>{log} 2>&1"
+    # LSF has no variable of its own that tells an element from all others.
+    own = f"{OWN}=$LSB_JOBID.$LSB_JOBINDEX"
+    return f"{{ cd {directory} && {own} {script}; }} >>{log} 2>&1"
 
 
 def native(options: Mapping[str, str], openlava: bool = False) -> dict[str, str]:

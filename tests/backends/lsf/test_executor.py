@@ -112,7 +112,9 @@ def not_found(*jobs: str) -> str:
 def test_submit(lsf: Lsf, more: str) -> None:
     lsf.says("bsub", SUBMITTED + more, err="a warning\n")
     assert LSFExecutor().submit(REQUEST) == "32"
-    assert lsf.calls("bsub")[0][-1] == "{ cd / && /r/1.sh; } >>/r/1.0.log 2>&1"
+    assert lsf.calls("bsub")[0][-1] == (
+        "{ cd / && REFLOW_JOB_ID=$LSB_JOBID.$LSB_JOBINDEX /r/1.sh; } >>/r/1.0.log 2>&1"
+    )
 
 
 @pytest.mark.parametrize(
