@@ -190,7 +190,7 @@ def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             return Answer(255, err=f"{word}: Illegal job ID.\n")
         wanted += words.find(cluster, *read, past=True)
     if not wanted:
-        return Answer(255, err="No matching job found\n")
+        return Answer(255, out="No matching job found\n")
     if "l" in given:
         return Answer(out=LINE.join(_long(one, history=True) for one in wanted))
     head = (

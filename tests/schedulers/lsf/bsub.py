@@ -71,10 +71,10 @@ def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     if "BSUB_QUIET" in call.environment:
         return Answer()
     which = "queue" if "q" in given else "default queue"
-    out = f"Job <{number}> is submitted to {which} <{request.partition}>.\n"
-    if request.begin:
-        out += f"Job will be scheduled after {time.ctime(request.begin)}\n"
-    return Answer(out=out)
+    return Answer(
+        out=f"Job <{number}> is submitted to {which} <{request.partition}>.\n",
+        err=f"Job will be scheduled after {time.ctime(request.begin)}\n" if request.begin else "",
+    )
 
 
 def _line(command: list[str]) -> str:
