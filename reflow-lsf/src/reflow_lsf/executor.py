@@ -176,8 +176,9 @@ class LSFExecutor(CommandExecutor):
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask bjobs for all, for how the failed ended, and bhist for what it has forgotten."""
-        seen = self._list(jobs, "-a", *(() if self.dialect == JSON else ("-p",)))
-        if self.dialect != JSON:  # of those, the exit code and the reason are there already
+        # OpenLava's -p adds the reasons of what waits; IBM's would leave out all else.
+        seen = self._list(jobs, "-a", *(("-p",) if self.dialect == OPENLAVA else ()))
+        if self.dialect != JSON:  # there, the exit code and the reason are told already
             failed = _places(one for one in seen if one.status.cause == ERROR)
             seen += self._history(self.bjobs, elements(failed))
         latest = {(one.job, one.index): one for one in seen}.values()

@@ -352,9 +352,18 @@ def test_a_job_that_can_never_start_is_held_with_its_reason(lsf: Lsf) -> None:
     reason = " Dependency condition invalid or never satisfied: 1 host;\n"
     lsf.says("bjobs", row("1", "PEND") + reason + row("2", "PSUSP") + row("3", "PEND")
              + " New job is waiting for scheduling: 1 host;\n")  # fmt: skip
-    found = LSFExecutor().poll(["1", "2", "3"])
+    found = LSFExecutor(dialect="openlava").poll(["1", "2", "3"])
     assert {job: one.cause for job, one in found.items()} == {"1": "HELD", "2": "HELD", "3": ""}
     assert "never satisfied" in found["1"].reason
+
+
+@pytest.mark.parametrize(("dialect", "asks"), [("openlava", True), ("table", False), (None, False)])
+def test_reasons_are_asked_for_where_the_other_jobs_are_told_all_the_same(
+    lsf: Lsf, dialect: str | None, asks: bool
+) -> None:
+    lsf.says("bjobs", row("1", "RUN"))
+    LSFExecutor(dialect=dialect).poll(["1"])
+    assert ("-p" in lsf.calls("bjobs")[0]) is asks
 
 
 def test_poll_and_find_of_nothing_ask_nothing(lsf: Lsf) -> None:
