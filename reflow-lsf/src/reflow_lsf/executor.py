@@ -133,6 +133,7 @@ class LSFExecutor(CommandExecutor):
         return done.code != 0 and parse.UNREACHABLE.search(done.err) is not None
 
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+    forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of bsub."""

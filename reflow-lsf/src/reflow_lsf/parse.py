@@ -51,6 +51,9 @@ LIMIT = re.compile(
 )
 """What bsub says where the job could be taken later."""
 
+FORBIDDEN = re.compile(r"[Rr]equest from (?:a )?non-LSF host")
+"""What bsub says on a host that LSF does not count among its own."""
+
 UNREACHABLE = re.compile(
     r"still trying|not responding|is down|Failed in an LSF library call|daemon internal error|"
     r"Batch library internal error|Communication timeout|Timeout on connect|Connection refused|"

@@ -17,6 +17,7 @@ from attrs import evolve
 from reflow.errors import (
     ExecutorError,
     SchedulerUnreachableError,
+    SubmissionForbiddenError,
     SubmissionLimitError,
     SubmissionRefusedError,
 )
@@ -127,6 +128,7 @@ def test_submit(lsf: Lsf, more: str) -> None:
          255, SubmissionLimitError),
         ("The destination queue has reached its job limit. Job not submitted.", 255,
          SubmissionLimitError),
+        ("Request from non-LSF host rejected. Job not submitted.", 255, SubmissionForbiddenError),
         (DOWN, 255, SchedulerUnreachableError),
         ("lsb_init: Failed in an LSF library call: Unable to open file lsf.conf", 255,
          SchedulerUnreachableError),
