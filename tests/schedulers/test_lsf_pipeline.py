@@ -1,0 +1,126 @@
+"""Workflows on the simulated LSF: what is particular to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .engine.simulator import Simulator
+from .person import Person, of, states
+
+SOURCE = """
+import os, signal, time
+from typing import Annotated
+from reflow import Param, Result, Workflow
+
+wf = Workflow("squares")
+
+@wf.job()
+def numbers(n: Annotated[int, Param()] = 4) -> list[int]:
+    return list(range(n))
+
+@wf.job(array=True, mem="500M", time="00:15:00", array_parallelism=3)
+def square(x: Annotated[int, Result(step="numbers")], how: Annotated[str, Param()] = "") -> int:
+    if how == "die" and x == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "shell" and x == 2:
+        os.killpg(0, signal.SIGKILL)
+    if how == "sleep" and x == 2:
+        time.sleep(120)
+    return x * x
+
+@wf.job(array=True)
+def half(x: Annotated[int, Result(step="square")]) -> int:
+    return x // 2
+
+@wf.job()
+def total(xs: Annotated[list[int], Result(step="half")]) -> int:
+    return sum(xs)
+
+if __name__ == "__main__":
+    wf.cli()
+"""
+
+Begin = Callable[..., tuple[Person, Simulator]]
+
+
+@pytest.fixture
+def begin(tmp_path: Path, simulators: Callable[..., Simulator]) -> Begin:
+    def made(**settings: Any) -> tuple[Person, Simulator]:
+        simulator = simulators("lsf", message_timeout=0.1, **settings)
+        person = Person(tmp_path, simulator, "lsf")
+        person.write(SOURCE)
+        return person, simulator
+
+    return made
+
+
+def test_a_chain_of_arrays_behind_a_fan_out(begin: Begin) -> None:
+    person, simulator = begin()
+    status = person.ended(person.submit("--n", "5"))
+    assert [one["output"] for one in of(status, "total")] == [14], status
+    logs = sorted((person.folder / "out").glob("**/logs/*.w.[0-9].log"))
+    assert {one.name.rsplit(".", 2)[1] for one in logs} == {"0", "1", "2", "3", "4"}
+    kinds = {one["kind"] for job in simulator.jobs() for one in job["dependencies"]}
+    assert kinds <= {"any", "each"}, "a failure would leave the others waiting"
+    assert simulator.calls["bsub"] < 16
+
+
+def test_an_lsf_that_forgets_at_once_keeps_nobody_waiting(begin: Begin) -> None:
+    person, simulator = begin(min_job_age=0.01)
+    status = person.ended(person.submit())
+    assert [one["output"] for one in of(status, "total")] == [6], status
+    assert simulator.calls["bsub"] < 24
+
+
+def test_arrays_larger_than_the_site_takes_are_split(begin: Begin) -> None:
+    person, simulator = begin(max_array_size=3)
+    status = person.ended(person.submit("--n", "7"))
+    assert [one["output"] for one in of(status, "total")] == [sum(x * x // 2 for x in range(7))]
+    indices = [one["index"] for one in simulator.jobs() if one["index"] is not None]
+    assert set(indices) == {1, 2, 3}, "each part counts from 1"
+
+
+@pytest.mark.parametrize(
+    ("how", "cause", "text"),
+    [("die", "ERROR", "SIGKILL"),
+     # Of its whole group no shell is left to say anything, and LSF calls that done.
+     ("shell", "LOST", "without an outcome"),
+     ("sleep", "TIMEOUT", "run limit")],
+)  # fmt: skip
+def test_an_element_that_dies_is_noticed_with_its_cause(
+    begin: Begin, how: str, cause: str, text: str
+) -> None:
+    person, _ = begin()
+    status = person.ended(person.submit("--how", how))
+    assert states(status, "square") == ["SUCCESS", "SUCCESS", "FAILED", "SUCCESS"], status
+    [failed] = [one for one in of(status, "square") if one["state"] == "FAILED"]
+    assert (failed["array_index"], failed["cause"]) == (2, cause)
+    assert text in failed["error_text"]
+    assert states(status, "total") == ["SKIPPED"]
+
+
+def test_an_element_that_a_person_kills_is_cancelled(begin: Begin) -> None:
+    person, simulator = begin(speed=1.0)
+    run = person.submit("--how", "sleep")
+    person.until(run, lambda status: states(status, "square").count("SUCCESS") == 3)
+    [job] = {one["id"] for one in simulator.jobs() if one["index"] == 3 and one["pid"]}
+    assert simulator.call("bkill", f"{job}[3]").returncode == 0
+    simulator.set(speed=60.0)
+    status = person.ended(run)
+    [failed] = [one for one in of(status, "square") if one["state"] == "FAILED"]
+    assert (failed["array_index"], failed["cause"]) in [(2, "CANCELLED"), (2, "ERROR")]
+
+
+def test_a_cancel_leaves_no_job(begin: Begin) -> None:
+    person, simulator = begin()
+    run = person.submit("--how", "sleep", "--n", "20")
+    person.until(run, lambda status: any(
+        one["index"] == 3 and one["state"] == "running" for one in simulator.jobs()
+    ))  # fmt: skip
+    person.run("flow.py", "cancel", run, "--yes")
+    assert person.ended(run)["run"]["status"] == "CANCELLED"
+    assert simulator.calls["bkill"] < 8
