@@ -2,30 +2,189 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from reflow.executors.base import Capabilities
-from reflow.executors.command import CommandExecutor
+from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.executors.base import Capabilities, JobRequest, JobStatus
+from reflow.executors.command import CommandExecutor, Completed, chunks, command
+from reflow.states import UNKNOWN
+
+from . import parse
+from .render import arguments, job_name
+
+CHUNK = 1000
+"""Ids in one call that asks, elements of one array, and dependencies of one submission."""
+CANCELLED_AT_ONCE = 200
+"""Ids in one call of flux cancel: with a thousand the command aborts, having done its work."""
+TRIES = 3
+"""Submissions of one job, each without the dependencies for which the last was refused."""
+
+_log = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
 class FluxExecutor(CommandExecutor):
     """Runs jobs on Flux.
 
-    `flux` is the command to use: a name on PATH or a path.
-    Flux has no arrays: an array is that many jobs, so no limit applies.
+    `flux` is the command to use: a name on PATH or a path. `account` is a bank. Flux has no
+    arrays: an array is that many jobs, named for their positions, and its id is what these names
+    begin with. It has no throttle and no option for memory either: `array_parallelism` and `mem`
+    of a task have no effect.
     """
 
     name: ClassVar[str] = "flux"
 
-    flux: str = "flux"
+    flux: str = command("flux", "submits, lists and cancels jobs")
+
+    # Of a job we may be in, whose environment flux submit would hand on. FLUX_URI stays.
+    scrubbed: ClassVar[tuple[str, ...]] = (
+        "REFLOW_JOB_", "FLUX_JOB_", "FLUX_TASK_", "FLUX_KVS_NAMESPACE", "PMI_",
+    )  # fmt: skip
+    # Ids in ASCII, whatever the locale.
+    fixed: ClassVar[Mapping[str, str]] = {"FLUX_F58_FORCE_ASCII": "1"}
+    limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
 
     @property
     def capabilities(self) -> Capabilities:
         """What Flux can do."""
         return Capabilities(
-            array_variable="FLUX_JOB_CC",
-            begin=True,
-        )
+            max_array_size=self.array_limit(CHUNK), array_variable="FLUX_JOB_CC",
+            job_variable="FLUX_JOB_ID", elementwise=True, begin=True,
+            min_poll_interval=self.min_poll_interval,
+        )  # fmt: skip
+
+    def unreachable(self, done: Completed) -> bool:
+        """Whether the broker did not answer."""
+        return done.code != 0 and parse.UNREACHABLE.search(done.err) is not None
+
+    def arguments(self, request: JobRequest, each: Sequence[str] = ()) -> list[str]:
+        """Return the command line that submits; `request.after` and `each` are single jobs."""
+        settings = {"queue": self.queue, "bank": self.account}
+        return [self.flux, *arguments(request, settings, self.options, each)]
+
+    def read_job_id(self, done: Completed) -> str:
+        """Return the id that flux submit printed."""
+        found = parse.job_ids(done.out)
+        if len(found) != 1:
+            raise ValueError(f"flux submit printed no job id: {done.out.strip()[:200]!r}")
+        return found[0]
+
+    def submit(self, request: JobRequest) -> str:
+        """Submit a job, or in one call the jobs of an array, behind what it waits for."""
+        self.keep_within_limit(request)
+        request = evolve(request, resources=self.asked(request))
+        after, each = self._awaited(request)
+        done = self._behind(request, self._joined(request, after), each)
+        ids = parse.job_ids(done.out)
+        if request.size == 1 or not ids:
+            return self.taken(request, done)
+        if len(ids) < request.size:
+            # What was taken may run by now. No poll will find the others, so that they are
+            # submitted again when these have ended.
+            _log.warning("%d of %d jobs taken: %s", len(ids), request.size, done.told)
+        try:
+            # What is asked for by its id is waited for: then all later lists have it.
+            first = min((one.submitted for one in self._jobs(ids)), default=0.0)
+        except ExecutorError:
+            first = 0.0
+        return parse.array_id(job_name(request.tag), first or time.time() - 3600)
+
+    def _behind(
+        self, request: JobRequest, after: Collection[str], each: Sequence[str] = ()
+    ) -> Completed:
+        """Submit behind single jobs, of which Flux may have forgotten some: then without them."""
+        for tries in range(1, TRIES + 1):
+            done = self.call(self.arguments(evolve(request, after=tuple(after)), each))
+            gone = parse.unknown(done.err)
+            if done.code == 0 or parse.job_ids(done.out) or not gone or tries == TRIES:
+                break
+            # It names one of them.
+            asked = {*after, *each} - {""}
+            gone |= asked - {one.job for one in self._jobs(asked)}
+            after = [one for one in after if one not in gone]
+            each = ["" if one in gone else one for one in each]
+        return done
+
+    def _awaited(self, request: JobRequest) -> tuple[list[str], list[str]]:
+        """Return the single jobs that a job waits for, and those that its elements each do."""
+        # Of arrays, what has ended need not be waited for.
+        after = [one for one in request.after if not parse.array_name(one)]
+        after += [one.job for one in self._elements(request.after)]
+        each = {one.position: one.job for one in self._elements([request.after_each])}
+        return after, [each.get(at, "") for at in range(request.size)] if each else []
+
+    def _joined(self, request: JobRequest, ids: list[str]) -> list[str]:
+        """Return few jobs that end when all of these have: every element waits for each."""
+        small = evolve(request.resources, cpus=1, gpus=0, nodes=1, time=60)
+        join = evolve(
+            request, tag=f"{request.tag}.join", size=1, begin=0.0, script="/bin/true",
+            log="/dev/null", resources=small,
+        )  # fmt: skip
+        while len(ids) > max(1, CHUNK // request.size):
+            ids = [self.taken(join, self._behind(join, chunk)) for chunk in chunks(ids, CHUNK)]
+        return ids
+
+    def _jobs(self, ids: Collection[str] = (), since: float | None = None) -> list[parse.Seen]:
+        """Return what Flux lists of these jobs; of all that are queued, or have ended since."""
+        show = [self.flux, "jobs", "--no-header", "--count=0", f"--format={parse.FORMAT}"]
+        show += [] if since is None else [f"--since={since:.0f}"]
+        found = []
+        for chunk in chunks(ids, CHUNK) or [[]]:
+            done = self.call([*show, *chunk], asks=True)
+            # Where all of them are unknown, that is an error.
+            if done.code != 0 and not parse.GONE.search(done.err):
+                raise SchedulerUnreachableError(f"flux jobs: {done.told}")
+            found += parse.jobs(done.out)
+        return found
+
+    def _elements(self, jobs: Collection[str]) -> list[parse.Seen]:
+        """Return what is in the queue of these arrays; single jobs are passed over."""
+        names = {found[0] for job in jobs if (found := parse.array_name(job))}
+        seen = self._jobs() if names else []
+        return [one for one in seen if one.position is not None and one.name in names]
+
+    def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        """Ask for single jobs by their ids, and for all arrays in one call."""
+        arrays = {job: found[1] for job in jobs if (found := parse.array_name(job))}
+        single = set(jobs) - arrays.keys()
+        seen = self._jobs(single) if single else []
+        seen += self._jobs(since=min(arrays.values())) if arrays else []
+        told = parse.merge(seen, set(jobs))
+        for job, status in told.items():
+            for one in (status, *status.positions.values()):
+                if one.cause == UNKNOWN:
+                    _log.warning("job %s: a state that reflow does not know: %s", job, one.raw)
+                    break
+        return told
+
+    def find(self, tags: Collection[str]) -> Mapping[str, str]:
+        """Look for job names in the queue, and among what has ended in the last seven days."""
+        names = {job_name(tag): tag for tag in tags}
+        seen = self._jobs(since=time.time() - 7 * 86400) if tags else []
+        found = {}
+        for one in sorted(seen, key=lambda one: one.submitted, reverse=True):
+            if one.name in names:
+                single = one.position is None
+                tag, job = names[one.name], parse.array_id(one.name, one.submitted)
+                found[tag] = one.job if single else job
+        return found
+
+    def cancel(self, jobs: Collection[str]) -> None:
+        """Cancel single jobs, and what is in the queue of arrays; what is gone is no error."""
+        ids = [job for job in jobs if not parse.array_name(job)]
+        ids += [one.job for one in self._elements(jobs)]
+        for chunk in chunks(ids, CANCELLED_AT_ONCE):
+            done = self.call([self.flux, "cancel", *chunk], asks=True)
+            told = [line for line in done.err.splitlines() if line.strip()]
+            if done.code != 0 and not (told and all(map(parse.GONE.search, told))):
+                raise ExecutorError(f"flux cancel: {done.told}")
+
+    def queued(self) -> int:
+        """Return how many jobs of this user are in the queue."""
+        return len(self._jobs())
