@@ -132,7 +132,8 @@ class FluxExecutor(CommandExecutor):
 
     def _jobs(self, ids: Collection[str] = (), since: float | None = None) -> list[parse.Seen]:
         """Return what Flux lists of these jobs; of all that are queued, or have ended since."""
-        show = [self.flux, "jobs", "--no-header", "--count=0", f"--format={parse.FORMAT}"]
+        show = [self.flux, "jobs", "--no-header", f"--format={parse.FORMAT}"]
+        show += [] if ids else ["--count=0"]  # and not the first thousand
         show += [] if since is None else [f"--since={since:.0f}"]
         found = []
         for chunk in chunks(ids, CHUNK) or [[]]:

@@ -41,7 +41,8 @@ def arguments(
     `SubmissionRefusedError` for an option that reflow sets itself, and for a log that would
     land elsewhere.
     """
-    if re.search(r"\{\{.*\}\}", request.log, re.DOTALL):
+    log = request.log.replace("{position}", "0")
+    if re.search(r"\{\{.*\}\}", log, re.DOTALL):
         raise SubmissionRefusedError(
             f"the log {request.log!r} has a part in double braces, which Flux replaces in the "
             "names of logs: use another run directory"
@@ -60,8 +61,7 @@ def arguments(
     command = [*(_FIRST if nodes > 1 else ()), request.script]
     if request.size > 1:
         return _bulk(request, made, command, each)
-    log, name = request.log.replace("{position}", "0"), job_name(request.tag)
-    return ["submit", *made, f"--output={log}", f"--job-name={name}", *command]
+    return ["submit", *made, f"--output={log}", f"--job-name={job_name(request.tag)}", *command]
 
 
 def _bulk(

@@ -1,0 +1,178 @@
+"""What flux is called with, as golden files, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reflow.errors import SubmissionRefusedError
+from reflow.executors.base import JobRequest
+from reflow.spec import Resources
+from reflow_flux.render import arguments, job_name, long
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def request(**fields: Any) -> JobRequest:
+    given: dict[str, Any] = {
+        "tag": "flow-20260401-7c2k9q4mx1.1.3.w",
+        "name": "flow-20260401-7c2k9q4mx1.step",
+        "script": "/run/jobs/3.sh",
+        "directory": "/home/me",
+        "log": "/run/logs/3.{position}.log",
+    }
+    return JobRequest(**{**given, **fields})
+
+
+NONE: dict[str, str | None] = {"queue": None, "bank": None}
+CASES: dict[str, tuple[Any, ...]] = {
+    "plain": (request(), NONE, {}),
+    "array": (request(size=3), NONE, {}),
+    "everything": (
+        request(
+            size=2, after=("f12", "f13"), begin=59.2,
+            resources=Resources(
+                cpus=4, time=90061, mem=8 * 1024**3, gpus=2, queue="gpu", account="climate",
+                native={"requires": "host:a|host:b", "x": "", "urgency": "20", "o": "pty"},
+            ),
+        ),
+        {"queue": "batch", "bank": "default"}, {}, ("f14", ""),
+    ),
+    "precedence": (
+        request(
+            resources=Resources(
+                cpus=2, queue="mine", time=600, native={"queue": "native", "time_limit": "5m"},
+            )
+        ),
+        {"queue": "field", "bank": "field"}, {"q": "options", "B": "options", "c": "16"},
+    ),
+    "defaults_stand": (
+        request(), {"queue": "field", "bank": "field"},
+        {"cores-per-task": "16", "exclusive": ""},
+    ),
+    "several_nodes_run_the_script_once": (
+        request(size=2, resources=Resources(nodes=3, cpus=4)), NONE, {},
+    ),
+    "hostile": (
+        request(
+            tag="näme, with 'all'\n\"of|it\".1[1].w", log="/r {0} {{/%j{position}}.{log",
+            directory="/tmp/{cc} a=b", script="/tmp/{cc}/it's {x}.sh", size=2,
+            resources=Resources(native={"env": "A={x},{y}"}),
+        ),
+        NONE, {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str) -> None:
+    made = "".join(f"{one}\n" for one in arguments(*CASES[name]))
+    assert made == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_every_golden_file_is_of_a_case() -> None:
+    assert {one.stem for one in GOLDEN.iterdir()} == set(CASES)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "1s"), (30, "30s"), (10**9, "1000000000s")])
+def test_a_time_limit_is_never_zero_which_is_none_nor_bare_which_is_minutes(
+    seconds: int, text: str
+) -> None:
+    made = arguments(request(resources=Resources(time=seconds)), NONE, {})
+    assert f"--time-limit={text}" in made
+
+
+@pytest.mark.parametrize(("begin", "text"), [(0.01, "+1s"), (1, "+1s"), (3599.5, "+3600s")])
+def test_begin_is_never_early(begin: float, text: str) -> None:
+    assert f"--begin-time={text}" in arguments(request(begin=begin), NONE, {})
+
+
+def test_cpus_always_belong_to_one_task() -> None:
+    """``--cores`` alone would run the script once on every core."""
+    made = arguments(request(resources=Resources(cpus=8)), NONE, {})
+    assert {"--ntasks=1", "--cores-per-task=8"} < set(made)
+
+
+def test_memory_is_passed_over() -> None:
+    wants = request(resources=Resources(mem=2**30))
+    assert arguments(wants, NONE, {}) == arguments(request(), NONE, {})
+
+
+def test_one_dependency_an_option() -> None:
+    made = arguments(request(after=("f1", "f2")), NONE, {})
+    assert [one for one in made if "depend" in one] == [
+        "--dependency=afterany:f1", "--dependency=afterany:f2"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["cc", "bcc", "job-name", "job_name", "--output", "error", "n", "ntasks", "cores", "wait",
+     "dependency", "begin-time", "cwd", "dry-run", "quiet", "tasks-per-node", "watch", "log"],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["task", "executor"])
+def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
+    given = {option: "1"}
+    asked = request(resources=Resources(native=given if where == "task" else {}))
+    with pytest.raises(SubmissionRefusedError, match=option):
+        arguments(asked, NONE, given if where == "executor" else {})
+
+
+@pytest.mark.parametrize(
+    "given", [{"": "x"}, {"requires": "a\nb"}, {"re quires": "1"}, {"bank": "a\0b"}, {"ä": "1"}]
+)
+def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(SubmissionRefusedError, match="no option of flux submit"):
+        long(given)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("log", ["/a {{id}}/{position}.log", "/{{\n}}/{position}"])
+def test_double_braces_in_the_log_are_refused(log: str, size: int) -> None:
+    with pytest.raises(SubmissionRefusedError, match="double braces"):
+        arguments(request(log=log, size=size), NONE, {})
+
+
+def test_a_tag_of_the_engine_is_its_own_job_name() -> None:
+    assert job_name("my_flow-20260401-7c2k9q4mx1.12.3.w") == "my_flow-20260401-7c2k9q4mx1.12.3.w"
+
+
+def put_in(made: list[str], position: int) -> list[str]:
+    """Return the arguments of one position as flux bulksubmit makes them: by `str.format`."""
+    at = made.index(":::")
+    before, lists = made[1:at], [[]]
+    for word in made[at + 1 :]:
+        if word == ":::+":
+            lists.append([])
+        else:
+            lists[-1].append(word)
+    inputs = [one[position % len(one)] for one in lists]
+    kept = [one.replace("{{", "\1").replace("}}", "\2") for one in before]
+    return [one.format(*inputs).replace("\1", "{{").replace("\2", "}}") for one in kept]
+
+
+@given(
+    words=st.lists(st.text("ab{}=% é", max_size=8), min_size=4, max_size=4),
+    size=st.integers(2, 5),
+)
+def test_what_is_put_in_for_a_position_is_what_a_single_job_is_given(
+    words: list[str], size: int
+) -> None:
+    directory, script, value, log = words
+    if "{{" in log and "}}" in log:
+        return
+    given = {"size": size, "directory": f"/{directory}", "script": f"/{script}",
+             "log": f"/{log}/{{position}}.x",
+             "resources": Resources(native={"env": f"A{value}"})}  # fmt: skip
+    single = arguments(request(**{**given, "size": 1}), NONE, {})
+    many = arguments(request(**given), NONE, {})
+    for position in range(size):
+        made = put_in(many, position)
+        expected = [one.replace(f"/{log}/0.x", f"/{log}/{position}.x") for one in single[1:-1]]
+        name = job_name(request().tag)
+        expected[expected.index(f"--job-name={name}")] = f"--job-name={name}[{position}]"
+        assert made == [*expected, f"--env=FLUX_JOB_CC={position}", single[-1]]
