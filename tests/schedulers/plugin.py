@@ -15,6 +15,7 @@ FACES = {
     "lsf": ("bsub", "bjobs", "bkill", "bhist", "bparams"),
     "pbs": ("qsub", "qstat", "qdel", "qselect", "qalter", "qhold", "qrls"),
     "slurm": ("sbatch", "squeue", "sacct", "scancel", "scontrol"),
+    "flux": ("flux",),
 }
 """The commands of each scheduler that is simulated; its daemon is ``<name>/daemon.py``."""
 

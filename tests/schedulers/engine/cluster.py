@@ -540,6 +540,11 @@ class Cluster:
         job.reason = NEVER
         self._finish_pending(job, CANCELLED, None)
 
+    def fail(self, job: Job, reason: str) -> None:
+        """End a job that waits as failed: it will never run."""
+        job.reason = reason
+        self._finish_pending(job, FAILED, None)
+
     def cancel(self, jobs: Iterable[Job], by: int) -> None:
         """Take jobs out of the queue, and end those that run."""
         chosen = list(jobs)

@@ -68,7 +68,8 @@ class Faults:
 class Server:
     """Serves one cluster until it is told to stop, or the one who started it is gone.
 
-    `answer` is the face: it carries out a call, with the fault it was given for it.
+    `answer` is the face: it carries out a call, with the fault it was given for it. `name` is
+    what a call counts as, where one command has several within.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Server:
         cluster: Cluster,
         answer: Callable[[Cluster, Call, dict[str, Any] | None], Answer],
         exit_code: Callable[[Job], int],
+        name: Callable[[Call], str] = lambda call: call.command,
     ) -> None:
         self.cluster, self.calls, self.faults = cluster, Counter[str](), Faults()
-        self._answer, self._exit_code = answer, exit_code
+        self._answer, self._exit_code, self._name = answer, exit_code, name
         self._waiting: dict[int, list[socket.socket]] = {}
         cluster.on_end.append(self._wake)
 
@@ -129,7 +131,8 @@ class Server:
             # What has happened counts before what is asked.
             self._reap()
             self.cluster.tick()
-            fault = self.faults.take(call.command)
+            name = self._name(call)
+            fault = self.faults.take(name)
             try:
                 told = self._answer(self.cluster, call, fault)
             except NeedsStdin:
@@ -138,7 +141,7 @@ class Server:
                     self.faults.next.insert(0, fault)
                 self._send(client, "stdin")
                 return
-            self.calls[call.command] += 1
+            self.calls[name] += 1
             if told.wait_for is not None and told.code == 0:
                 self._waiting.setdefault(told.wait_for, []).append(client)
                 return
