@@ -20,10 +20,17 @@ FACES = {
 """The commands of each scheduler that is simulated; its daemon is ``<name>/daemon.py``."""
 
 
+SITES: dict[str, dict[str, Any]] = {
+    # One node, and no queues: as an instance that a user starts.
+    "flux": {"nodes": [("host", 8, 10**6)], "partitions": [("", ("host",), 10**9, 0, True)]},
+}
+"""Settings of each that are not the engine's own."""
+
+
 def start(face: str, **settings: Any) -> Simulator:
     """Start a simulated scheduler; `settings` are fields of `Settings`."""
     daemon = Path(__file__).parent / face / "daemon.py"
-    return Simulator(daemon, FACES[face], Settings(**settings))
+    return Simulator(daemon, FACES[face], Settings(**{**SITES.get(face, {}), **settings}))
 
 
 @pytest.fixture

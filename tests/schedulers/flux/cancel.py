@@ -1,0 +1,84 @@
+"""flux cancel, and the parts of flux job that change or forget jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.cluster import Cluster
+from ..engine.server import Answer, Call
+from . import ids
+from .commands import Parser, Refused, own, timed_out, unreachable
+
+ABORTS = 1000
+"""Ids with which the command aborts when it has done its work."""
+
+
+def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answer:
+    parser = Parser("flux-cancel", "flux cancel [OPTIONS] [JOBID...]")
+    parser.prog = "flux cancel"
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("-m", "--message", default="")
+    parser.add_argument("jobids", nargs="*")
+    try:
+        given = parser.parse_args(call.arguments[1:])
+        for one in given.jobids:
+            if ids.read(one) is None:
+                parser.prog = "flux-cancel"
+                text = f"argument JOBID...: invalid JobID value: '{one}'"
+                raise Refused(f"usage: {parser.usage}\nflux-cancel: error: {text}\n", 2)
+    except Refused as error:
+        return Answer(error.code, err=error.text)
+    told = unreachable(cluster.settings, "cancel", fault)
+    if told is not None:
+        return told
+    if given.all:
+        live = [job for job in own(cluster, call) if job.live]
+        cluster.cancel(live, call.uid)
+        many = "" if len(live) == 1 else "s"
+        text = f"Canceled {len(live)} job{many} (0 errors)" if live else "Matched 0 jobs"
+        return Answer(err=f"flux-cancel: {text}\n")
+    if not given.jobids:
+        return Answer(1, err="flux-cancel: ERROR: No target jobs were provided\n")
+    err = ""
+    for one in given.jobids:
+        number = ids.read(one) or 0
+        found = [job for job in cluster.find(ids.number(number)) if not job.purged]
+        if found and found[0].live:
+            found[0].request.extra["note"] = given.message
+            cluster.cancel(found, call.uid)
+        else:
+            shown = ids.f58(number, letter=ids.letter(call.environment))
+            why = "job is inactive" if found else "unknown job id"
+            err += f"flux-cancel: ERROR: {shown}: {why}\n"
+    if fault:
+        return timed_out(cluster.settings, "cancel")
+    if len(given.jobids) >= ABORTS:
+        return Answer(134, err="libev: I/O watcher with invalid fd found in epoll_ctl\n")
+    return Answer(1 if err else 0, err=err)
+
+
+def job(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answer:
+    told = unreachable(cluster.settings, "job", fault)
+    if told is not None:
+        return told
+    match call.arguments[1:]:
+        case ["purge", "--force", "--num-limit=0"]:
+            gone = [one for one in cluster.known() if not one.live]
+            for one in gone:
+                one.purged = True
+            left = len(list(cluster.known()))
+            return Answer(out=f"purged {len(gone)} inactive jobs, {left} remaining\n")
+        case ["urgency", target, value]:
+            for one in cluster.find(ids.number(ids.read(target) or 0)):
+                value = {"hold": "0", "default": "16"}.get(value, value)
+                one.request.extra["urgency"] = value
+                (cluster.hold if value == "0" else cluster.release)(one)
+            return Answer()
+        case ["id", form, target] if form.startswith("--to="):
+            number = ids.read(target)
+            if number is None:
+                return Answer(1, err=f"flux-job: {target}: invalid job id\n")
+            words = {"dec": str(number), "f58plain": ids.f58(number), "hex": hex(number)}
+            return Answer(out=f"{words[form[5:]]}\n")
+    return Answer(1, err="flux-job: no such command in this simulator\n")

@@ -1,0 +1,224 @@
+"""What a job of Flux finds, how it came out, and `flux jobs`, which tells of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import string
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine import model
+from ..engine.cluster import Cluster
+from ..engine.model import Job
+from ..engine.server import Answer, Call
+from . import ids
+from .commands import Parser, Refused, own, unreachable
+
+USAGE = (
+    "flux-jobs [-h] [-a] [-A] [-c N] [-f STATE|RESULT] [--since WHEN] [-n] [--name JOB-NAME] "
+    "[-o FORMAT] [--json] [JOBID ...]"
+)
+DEFAULT = "{id:>12} {username:<8} {name:<10.10} {status_abbrev:>2} {ntasks:>6} {nnodes:>6}"
+HEADER = "       JOBID USER     NAME       ST NTASKS NNODES     TIME INFO\n"
+STATES = {
+    "pending": ("DEPEND", "PRIORITY", "SCHED"), "running": ("RUN", "CLEANUP"),
+    "inactive": ("INACTIVE",), "active": ("DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP"),
+}  # fmt: skip
+
+
+def environment(cluster: Cluster, job: Job) -> dict[str, str]:
+    """Return the environment of a job's command."""
+    request = job.request
+    text = ids.f58(ids.of(job.base), letter=ids.letter(request.environment))
+    made = {
+        "FLUX_JOB_ID": text, "FLUX_JOB_ID_PATH": f"/{text}", "FLUX_JOB_SIZE": str(request.tasks),
+        "FLUX_JOB_NNODES": str(request.nodes), "FLUX_TASK_RANK": "0", "FLUX_TASK_LOCAL_ID": "0",
+        "FLUX_KVS_NAMESPACE": f"job-{ids.of(job.base)}", "FLUX_JOB_TMPDIR": cluster.folder,
+        "FLUX_URI": f"local://{cluster.folder}/local-0",
+    }  # fmt: skip
+    return {**request.environment, **made}
+
+
+def log_path(job: Job, pattern: str) -> str:
+    """Fill in the templates that the job's shell knows; others are left as they are."""
+    given = ids.of(job.base)
+    own_letter = ids.letter(job.request.environment)
+    values = {
+        "id": ids.f58(given, letter=own_letter), "id.f58": ids.f58(given, letter=own_letter),
+        "id.f58plain": ids.f58(given), "id.dec": str(given), "id.hex": hex(given),
+        "name": job.request.name,
+    }  # fmt: skip
+    return re.sub(r"\{\{(.*?)\}\}", lambda one: values.get(one[1], one[0]), pattern)
+
+
+def exit_code(job: Job) -> int:
+    """Return the code of a job that a submission waits for."""
+    return _code(job) or 0
+
+
+def result(job: Job) -> tuple[str, str, str]:
+    """Return result, and type and note of the exception, of a job that has ended."""
+    outcome, request = job.outcome, job.request
+    if request.extra.get("alloc"):
+        return "FAILED", "alloc", request.extra["alloc"]
+    if outcome == model.CANCELLED and job.reason == model.NEVER:
+        waited = request.extra.get("dependencies", "")
+        return "FAILED", "dependency", f"dependency {waited} can never be satisfied"
+    if outcome in (model.CANCELLED, model.REQUEUED):
+        return "CANCELED", "cancel", request.extra.get("note", "")
+    if outcome == model.TIMEOUT:
+        return "TIMEOUT", "timeout", "resource allocation expired"
+    if outcome == model.NODE:
+        return "FAILED", "exec", f"lost contact with job shell on broker {_node(job)} (rank 1)"
+    if outcome == model.PREEMPTED:
+        return "FAILED", "preempt", "preempted"
+    if job.status == model.MISSING_FOLDER:
+        return "FAILED", "exec", "shell_init: No such file or directory"
+    path, where = request.arguments[0], f"task 0 (host {_node(job)}): start failed"
+    if _code(job) == 127 and shutil.which(path, path=request.environment.get("PATH")) is None:
+        return "FAILED", "exec", f"{where}: {path}: No such file or directory"
+    if _code(job) == 126 and not os.access(path, os.X_OK):
+        return "FAILED", "exec", f"{where}: {path}: Permission denied"
+    return "COMPLETED" if outcome == model.DONE else "FAILED", "", ""
+
+
+def _node(job: Job) -> str:
+    return job.nodes[0].name if job.nodes else ""
+
+
+def _code(job: Job) -> int | None:
+    if job.live:
+        return None
+    if not job.started:
+        return -128 if job.outcome == model.CANCELLED and job.reason != model.NEVER else 1
+    if job.status is None or job.status == model.MISSING_FOLDER:
+        return 1
+    if os.WIFEXITED(job.status):
+        return os.WEXITSTATUS(job.status)
+    return 128 + os.WTERMSIG(job.status)
+
+
+def state(job: Job) -> str:
+    if job.state == model.PENDING:
+        waits = job.reason in (model.DEPENDENCY, model.BEGIN) or (job.held and job.dependencies)
+        return "DEPEND" if waits else "SCHED"
+    return {model.RUNNING: "RUN", model.COMPLETING: "CLEANUP"}.get(job.state, "INACTIVE")
+
+
+def row(job: Job, letter: str) -> dict[str, Any]:
+    """Return the fields of a job, as `flux jobs` formats them."""
+    given, now = ids.of(job.base), state(job)
+    how, kind, note = result(job) if now == "INACTIVE" else ("", "", "")
+    code = _code(job)
+    if not kind and "warning" in job.request.extra:
+        kind, note, severity = "dependency", job.request.extra["warning"], "3"
+    else:
+        severity = "0" if kind else ""
+    short = {"DEPEND": "D", "SCHED": "S", "RUN": "R", "CLEANUP": "C", "COMPLETED": "CD",
+             "FAILED": "F", "CANCELED": "CA", "TIMEOUT": "TO"}  # fmt: skip
+    return {
+        "id": ids.f58(given, letter=letter), "id.f58": ids.f58(given, letter=letter),
+        "id.f58plain": ids.f58(given), "id.dec": given, "id.hex": hex(given),
+        "name": job.request.name, "username": job.request.user, "userid": job.request.uid,
+        "state": now, "result": how, "status": how or now, "status_abbrev": short[how or now],
+        "urgency": "0" if job.held else job.request.extra["urgency"],
+        "returncode": "" if code is None else code, "success": how == "COMPLETED",
+        "exception.occurred": bool(kind), "exception.severity": severity, "exception.type": kind,
+        "exception.note": note, "t_submit": job.submitted, "t_run": job.started,
+        "t_inactive": job.ended if now == "INACTIVE" else 0.0, "nodelist": _node(job),
+        "ntasks": job.request.tasks, "nnodes": job.request.nodes, "duration": float(job.limit),
+        "dependencies": job.request.extra.get("dependencies", "") if now == "DEPEND" else "",
+        "queue": job.request.extra["queue"], "bank": job.request.extra["bank"],
+        "cwd": job.request.directory,
+    }  # fmt: skip
+
+
+FIELDS = frozenset({
+    "id", "id.f58", "id.f58plain", "id.dec", "id.hex", "name", "username", "userid", "state",
+    "result", "status", "status_abbrev", "urgency", "returncode", "success",
+    "exception.occurred", "exception.severity", "exception.type", "exception.note", "t_submit",
+    "t_run", "t_inactive", "nodelist", "ntasks", "nnodes", "duration", "dependencies", "queue",
+    "bank", "cwd",
+})  # fmt: skip
+
+
+class _Formatter(string.Formatter):
+    """Takes dots for parts of a field's name."""
+
+    def get_field(self, name: str, args: Any, values: Any) -> tuple[Any, str]:
+        return values[name], name
+
+
+def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answer:
+    parser = Parser("flux-jobs", USAGE)
+    for letter in "aAn":
+        parser.add_argument(f"-{letter}", action="store_true")
+    parser.add_argument("--no-header", dest="n", action="store_true")
+    parser.add_argument("-c", "--count", type=int)
+    parser.add_argument("-f", "--filter")
+    for option in ("--since", "--name", "--user", "--sort"):
+        parser.add_argument(option)
+    parser.add_argument("-o", "--format", default=DEFAULT)
+    parser.add_argument("JOBID", nargs="*")
+    try:
+        given = parser.parse_args(_joined(call.arguments[1:]))
+        for one in given.JOBID:
+            if ids.read(one) is None:
+                parser.error(f"argument JOBID: invalid JobID value: '{one}'")
+        if given.since is not None and float(given.since) > time.time():
+            raise Refused(f"--since={given.since} appears to be in the future")
+        letter = ids.letter(call.environment)
+        fields = [one for _, one, _, _ in string.Formatter().parse(given.format) if one]
+        for one in fields:
+            if one not in FIELDS:
+                raise Refused(f"Error in user format: Unknown format field: {one}")
+    except Refused as error:
+        return Answer(error.code, err=error.text if error.code == 2 else
+                      f"flux-jobs: ERROR: {error.text}\n")  # fmt: skip
+    told = unreachable(cluster.settings, "jobs", fault)
+    if told is not None:
+        return told
+    err, code = "", 0
+    if given.JOBID:
+        if given.count is not None or given.since or given.name or given.filter or given.a:
+            err += "flux-jobs: WARNING: Filtering options ignored with jobid list\n"
+        known = {ids.of(one.base): one for one in cluster.known()}
+        chosen = [known[number] for one in given.JOBID if (number := ids.read(one)) in known]
+        unknown = [one for one in given.JOBID if ids.read(one) not in known]
+        err += "".join(f"JobID {one} unknown\n" for one in unknown)
+        code = 0 if chosen else 1
+    else:
+        wanted = given.filter or ("inactive,active" if given.a or given.since else "active")
+        states = {one for word in wanted.split(",") for one in STATES.get(word, (word.upper(),))}
+        everyone = list(cluster.known()) if given.A else own(cluster, call)
+        chosen = [
+            one
+            for one in reversed(everyone)
+            if (state(one) in states or (not one.live and result(one)[0] in states))
+            and (given.name is None or one.request.name == given.name)
+            and (given.since is None or one.live or one.ended > float(given.since))
+        ]
+        count = 1000 if given.count is None else given.count
+        if count and len(chosen) > count:
+            chosen = chosen[:count]
+            err += (
+                f"warning: output truncated at {count} jobs.\n"
+                "Use --count to increase returned results or use filters to alter results.\n"
+            )
+    lines = [_Formatter().vformat(given.format, (), row(one, letter)) for one in chosen]
+    header = "" if given.n else HEADER if given.format == DEFAULT else f"{given.format}\n"
+    return Answer(code, out=header + "".join(f"{one}\n" for one in lines), err=err)
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Part letters that stand together, of which the last may take a value."""
+    found = []
+    for one in arguments:
+        match = re.fullmatch(r"-([aAn]+)([ocf]?)", one)
+        found += [*(f"-{each}" for each in match[1]), *([f"-{match[2]}"] if match[2] else [])] if (
+            match
+        ) else [one]
+    return found
