@@ -312,6 +312,12 @@ def test_output_takes_errors_too(flux):
     assert "out" not in (flux.folder / "both").read_text()
 
 
+def test_a_log_may_be_added_to(flux):
+    for word in ("first", "second"):
+        flux.ended(flux.submit("--output=log", "-o", "output.mode=append", "echo", word))
+    flux.until(lambda: flux.read("log") == "first\nsecond\n")
+
+
 def test_templates_of_logs(flux):
     job = flux.submit("--output=a.{{id.f58plain}}.{{id.dec}}.{cc}.{{cc}}.%j", "echo", "{cc}")
     number = flux.ask("job", "id", "--to=dec", job)[0]

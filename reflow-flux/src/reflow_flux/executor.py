@@ -49,6 +49,7 @@ class FluxExecutor(CommandExecutor):
     # Ids in ASCII, whatever the locale.
     fixed: ClassVar[Mapping[str, str]] = {"FLUX_F58_FORCE_ASCII": "1"}
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+    forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
 
     @property
     def capabilities(self) -> Capabilities:

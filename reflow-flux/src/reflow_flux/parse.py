@@ -39,6 +39,8 @@ UNREACHABLE = re.compile(
 )
 # A disabled queue, and the limits of flux-accounting.
 LIMIT = re.compile(r"job submission.* is disabled|\bmax\w*[ _-].*(?:jobs|limit)", re.IGNORECASE)
+# Of a broker that is another user's, or takes no jobs of guests.
+FORBIDDEN = re.compile(r"Permission denied|Operation not permitted|instance owner")
 GONE = re.compile(r"job is inactive|unknown job id|JobID \S+ unknown|only (?:cancel|raise)")
 """What is said of jobs that have ended, that Flux has forgotten, or that are another's."""
 

@@ -266,7 +266,8 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
         # Where it cannot go, the shell goes to /tmp and says so in the log.
         directory=directory if os.path.isdir(directory) else "/tmp", environment=environment,
         output=path(given.output) or "/dev/null", error=path(given.error),
-        input=path(given.input) or "/dev/null", cpus=int(given.cores_per_task or 1), tasks=tasks,
+        input=path(given.input) or "/dev/null",
+        append="output.mode=append" in given.setopt, cpus=int(given.cores_per_task or 1), tasks=tasks,
         nodes=int(given.nodes or 1), memory=1000, limit=limit,  # type: ignore[arg-type]
         begin=begin, held=urgency == "0", requeue=False, kill_on_never=True,
         extra={"urgency": urgency, "bank": given.bank or "", "queue": given.queue or ""},
