@@ -95,6 +95,8 @@ class Request:
     comment: str = ""
     indices: tuple[int, ...] | None = None
     throttle: int = 0
+    position: int | None = None
+    """Of a job that its user takes for a position of an array, though the cluster does not."""
     begin: float = 0.0
     held: bool = False
     requeue: bool = True

@@ -194,7 +194,8 @@ class Server:
 def _plain(job: Job) -> dict[str, Any]:
     request = job.request
     return {
-        "id": job.base, "index": job.index, "number": job.number, "name": request.name,
+        "id": job.base, "index": request.position if job.index is None else job.index,
+        "number": job.number, "name": request.name,
         "state": job.state, "outcome": job.outcome, "reason": job.reason, "pid": job.pid,
         "comment": request.comment, "account": request.account, "partition": request.partition,
         "nodes": [node.name for node in job.nodes], "restarts": job.restarts, "log": job.log,

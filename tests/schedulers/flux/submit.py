@@ -254,6 +254,7 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
     environment = _environment(call, given)
     if copy.position:
         environment["FLUX_JOB_CC"] = copy.position
+    position = environment.get("FLUX_JOB_CC", "")
     user = pwd.getpwuid(call.uid).pw_name
 
     def path(text: str | None) -> str:
@@ -267,9 +268,11 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
         directory=directory if os.path.isdir(directory) else "/tmp", environment=environment,
         output=path(given.output) or "/dev/null", error=path(given.error),
         input=path(given.input) or "/dev/null",
-        append="output.mode=append" in given.setopt, cpus=int(given.cores_per_task or 1), tasks=tasks,
-        nodes=int(given.nodes or 1), memory=1000, limit=limit,  # type: ignore[arg-type]
-        begin=begin, held=urgency == "0", requeue=False, kill_on_never=True,
+        append="output.mode=append" in given.setopt, cpus=int(given.cores_per_task or 1),
+        tasks=tasks, nodes=int(given.nodes or 1), memory=1000,
+        limit=limit,  # type: ignore[arg-type]
+        position=int(position) if position.isdecimal() else None, begin=begin,
+        held=urgency == "0", requeue=False, kill_on_never=True,
         extra={"urgency": urgency, "bank": given.bank or "", "queue": given.queue or ""},
     )  # fmt: skip
 
