@@ -1,14 +1,13 @@
 """What Flux does, fact by fact, of the simulator and of a real Flux.
 
 With REFLOW_LIVE_FLUX=1 every row runs against the Flux that FLUX_URI says, or this machine's, as
-well; as root by way of the user REFLOW_LIVE_USER. That Flux has one node of eight cores, no GPU
-and no queues, keeps ended jobs, and is nobody else's: one fact has it forget them.
+well; as an ordinary user, see `live.sites`. That Flux has one node of eight cores, no GPU and no
+queues, keeps ended jobs, and is nobody else's: one fact has it forget them.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from live.sites import SCHEDULERS, USER, as_user
 
 LIVE = os.environ.get("REFLOW_LIVE_FLUX") == "1"
 UNKNOWN = "f1234567"
@@ -88,16 +88,11 @@ class Site:
 
 
 def _live(folder):
-    if shutil.which("flux") is None:
-        pytest.fail("REFLOW_LIVE_FLUX=1, but there is no flux")
-    environment = {one: os.environ[one] for one in ("PATH", "FLUX_URI") if one in os.environ}
-    prefix = []
-    if os.getuid() == 0:
-        user = os.environ.get("REFLOW_LIVE_USER", "reflow")
-        entry = pwd.getpwnam(user)
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-        prefix = [shutil.which("runuser") or "/usr/sbin/runuser", "-u", user, "--"]
-    return Site(folder, prefix, {**environment, "HOME": str(folder)}, live=True)
+    real = SCHEDULERS["flux"]
+    real.need()
+    if USER:
+        shutil.chown(folder, USER)
+    return Site(folder, as_user("env"), {**real.environment, "HOME": str(folder)}, live=True)
 
 
 @pytest.fixture(
@@ -296,9 +291,14 @@ def test_the_environment_goes_on_to_the_job(flux):
 
 
 def test_the_folder_of_the_submitter_is_that_of_the_job(flux):
+    # That of the job is also where a log without a folder lands.
     flux.submit("--output=here", "pwd")
-    flux.submit("--output=there", "--cwd=/usr", "pwd")
-    flux.submit("--output=nowhere", "--cwd=/nonexistent", "pwd")
+    flux.submit(f"--output={flux.folder}/there", "--cwd=/usr", "pwd")
+    flux.submit(f"--output={flux.folder}/nowhere", "--cwd=/nonexistent", "pwd")
+    (flux.folder / "below").mkdir()
+    (flux.folder / "below").chmod(0o777)
+    flux.submit("--output=log", f"--cwd={flux.folder}/below", "pwd")
+    assert flux.read("below/log") == f"{flux.folder}/below\n"
     assert flux.read("here") == f"{flux.folder}\n"
     assert flux.read("there") == "/usr\n"
     flux.until(lambda: flux.read("nowhere") == "/tmp\n")
@@ -441,7 +441,7 @@ def test_many_dependencies(flux):
 
 
 def test_a_begin_time(flux):
-    job = flux.submit(f"--begin-time=+{2 if flux.live else 120}s", "true")
+    job = flux.submit(f"--begin-time=+{20 if flux.live else 120}s", "true")
     assert flux.told("{state}", job) == ["DEPEND"]
     flux.ended(job)
     submitted, began = map(float, flux.told("{t_submit} {t_run}", job)[0].split())
@@ -467,8 +467,10 @@ def test_jobs_lists_what_lives_and_what_has_ended_since(flux):
     assert sorted(flux.ask("jobs", "-a", *form)) == sorted([over, running])
     assert sorted(flux.ask("jobs", f"--since={ended - 1}", *form)) == sorted([over, running])
     assert flux.ask("jobs", f"--since={ended}", *form) == [running]
+    # Without a header nothing says that there are more.
     done = flux.run("jobs", "-a", *form, "--count=1")
-    assert done.stdout.splitlines() == [running]
+    assert (done.stdout.splitlines(), done.stderr) == ([running], "")
+    done = flux.run("jobs", "-a", "-o", "{id.f58plain}", f"--name={name}", "--count=1")
     assert "warning: output truncated at 1 jobs." in done.stderr
     assert len(flux.ask("jobs", "-a", *form, "--count=0")) == 2
     done = flux.run("jobs", "-no", "{id.f58plain}", "--count=0", over)
@@ -510,13 +512,13 @@ def test_a_task_for_each_core_where_no_tasks_are_said(flux):
     assert flux.read("one") == "0 of 1\n"
 
 
-def test_cancel_of_a_thousand_aborts_having_cancelled_them(flux):
+def test_cancel_of_a_thousand_may_abort_having_cancelled_them(flux):
     name = f"c{time.monotonic_ns()}"
     jobs = flux.ask("submit", "--cc=0-999", "--urgency=hold", f"--job-name={name}", "true")
-    # With fewer it does not.
+    # With fewer it does not; with more it does on some machines.
     assert flux.run("cancel", *jobs[:200]).returncode == 0
     more = flux.ask("submit", "--cc=0-399", "--urgency=hold", f"--job-name={name}", "true")
-    assert flux.run("cancel", *jobs[200:], *more).returncode in (134, -6)
+    assert flux.run("cancel", *jobs[200:], *more).returncode in (0, 134, -6)
     flux.until(lambda: not flux.ask("jobs", "-no", "{id}", "--count=0", f"--name={name}"))
 
 

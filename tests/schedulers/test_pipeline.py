@@ -29,7 +29,7 @@ class Face:
     limit: str = "00:15:00"
 
 
-DIFFERENT: dict[str, Face] = {}
+DIFFERENT: dict[str, Face] = {"flux": Face(submits="submit")}
 
 
 class Submitter(Person):

@@ -204,10 +204,11 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
         count = 1000 if given.count is None else given.count
         if count and len(chosen) > count:
             chosen = chosen[:count]
-            err += (
-                f"warning: output truncated at {count} jobs.\n"
-                "Use --count to increase returned results or use filters to alter results.\n"
-            )
+            if not given.n:
+                err += (
+                    f"warning: output truncated at {count} jobs.\n"
+                    "Use --count to increase returned results or use filters to alter results.\n"
+                )
     lines = [_Formatter().vformat(given.format, (), row(one, letter)) for one in chosen]
     header = "" if given.n else HEADER if given.format == DEFAULT else f"{given.format}\n"
     return Answer(code, out=header + "".join(f"{one}\n" for one in lines), err=err)

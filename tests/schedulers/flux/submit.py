@@ -251,6 +251,8 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
     cores = int(given.cores or 0)
     tasks = cores or int(given.ntasks or given.nodes or 1)
     directory = os.path.join(call.directory, given.cwd or call.directory)
+    # Where it cannot go, the shell goes to /tmp and says so in the log.
+    directory = directory if os.path.isdir(directory) else "/tmp"
     environment = _environment(call, given)
     if copy.position:
         environment["FLUX_JOB_CC"] = copy.position
@@ -258,14 +260,13 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
     user = pwd.getpwuid(call.uid).pw_name
 
     def path(text: str | None) -> str:
-        return os.path.join(call.directory, text) if text else ""
+        return os.path.join(directory, text) if text else ""
 
     return Request(
         name=given.job_name or os.path.basename(given.command[0]), user=user, uid=call.uid,
         gid=call.gid, account=next(iter(cluster.accounts)), partition=_queue(cluster, given, limit),
         script="", arguments=tuple(given.command),
-        # Where it cannot go, the shell goes to /tmp and says so in the log.
-        directory=directory if os.path.isdir(directory) else "/tmp", environment=environment,
+        directory=directory, environment=environment,
         output=path(given.output) or "/dev/null", error=path(given.error),
         input=path(given.input) or "/dev/null",
         append="output.mode=append" in given.setopt, cpus=int(given.cores_per_task or 1),
