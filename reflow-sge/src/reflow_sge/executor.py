@@ -2,39 +2,250 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import logging
+import os
+import pwd
+import re
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import ClassVar, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, fields, frozen, validators
 
-from reflow.executors.base import Capabilities
-from reflow.executors.command import CommandExecutor
+from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.executors.base import Capabilities, JobRequest, JobStatus
+from reflow.executors.command import CommandExecutor, Completed, chunks, command
+from reflow.states import HELD, UNKNOWN
+
+from . import parse
+from .render import Site, arguments, job_name
+
+CHUNK = 500
+"""Ids in one call: what a command line and qmaster take with ease."""
+
+SHOWN = 20
+"""Jobs that qacct, which takes one id at a time, is asked for one by one."""
+
+_FEW = 3
+"""Jobs for which that is quicker than all records of the user's of the last days."""
+
+_HARMLESS = re.compile(
+    r"does not exist|already in deletion|has registered the|has deleted|privileges|^\s*$"
+)
+"""What qdel says of jobs that it takes out, that are gone, or that are another's by now."""
+
+_log = logging.getLogger(__name__)
+Self = TypeVar("Self", bound="SGEExecutor")
 
 
 @frozen(kw_only=True)
 class SGEExecutor(CommandExecutor):
-    """Runs jobs on Grid Engine.
+    """Runs jobs on Grid Engine: Son of Grid Engine, Univa's, Altair's.
 
-    `qsub`, `qstat`, `qacct`, `qdel` are the commands to use: a name on PATH or a path.
-    `max_array_size` is the most elements of one job: the cell's `max_aj_tasks`.
-    Larger arrays are split.
+    `qsub`, `qstat`, `qacct`, `qdel`, `qconf` are the commands to use: a name on PATH or a path.
+    `account` is what ``-A`` says, `project` what ``-P`` says. `pe` is the parallel environment
+    of tasks with more than one cpu, `nodes_pe` that of tasks with more than one node.
+    `mem_resource` and `gpu_resource` are the resources that memory and GPUs are asked for by;
+    `mem_per_slot`: the first counts for each slot. `max_array_size` is the most elements of one
+    job (`max_aj_tasks`), `accounting_lag` how many seconds qacct may lag behind (`flush_time`):
+    both are asked for at submission where they are not set.
+    `sge_root` and `sge_cell` are given to the commands where their environment lacks them.
     """
 
     name: ClassVar[str] = "sge"
 
-    qsub: str = "qsub"
-    qstat: str = "qstat"
-    qacct: str = "qacct"
-    qdel: str = "qdel"
-    max_array_size: int = 75000
+    qsub: str = command("qsub", "submits jobs")
+    qstat: str = command("qstat", "lists the living")
+    qacct: str = command("qacct", "tells of the dead", needed=False)
+    qdel: str = command("qdel", "deletes jobs")
+    qconf: str = command("qconf", "tells the cell's settings", needed=False)
+    project: str | None = None
+    pe: str = "smp"
+    nodes_pe: str | None = None
+    mem_resource: str = "h_vmem"
+    mem_per_slot: bool = True
+    gpu_resource: str = "gpu"
+    max_array_size: int | None = field(
+        default=None, validator=validators.optional(validators.ge(1))
+    )
+    accounting_lag: float | None = field(
+        default=None, validator=validators.optional(validators.ge(0))
+    )
+    sge_root: str | None = None
+    sge_cell: str | None = None
+
+    # Of a job we may be in: they go on to what it submits (-V).
+    scrubbed: ClassVar[tuple[str, ...]] = (
+        "REFLOW_JOB_", "SGE_", "JOB_ID", "JOB_NAME", "JOB_SCRIPT", "NSLOTS", "NHOSTS", "NQUEUES",
+        "PE_HOSTFILE", "RESTARTED",
+    )  # fmt: skip
+    kept: ClassVar[tuple[str, ...]] = (
+        "SGE_ROOT", "SGE_CELL", "SGE_ARCH", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT",
+        "SGE_EXECD_PORT",
+    )  # fmt: skip
 
     @property
     def capabilities(self) -> Capabilities:
         """What Grid Engine can do."""
         return Capabilities(
-            max_array_size=self.max_array_size,
+            max_array_size=self.array_limit(self.max_array_size or 75000),  # its own default
             array_variable="SGE_TASK_ID",
+            job_variable="JOB_ID",
             first_index=1,
+            max_dependencies=1000,  # more go, but qmaster walks the list
             throttle=True,
             elementwise=True,
             begin=True,
+            min_poll_interval=self.min_poll_interval,
         )
+
+    def variables(self) -> Mapping[str, str]:
+        """Return where the cell is."""
+        given = {"SGE_ROOT": self.sge_root, "SGE_CELL": self.sge_cell}
+        return {name: value for name, value in given.items() if value}
+
+    def located(self: Self) -> Self:
+        """Return the executor as a later process can use it: paths, cell, the cell's settings."""
+        found, cell = super().located(), dict[str, str]()
+        for one in fields(type(found)):
+            if one.metadata.get("command"):
+                program, named = behind(getattr(found, one.name))
+                found = evolve(found, **{one.name: program})
+                cell.update(named)
+        root, name = (os.environ.get(one) or cell.get(one) for one in ("SGE_ROOT", "SGE_CELL"))
+        found = evolve(found, sge_root=self.sge_root or root, sge_cell=self.sge_cell or name)
+        if None not in (found.max_array_size, found.accounting_lag):
+            return found
+        try:
+            size, lag = parse.cell_settings(found.call([found.qconf, "-sconf"]).out)
+        except ExecutorError:
+            return found
+        return evolve(
+            found,
+            max_array_size=found.max_array_size or size,
+            accounting_lag=lag if found.accounting_lag is None else found.accounting_lag,
+        )
+
+    def unreachable(self, done: Completed) -> bool:
+        """Whether qmaster did not answer; qdel says so on its standard output."""
+        return done.code != 0 and parse.UNREACHABLE.search(done.err + done.out) is not None
+
+    limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+
+    def arguments(self, request: JobRequest) -> list[str]:
+        """Return the command line of qsub."""
+        names = [one.name for one in fields(Site)]
+        site = Site(**{name: getattr(self, name) for name in names})
+        return [self.qsub, *arguments(request, site, datetime.now())]  # qsub reads local time
+
+    def read_job_id(self, done: Completed) -> str:
+        """Return the id that qsub printed."""
+        return parse.job_id(done.out)
+
+    def queued(self) -> int:
+        """Return how many jobs of this user qstat lists, tasks of arrays counted."""
+        return sum(row.size for row in self._queue())
+
+    def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        """Ask qstat for all, and accounting for what has left the queue."""
+        found = parse.living(self._queue(), jobs)
+        errors = [job for job in found if found[job].cause == HELD and "E" in found[job].raw]
+        for chunk in chunks(errors, CHUNK)[:1]:
+            # That one of them may have gone meanwhile makes an exit code of 1.
+            said = parse.error_reasons(self.call([self.qstat, "-j", ",".join(chunk)]).out)
+            for job, reason in said.items():
+                if job in found:
+                    told = f"{found[job].raw}: {reason}; mend it, then qmod -cj {job}"
+                    found[job] = evolve(found[job], reason=told)
+        found.update(self._ended([job for job in jobs if job not in found]))
+        for job, status in found.items():
+            for one in (status, *status.positions.values()):
+                if one.cause == UNKNOWN:
+                    _log.warning("job %s: a state that reflow does not know: %s", job, one.raw)
+                    break
+        return {job: found[job] for job in jobs if job in found}
+
+    def _ended(self, gone: Collection[str]) -> dict[str, JobStatus]:
+        """Return what accounting says of jobs that are not in the queue.
+
+        An array whose last record is fresh is left out: there may be more to come, and how many
+        tasks it had is not told.
+        """
+        read: dict[str, tuple[JobStatus, float]] = {}
+        if len(gone) > _FEW:
+            read.update(self._account("-d", "2", "-j"))
+        rest = [job for job in gone if job not in read]
+        if len(rest) > SHOWN:
+            read.update(self._account("-j"))
+        else:
+            for job in rest:
+                read.update(self._account("-j", job))
+        lag = 17.0 if self.accounting_lag is None else self.accounting_lag + 2
+        fresh = time.time() - lag
+        return {
+            job: read[job][0]
+            for job in gone
+            if job in read and not (read[job][0].positions and read[job][1] > fresh)
+        }
+
+    def find(self, tags: Collection[str]) -> Mapping[str, str]:
+        """Look for job names: in the queue and, what has left it, in accounting."""
+        names = {job_name(tag): tag for tag in tags}
+        found = {row.name: row.job for row in self._queue() if row.name in names}
+        rest = [name for name in names if name not in found]
+        if rest:
+            # One pattern for all: the tags of a run begin alike.
+            start = os.path.commonprefix(rest)  # noqa: RUF071 (of texts, not of paths)
+            pattern = f"{start}*" if len(rest) > 1 else start
+            done = self._qacct("-j", pattern)
+            found.update(parse.named(done, rest))
+        return {names[name]: job for name, job in found.items()}
+
+    def cancel(self, jobs: Collection[str]) -> None:
+        """Delete by qdel, never by force: that would leave the processes on their nodes."""
+        for chunk in chunks(jobs, CHUNK):
+            done = self.call([self.qdel, *chunk], asks=True)
+            lines = f"{done.out}\n{done.err}".splitlines()
+            if done.code != 0 and not all(map(_HARMLESS.search, lines)):
+                raise ExecutorError(f"qdel: {done.told}")
+
+    def _queue(self) -> list[parse.Listed]:
+        """Return all jobs of this user that are in the queue, by one call."""
+        done = self.call([self.qstat, "-u", _user(), "-r", "-xml"], asks=True)
+        if done.code != 0 or not parse.complete(done.out):
+            raise SchedulerUnreachableError(f"qstat: {done.told}")
+        return list(parse.listed(done.out))
+
+    def _account(self, *arguments: str) -> dict[str, tuple[JobStatus, float]]:
+        return parse.ended(self._qacct(*arguments), _user())
+
+    def _qacct(self, *arguments: str) -> str:
+        """Return what qacct prints; nothing where it knows nothing, or where there is none."""
+        try:
+            return self.call([self.qacct, "-o", _user(), *arguments]).out
+        except ExecutorError:
+            return ""
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def behind(program: str) -> tuple[str, dict[str, str]]:
+    """Return the program that a wrapper of Debian's starts, and the cell that it names.
+
+    The wrapper takes ten times as long as what it starts.
+    """
+    try:
+        with open(program, encoding="utf-8") as file:
+            text = file.read(10_000)
+    except (OSError, UnicodeDecodeError):
+        return program, {}
+    folder = re.search(r"^exec (/\S+)/\$\{?PROG\}? ", text, re.MULTILINE)
+    cell = dict(re.findall(r"^DEFAULT_(SGE_ROOT|SGE_CELL)=([\w/.-]+)$", text, re.MULTILINE))
+    real = os.path.join(folder[1], os.path.basename(program)) if folder else ""
+    # Where the site has changed what the wrapper sets, it is left to the wrapper.
+    if not os.access(real, os.X_OK) or os.path.exists("/etc/default/gridengine"):
+        return program, {}
+    return real, cell

@@ -312,7 +312,11 @@ class CommandExecutor(Executor):
             for name, value in os.environ.items()
             if name in self.kept or not name.startswith(tuple(self.scrubbed))
         }
-        return {**given, **self.fixed, "LC_ALL": "C"}
+        return {**given, **self.fixed, **self.variables(), "LC_ALL": "C"}
+
+    def variables(self) -> Mapping[str, str]:
+        """Return what else every command is given, by the settings of this executor."""
+        return {}
 
     def _call(self, arguments: Sequence[str], text: str) -> Completed:
         calls[os.path.basename(arguments[0])] += 1

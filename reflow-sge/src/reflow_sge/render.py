@@ -1,0 +1,173 @@
+"""Requests as `qsub` wants them; pure. Manual page: submit(1) of Son of Grid Engine 8.1.9."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from attrs import field, frozen
+
+from reflow.errors import SubmissionRefusedError
+from reflow.executors.base import JobRequest
+
+OURS = frozenset(
+    {
+        "@", "C", "N", "S", "a", "b", "ckpt", "clear", "cwd", "e", "h", "hard", "help", "hold_jid",
+        "hold_jid_ad", "i", "inherit", "j", "now", "o", "r", "shell", "soft", "sync", "t", "tc",
+        "terse", "verify", "wd",
+    }
+)  # fmt: skip
+"""Options that reflow sets itself, or that would change what the others mean."""
+
+
+@frozen(kw_only=True)
+class Site:
+    """The names that a site gives to things, and what jobs ask for where a task says nothing."""
+
+    queue: str | None = None
+    account: str | None = None
+    project: str | None = None
+    options: Mapping[str, str] = field(factory=dict)
+    pe: str = "smp"
+    nodes_pe: str | None = None
+    mem_resource: str = "h_vmem"
+    mem_per_slot: bool = True
+    gpu_resource: str = "gpu"
+
+
+def arguments(request: JobRequest, site: Site, now: datetime) -> list[str]:
+    """Return the options and the script that `qsub` is called with at the local time `now`.
+
+    An option is taken from the first that names it: the task's native options, what the task
+    asks for, the executor's options, its other settings; ``-l`` resource by resource. Raises
+    `SubmissionRefusedError` for what Grid Engine cannot take, and for a native option that
+    reflow sets itself.
+    """
+    found: dict[str, list[str]] = {
+        "terse": [],
+        "C": [""],  # no options out of the script: a prologue may hold a line with "#$"
+        "b": ["n"],
+        "sync": ["n"],  # a user's or the cell's sge_request may say otherwise
+        "N": [job_name(request.tag)],
+        "wd": [path(request.directory)],
+        "o": [log_path(request)],
+        "j": ["y"],
+        "S": ["/bin/sh"],  # a queue in posix_compliant mode does not read the first line
+        "r": ["n"],  # Grid Engine's own second start would be one that the engine has not counted
+        "V": [],
+    }
+    if request.size > 1:
+        found["t"] = [f"1-{request.size}"]
+        if request.throttle:
+            found["tc"] = [str(request.throttle)]
+    if request.after:
+        found["hold_jid"] = [",".join(request.after)]
+    if request.after_each:
+        found["hold_jid_ad"] = [request.after_each]
+    if request.begin:
+        begin = now + timedelta(seconds=max(1, math.ceil(request.begin)))
+        found["a"] = [begin.strftime("%Y%m%d%H%M.%S")]
+    named = {"q": site.queue, "A": site.account, "P": site.project}
+    found.update({name: [value] for name, value in named.items() if value})
+    native = request.resources.native
+    wanted: dict[str, str] = {}
+    for layer in (own(site.options), asked(request, site), own(native)):
+        for item in filter(None, (layer.pop("l", None) or [""])[0].split(",")):
+            name, _, value = item.partition("=")
+            wanted[name] = value
+        found.update(layer)
+    if wanted:
+        found["l"] = [",".join(f"{name}={one}" if one else name for name, one in wanted.items())]
+    words = [word for name, values in found.items() for word in (f"-{name}", *values)]
+    return [*words, request.script]
+
+
+def asked(request: JobRequest, site: Site) -> dict[str, list[str]]:
+    """Return what a task asks for in neutral words; what it leaves open is not there."""
+    wants = request.resources
+    found: dict[str, list[str]] = {}
+    resources = {}
+    if wants.time is not None:
+        resources["h_rt"] = str(max(1, wants.time))
+    if wants.mem is not None:
+        resources[site.mem_resource] = memory(wants.mem, wants.cpus if site.mem_per_slot else 1)
+    if wants.gpus:
+        resources[site.gpu_resource] = str(wants.gpus)
+    if resources:
+        found["l"] = [",".join(f"{name}={value}" for name, value in resources.items())]
+    if wants.nodes > 1:
+        if site.nodes_pe is None:
+            raise SubmissionRefusedError(
+                f"job {request.name!r} asks for {wants.nodes} nodes: set nodes_pe in "
+                "[executor.sge] to a parallel environment that fills nodes one after the other"
+            )
+        found["pe"] = [site.nodes_pe, str(wants.nodes * wants.cpus)]
+    elif wants.cpus > 1:
+        found["pe"] = [site.pe, str(wants.cpus)]
+    if wants.queue:
+        found["q"] = [wants.queue]
+    if wants.account:
+        found["A"] = [wants.account]
+    return found
+
+
+def memory(size: int, slots: int = 1) -> str:
+    """Write a size for each slot in the largest unit that is exact; qsub takes K, M and G only.
+
+    >>> memory(3 << 30, 2), memory(1000)
+    ('1536M', '1K')
+    """
+    kilobytes = max(1, -(-size // (1024 * slots)))  # 0 would be no limit
+    for unit, factor in (("G", 1 << 20), ("M", 1 << 10)):
+        if kilobytes % factor == 0:
+            return f"{kilobytes // factor}{unit}"
+    return f"{kilobytes}K"
+
+
+def job_name(tag: str) -> str:
+    """Return a tag as a job name: no digit at its start, and no letter that qsub refuses."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", tag)
+    return name if name[:1].isalpha() else f"_{name}"
+
+
+def path(given: str) -> str:
+    """Return a path; refuse one that Grid Engine would take for something else."""
+    if re.search(r"[,$\n\r]", given):
+        raise SubmissionRefusedError(
+            f"the path {given!r} has a comma, a dollar sign or a line break, which Grid Engine "
+            "reads as something else: use another run directory"
+        )
+    return given
+
+
+def log_path(request: JobRequest) -> str:
+    """Return the path of the log; ``$TASK_ID``, which counts from 1, stands for the position."""
+    log = path(request.log).replace("{position}", "$TASK_ID" if request.size > 1 else "0")
+    # What stands before a colon is a host.
+    return f":{log}" if ":" in log else log
+
+
+def own(options: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return a user's own options, their values as words of a shell; "" makes a flag.
+
+    >>> own({"-pe": "mpi 16", "notify": "", "p": "-10"})
+    {'pe': ['mpi', '16'], 'notify': [], 'p': ['-10']}
+    """
+    found = {}
+    for name, value in options.items():
+        option = name.lstrip("-")
+        if option in OURS:
+            raise SubmissionRefusedError(
+                f"the option {name!r} ({value!r}) is set by reflow itself: leave it out"
+            )
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            words = ["\n"]
+        if not re.fullmatch("[A-Za-z_]+", option) or not all(map(str.isprintable, words)):
+            raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of qsub")
+        found[option] = words
+    return found
