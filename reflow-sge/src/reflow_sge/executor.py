@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from attrs import evolve, field, fields, frozen, validators
 
@@ -108,13 +108,15 @@ class SGEExecutor(CommandExecutor):
     def located(self: Self) -> Self:
         """Return the executor as a later process can use it: paths, cell, the cell's settings."""
         found, cell = super().located(), dict[str, str]()
+        real: dict[str, Any] = {}
         for one in fields(type(found)):
             if one.metadata.get("command"):
-                program, named = behind(getattr(found, one.name))
-                found = evolve(found, **{one.name: program})
+                real[one.name], named = behind(getattr(found, one.name))
                 cell.update(named)
         root, name = (os.environ.get(one) or cell.get(one) for one in ("SGE_ROOT", "SGE_CELL"))
-        found = evolve(found, sge_root=self.sge_root or root, sge_cell=self.sge_cell or name)
+        found = evolve(
+            found, sge_root=self.sge_root or root, sge_cell=self.sge_cell or name, **real
+        )
         if None not in (found.max_array_size, found.accounting_lag):
             return found
         try:
