@@ -14,6 +14,7 @@ from .engine.simulator import Simulator
 FACES = {
     "lsf": ("bsub", "bjobs", "bkill", "bhist", "bparams"),
     "pbs": ("qsub", "qstat", "qdel", "qselect", "qalter", "qhold", "qrls"),
+    "sge": ("qsub", "qstat", "qdel", "qacct", "qhold", "qrls", "qmod", "qconf"),
     "slurm": ("sbatch", "squeue", "sacct", "scancel", "scontrol"),
     "flux": ("flux",),
 }

@@ -1,0 +1,134 @@
+"""qacct: the records of what has ended."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ..engine import model
+from ..engine.cluster import Cluster
+from ..engine.model import Job
+from ..engine.server import Answer, Call
+from . import words
+
+NAMES = {9: "Killed", 15: "Terminated", 10: "User defined signal 1", 11: "Segmentation fault"}
+
+
+def qacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    given: dict[str, str] = {}
+    left = list(call.arguments)
+    while left:
+        word = left.pop(0)
+        if word == "-help":
+            return Answer(out=words.VERSION + "usage: qacct [options]\n")
+        if word not in ("-j", "-o", "-d", "-b", "-e", "-t"):
+            return Answer(1, err=f'error: invalid option argument "{word}"\n')
+        given[word[1:]] = left.pop(0) if left and not left[0].startswith("-") else ""
+    if fault:
+        return Answer(1, err=f"{fault.get('text', 'error: no')}\n")
+    if cluster.settings.accounting != "up":
+        path = "/var/lib/gridengine/default/common/accounting"
+        return Answer(1, err=f"error: error opening {path}: No such file or directory\n")
+    since = 0.0
+    if given.get("d"):
+        since = time.time() - 86400 * float(given["d"])
+    elif given.get("b"):
+        since = words.moment(given["b"]) or 0.0
+    tasks = words.span(given["t"]) if given.get("t") else None
+    wanted = given.get("j", "")
+    number = wanted and wanted[0].isdigit()
+    text = []
+    for job, told in records(cluster):
+        request = job.request
+        if number and str(job.base) != _digits(wanted):
+            continue
+        if not number and wanted and not fnmatch.fnmatchcase(request.name, wanted):
+            continue
+        if given.get("o") and request.user != given["o"]:
+            continue
+        if tasks is not None and job.index not in tasks:
+            continue
+        started = 0.0 if told["status"] == model.MISSING_FOLDER else float(told["started"])
+        if since and started < since:
+            continue
+        text.append("=" * 62 + "\n" + _record(job, told))
+    if not text and wanted:
+        what = f"id {_digits(wanted)}" if number else f"name {wanted}"
+        return Answer(1, err=f"error: job {what} not found\n")
+    return Answer(out="".join(text))
+
+
+def _digits(text: str) -> str:
+    return text[: len(text) - len(text.lstrip("0123456789"))]
+
+
+def records(cluster: Cluster) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Yield each start that has ended, in the order of their ends; no other leaves a record."""
+    found = []
+    due = time.time() - cluster.settings.accounting_lag
+    for row in cluster.rows:
+        ends = [
+            (when, told)
+            for when, told in row.told
+            if told["state"] == model.ENDED and told["started"] and not told["group"]
+        ]
+        if ends and ends[0][0] <= due:
+            found.append((ends[0][0], row.job, ends[0][1]))
+    found.sort(key=lambda one: one[0])
+    for _, job, told in found:
+        yield job, told
+
+
+def _record(job: Job, told: dict[str, Any]) -> str:
+    request = job.request
+    killed, code = words.exit_status(told["status"])
+    failed, outcome = "0", told["outcome"]
+    if told["status"] == model.MISSING_FOLDER:
+        failed = "26  : opening input/output file"
+    elif outcome == model.TIMEOUT:
+        failed = "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit"
+    elif outcome == model.NODE:
+        failed, code = "21  : in recognizing job", 0
+    elif killed:
+        failed = "100 : assumedly after job"
+    elif code == 99:
+        failed = "25  : rescheduling"
+    elif code == 100:
+        failed = "30  : rescheduling on application error"
+    name = f" ({_signal(code - 128)})" if code > 128 else ""
+    none = told["status"] == model.MISSING_FOLDER
+    category = " ".join(
+        filter(None, [request.extra["l"] and f"-l {request.extra['l']}",
+                      request.extra["pe"] and f"-pe {request.extra['pe']} {request.cpus}"])
+    )  # fmt: skip
+    fields = {
+        "qname": told["nodes"][0], "hostname": words.HOST, "group": request.user,
+        "owner": request.user, "project": "NONE", "department": "defaultdepartment",
+        "jobname": request.name, "jobnumber": job.base,
+        "taskid": "undefined" if job.index is None else job.index,
+        "account": request.extra["account"], "priority": 0,
+        "qsub_time": words.long_time(told["submitted"]),
+        "start_time": words.long_time(0 if none else told["started"]),
+        "end_time": words.long_time(0 if none else told["ended"]),
+        "granted_pe": request.extra["pe"] or "NONE", "slots": request.cpus, "failed": failed,
+        "exit_status": f"{code:<19}{name}" if name else code,
+        "ru_wallclock": f"{_wallclock(told):.0f}s", "ru_utime": "0.010s", "ru_stime": "0.000s",
+        "cpu": "0.010s", "mem": "0.000Bs", "io": "0.000B", "iow": "0.000s",
+        "maxvmem": f"{told['peak']}.000KB", "arid": "undefined", "ar_sub_time": "undefined",
+        "category": category or "NONE",
+    }  # fmt: skip
+    return "".join(f"{title:<12} {value!s:<20}\n" for title, value in fields.items())
+
+
+def _wallclock(told: dict[str, Any]) -> float:
+    # The engine's clock goes faster than that of the wall.
+    passed = float(told["ended"]) - float(told["started"])
+    return max(passed, told["limit"] + 1) if told["outcome"] == model.TIMEOUT else passed
+
+
+def _signal(number: int) -> str:
+    return NAMES.get(number) or (signal.strsignal(number) or os.strerror(0))

@@ -1,0 +1,65 @@
+"""qhold, qrls and qmod -cj: hold jobs, release them, take them out of the state of error."""
+
+from __future__ import annotations
+
+import pwd
+from typing import Any
+
+from ..engine.cluster import Cluster
+from ..engine.model import Job
+from ..engine.server import Answer, Call
+from . import words
+
+
+def qhold(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    return _each(cluster, call, cluster.hold)
+
+
+def qrls(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    return _each(cluster, call, cluster.release)
+
+
+def _each(cluster: Cluster, call: Call, act: Any) -> Answer:
+    own = pwd.getpwuid(call.uid).pw_name
+    said, code = "", 0
+    wanted: list[tuple[str, str]] = []
+    left = list(call.arguments)
+    while left:
+        word = left.pop(0)
+        if word == "-t" and left and wanted:
+            wanted[-1] = (wanted[-1][0], left.pop(0))
+        elif word.startswith("-"):
+            return Answer(1, err=f'error: ERROR! invalid option argument "{word}"\n')
+        else:
+            wanted += [(one, "") for one in word.split(",") if one]
+    for word, given in wanted:
+        jobs, tasks = words.chosen(cluster, word, own)
+        tasks = words.span(given) if given else tasks
+        if not jobs:
+            said, code = f'{said}denied: job "{word}" does not exist\n', 3
+            continue
+        some: list[Job] = [job for job in jobs if tasks is None or job.index in tasks]
+        for job in some:
+            act(job)
+        if tasks is not None and len(some) == 1:
+            said += f"modified hold of job-array task {some[0].base}.{some[0].index}\n"
+        else:
+            said += f"modified hold of job {jobs[0].base}\n"
+    return Answer(code, out=said)
+
+
+def qmod(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
+    own = pwd.getpwuid(call.uid).pw_name
+    if len(call.arguments) != 2 or call.arguments[0] != "-cj":
+        return Answer(1, err="error: ERROR! no option argument provided\n")
+    jobs, _ = words.chosen(cluster, call.arguments[1], own)
+    if not jobs:
+        return Answer(1, out=f'invalid queue or job "{call.arguments[1]}"\n')
+    said = ""
+    for job in jobs:
+        if job.error:
+            cluster.mend(job)
+            task = f"job-array task {job.base}.{job.index}"
+            what = f"job {job.base}" if job.index is None else task
+            said += f"{own}@{words.HOST} cleared error state of {what}\n"
+    return Answer(1, out=said)  # so it does, whatever it did
