@@ -130,7 +130,7 @@ def memory(size: int, slots: int = 1) -> str:
 def job_name(tag: str) -> str:
     """Return a tag as a job name: no digit at its start, and no letter that qsub refuses."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", tag)
-    return name if name[:1].isalpha() else f"_{name}"
+    return name if re.match("[A-Za-z_]", name) else f"_{name}"
 
 
 def path(given: str) -> str:
@@ -164,10 +164,9 @@ def own(options: Mapping[str, str]) -> dict[str, list[str]]:
                 f"the option {name!r} ({value!r}) is set by reflow itself: leave it out"
             )
         try:
-            words = shlex.split(value)
+            found[option] = shlex.split(value)
         except ValueError:
-            words = ["\n"]
-        if not re.fullmatch("[A-Za-z_]+", option) or not all(map(str.isprintable, words)):
+            option = ""
+        if not re.fullmatch("[A-Za-z_]+", option) or not value.isprintable():
             raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of qsub")
-        found[option] = words
     return found

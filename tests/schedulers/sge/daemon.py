@@ -57,6 +57,7 @@ def main(folder: str) -> None:
     cluster = Cluster(
         folder, settings, jobs.environment, jobs.log_path, lambda job, outcome: "", jobs.verdict
     )
+    cluster.on_end.append(jobs.miscount)
     server = Server(cluster, answer, jobs.exit_code)
     # Whoever sees the socket is served.
     Path(f"{folder}/socket.new").rename(f"{folder}/socket")

@@ -77,9 +77,8 @@ def _delete(
             said += f"job {base} is already in deletion\n"
         else:
             said += f"{own} has registered the {what} for deletion\n"
-    if running and array and not whole:
-        # Seen of the real one: from now on the array's own limit holds no more.
-        jobs[0].request.throttle = 0
+    if waiting and array and not whole:
+        jobs[0].request.extra["miscounted"] = "yes"
     if waiting and (whole or not array):
         said += f"{own} has deleted job {base}\n"
     elif len(waiting) == 1:

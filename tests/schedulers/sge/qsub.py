@@ -53,8 +53,8 @@ class Refused(Exception):
 class Rejected(Refused):
     """What qmaster says."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(f"Unable to run job: {text}\nExiting.")
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(f"Unable to run job: {text}\nExiting.", code)
 
 
 def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
@@ -73,7 +73,7 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         if how == "refuse":
             assert fault is not None
             raise Rejected(fault.get("text", "job rejected: no"))
-        _check(cluster, call, request, given)
+        _check(cluster, request, given)
     except Refused as error:
         return Answer(error.code, err=f"{error.text}\n")
     number = cluster.submit(request, script)
@@ -81,8 +81,8 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         return words.no_answer("qsub", settings.message_timeout)
     tasks = ""
     if request.indices is not None:
-        step = request.indices[1] - request.indices[0] if len(request.indices) > 1 else 1
-        tasks = f".{request.indices[0]}-{request.indices[-1]}:{step}"
+        first, last, step = request.extra["range"].split()
+        tasks = f".{first}-{last}:{step}"
     text = (
         f"{number}{tasks}\n"
         if "terse" in given
@@ -109,6 +109,8 @@ def read(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
         if word[1:] in ("l", "hold_jid", "hold_jid_ad", "v") and word[1:] in found:
             values = [f"{found[word[1:]][0]},{values[0]}"]
         found[word[1:]] = values
+        if word in ("-cwd", "-wd"):  # the last of them counts
+            found.pop("wd" if word == "-cwd" else "cwd", None)
     return found, left
 
 
@@ -154,7 +156,7 @@ def _request(
     def text(option: str, default: str = "") -> str:
         return given[option][0] if option in given else default
 
-    indices = None
+    indices, range_ = None, ""
     if "t" in given:
         if "," in text("t"):
             raise Refused("qsub: -t option only allows one range specification", 7)
@@ -173,15 +175,18 @@ def _request(
                 f'"{text("t").rpartition("-")[2]}" contains no decimal number',
                 7,
             )
-        indices = tuple(found)
+        indices, range_ = tuple(found), f"{found.start} {found.stop - 1} {found.step}"
     name = text("N", name)
     if "/" in name:
         raise Refused("qsub: argument to -N option must not contain / ", 2)
     begin = words.moment(text("a")) if "a" in given else 0.0
     if begin is None:
         raise Refused("qsub: Wrong date/time format", 7)
-    if "hold_jid" in given and not text("hold_jid"):
-        raise Refused('qsub: Wrong jid_hold list format "" specified to -hold_jid option', 7)
+    if "hold_jid" in given and not text("hold_jid").strip(","):
+        raise Refused(
+            f'qsub: Wrong jid_hold list format "{text("hold_jid")}" specified to -hold_jid option',
+            7,
+        )
     if "tc" in given and not text("tc").isdigit():
         raise Refused("qsub: Numerical value invalid!", 7)
     home = call.environment.get("HOME", user.pw_dir)
@@ -198,7 +203,7 @@ def _request(
         held="h" in given, requeue=False,
         shell=(text("S", "/bin/sh"),),
         extra={"submit": call.directory, "account": text("A", "sge"), "home": home, "pe": "",
-               "l": "", "tc": text("tc"), "b": text("b", "n")},
+               "l": "", "range": range_, "tc": text("tc"), "b": text("b", "n")},
     )  # fmt: skip
 
 
@@ -232,9 +237,7 @@ def _environment(call: Call, given: dict[str, list[str]], home: str) -> dict[str
     return made
 
 
-def _check(
-    cluster: Cluster, call: Call, request: Request, given: dict[str, list[str]]
-) -> None:
+def _check(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> None:
     """Check what qmaster checks, and put the result into the request."""
     name, settings = request.name, cluster.settings
     if not name:
@@ -288,7 +291,8 @@ def _check(
     if limit is not None and len(mine) >= limit:  # an array counts as one
         raise Rejected(
             f"job rejected: only {limit} jobs are allowed per user (current job count: "
-            f"{len(mine)})"
+            f"{len(mine)})",
+            25,
         )
 
 
