@@ -31,7 +31,7 @@ _FEW = 3
 """Jobs for which that is quicker than all records of the user's of the last days."""
 
 _HARMLESS = re.compile(
-    r"does not exist|already in deletion|has registered the|has deleted|privileges|^\s*$"
+    "does not exist|already in deletion|has registered the|has deleted|privileges"
 )
 """What qdel says of jobs that it takes out, that are gone, or that are another's by now."""
 
@@ -151,7 +151,7 @@ class SGEExecutor(CommandExecutor):
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask qstat for all, and accounting for what has left the queue."""
-        found = parse.living(self._queue(), jobs)
+        found = parse.living(self._queue(), jobs) if jobs else {}
         errors = [job for job in found if found[job].cause == HELD and "E" in found[job].raw]
         for chunk in chunks(errors, CHUNK)[:1]:
             # That one of them may have gone meanwhile makes an exit code of 1.
@@ -208,8 +208,8 @@ class SGEExecutor(CommandExecutor):
         """Delete by qdel, never by force: that would leave the processes on their nodes."""
         for chunk in chunks(jobs, CHUNK):
             done = self.call([self.qdel, *chunk], asks=True)
-            lines = f"{done.out}\n{done.err}".splitlines()
-            if done.code != 0 and not all(map(_HARMLESS.search, lines)):
+            told = [line for line in f"{done.out}\n{done.err}".splitlines() if line.strip()]
+            if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):
                 raise ExecutorError(f"qdel: {done.told}")
 
     def _queue(self) -> list[parse.Listed]:
