@@ -91,7 +91,7 @@ class SGEExecutor(CommandExecutor):
         return Capabilities(
             max_array_size=self.array_limit(self.max_array_size or 75000),  # its own default
             array_variable="SGE_TASK_ID",
-            job_variable="JOB_ID",
+            job_variable="SGE_STDOUT_PATH",  # JOB_ID is the same for all tasks of an array
             first_index=1,
             max_dependencies=1000,  # more go, but qmaster walks the list
             throttle=True,
@@ -147,7 +147,7 @@ class SGEExecutor(CommandExecutor):
 
     def queued(self) -> int:
         """Return how many jobs of this user qstat lists, tasks of arrays counted."""
-        return sum(row.size for row in self._queue())
+        return sum(1 if row.tasks is None else len(row.tasks) for row in self._queue())
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask qstat for all, and accounting for what has left the queue."""
@@ -160,7 +160,15 @@ class SGEExecutor(CommandExecutor):
                 if job in found:
                     told = f"{found[job].raw}: {reason}; mend it, then qmod -cj {job}"
                     found[job] = evolve(found[job], reason=told)
-        found.update(self._ended([job for job in jobs if job not in found]))
+        # Of an array qstat lists what is left of it.
+        asked = [job for job in jobs if job not in found or found[job].positions]
+        for job, (over, end) in self._ended(asked).items():
+            if job in found:
+                places = {**over.positions, **found[job].positions}
+                found[job] = evolve(found[job], positions=places)
+            # There may be more to come, and how many tasks an array had is not told.
+            elif not over.positions or end < time.time() - self._lag:
+                found[job] = over
         for job, status in found.items():
             for one in (status, *status.positions.values()):
                 if one.cause == UNKNOWN:
@@ -168,33 +176,29 @@ class SGEExecutor(CommandExecutor):
                     break
         return {job: found[job] for job in jobs if job in found}
 
-    def _ended(self, gone: Collection[str]) -> dict[str, JobStatus]:
-        """Return what accounting says of jobs that are not in the queue.
+    @property
+    def _lag(self) -> float:
+        """After how many seconds accounting is sure to tell; Grid Engine flushes it every 15."""
+        return 2 + (15 if self.accounting_lag is None else self.accounting_lag)
 
-        An array whose last record is fresh is left out: there may be more to come, and how many
-        tasks it had is not told.
-        """
+    def _ended(self, jobs: Collection[str]) -> dict[str, tuple[JobStatus, float]]:
+        """Return what accounting says of jobs, and when they ended, by few calls."""
         read: dict[str, tuple[JobStatus, float]] = {}
-        if len(gone) > _FEW:
+        if len(jobs) > _FEW:
             read.update(self._account("-d", "2", "-j"))
-        rest = [job for job in gone if job not in read]
+        rest = [job for job in jobs if job not in read]
         if len(rest) > SHOWN:
             read.update(self._account("-j"))
         else:
             for job in rest:
                 read.update(self._account("-j", job))
-        lag = 17.0 if self.accounting_lag is None else self.accounting_lag + 2
-        fresh = time.time() - lag
-        return {
-            job: read[job][0]
-            for job in gone
-            if job in read and not (read[job][0].positions and read[job][1] > fresh)
-        }
+        return {job: read[job] for job in jobs if job in read}
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         """Look for job names: in the queue and, what has left it, in accounting."""
         names = {job_name(tag): tag for tag in tags}
-        found = {row.name: row.job for row in self._queue() if row.name in names}
+        rows = self._queue() if names else []
+        found = {row.name: row.job for row in rows if row.name in names}
         rest = [name for name in names if name not in found]
         if rest:
             # One pattern for all: the tags of a run begin alike.
@@ -215,7 +219,7 @@ class SGEExecutor(CommandExecutor):
     def _queue(self) -> list[parse.Listed]:
         """Return all jobs of this user that are in the queue, by one call."""
         done = self.call([self.qstat, "-u", _user(), "-r", "-xml"], asks=True)
-        if done.code != 0 or not parse.complete(done.out):
+        if done.code != 0 or not done.out.rstrip().endswith("</job_info>"):
             raise SchedulerUnreachableError(f"qstat: {done.told}")
         return list(parse.listed(done.out))
 

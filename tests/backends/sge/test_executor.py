@@ -309,7 +309,35 @@ def test_poll_of_nothing_asks_nothing(cell: Cell) -> None:
     assert cell.calls("qstat") == []
 
 
+def test_of_an_array_that_lives_accounting_tells_what_has_ended(cell: Cell) -> None:
+    cell.queue(row(5, tasks="3"), row(5, "qw", tasks="5-6:1"), row(5, "Eqw", tasks="2"))
+    # A task that runs again, or is in error, has a record of its last start, too.
+    records = [("1", "0"), ("2", "0"), ("3", "9"), ("4", "7")]
+    cell.says("qacct", "".join(record(5, code, task=task, age=0) for task, code in records))
+    five = SGEExecutor().poll(["5"])["5"]
+    assert (five.state, five.running) == (LIVE, True)
+    told = {at: (one.state, one.exit_code) for at, one in sorted(five.positions.items())}
+    assert told == {
+        0: (ENDED, 0), 1: (LIVE, None), 2: (LIVE, None), 3: (ENDED, 7), 4: (LIVE, None),
+        5: (LIVE, None),
+    }  # fmt: skip
+
+
+def test_poll_of_ten_thousand_tasks_is_a_call_of_each(cell: Cell) -> None:
+    cell.queue(row(5, "qw", tasks="5001-10000:1"))
+    cell.says("qacct", "".join(record(5, task=str(task)) for task in range(1, 5001)))
+    five = SGEExecutor().poll(["5"])["5"]
+    assert sum(one.state == ENDED for one in five.positions.values()) == 5000
+    assert len(five.positions) == 10000
+    assert len(cell.calls("qstat")) == len(cell.calls("qacct")) == 1
+
+
 # find
+
+
+def test_find_of_nothing_asks_nothing(cell: Cell) -> None:
+    assert SGEExecutor().find([]) == {}
+    assert cell.calls("qstat") == []
 
 
 def test_find_looks_in_the_queue_and_then_in_accounting(cell: Cell) -> None:
