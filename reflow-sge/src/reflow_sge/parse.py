@@ -34,6 +34,9 @@ _FIELD = re.compile(r"<(\w+)>([^<]*)</\1>")
 _SPAN = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 _RULE = re.compile(r"^={30,}\s*$", re.MULTILINE)
 _LIMITS = re.compile(r"\b(h_rt|s_rt|h_vmem|h_rss)=([^,\s]+)")
+_LONG = re.compile(r"[A-Z][a-z]+ ([A-Z][a-z]{2}) +(\d{1,2}) (\d\d:\d\d:\d\d) (\d{4})")
+_SHORT = re.compile(r"(\d\d)/(\d\d)/(\d{4}) (\d\d:\d\d:\d\d(?:\.\d{3})?)")
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
@@ -213,9 +216,13 @@ def cell_settings(text: str) -> tuple[int | None, float | None]:
 
 @lru_cache(maxsize=4096)  # many tasks of an array have the same
 def _time(text: str) -> float | None:
-    for form in ("%Y-%m-%dT%H:%M:%S", "%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S.%f"):
-        try:
-            return datetime.strptime(text, form).timestamp()
-        except (ValueError, OverflowError, OSError):
-            continue
-    return None
+    # 2026-11-23T04:51:43, Mon Nov 23 04:53:24 2026, and Univa's 11/23/2026 04:53:24.123
+    if found := _LONG.fullmatch(text):
+        month = 1 + _MONTHS.find(found[1]) // 3
+        text = f"{found[4]}-{month:02}-{int(found[2]):02}T{found[3]}"
+    elif found := _SHORT.fullmatch(text):
+        text = f"{found[3]}-{found[1]}-{found[2]}T{found[4]}"
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
