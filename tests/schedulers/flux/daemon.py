@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from schedulers.engine.cluster import Cluster
-from schedulers.engine.model import Settings
+from schedulers.engine.model import TIMEOUT, Settings
 from schedulers.engine.server import Answer, Call, Server, listen
 from schedulers.flux import commands, jobs
 from schedulers.flux.cancel import cancel, job
@@ -29,9 +29,11 @@ def answer(cluster: Cluster, call: Call, fault: dict | None) -> Answer:
 def main(folder: str) -> None:
     with open(f"{folder}/settings", "rb") as file:
         settings = Settings(**marshal.loads(file.read()))
-    settings.limit_signal = signal.SIGALRM
     listener = listen(f"{folder}/socket.new")
-    cluster = Cluster(folder, settings, jobs.environment, jobs.log_path, lambda job, outcome: "")
+    cluster = Cluster(
+        folder, settings, jobs.environment, jobs.log_path, lambda job, outcome: "",
+        signals=lambda outcome: (signal.SIGALRM if outcome == TIMEOUT else signal.SIGTERM,),
+    )  # fmt: skip
     server = Server(cluster, answer, jobs.exit_code, commands.name)
     # Whoever sees the socket is served.
     Path(f"{folder}/socket.new").rename(f"{folder}/socket")
