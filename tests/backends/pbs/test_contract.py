@@ -7,6 +7,9 @@ from typing import Any
 
 from schedulers.contract import SchedulerContract
 
+from reflow.states import LOST
+from reflow.testing.jobs import Jobs
+
 
 class TestPBS(SchedulerContract):
     entry = "pbs"
@@ -32,3 +35,14 @@ class TestPBS(SchedulerContract):
         self.sim("forbids").inject(
             "refuse", command="qsub", text="Access from host not allowed, or unknown host"
         )
+
+    def test_behind_one_that_is_cancelled_before_it_began_it_runs(self, jobs: Jobs) -> None:
+        """PBS deletes who is behind a waiting job that is deleted; it says so, and it is lost."""
+        first = jobs.submit("await go")
+        parent = jobs.submit("note parent x", after=(first.id,))
+        child = jobs.submit("note child x", after=(parent.id,))
+        jobs.cancel(parent)
+        assert jobs.ended(child).cause == LOST
+        jobs.make("go")
+        jobs.gone(first)
+        assert jobs.lines("parent") == jobs.lines("child") == []
