@@ -56,8 +56,10 @@ class Jobs:
         script.write_text(
             "#!/bin/sh\n"
             f"here={shlex.quote(str(self.folder))}\nposition={position}\n"
-            'await() { until [ -e "$here/$1" ]; do sleep 0.1; done; }\n'
-            'note() { echo "$2" >> "$here/$1"; }\n'
+            'await() { until [ -e "$here/$1" ]; do lives; sleep 0.1; done; }\n'
+            'note() { lives; echo "$2" >> "$here/$1"; }\n'
+            # Also of a job that its scheduler has lost, nothing is left after its case.
+            'lives() { [ -d "$here" ] && [ ! -e "$here/over" ] || exit 1; }\n'
             f"{body}\n"
         )
         script.chmod(0o755)
@@ -181,9 +183,12 @@ class Jobs:
         return log.read_text().splitlines()
 
     def clean(self) -> None:
-        """Cancel whatever is left."""
-        if self._submitted:
-            self._do(self.executor.cancel, self._submitted)
+        """Cancel whatever is left, and end what could not be cancelled."""
+        try:
+            if self._submitted:
+                self._do(self.executor.cancel, self._submitted)
+        finally:
+            self.make("over")
 
 
 def new_tag() -> str:
