@@ -109,6 +109,16 @@ coverage: $(DEV)/.ready ## Run all tests and show the lines they do not reach
 bench: $(BENCH)/.ready $(PEER)/.ready ## Measure reflow beside reflow-hpc
 	$(BENCH)/bin/python benchmarks/local.py $(BENCH)/bin/python $(PEER)/bin/python
 
+# As the ordinary user, in a folder and with a Python that this user may use.
+bench-slurm: cluster-slurm ## Measure reflow on Slurm beside the same work by hand (as root)
+	rm -rf $(LIVE)-bench
+	mkdir -m 755 $(LIVE)-bench
+	/usr/bin/python3 -m venv $(LIVE)-bench/venv
+	$(LIVE)-bench/venv/bin/python -m pip install $(PIP_FLAGS) ./reflow-core ./reflow-slurm
+	install -d -o reflow $(LIVE)-bench/runs
+	cp benchmarks/slurm.py $(LIVE)-bench/
+	cd $(LIVE)-bench/runs && runuser -u reflow -- env HOME=$(LIVE)-bench/runs ../venv/bin/python ../slurm.py
+
 bench-plugins: $(BENCH)/.ready ## Measure what installed plugins cost
 	$(BENCH)/bin/python benchmarks/plugins.py
 

@@ -53,6 +53,17 @@ def b(x: Annotated[int, Result(step="a")]) -> int:
 def end(xs: Annotated[list[int], Result(step="b")]) -> int:
     return len(xs)
 
+# An array whose size is known at submission: its items are a parameter's.
+wide = Workflow("wide")
+
+@wide.job()
+def many(n: Annotated[int, Param()], seed: Annotated[int, Param()]) -> list[int]:
+    return [seed + k for k in range(n)]
+
+@wide.job(array=True)
+def one(x: Annotated[int, Result(step="many")]) -> int:
+    return x
+
 diamond = Workflow("diamond")
 
 @diamond.job()
@@ -175,6 +186,40 @@ def pairs(
     return found
 
 
+def print_calls(folder: Path, size: int = 1000) -> None:
+    """How often the scheduler's commands are called in a fan-out, a chain and a gather."""
+    import bench_workflows
+
+    begin = time.time()
+    run = bench_workflows.fan.submit(
+        folder / f"calls-{begin}", executor="slurm", seed=int(begin), n=size
+    )
+    while run.state not in ("SUCCESS", "FAILED", "CANCELLED"):
+        time.sleep(1)
+    told = run.status(as_dict=True)
+    calls = told["scheduler_calls"]
+    print(f"{f'fan-out {size}, chain, gather':34} {run.state}: {sum(calls.values())} calls of the "
+          f"scheduler {calls} (reach 12), {time.time() - begin:.0f} s", flush=True)  # fmt: skip
+
+
+def print_submission(folder: Path, size: int = 5000) -> None:
+    """How long the call takes that submits a large array; what it submits is cancelled."""
+    import bench_workflows
+    from reflow_slurm.executor import SlurmExecutor
+
+    executor = SlurmExecutor(max_array_size=1001)
+    seconds = []
+    for _ in range(ROUNDS):
+        begin = time.time()
+        run = bench_workflows.wide.submit(
+            folder / f"wide-{begin}", executor=executor, seed=int(begin), n=size
+        )
+        seconds.append(time.time() - begin)
+        run.cancel()
+    print(f"{f'submit call, array of {size}':34} reflow {median(seconds):6.2f} s  (reach 0.5 s; in "
+          f"jobs of at most 1001)", flush=True)  # fmt: skip
+
+
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="reflow-bench-", dir=os.getcwd()))
     (folder / "bench_workflows.py").write_text(WORKFLOWS)
@@ -192,6 +237,8 @@ def main() -> None:
     report("fan-out 200, chain, gather",
            *pairs(lambda: fan_by_hand(folder), lambda: ours("fan", folder, "end", n=200)["end"]),
            reach=1.3)  # fmt: skip
+    print_calls(folder)
+    print_submission(folder)
     alone = ours("chain", folder, "t4")["t3"]
     beside = ours("diamond", folder, "both")["q3"]
     print(f"{'four quick tasks, one slow beside':34} alone   {alone:6.2f} s  "
