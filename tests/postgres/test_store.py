@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -203,6 +204,7 @@ def test_a_run_goes_on_without_the_server_and_is_indexed_later(
         assert wf.store.run(run.run_id).status == SUCCESS
     finally:
         server.stop()
+        shutil.rmtree(server.folder)
 
 
 def test_a_lost_connection_is_made_again(server: Server, store: PostgresStore) -> None:
