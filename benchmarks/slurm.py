@@ -205,6 +205,7 @@ def print_calls(folder: Path, size: int = 1000) -> None:
 def print_submission(folder: Path, size: int = 5000) -> None:
     """How long the call takes that submits a large array; what it submits is cancelled."""
     import bench_workflows
+
     from reflow_slurm.executor import SlurmExecutor
 
     executor = SlurmExecutor(max_array_size=1001)

@@ -21,6 +21,7 @@ from .errors import (
     RecordError,
     RunDirectoryError,
     StoreError,
+    UnknownRunError,
     UnknownTaskError,
     unknown_name,
 )
@@ -310,7 +311,7 @@ class Dispatch:
                 position = Position(segment=reader.segment, offset=reader.offset)
                 self._behind = False
             index_records(self.store, run_id, records, position)
-        except StoreError:
+        except (StoreError, UnknownRunError):  # it may have been dropped, or its file deleted
             self._behind = True
 
     def release(self) -> None:
