@@ -492,7 +492,7 @@ class DispatchPass:
             maps = {tag: job.intent.indices for tag, job in jobs.items()}
             for one in list(ahead(progress, maps, elementwise=elementwise)):
                 tags = (*one.after, one.each) if one.each else one.after
-                if limit and len(tags) > limit:
+                if limit is not None and len(tags) > limit:
                     continue
                 if not all(jobs[tag].job and jobs[tag].place == here for tag in tags):
                     continue
@@ -588,7 +588,9 @@ class DispatchPass:
                 intent, name, size=len(rows), resources=resources,
                 throttle=spec.array_parallelism, after=after, after_each=after_each,
             )  # fmt: skip
-            if taken and self._unblocks(name) and not self._has_tail(len(rows), resources):
+            waits = self._executor.capabilities.max_dependencies != 0
+            leads_on = taken and waits and self._unblocks(name)
+            if leads_on and not self._has_tail(len(rows), resources):
                 # Of an array the scheduler counts the elements, not the elements each other.
                 self._auxiliary(DISPATCH, [dispatch.ledger.jobs[tag].job], 0.0)
             return taken
@@ -745,11 +747,13 @@ class DispatchPass:
         """See to it that something will run the next pass."""
         here = self._dispatch.ledger.place
         workers = [job.job for job in self._live(WORKER) if job.job and job.place == here]
+        limit = self._executor.capabilities.max_dependencies
+        if limit is not None:
+            workers = workers[max(0, len(workers) - limit) :]
         begin = self._grace if self._waits_for or not workers else 0.0
         newest = max(map(_number, self._live(WORKER)), default=0)
         if not any(_number(job) > newest for job in self._waiting(SENTINEL)):
-            limit = self._executor.capabilities.max_dependencies or len(workers)
-            self._auxiliary(SENTINEL, () if begin else workers[-limit:], begin)
+            self._auxiliary(SENTINEL, () if begin else workers, begin)
         self._leave_guard()
 
     def _waiting(self, role: str) -> list[JobState]:

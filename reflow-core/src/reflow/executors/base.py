@@ -28,7 +28,7 @@ class Capabilities:
     position and `first_index` what it counts from; `job_variable` the one that tells a
     job, or a position of an array, from all others; `max_array_size` the most
     positions of one job; `max_dependencies` how many jobs one job may wait for
-    (None: no limit). `begin`: a job can be told to start not before some time.
+    (None: no limit; 0: for none). `begin`: a job can be told to start not before some time.
     `min_poll_interval` is how many seconds a process that waits for a run lets pass at
     least between two questions.
     `inline`: elements run inside the dispatch pass itself (one machine), so
@@ -54,7 +54,8 @@ class JobRequest:
     `tag` is unique to the request and lands in the job's name or comment, so that
     a job whose submission ended in doubt can be found again. `script` is the path
     of an executable shell script; position p of an array of `size` runs it with
-    the array variable set. `after` are job ids that must have *ended*, in any
+    the array variable set, and goes to `directory` itself, where the job may or may not start.
+    `after` are job ids that must have *ended*, in any
     way, before this one starts; `after_each` an array job of the same size whose
     position p must have ended before position p starts (asked for only where the
     capability `elementwise` is there; where position p was lost, ours may be taken out of
@@ -120,8 +121,10 @@ class Executor(ABC):
     def submit(self, request: JobRequest) -> str:
         """Submit a job and return its id.
 
-        Idempotent by `JobRequest.tag`. Raises `SubmissionRefusedError` (never
-        will), `SubmissionLimitError` (not now) or `SchedulerUnreachableError`.
+        Never submits twice: whoever calls it again asks `find` for the tag first. Raises
+        `SubmissionRefusedError` (never will), `SubmissionForbiddenError` (not from here),
+        `SubmissionLimitError` (not now) or `SchedulerUnreachableError` (whether it was taken
+        is not known).
         """
 
     @abstractmethod
