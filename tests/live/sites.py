@@ -135,7 +135,9 @@ SCHEDULERS = {
             name="flux",
             marker="flux",
             probe="flux uptime",
-            listing="flux jobs --no-header --format='{id.f58plain} {name}'",
+            # The position in a name is no part of the tag.
+            listing="flux jobs --no-header --count=0 --format='{id.f58plain} {name}' "
+            "| sed 's/[[][0-9]*[]]$//'",
             running="flux jobs --no-header --filter=running --format='{id.f58plain}'",
             cancel=("flux", "cancel"),
             variables=("FLUX_URI", "FLUX_CONF_DIR"),
