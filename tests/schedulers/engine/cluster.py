@@ -189,9 +189,6 @@ class Cluster:
         """Give a position of an array an id of its own; the last one has the array's."""
         if job.number:
             return
-        if not self.settings.own_numbers:
-            job.number = job.base
-            return
         if all(other.number for other in self.jobs[job.base] if other is not job):
             job.number = job.base
         elif self.settings.position_numbers:

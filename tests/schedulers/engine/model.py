@@ -177,8 +177,7 @@ class Settings:
     the other times are real seconds: of the answer of a daemon that is down, between
     SIGTERM and SIGKILL, until accounting tells, until an ended job is forgotten. For
     `array_lag` after its submission accounting knows neither a job's name nor its positions.
-    `own_numbers`: a position of an array gets an id of its own. `strict_dependencies`: one on
-    a plain job that was deleted before it began holds for ever, one on an array
+    `strict_dependencies`: one on a plain job that was deleted before it began holds for ever, one on an array
     judges the element that ended last, and who waits for a job that was
     dropped (`Cluster.drop`) is dropped too. Where `default_memory` is 0, so is what is enforced.
     `position_numbers`: the positions of an array get numbers of their own. `kill_at_once`: what
@@ -198,7 +197,6 @@ class Settings:
     position_numbers: bool = True
     kill_at_once: bool = False
     requeue_pause: float = 120.0
-    own_numbers: bool = True
     strict_dependencies: bool = False
     memory_poll: float = 0.1
     default_memory: int = 100  # megabytes for each cpu

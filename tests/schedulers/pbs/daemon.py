@@ -22,7 +22,7 @@ COMMANDS = {
 }  # fmt: skip
 # What a server of PBS has where nobody has set anything else, but for the history of jobs.
 OWN = {
-    "own_numbers": False, "strict_dependencies": True, "max_array_size": 10000,
+    "position_numbers": False, "strict_dependencies": True, "max_array_size": 10000,
     "default_memory": 0, "nodes": [("pbshost", 8, 24000)],
     "partitions": [
         ("workq", ("pbshost",), 10**9, 0, True), ("second", ("pbshost",), 10**9, 0, True)
