@@ -177,8 +177,8 @@ class Settings:
     the other times are real seconds: of the answer of a daemon that is down, between
     SIGTERM and SIGKILL, until accounting tells, until an ended job is forgotten. For
     `array_lag` after its submission accounting knows neither a job's name nor its positions.
-    `strict_dependencies`: one on a plain job that was deleted before it began holds for ever, one on an array
-    judges the element that ended last, and who waits for a job that was
+    `strict_dependencies`: one on a plain job that was deleted before it began holds for ever,
+    one on an array judges the element that ended last, and who waits for a job that was
     dropped (`Cluster.drop`) is dropped too. Where `default_memory` is 0, so is what is enforced.
     `position_numbers`: the positions of an array get numbers of their own. `kill_at_once`: what
     is to end is killed without a warning.
