@@ -312,6 +312,14 @@ def test_output_takes_errors_too(flux):
     assert "out" not in (flux.folder / "both").read_text()
 
 
+def test_input_that_is_not_given_never_ends(flux):
+    waits, ends = flux.submit("cat"), flux.submit("--input=/dev/null", "cat")
+    assert flux.ended(ends, form="{result}") == ["COMPLETED"]
+    flux.wait(waits, "RUN")
+    time.sleep(1)
+    assert flux.told("{state}", waits) == ["RUN"]
+
+
 def test_a_log_may_be_added_to(flux):
     for word in ("first", "second"):
         flux.ended(flux.submit("--output=log", "-o", "output.mode=append", "echo", word))

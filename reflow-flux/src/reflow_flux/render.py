@@ -53,6 +53,7 @@ def arguments(
     made = [
         f"--cwd={request.directory}",
         f"--ntasks={nodes}",  # without it, --cores-per-task would run the script on every core
+        "--input=/dev/null",  # else who reads waits for ever
         "--setopt=output.mode=append",
         *(["--setopt=exit-timeout=none"] if nodes > 1 else []),
         *(f"--{name}={value}" if value else f"--{name}" for name, value in found.items()),

@@ -268,7 +268,8 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
         script="", arguments=tuple(given.command),
         directory=directory, environment=environment,
         output=path(given.output) or "/dev/null", error=path(given.error),
-        input=path(given.input) or "/dev/null",
+        # Without it input never ends: as that of a terminal at which nobody sits.
+        input=path(given.input) or "/dev/ptmx",
         append="output.mode=append" in given.setopt, cpus=int(given.cores_per_task or 1),
         tasks=tasks, nodes=int(given.nodes or 1), memory=1000,
         limit=limit,  # type: ignore[arg-type]
