@@ -183,7 +183,8 @@ def run(folder: str) -> None:
             given = {"SPOOL_JOB": f"{name}-{place}"}
             if asked["size"] > 1:
                 given["SPOOL_POSITION"] = str(place + 1)
-            path = asked["log"].replace("{position}", str(place))
+            number = place + 1 if asked["size"] > 1 else 0
+            path = asked["log"].replace("{position}", str(number))
             with open(path, asked.get("mode", "ab")) as log:
                 try:
                     running[place] = (time.time(), subprocess.Popen(

@@ -25,10 +25,13 @@ class Job:
 
     id: str
     request: JobRequest
+    first_index: int = 0
 
     def log(self, position: int = 0) -> Path:
         """Return where its log is."""
-        return Path(self.request.log.replace("{position}", str(position)))
+        # The log of a position is named as the scheduler counts.
+        number = position + self.first_index if self.request.size > 1 else 0
+        return Path(self.request.log.replace("{position}", str(number)))
 
 
 class Jobs:
@@ -89,7 +92,7 @@ class Jobs:
         job = self._do(in_environment, variables or {}, submit, request)
         assert isinstance(job, str), f"submit returned {job!r}, which is no text"
         self.adopt(job)
-        return Job(job, request)
+        return Job(job, request, self.executor.capabilities.first_index)
 
     def adopt(self, job: str) -> None:
         """Have a job cancelled at the end, too."""
