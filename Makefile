@@ -88,8 +88,8 @@ live: $(DEV)/.ready clusters ## Run the live tests on all real schedulers of thi
 	tools/clusters/slurm.sh restart slurmd
 
 # One after the other: many facts are about limits and times that other jobs would change.
-live-facts: $(DEV)/.ready clusters ## Hold the facts of the Slurm simulator to a real Slurm (as root)
-	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_USER=reflow $(DEV)/bin/python -m pytest -m live tests/schedulers
+live-facts: $(DEV)/.ready clusters ## Hold the facts of the simulators to real schedulers (as root)
+	$(WANTED) REFLOW_LIVE_USER=reflow $(DEV)/bin/python -m pytest -m live tests/schedulers
 
 lint: $(DEV)/.ready ## Check style and formatting rules
 	$(DEV)/bin/ruff check .

@@ -35,6 +35,7 @@ class Scheduler:
     to it. `settings` go into the configuration. `limit` is a time limit in seconds that is
     kept, `overdue` in how many seconds who passes that has ended and is told of. `down` are the
     daemons, by the names that ``tools/clusters/<name>.sh`` knows, without which it answers nobody.
+    `cancelled` is the cause that it tells of what was cancelled by hand while it ran.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scheduler:
     limit: int = 60
     overdue: float = 200.0
     down: tuple[str, ...] = ()
+    cancelled: str = "CANCELLED"
 
     @property
     def path(self) -> str:
@@ -109,6 +111,7 @@ SCHEDULERS = {
             running="qstat -u '*' -s r | awk '/^ *[0-9]/{print $1}'",
             cancel=("qdel",),
             variables=("SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME"),
+            cancelled="ERROR",  # as of any SIGKILL
             limit=20,
             down=("qmaster",),
         ),

@@ -112,7 +112,7 @@ def test_an_array_that_is_cancelled_by_hand_is_noticed(site: Any) -> None:
     site.cancel(*site.ids(run_id, "w"))
     status = site.ended(run_id, 240)
     assert status["run"]["status"] == "FAILED", status
-    assert {one["cause"] for one in of(status, "nap")} == {"CANCELLED"}
+    assert {one["cause"] for one in of(status, "nap")} == {site.scheduler.cancelled}
     make(site, "wake")
     site.reflow("retry", run_id)
     assert site.ended(run_id)["run"]["status"] == "SUCCESS"

@@ -134,6 +134,7 @@ class SGEExecutor(CommandExecutor):
         return done.code != 0 and parse.UNREACHABLE.search(done.err + done.out) is not None
 
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
+    forbidden: ClassVar[re.Pattern[str] | None] = re.compile("is (?:no|not a) submit host")
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of qsub."""

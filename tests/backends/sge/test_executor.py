@@ -15,6 +15,7 @@ import pytest
 from reflow.errors import (
     ExecutorError,
     SchedulerUnreachableError,
+    SubmissionForbiddenError,
     SubmissionLimitError,
     SubmissionRefusedError,
 )
@@ -128,6 +129,7 @@ def rejected(text: str) -> str:
          SubmissionLimitError),
         (rejected("job rejected: only 3 jobs are allowed per cluster"), 25, SubmissionLimitError),
         (DOWN, 1, SchedulerUnreachableError),
+        (rejected('denied: host "n1" is no submit host'), 1, SubmissionForbiddenError),
         # qmaster went away while it read the request.
         (rejected("Error reading answer list from qmaster"), 1, SchedulerUnreachableError),
         ("", 0, SchedulerUnreachableError),  # no id: whether it was taken is unknown
