@@ -239,20 +239,23 @@ def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-def behind(program: str) -> tuple[str, dict[str, str]]:
+def behind(program: str, site: str = "/etc/default/gridengine") -> tuple[str, dict[str, str]]:
     """Return the program that a wrapper of Debian's starts, and the cell that it names.
 
-    The wrapper takes ten times as long as what it starts.
+    The wrapper takes ten times as long as what it starts; `site` is what it reads.
     """
-    try:
-        with open(program, encoding="utf-8") as file:
-            text = file.read(10_000)
-    except (OSError, UnicodeDecodeError):
-        return program, {}
+    text = _read(program)
     folder = re.search(r"^exec (/\S+)/\$\{?PROG\}? ", text, re.MULTILINE)
-    cell = dict(re.findall(r"^DEFAULT_(SGE_ROOT|SGE_CELL)=([\w/.-]+)$", text, re.MULTILINE))
     real = os.path.join(folder[1], os.path.basename(program)) if folder else ""
-    # Where the site has changed what the wrapper sets, it is left to the wrapper.
-    if not os.access(real, os.X_OK) or os.path.exists("/etc/default/gridengine"):
+    if not os.access(real, os.X_OK):
         return program, {}
-    return real, cell
+    named = r"^(?:DEFAULT_)?(SGE_ROOT|SGE_CELL)=([\w/.-]+)$"
+    return real, dict(re.findall(named, f"{text}\n{_read(site)}", re.MULTILINE))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(10_000)
+    except (OSError, UnicodeDecodeError):
+        return ""

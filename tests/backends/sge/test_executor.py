@@ -453,9 +453,12 @@ def test_what_stands_behind_debians_wrapper_is_found(tmp_path: Path) -> None:
     # One that cannot be run is none.
     assert behind(str(wrapper)) == (str(wrapper), {})
     real.chmod(0o755)
-    if not os.path.exists("/etc/default/gridengine"):
-        cell = {"SGE_ROOT": "/var/lib/gridengine", "SGE_CELL": "default"}
-        assert behind(str(wrapper)) == (str(real), cell)
+    cell = {"SGE_ROOT": "/var/lib/gridengine", "SGE_CELL": "default"}
+    site = tmp_path / "defaults"
+    assert behind(str(wrapper), str(site)) == (str(real), cell)
+    # What the site has set is read last.
+    site.write_text("# SGE_ROOT=/no\nSGE_CELL=north\nSGE_ARCH=`arch`\n")
+    assert behind(str(wrapper), str(site)) == (str(real), {**cell, "SGE_CELL": "north"})
 
 
 @pytest.mark.parametrize("content", [b"\x7fELF\xff\xfe", b"#!/bin/sh\nexec /usr/bin/other\n", b""])
