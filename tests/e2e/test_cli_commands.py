@@ -535,7 +535,7 @@ def completed(shell: Shell, *words: str, program: str = "reflow") -> list[str]:
 
 def test_shells_complete(failed: Shell) -> None:
     run_id = json.loads(failed.reflow("runs", "--json").stdout)[0]["run_id"]
-    assert completed(failed, "ca") == ["cancel"]
+    assert completed(failed, "can") == ["cancel"]
     assert "--errors" in completed(failed, "status", "--e")
     assert completed(failed, "status", "demo") == [run_id]
     assert completed(failed, "cancel", "demo") == [run_id]

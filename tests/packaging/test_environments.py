@@ -163,8 +163,8 @@ def test_help_lists_every_command(environments: dict[str, Any], tmp_path: Path) 
     said = environments["core"].home(tmp_path).run("reflow", "--help").stdout
     listed = [line.split()[0] for line in said.partition("Commands:\n")[2].splitlines()]
     expected = [
-        "cancel", "completion", "config", "dag", "describe", "logs", "plugins", "retry", "runs",
-        "status",
+        "cache", "cancel", "completion", "config", "dag", "describe", "logs", "plugins", "retry",
+        "runs", "status", "store",
     ]  # fmt: skip
     assert listed == expected
 

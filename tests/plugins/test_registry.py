@@ -114,7 +114,7 @@ def test_missing_of_other_kinds(site: Any) -> None:
         "no serializer named 'picle' is installed: did you mean 'pickle'? (installed: pickle)"
     )
     assert message(known, "pbs", "verifier") == (
-        "no verifier named 'pbs' is installed (installed: exists, nonempty)"
+        "no verifier named 'pbs' is installed (installed: exists, fingerprint, nonempty)"
     )
 
 

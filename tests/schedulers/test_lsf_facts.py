@@ -290,7 +290,10 @@ def environment_and_directory_are_carried(site):
 
 def a_directory_that_is_gone(site):
     gone = site.folder / "gone"
-    line = f"bsub -J {site.name} -o /dev/null 'pwd > {site.folder}/out'"
+    # Behind another job: it must not start while the folder is still there.
+    first = site.run("bsub", "-J", site.name, "-o", "/dev/null", "sleep 1").stdout
+    wait = f"-w 'ended({re.search(r"\d+", first)[0]})'"
+    line = f"bsub -J {site.name} {wait} -o /dev/null 'pwd > {site.folder}/out'"
     done = site.run("sh", "-c", f"mkdir {gone}; cd {gone}; {line}; cd ..; rmdir {gone}")
     job = re.search(r"\d+", done.stdout)[0]
     assert site.wait(job, "DONE")
