@@ -292,7 +292,8 @@ def a_directory_that_is_gone(site):
     gone = site.folder / "gone"
     # Behind another job: it must not start while the folder is still there.
     first = site.run("bsub", "-J", site.name, "-o", "/dev/null", "sleep 1").stdout
-    wait = f"-w 'ended({re.search(r"\d+", first)[0]})'"
+    number = re.search(r"\d+", first)[0]
+    wait = f"-w 'ended({number})'"
     line = f"bsub -J {site.name} {wait} -o /dev/null 'pwd > {site.folder}/out'"
     done = site.run("sh", "-c", f"mkdir {gone}; cd {gone}; {line}; cd ..; rmdir {gone}")
     job = re.search(r"\d+", done.stdout)[0]
