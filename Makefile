@@ -15,7 +15,7 @@ LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test postgres clusters live live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm demo docs config-reference version clean
+.PHONY: help venv test postgres clusters live live-contracts live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm demo docs config-reference version clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ live: $(DEV)/.ready clusters ## Run the live tests on all real schedulers of thi
 	/usr/bin/python3 -m venv $(LIVE)/venv
 	$(LIVE)/venv/bin/python -m pip install $(PIP_FLAGS) $(addprefix ./,$(DISTRIBUTIONS)) cloudpickle ipykernel nbclient
 	REFLOW_LIVE=1 $(WANTED) REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
-	  $(DEV)/bin/python -m pytest -n 4 -m "live and not alone" tests/live tests/backends
+	  $(DEV)/bin/python -m pytest -n 4 -m "live and not alone" --ignore-glob='*/test_contract.py' tests/live tests/backends
 	REFLOW_LIVE=1 $(WANTED) REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
 	  $(DEV)/bin/python -m pytest -m "live and alone" tests/live
 	mkdir -m 1777 $(LIVE)/cached
@@ -86,6 +86,12 @@ live: $(DEV)/.ready clusters ## Run the live tests on all real schedulers of thi
 	REFLOW_LIVE_SLURM=1 REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python REFLOW_LIVE_BASE=$(LIVE)/cached \
 	  $(DEV)/bin/python -m pytest -n 4 -m "live and cached" tests/live
 	tools/clusters/slurm.sh restart slurmd
+
+# Case by case a job of the real scheduler's, so this takes a while; the simulators go first, by
+# `make test`.
+live-contracts: $(DEV)/.ready clusters ## Hold the backends' executors to their contract on real schedulers (as root)
+	REFLOW_LIVE=1 $(WANTED) REFLOW_LIVE_PYTHON=$(LIVE)/venv/bin/python \
+	  $(DEV)/bin/python -m pytest -m live tests/backends -k contract
 
 # One after the other: many facts are about limits and times that other jobs would change.
 live-facts: $(DEV)/.ready clusters ## Hold the facts of the simulators to real schedulers (as root)
