@@ -668,9 +668,15 @@ def test_a_job_that_is_preempted(site: Any, again: bool) -> None:
 
 @pytest.mark.alone
 def test_where_jobs_may_not_submit(site: Any) -> None:
-    run_id = submit(site, SQUARES, "--n", "4")
+    # The list waits: its job must not have submitted the array before that is forbidden.
+    wait = "while not os.path.exists('out/wake'): time.sleep(0.1)\n        return list(range(n))"
+    source = SQUARES.replace("return list(range(n))", wait)
+    source = source.replace("import time", "import os, time")
+    run_id = submit(site, source, "--n", "4")
+    until(lambda: running_job(site, run_id, "numbers"))
     partition = ["scontrol", "update", "PartitionName=compute"]
     subprocess.run([*partition, "AllocNodes=nowhere"], check=True)
+    (site.folder / "out" / "wake").touch()
     try:
         status = until(lambda: (found := site.status(run_id))["run"]["status"] == "WAITING"
                        and found, 90)  # fmt: skip
