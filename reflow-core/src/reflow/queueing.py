@@ -163,7 +163,6 @@ class DispatchPass:
             self._clear_away()
         elif not self._barred:
             self._leave_successor()
-        dispatch.sync()
         live = self._live()
         if dispatch.ledger.finished is None and not live and not self._waits_for:
             self._waits_for = "no job of this run lives; run another dispatch pass"
