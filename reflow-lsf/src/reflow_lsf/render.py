@@ -162,7 +162,8 @@ def begin_time(when: float) -> str:
 
 def command_line(request: JobRequest) -> str:
     """Return the shell's line that runs the script, in its directory and into its log."""
-    position = '"$((LSB_JOBINDEX - 1))"' if request.size > 1 else "0"
+    # A log is named as the scheduler counts, which is from 1.
+    position = '"$LSB_JOBINDEX"' if request.size > 1 else "0"
     log = position.join(shlex.quote(part) for part in request.log.split("{position}"))
     directory, script = shlex.quote(request.directory), shlex.quote(request.script)
     # LSF has no variable of its own that tells an element from all others.

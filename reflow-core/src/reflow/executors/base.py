@@ -61,7 +61,8 @@ class JobRequest:
     capability `elementwise` is there; where position p was lost, ours may be taken out of
     the queue). `begin` is a delay in seconds. `auxiliary`: it runs a dispatch pass and no
     task. `log` is the path of the log, in which ``{position}`` stands for the array
-    position.
+    position as the scheduler counts it (`Capabilities.first_index` onwards), or 0 in a job
+    that is no array.
     """
 
     tag: str
