@@ -247,6 +247,17 @@ def same(a: Any, b: Any) -> bool:
     return a == b if isinstance(a, (range, dt.time)) else repr(a) == repr(b)
 
 
+@pytest.mark.parametrize("micro", [1, -1, 999_999, -999_999, 60_000_001])
+def test_offsets_that_are_no_whole_seconds_come_back(micro: int) -> None:
+    zone = dt.timezone(dt.timedelta(microseconds=micro))
+    for annotation, value in (
+        (dt.time, dt.time(12, 30, tzinfo=zone)),
+        (dt.datetime, dt.datetime(2026, 4, 1, 12, 30, 0, 5, tzinfo=zone)),
+    ):
+        codec = codec_for(annotation)
+        assert codec.decode(codec.encode(value)).utcoffset() == value.utcoffset()
+
+
 @pytest.mark.parametrize(("annotation", "strategy"), TYPES, ids=[str(one) for one, _ in TYPES])
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())

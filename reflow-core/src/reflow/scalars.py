@@ -195,6 +195,12 @@ def _read_zoned(cls: Any, text: str) -> Any:
     if written.endswith("Z"):  # Python 3.10 does not know it.
         written = f"{written[:-1]}+00:00"
     value = cls.fromisoformat(written)
+    if written[-16:-6] in ("+00:00:00.", "-00:00:00."):
+        from datetime import timedelta, timezone
+
+        # An offset below a second, which fromisoformat takes for none.
+        offset = timedelta(microseconds=int(written[-16] + written[-6:]))
+        value = value.replace(tzinfo=timezone(offset))
     if not bracket:
         return value
     from zoneinfo import ZoneInfo

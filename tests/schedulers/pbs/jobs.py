@@ -65,13 +65,14 @@ def deliver(job: Job) -> None:
             final = final_path(job, pattern[1:], pattern[0])
         if not final or final == path:
             continue
+        if final == "/dev/null":  # whose mode is everybody's
+            continue
         try:
             shutil.copyfile(path, final)
             os.chmod(final, 0o666 & ~int(job.request.extra["umask"] or "077", 8))
         except OSError:
             continue  # it is undelivered, and the job ended as it did
-        if final != "/dev/null":
-            os.unlink(path)
+        os.unlink(path)
 
 
 def says(job: Job, outcome: str) -> str:
