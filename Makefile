@@ -123,7 +123,7 @@ bench-slurm: cluster-slurm ## Measure reflow on Slurm beside the same work by ha
 	$(LIVE)-bench/venv/bin/python -m pip install $(PIP_FLAGS) ./reflow-core ./reflow-slurm
 	install -d -o reflow $(LIVE)-bench/runs
 	cp benchmarks/slurm.py $(LIVE)-bench/
-	cd $(LIVE)-bench/runs && runuser -u reflow -- env HOME=$(LIVE)-bench/runs ../venv/bin/python ../slurm.py
+	cd $(LIVE)-bench/runs && runuser -u reflow -- env HOME=$(LIVE)-bench/runs ../venv/bin/python ../slurm.py $(ROUNDS) $(ROWS)
 
 bench-plugins: $(BENCH)/.ready ## Measure what installed plugins cost
 	$(BENCH)/bin/python benchmarks/plugins.py

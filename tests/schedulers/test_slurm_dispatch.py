@@ -220,32 +220,42 @@ BRANCHES = """
 def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
     person.write(BRANCHES)
     # Whoever has ON_NODE is in a job: its prologue says so.
-    name = "sbatch" if refusal else "squeue"
-    wrapper = person.folder / name
-    real = f"{person.simulator.path}/{name}"
-    wrapper.write_text(
-        f'#!/bin/sh\n[ -z "$ON_NODE" ] || {{ {refusal or ":"}\n}}\nexec {real} "$@"\n'
-    )
-    wrapper.chmod(0o755)
+    names = ["sbatch"] if refusal else ["sbatch", "squeue"]
+    wrappers = [person.folder / name for name in names]
+    for wrapper in wrappers:
+        real = f"{person.simulator.path}/{wrapper.name}"
+        wrapper.write_text(
+            f'#!/bin/sh\n[ -z "$ON_NODE" ] || {{ {refusal or ":"}\n}}\nexec {real} "$@"\n'
+        )
+        wrapper.chmod(0o755)
     config = person.folder / "config" / "reflow"
     config.mkdir(parents=True)
     (config / "config.toml").write_text(
-        f"[executor.slurm]\n{name} = '{wrapper}'\nprologue = 'export ON_NODE=1'\n"
+        "[executor.slurm]\nprologue = 'export ON_NODE=1'\n"
+        + "".join(f"{one.name} = '{one}'\n" for one in wrappers)
     )
+
+    def take_away() -> None:
+        for one in wrappers:
+            if not refusal:
+                one.rename(f"{one}.away")
+
+    def put_back() -> None:
+        for one in wrappers:
+            if not refusal:
+                Path(f"{one}.away").rename(one)
+
     run = person.submit()
-    if not refusal:
-        wrapper.rename(f"{wrapper}.away")
+    take_away()
     turns, end = 0, time.monotonic() + 90
     while (status := person.status(run))["run"]["status"] != "SUCCESS":
         assert time.monotonic() < end, status
         if status["run"]["status"] == "WAITING":
             (note,) = [one for one in status["notes"] if "may not submit" in one]
             assert f"reflow status {run} --refresh" in note
-            if not refusal:
-                Path(f"{wrapper}.away").rename(wrapper)
+            put_back()
             person.reflow("status", run, "--refresh")
-            if not refusal:
-                wrapper.rename(f"{wrapper}.away")
+            take_away()
             turns += 1
         time.sleep(0.3)
     assert turns >= 1

@@ -30,12 +30,11 @@ from reflow.errors import LeaseHeldError, LeaseLostError
 from reflow.identity import digest
 from reflow.journal import LEASE_SECONDS, JournalReader
 from reflow.plain import dump
-from reflow.pool import Work
 from reflow.records import Epoch, Finished, Opened, Outcome, decode_all
 from reflow.runrecord import RunOptions, RunRecord
 from reflow.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, DONE, FAILED, SKIPPED, SUCCESS
-from reflow.worker import Answer
+from reflow.worker import Answer, Work
 
 RUNS = int(os.environ.get("REFLOW_SIM_RUNS", "5000"))
 FIRST = int(os.environ.get("REFLOW_SIM_FIRST", "0"))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from .dispatch import Dispatch
-from .drive import drive
 from .entrypoint import is_editable, load_tasks
 from .errors import DefinitionError, LeaseHeldError, LeaseLostError
 from .executors.base import Executor, JobRequest
@@ -122,6 +121,7 @@ def driver_script(record: RunRecord, request: RunRequest) -> str:
 
 def drive_recorded(record: RunRecord) -> str:
     """Carry a run on from its record, in this process, until its end."""
+    from .drive import drive  # which a dispatch pass needs as little as processes of its own
     from .stores.location import open_store
 
     request = record.request()

@@ -33,7 +33,6 @@ from .known import Known
 from .observing import observe
 from .owner import is_alive, this_process
 from .planning import Progress, TaskState
-from .pool import Work
 from .records import (
     HOME,
     WHOLE_TASK,
@@ -58,7 +57,7 @@ from .spec import TaskSpec
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
 from .stores.base import CachedResult, Position, Store
 from .values import Values
-from .worker import Answer
+from .worker import Answer, Work
 
 if TYPE_CHECKING:
     from .adoption import Judge

@@ -14,23 +14,11 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import NamedTuple
 
 from .attachments import Attachments
 from .flow import TaskDefinition
 from .states import ERROR, FAILED
-from .worker import Answer, TaskCaller, fail_unloadable, flush_output
-
-
-class Work(NamedTuple):
-    """One element to run: `texts` are its own inputs, the task's `common` come beside."""
-
-    task: str
-    index: int  # type: ignore[assignment]  # a field, not tuple.index
-    attempt: int
-    identity: str
-    texts: dict[str, str]
-
+from .worker import Answer, TaskCaller, Work, fail_unloadable, flush_output
 
 Answered = tuple[Work, Answer]
 CommonTexts = Callable[[str], Mapping[str, str]]

@@ -43,7 +43,6 @@ from .identity import identity_parts
 from .ids import job_tag
 from .known import write_known
 from .lookahead import Ahead, ahead, awaited, is_static, position_items
-from .pool import Work
 from .records import (
     HOME,
     Barred,
@@ -59,6 +58,7 @@ from .records import (
 from .runrecord import job_command
 from .spec import Resources, TaskSpec
 from .states import CANCELLED, ERROR, FAILED, HELD, LOST, SKIPPED, SUCCESS
+from .worker import Work
 
 GRACE_SECONDS = 30.0
 """How long a job may be absent, or its outcome, before it is lost: longer than the lag of
@@ -130,19 +130,23 @@ class DispatchPass:
 
     def _run(self) -> PassReport:
         dispatch = self._dispatch
-        # An absence counts from after the poll that first saw it to before the poll that
-        # still does: this process may have stood still at any point in between.
-        before = self._server_time()
-        try:
-            statuses = self._poll()
-        except (SchedulerUnreachableError, CommandMissingError) as error:
-            return self._run_blind(error)
-        after = self._server_time()
-        self._ingest()
         own = dispatch.ledger.jobs.get(self._own_tag)
-        if own is not None and not self._in_hand(own):
+        if self._knows_enough(own):
+            statuses: Mapping[str, JobStatus] | None = None
+        else:
+            # An absence counts from after the poll that first saw it to before the poll that
+            # still does: this process may have stood still at any point in between.
+            before = self._server_time()
+            try:
+                statuses = self._poll()
+            except (SchedulerUnreachableError, CommandMissingError) as error:
+                return self._run_blind(error)
+            after = self._server_time()
+            self._ingest()
+        if own is not None and not own.ended and not self._in_hand(own):
             self._end(own, ENDED)  # it lives only to run this pass
-        self._judge(statuses, before, after)
+        if statuses is not None:
+            self._judge(statuses, before, after)
         carried_out = self._take_requests()
         if carried_out and dispatch.ledger.finished is None:
             # Some schedulers start no job whose log has no folder.
@@ -307,6 +311,31 @@ class DispatchPass:
         ]
 
     # What has become of jobs
+
+    def _knows_enough(self, own: JobState | None) -> bool:
+        """Whether no answer of the scheduler could change what this pass does.
+
+        So it is where the jobs that this one follows have all said how they came out; then the
+        elements that these unblock need not wait for a poll. Others look after the rest.
+        """
+        if own is None or own.intent.role not in (WORKER, SENTINEL) or self._barred:
+            return False
+        others = [job for job in self._live() if job is not own]
+        if _asked(self._dispatch) or not self._has_successors(own):
+            return False
+        if any(not job.job or job.missing is not None or job.waiting for job in others):
+            return False
+        self._ingest()
+        # A sentinel starts when all workers have ended that were submitted before it.
+        followed = [own] if own.intent.role == WORKER else [
+            job for job in others if job.intent.role == WORKER and _number(job) < _number(own)
+        ]  # fmt: skip
+        if any(self._in_hand(job) for job in followed):
+            return False
+        for job in followed:
+            if job is not own:
+                self._end(job, ENDED)
+        return True
 
     def _server_time(self) -> float:
         return self._dispatch.files.touch(f"{self._folder}/probe")
@@ -597,9 +626,11 @@ class DispatchPass:
             self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
             self._waits_for = "the scheduler takes no more jobs of this user for now"
             return False
-        except SubmissionForbiddenError as error:
-            if self._own_role:
+        except (SubmissionForbiddenError, CommandMissingError) as error:
+            if self._own_role or isinstance(error, CommandMissingError):
                 self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
+                if not self._own_role:
+                    raise
                 self._bar(str(error))
                 return False
             self._refuse(name, rows, tag, error)
@@ -759,10 +790,15 @@ class DispatchPass:
         """Return the jobs that can be counted on: one that no poll finds cannot."""
         return [job for job in self._live(role) if job.missing is None]
 
-    def _has_successors(self) -> bool:
-        """Whether the scheduler is known to have a sentinel and, where it can, a guard."""
+    def _has_successors(self, own: JobState | None = None) -> bool:
+        """Whether the scheduler is known to have a sentinel and, where it can, a guard.
+
+        `own`, the job of this pass, counts for neither.
+        """
         roles = (SENTINEL, GUARD) if self._executor.capabilities.begin else (SENTINEL,)
-        return all(any(job.job for job in self._waiting(role)) for role in roles)
+        return all(
+            any(job.job and job is not own for job in self._waiting(role)) for role in roles
+        )
 
     def _leave_guard(self) -> None:
         dispatch = self._dispatch
@@ -776,10 +812,13 @@ class DispatchPass:
         intent = Intent(tag, role, "", (), (), dispatch.clock.now())
         try:
             self._hand_in(intent, role, after=after, begin=begin)
-        except (SubmissionLimitError, SubmissionRefusedError) as error:
+        except (SubmissionLimitError, SubmissionRefusedError, CommandMissingError) as error:
             self._end(dispatch.ledger.jobs[tag], FAILED)
-            if self._own_role and isinstance(error, SubmissionForbiddenError):
+            barring = isinstance(error, (SubmissionForbiddenError, CommandMissingError))
+            if barring and self._own_role:
                 self._bar(str(error))
+            elif isinstance(error, CommandMissingError):
+                raise
             self._waits_for = str(error)
 
     def _clear_away(self) -> None:

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from .flow import TaskDefinition
 
 
+class Work(NamedTuple):
+    """One element to run: `texts` are its own inputs, the task's `common` come beside."""
+
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    attempt: int
+    identity: str
+    texts: dict[str, str]
+
+
 class Answer(NamedTuple):
     """What became of one call: a value's text and digest, or a cause and a traceback."""
 
