@@ -174,10 +174,16 @@ def pass_recorded(record: RunRecord, own_tag: str = "") -> PassReport:
     Waits for a holder of the lease that is about to let go: who unblocked something
     must not leave before it is submitted.
     """
+    return ready_pass(record, own_tag)()
+
+
+def ready_pass(record: RunRecord, own_tag: str = "") -> Callable[[], PassReport]:
+    """Load all that a dispatch pass needs and that stays as it is; return the pass."""
     from .stores.location import open_store
 
     request = record.request()
-    return run_pass(record, request, open_store(request.store), own_tag)
+    executor_of(request)  # its plugin is loaded
+    return partial(run_pass, record, request, open_store(request.store), own_tag)
 
 
 def run_pass(

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .queueing import PassReport
+    from .runrecord import RunRecord
 
 USAGE = """usage: python -m reflow.job drive RECORD
-       python -m reflow.job work RECORD TAG POSITION [MARK]
+       python -m reflow.job work RECORD TAG POSITION [MARK [tail]]
        python -m reflow.job died RECORD TAG POSITION MARK CODE
        python -m reflow.job pass RECORD [TAG]
        python -m reflow.job tail RECORD TAG"""
@@ -29,52 +37,112 @@ def main(arguments: list[str]) -> int:
     `drive` carries the run to its end on this machine; `work` runs one position of
     a job, and `died` says that this ended with an exit code (as the shell has it)
     before it could; `pass` runs one dispatch pass, and `tail` one that has little time and
-    whose end is no business of the job. `MARK` tells the job from all
-    others, and a second start of it from a rival. A task that fails is no failure of the job:
-    its outcome is on record. A pass that left nobody to run the next one ends with
+    whose end is no business of the job, as `work … tail` does after its work. `MARK` tells the
+    job from all others, and a second start of it from a rival. A task that fails is no failure
+    of the job: its outcome is on record. A pass that left nobody to run the next one ends with
     `os.EX_TEMPFAIL`: run it again later.
     """
     role, *rest = arguments or [""]
     folder = os.path.abspath(rest[0]) if rest else ""
     if role == "work" and len(rest) in (3, 4):
-        from .element import run_position
-
-        mark = rest[3] if len(rest) == 4 else f"{os.uname().nodename}/{os.getppid()}"
-        run_position(folder, rest[1], int(rest[2]), mark=mark)
-        return 0
+        return _work(folder, *rest[1:])
+    if role == "work" and len(rest) == 5 and rest[4] == "tail":
+        return _work_and_tail(folder, *rest[1:4])
     if role == "died" and len(rest) == 5:
         from .element import publish_death
 
         publish_death(folder, rest[1], int(rest[2]), mark=rest[3], code=int(rest[4]))
         return 0
-    counts = {"drive": (1,), "pass": (1, 2), "tail": (2,)}
-    if len(rest) not in counts.get(role, ()):
-        print(USAGE, file=sys.stderr)
-        return 2
-    if role == "tail":
-        import signal
+    if role == "drive" and len(rest) == 1:
+        from .carrying import drive_recorded
 
-        signal.signal(signal.SIGALRM, _stop)
-        signal.alarm(TAIL_SECONDS)
-    from .carrying import drive_recorded, pass_recorded
-    from .errors import LeaseHeldError, LeaseLostError
+        return _carry(lambda: drive_recorded(_record(folder)), os.EX_OK)
+    if role == "tail" and len(rest) == 2:
+        return _tail(lambda: _ready(folder, rest[1])())
+    if role == "pass" and len(rest) in (1, 2):
+        return _carry(lambda: _ready(folder, *rest[1:])(), os.EX_TEMPFAIL)
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def _work(folder: str, tag: str, position: str, mark: str = "") -> int:
+    from .element import run_position
+
+    mark = mark or f"{os.uname().nodename}/{os.getppid()}"
+    run_position(folder, tag, int(position), mark=mark)
+    return 0
+
+
+def _work_and_tail(folder: str, tag: str, position: str, mark: str) -> int:
+    """Run a position in a process of its own, and the tail pass after it.
+
+    Meanwhile this process loads what the pass needs: what the result unblocks does not wait
+    for that. Returns the exit code of a worker that died, as a shell has it; then there was no
+    pass.
+    """
+    worker = os.fork()
+    if worker == 0:
+        return _work(folder, tag, position, mark)
+    try:
+        run: Callable[[], Any] = _ready(folder, tag)
+    except Exception as error:
+        run = partial(_raise, error)  # the result comes first
+    code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    if code:
+        return 128 - code if code < 0 else code
+    try:
+        _tail(run)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()  # the worker did its work, and others run the next pass
+    return 0
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _record(folder: str) -> RunRecord:
     from .runrecord import RunRecord
 
-    record = RunRecord(folder)
+    return RunRecord(folder)
+
+
+def _ready(folder: str, *tag: str) -> Callable[[], PassReport]:
+    from .carrying import ready_pass
+
+    return ready_pass(_record(folder), *tag)
+
+
+def _tail(run: Callable[[], Any]) -> int:
+    """Run a pass that has little time."""
+    import signal
+
+    signal.signal(signal.SIGALRM, _stop)
+    signal.alarm(TAIL_SECONDS)
     try:
-        if role == "drive":
-            drive_recorded(record)
-        else:
-            report = pass_recorded(record, rest[1] if len(rest) == 2 else "")
-            if report.again:
-                print(f"reflow: {report.waits_for}", file=sys.stderr)
-                return os.EX_TEMPFAIL
+        return _carry(run, os.EX_TEMPFAIL)
     except _Late:
         print("reflow: left to the run's next dispatch pass", file=sys.stderr)
+        return 0
+    finally:
+        signal.alarm(0)
+
+
+def _carry(run: Callable[[], Any], held: int) -> int:
+    """Carry a run on; return `held` where another process does it."""
+    from .errors import LeaseHeldError, LeaseLostError
+
+    try:
+        report = run()
     except (LeaseHeldError, LeaseLostError) as error:
         # Somebody else carries the run on: that is as good, unless it has died on its node.
         print(f"reflow: {error}", file=sys.stderr)
-        return 0 if role == "drive" else os.EX_TEMPFAIL
+        return held
+    if getattr(report, "again", False):
+        print(f"reflow: {report.waits_for}", file=sys.stderr)
+        return os.EX_TEMPFAIL
     return 0
 
 

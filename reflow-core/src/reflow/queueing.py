@@ -732,16 +732,17 @@ class DispatchPass:
                 position = f"$(({capabilities.array_variable} - {capabilities.first_index}))"
             if capabilities.job_variable:
                 mark = f'"${{{capabilities.job_variable}:-$(uname -n)/$$}}"'
+            # What this result unblocks is submitted at once, whatever became of it.
+            tail = self._has_tail(size, resources) and self._unblocks(intent.task)
             # The shell outlives the interpreter, and says so where that was killed.
             work = (
                 f"position={position}\n"
                 f"mark={mark}\n"
-                f'reflow work {job} "$position" "$mark" ||\n'
+                f'reflow work {job} "$position" "$mark"{" tail" if tail else ""} || {{\n'
                 f'  reflow died {job} "$position" "$mark" $?\n'
+                + (f"  reflow tail {job}\n" if tail else "")
+                + "}\n"
             )
-            if self._has_tail(size, resources) and self._unblocks(intent.task):
-                # What this result unblocks is submitted at once, whatever became of it.
-                work += f"reflow tail {job}\n"
         return (
             f"#!/bin/sh\n# Job {intent.tag}; safe to run again by hand.\n"
             f"{self._setting()}{work}exit 0\n"
@@ -804,7 +805,8 @@ class DispatchPass:
         dispatch = self._dispatch
         if self._executor.capabilities.begin and not self._waiting(GUARD):
             passes = sum(job.intent.role == GUARD for job in dispatch.ledger.jobs.values())
-            self._auxiliary(GUARD, (), min(self._grace * 2 ** min(passes, 20), 3600.0))
+            # Twice the time after which a job that no poll finds is given up, and ever longer.
+            self._auxiliary(GUARD, (), min(self._grace * 2 ** min(passes + 1, 20), 3600.0))
 
     def _auxiliary(self, role: str, after: Sequence[str], begin: float) -> None:
         dispatch = self._dispatch
