@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 KEY = "$attachment"
 
-_REFERENCE = re.compile(r'\{"\$attachment":"([^"\\]+)","file":"([^"\\]+)"\}')
-_FILE = re.compile(r"[0-9a-f]{64}(\.\w[\w.-]{0,31})?")
+# Compiled when first used (by re, which keeps them): most workers never do.
+_REFERENCE = r'\{"\$attachment":"([^"\\]+)","file":"([^"\\]+)"\}'
+_FILE = r"[0-9a-f]{64}(\.\w[\w.-]{0,31})?"
 
 
 class Named(Protocol):
@@ -133,10 +134,10 @@ def is_reference(native: object) -> bool:
 
 def is_file_name(name: object) -> bool:
     """Whether this can be the name of such a file; never one with a folder in it."""
-    return isinstance(name, str) and _FILE.fullmatch(name) is not None
+    return isinstance(name, str) and re.fullmatch(_FILE, name) is not None
 
 
 def files_in(text: str) -> list[tuple[str, str]]:
     """Return (serializer, file) of each reference in a canonical JSON text."""
     # In a text's strings the quotes would be escaped, so nothing else looks like this.
-    return _REFERENCE.findall(text) if KEY in text else []
+    return re.findall(_REFERENCE, text) if KEY in text else []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from types import CodeType
 from typing import Any
 
 from .flow import LOADED, innermost
+from .hashing import sha256_hex
 
 _ONLY_AST = 0x400  # ast.PyCF_ONLY_AST; the parser is built in, the module `ast` takes long
 _SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_params"})
@@ -39,10 +39,10 @@ def fingerprint(function: Any) -> str:
         node = _find(function, code)
         # For code without source, the version of Python is part of what the bytecode is.
         text = "".join(_code_text(code)) if node is None else "".join(_task_text(node))
-        digest = _sha256(text)
+        digest = sha256_hex(text)
         _hashes[id(code)] = (code, digest)
     constants = _enclosed(function, code)
-    return _sha256(f"{digest} {constants}") if constants else digest
+    return sha256_hex(f"{digest} {constants}") if constants else digest
 
 
 def source_of(function: Any) -> tuple[str, int, int] | None:
@@ -92,10 +92,6 @@ def _path(function: Any, code: CodeType) -> str:
         if os.path.basename(module) == os.path.basename(filename):
             return str(module)
     return filename
-
-
-def _sha256(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _enclosed(function: Any, code: CodeType) -> list[tuple[str, str, str]]:

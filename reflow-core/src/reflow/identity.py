@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+from .hashing import sha256, sha256_hex
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -23,7 +24,7 @@ SCHEME = "reflow-identity-1"
 
 def digest(text: str) -> str:
     """Return the sha256, in hex, of a value's canonical JSON text."""
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256_hex(text)
 
 
 def task_hash(
@@ -38,7 +39,8 @@ def task_hash(
     text = _task_text(
         task.name, task.version, task.code, constants, common, each, task.serializer
     )
-    return sha256(text.encode("utf-8", "surrogatepass"))
+    found: _Hash = sha256(text.encode("utf-8", "surrogatepass"))
+    return found
 
 
 def identity_parts(task: TaskSpec) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def identity_of(
         parts["name"], parts["version"], parts["code"], parts["constants"], common,
         [parameter for parameter, _ in each], parts["serializer"],
     )  # fmt: skip
-    base = sha256(text.encode("utf-8", "surrogatepass"))
+    base: _Hash = sha256(text.encode("utf-8", "surrogatepass"))
     return element_identity(base, [one for _, one in each]) if each else base.hexdigest()
 
 

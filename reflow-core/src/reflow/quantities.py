@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 _UNITS = "KMGT"
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:I?B)?|B)", re.IGNORECASE)
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
-_SPANS = re.compile(r"(?:(\d+)\s*d)?\s*(?:(\d+)\s*h)?\s*(?:(\d+)\s*m)?\s*(?:(\d+)\s*s)?", re.I)
+# Compiled when first used (by re, which keeps them): most workers never do.
+_MEMORY = r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:I?B)?|B)"
+_CLOCK = r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?"
+_SPANS = r"(?:(\d+)\s*d)?\s*(?:(\d+)\s*h)?\s*(?:(\d+)\s*m)?\s*(?:(\d+)\s*s)?"
 
 
 def parse_memory(given: str | int) -> int:
@@ -26,7 +27,7 @@ def parse_memory(given: str | int) -> int:
     if isinstance(given, int) and not isinstance(given, bool):
         amount = given
     elif isinstance(given, str):
-        found = _MEMORY.fullmatch(given.strip())
+        found = re.fullmatch(_MEMORY, given.strip(), re.IGNORECASE)
         if found is None:
             raise DefinitionError(_memory_complaint(given))
         number, unit = found.groups()
@@ -81,7 +82,7 @@ def parse_time(given: str | int | timedelta) -> int:
 
 def _parse_time_text(given: str) -> int:
     text = given.strip()
-    found = _CLOCK.fullmatch(text)
+    found = re.fullmatch(_CLOCK, text)
     if found is not None and not text.isdigit():
         days, *rest = found.groups()
         parts = [int(part) for part in rest if part is not None]
@@ -92,7 +93,7 @@ def _parse_time_text(given: str) -> int:
             return int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
         hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts)
         return hours * 3600 + minutes * 60 + seconds
-    found = _SPANS.fullmatch(text)
+    found = re.fullmatch(_SPANS, text, re.IGNORECASE)
     if found is None or not any(found.groups()):
         raise DefinitionError(_time_complaint(given))
     factors = (86400, 3600, 60, 1)
