@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from functools import partial
@@ -70,6 +71,7 @@ def _work(folder: str, tag: str, position: str, mark: str = "") -> int:
 
     mark = mark or f"{os.uname().nodename}/{os.getppid()}"
     run_position(folder, tag, int(position), mark=mark)
+    gc.freeze()  # what is there is not searched for garbage at the interpreter's end
     return 0
 
 
