@@ -20,6 +20,8 @@ from reflow.records import Outcome
 from reflow.runrecord import FOLDER, RunRecord
 from reflow.states import DONE
 
+from .projects import Project
+
 _numbers = itertools.count()
 
 
@@ -143,3 +145,10 @@ def script(tmp_path: Path) -> Callable[..., str]:
         return done.stdout
 
     return run_script
+
+
+@pytest.fixture(params=["function", "deep"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path, request.param)
+    yield made
+    made.forget()

@@ -97,6 +97,9 @@ Run:
                                [default: run]
   --wait                       Wait until the run has ended, and show how it
                                comes on.
+  --plan                       Only show what would run, what is cached, and
+                               why.
+  --json                       With --plan: print it as JSON.
   --force                      Ignore results of older runs.
   --force-task TASK            Ignore older results of this task; may be given
                                several times.
@@ -297,6 +300,15 @@ def test_json_is_as_its_schema_says(failed: Shell) -> None:
         drawn = check("dag", failed.reflow(*words, "--format", "json").stdout)
         assert drawn == check("dag", failed.demo("dag", "--format", "json").stdout)
     assert {"source": "make", "target": "double", "mode": "fan-out"} in drawn["edges"]
+    submit = ["submit", "--run-dir", "other", "-n", "3", "--plan"]
+    plan = check("plan", failed.demo(*submit, "--json").stdout)
+    assert {one["name"]: one["hits"] for one in plan["tasks"]} == {
+        "make": 1, "double": 2, "total": 0,
+    }  # fmt: skip
+    assert failed.demo(*submit).stdout.splitlines()[1].split()[:3] == ["TASK", "ELEMENTS", "CACHED"]
+    assert "--json goes with --plan" in failed.demo(*submit[:-1], "--json", code=2).stderr
+    assert not (failed.folder / "other").exists()
+    assert len(check("runs", failed.reflow("runs", "--json").stdout)) == 1
 
 
 def test_retry_waits_and_says_what_changes(failed: Shell) -> None:

@@ -134,6 +134,29 @@ def test_code_that_must_not_change_fails(held: Person) -> None:
     assert states(status, "c") == ["SKIPPED"]
 
 
+DEEP = CHANGING.replace("return y + 1  # here", "return helper.more(y)").replace(
+    '@wf.job()\n    def b', '@wf.job(code="deep")\n    def b'
+).replace("from pathlib", "import helper\n    from pathlib")
+
+
+def test_a_helper_that_changes_in_the_queue_counts_where_it_was_asked_to(held: Person) -> None:
+    helper = held.folder / "helper.py"
+    helper.write_text("def more(y):\n    return y + 1\n")
+    held.write(DEEP)
+    run = held.submit("--x", "10")
+    helper.write_text("def more(y):\n    return y + 22\n")
+    release(held)
+    status = held.ended(run)
+    assert of(status, "b")[0]["output"] == 23
+    assert [one for one in status["notes"] if "'b' has changed" in one]
+    ran(held)
+    status = held.ended(held.submit("--x", "10"))
+    assert (states(status, "b"), ran(held)) == (["CACHED"], [])
+    helper.write_text("def more(y):\n    # the first again\n    return y + 1\n")
+    status = held.ended(held.submit("--x", "10"))
+    assert (states(status, "b"), of(status, "b")[0]["output"]) == (["SUCCESS"], 2)
+
+
 HUNGRY = """
     from typing import Annotated
     from reflow import Result, Retry, Scale, Workflow

@@ -120,7 +120,7 @@ def test_array_job_bare_and_called() -> None:
         ({"verify": 3}, "verify=3: give a function .* name of a verifier, or a list"),
         ({"verify": ["nonempty", ""]}, "verify="),
         ({"serializer": 3}, "serializer=3: give a name"),
-        ({"code": "deep"}, "'function' or 'off'"),
+        ({"code": "all"}, "'function', 'deep' or 'off'"),
         ({"cpu": 2}, "no option named 'cpu': did you mean 'cpus'"),
         ({"memory": "8G"}, "did you mean 'mem'"),
         ({"walltime": "1h"}, "did you mean 'time'"),

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     Judge = Callable[[Output], object]
 
 
-def adopt(files: Files, values: str, serializers: Container[str], found: Result) -> bool:
+def adopt(files: Files, values: str | None, serializers: Container[str], found: Result) -> bool:
     """Share the files of a result's value with the folder `values`; False if it is not whole.
 
-    So that cleaning its run up cannot break this one. Only `serializers` may have written them,
-    and for the current user where reading them runs code.
+    So that cleaning its run up cannot break this one. Without `values` it is only looked at.
+    Only `serializers` may have written them, and for the current user where reading them runs
+    code.
     """
     folder = f"{found.record}/values"
     try:
@@ -36,11 +37,12 @@ def adopt(files: Files, values: str, serializers: Container[str], found: Result)
             data = files.read(f"{folder}/{found.digest}.json")
             if sha256(data).hexdigest() != found.digest:
                 return False
-            files.make_folder(values)
-            files.create(f"{values}/{found.digest}.json", data)
+            if values is not None:
+                files.make_folder(values)
+                files.create(f"{values}/{found.digest}.json", data)
             text = data.decode("utf-8", "surrogatepass")
         attached = files_in(text)
-        if attached:
+        if attached and values is not None:
             files.make_folder(values)
         for serializer, name in attached:
             if serializer not in serializers or not is_file_name(name):
@@ -49,8 +51,11 @@ def adopt(files: Files, values: str, serializers: Container[str], found: Result)
             if stranger and may_run_code(serializer):
                 _tell(folder, f"it belongs to {stranger}, and reading a {serializer} runs code")
                 return False
-            files.share(f"{folder}/{name}", f"{values}/{name}")
-        if found.paths and _has_fingerprints(folder):
+            if values is not None:
+                files.share(f"{folder}/{name}", f"{values}/{name}")
+            elif name not in files.list(folder):
+                return False
+        if values is not None and found.paths and _has_fingerprints(folder):
             _share_fingerprints(files, folder, values, found.paths)
     except OSError:
         return False

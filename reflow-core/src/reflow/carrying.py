@@ -158,7 +158,7 @@ def _take_code(dispatch: Dispatch, tasks: Mapping[str, TaskDefinition]) -> None:
     if not is_editable(request.entrypoint):
         return
     for name, state in dispatch.progress.tasks.items():
-        code = changed(tasks[name].function, state.spec.code, state.spec.source)
+        code = changed(tasks[name], state.spec.code, state.spec.sources)
         if not code:
             continue
         told = f"the code of task {name!r} has changed since it was submitted"

@@ -169,12 +169,12 @@ class _Worker:
 
     def _changed_code(self) -> str:
         """Return the fingerprint of the task's code, if it is another than at submission."""
-        code, source = self._header["identity"]["code"], self._header["source"]
+        code, sources = self._header["identity"]["code"], self._header.get("sources", ())
         if not code or not self._header["editable"]:
             return ""
         from .fingerprint import changed, is_unchanged
 
-        return "" if is_unchanged(source) else changed(self._load().function, code, None)
+        return "" if is_unchanged(sources) else changed(self._load(), code)
 
     def _known(self, identity: str) -> Known | None:
         """Return the result of an older run that may stand for this element's."""

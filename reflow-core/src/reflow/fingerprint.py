@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .flow import LOADED, innermost
-from .hashing import sha256_hex
+from .hashing import sha256, sha256_hex
+
+if TYPE_CHECKING:
+    from .flow import TaskDefinition
 
 _ONLY_AST = 0x400  # ast.PyCF_ONLY_AST; the parser is built in, the module `ast` takes long
 _SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_params"})
-_SIMPLE = (type(None), bool, int, float, complex, str, bytes)
+SIMPLE = (type(None), bool, int, float, complex, str, bytes)
+"""Types of constants whose values count."""
 
 _Nodes = dict[tuple[int, str], Any]
 
+Sources = tuple[tuple[str, int, int], ...]
+
+_modules: dict[tuple[str, int, int], tuple[str, set[tuple[str, int]]]] = {}
 _files: dict[tuple[str, int, int], tuple[_Nodes, bool]] = {}
 # By the code object itself: equal ones may differ in their annotations.
 _hashes: dict[int, tuple[CodeType, str]] = {}
@@ -30,7 +37,11 @@ def fingerprint(function: Any) -> str:
     Variables of an enclosing function count where they are plain constants. What the
     function calls does not count. Without a source file, its bytecode is taken.
     """
-    function = innermost(function)
+    return fingerprint_alone(innermost(function))
+
+
+def fingerprint_alone(function: Any) -> str:
+    """Return what `fingerprint` does, of a wrapper itself and not of what it wraps."""
     code: CodeType = function.__code__
     known = _hashes.get(id(code))
     if known is not None:
@@ -45,46 +56,91 @@ def fingerprint(function: Any) -> str:
     return sha256_hex(f"{digest} {constants}") if constants else digest
 
 
-def source_of(function: Any) -> tuple[str, int, int] | None:
-    """Return (path, mtime in ns, size) of the file that a function's fingerprint was read off.
+def code_of(task: TaskDefinition) -> tuple[str, Sources]:
+    """Return the fingerprint of a task as it asks for it, and the files it was read off.
 
-    While these stay, so does the fingerprint. None where no file alone says what it is.
+    "" where its code does not count. The files are (path, mtime in ns, size) each: while they
+    stay, so does the fingerprint. There are none where no files alone say what it is.
     """
-    code: CodeType = innermost(function).__code__  # type: ignore[attr-defined]
-    path = os.path.abspath(_path(innermost(function), code))
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if status.st_mtime >= LOADED:
-        return None  # it was edited after it was loaded
-    return path, status.st_mtime_ns, status.st_size
+    if task.code == "off":
+        return "", ()
+    if task.code == "deep":
+        from .reachable import reach_task
+
+        reached = reach_task(task)
+        return reached.code, _sources(reached.files)
+    return fingerprint(task.function), _sources([file_of(innermost(task.function))])
 
 
-def is_unchanged(source: Sequence[Any] | None) -> bool:
-    """Whether a file is as `source_of` has found it."""
-    if source is None:
-        return False
-    path, modified, size = source
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return bool((status.st_mtime_ns, status.st_size) == (modified, size))
+def _sources(files: Iterable[str]) -> Sources:
+    found = []
+    for path in files:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return ()
+        if status.st_mtime >= LOADED:
+            return ()  # it was edited after it was loaded
+        found.append((os.path.abspath(path), status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
-def changed(function: Any, code: str, source: Sequence[Any] | None) -> str:
-    """Return a function's fingerprint where it is no longer `code`, else "".
+def is_unchanged(sources: Sequence[Sequence[Any]]) -> bool:
+    """Whether files are as `code_of` has found them."""
+    for path, modified, size in sources:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return False
+        if (status.st_mtime_ns, status.st_size) != (modified, size):
+            return False
+    return bool(sources)
 
-    `source` is what `source_of` told of it: while its file stays nothing is read.
+
+def changed(task: TaskDefinition, code: str, sources: Sequence[Sequence[Any]] = ()) -> str:
+    """Return a task's fingerprint where it is no longer `code`, else "".
+
+    `sources` are what `code_of` told of it: while these files stay nothing is read.
     """
-    if not code or is_unchanged(source):
+    if not code or is_unchanged(sources):
         return ""
-    found = fingerprint(function)
+    found, _ = code_of(task)
     return "" if found == code else found
 
 
-def _path(function: Any, code: CodeType) -> str:
+def module_text(path: str) -> tuple[str, set[tuple[str, int]]]:
+    """Return what counts of a whole file of code, and the (module, level) that it imports."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "", set()
+    key = (path, status.st_mtime_ns, status.st_size)
+    if key not in _modules:
+        _modules[key] = _read_module(_read(path))
+    return _modules[key]
+
+
+def _read_module(source: bytes) -> tuple[str, set[tuple[str, int]]]:
+    try:
+        tree = compile(source, "<module>", "exec", _ONLY_AST, dont_inherit=True)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return sha256(source).hexdigest(), set()  # a library of compiled code
+    imports: set[tuple[str, int]] = set()
+    for node in _walk(tree):
+        kind = type(node).__name__
+        if kind == "Import":
+            imports.update((one.name, 0) for one in node.names)
+        elif kind == "ImportFrom":
+            module = node.module or ""
+            imports.add((module, node.level))
+            prefix = f"{module}." if module else ""
+            imports.update((f"{prefix}{one.name}", node.level) for one in node.names)
+    return "".join(_body(tree)), imports
+
+
+def file_of(function: Any) -> str:
+    """Return the path of the file that a function stands in, which may be none."""
+    code: CodeType = function.__code__
     filename = code.co_filename
     if not os.path.isabs(filename):
         # As it was written on the command line; the working directory may be another now.
@@ -94,6 +150,28 @@ def _path(function: Any, code: CodeType) -> str:
     return filename
 
 
+def text_of(value: Any) -> str:
+    """Return the text of a function or class as its file has it; "" where that is not known."""
+    import linecache
+    from textwrap import dedent
+
+    if isinstance(value, type):
+        import inspect
+
+        try:
+            return dedent(inspect.getsource(value))
+        except (OSError, TypeError):
+            return ""
+    function = innermost(value)
+    code = getattr(function, "__code__", None)
+    node = _find(function, code) if isinstance(code, CodeType) else None
+    if node is None:
+        return ""
+    path = file_of(function)
+    linecache.checkcache(path)
+    return dedent("".join(linecache.getlines(path)[node.lineno - 1 : node.end_lineno]))
+
+
 def _enclosed(function: Any, code: CodeType) -> list[tuple[str, str, str]]:
     found = []
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -101,14 +179,14 @@ def _enclosed(function: Any, code: CodeType) -> list[tuple[str, str, str]]:
             value = cell.cell_contents
         except ValueError:  # A variable that has no value yet.
             continue
-        if type(value) in _SIMPLE:
+        if type(value) in SIMPLE:
             found.append((name, type(value).__name__, repr(value)))
     return found
 
 
 def _find(function: Any, code: CodeType) -> Any:
     """Return the function's node in its file's syntax tree, or None."""
-    filename = _path(function, code)
+    filename = file_of(function)
     try:
         status = os.stat(filename)
     except OSError:
@@ -161,20 +239,25 @@ def _parse(source: bytes | str) -> _Nodes:
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return {}
     found: _Nodes = {}
-    stack: list[Any] = [tree]
-    while stack:
-        node = stack.pop()
+    for node in _walk(tree):
         if type(node).__name__ in ("FunctionDef", "AsyncFunctionDef"):
             decorators = node.decorator_list
             line = decorators[0].lineno if decorators else node.lineno
             found[line, node.name] = node
+    return found
+
+
+def _walk(tree: Any) -> Iterator[Any]:
+    stack: list[Any] = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
         for name in node._fields:
             value = getattr(node, name, None)
             if isinstance(value, list):
                 stack.extend(one for one in value if hasattr(one, "_fields"))
             elif hasattr(value, "_fields"):
                 stack.append(value)
-    return found
 
 
 def _task_text(node: Any) -> Iterator[str]:

@@ -35,7 +35,7 @@ LOADED = clock.time()
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
-_CODE = ("function", "off")
+_CODE = ("function", "deep", "off")
 # What users of other systems write; anything else unknown is a scheduler's own option.
 _MISNAMED = {
     "cpu": "cpus",
@@ -259,8 +259,10 @@ class Flow:
         the same. An `array` task runs once for each item it is given, at most
         `array_parallelism` at a time. `after` are tasks that must have ended well
         before, without giving a value. With ``cache=False`` the task always runs;
-        another `version` makes older results void, and so does a change of the
-        function's code, unless ``code="off"``. `verify` is a function that is called with
+        another `version` makes older results void, and so does a change of what counts as its
+        `code`: "function", the function's own; "deep", also the functions, classes and
+        constants of your own modules that it reaches, and the versions of the distributions;
+        "off", nothing. `verify` is a function that is called with
         a cached value and says whether it still stands, the name of a verifier, or a list
         of these. The `serializer` of that name keeps what JSON cannot hold of the value
         that the task returns (all of it, where JSON could) in files. `retry` is how often an
@@ -450,7 +452,7 @@ def _settings(
         except DefinitionError as error:
             raise DefinitionError(f"{task}: {error}") from None
     if code not in _CODE:
-        raise DefinitionError(f"{task}: code={code!r}: code is 'function' or 'off'")
+        raise DefinitionError(f"{task}: code={code!r}: code is 'function', 'deep' or 'off'")
     if array_parallelism is not None:
         _count(task, "array_parallelism", array_parallelism, 1)
         if not array:

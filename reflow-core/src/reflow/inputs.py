@@ -49,8 +49,9 @@ def _contributions(progress: Progress, values: Values, name: str, wire: Wire) ->
 class TaskInputs:
     """What the elements of one task receive, prepared once for all of them.
 
-    `common` are the texts that every element receives, by parameter. The rest
-    differs by element and is read off with `texts` and `identity`.
+    `common` are the texts that every element receives, by parameter, and `hashed` the
+    (parameter, digest) of those among them that come from other tasks. The rest differs by
+    element and is read off with `texts`, `digests` and `identity`.
     """
 
     def __init__(self, progress: Progress, values: Values, state: TaskState) -> None:
@@ -60,7 +61,7 @@ class TaskInputs:
             constant.parameter: constant.text for constant in state.spec.constants
         }
         self._each: list[tuple[str, list[str] | None, TaskState | None]] = []
-        hashed: list[tuple[str, str]] = []
+        self.hashed: list[tuple[str, str]] = []
         for wire in state.spec.wires:
             if wire.chained:
                 self._each.append((wire.parameter, None, progress.tasks[wire.sources[0].task]))
@@ -71,14 +72,15 @@ class TaskInputs:
                 if wire.listed:
                     parts = _contributions(progress, values, state.spec.name, wire)
                     text = f"[{','.join(parts)}]"
-                    hashed.append((wire.parameter, digest(text)))
+                    self.hashed.append((wire.parameter, digest(text)))
                 else:
                     outcome = progress.tasks[wire.sources[0].task].outcomes[0]
                     assert outcome is not None
                     text = values.text(outcome)
-                    hashed.append((wire.parameter, outcome.digest))
+                    self.hashed.append((wire.parameter, outcome.digest))
                 self.common[wire.parameter] = text
-        self._base = task_hash(state.spec, hashed, [parameter for parameter, _, _ in self._each])
+        each = [parameter for parameter, _, _ in self._each]
+        self._base = task_hash(state.spec, self.hashed, each)
 
     def size(self) -> int:
         """Return the number of elements, or raise `SizeError` if the inputs disagree."""
@@ -111,6 +113,10 @@ class TaskInputs:
         """Return the identity of element `index`."""
         if not self._each:
             return self._base.hexdigest()
+        return element_identity(self._base, self.digests(index))
+
+    def digests(self, index: int) -> list[str]:
+        """Return the digests of what differs for element `index`, in the wires' order."""
         digests: list[str] = []
         for _, items, above in self._each:
             if items is not None:
@@ -119,4 +125,4 @@ class TaskInputs:
                 outcome = above.outcomes[index]
                 assert outcome is not None
                 digests.append(outcome.digest)
-        return element_identity(self._base, digests)
+        return digests

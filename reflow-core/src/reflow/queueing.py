@@ -594,7 +594,7 @@ class DispatchPass:
             "epoch": dispatch.ledger.epoch,
             "identity": identity_parts(spec),
             "order": [[wire.parameter, wire.each] for wire in spec.wires],
-            "source": spec.source,
+            "sources": spec.sources,
             "editable": is_editable(dispatch.request.entrypoint),
             "on_code_change": dispatch.request.options.on_code_change,
             "check": self._check(spec),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .executors.base import Executor
+    from .explanation import Why
     from .flow import Flow
     from .runrecord import RunRecord, RunRequest
     from .stores.base import RunRow, Store
@@ -153,6 +154,18 @@ class Run:
 
         self._check_there()
         return read_result(self, self._record, self._request, task)
+
+    def why(self, task: str, index: int | None = None) -> Why:
+        """Return why an instance ran, or did not: what differs from the nearest earlier one.
+
+        `index` says which element of an array. Looked through are the newest runs of the
+        workflow. Raises `UnknownTaskError` for a task or an element that the run does not have,
+        `ParameterError` for an array without `index`.
+        """
+        from .explanation import explain
+
+        self._check_there()
+        return explain(self._record, self._request, self.store, task, index)
 
     def cancel(self, task: str | None = None) -> None:
         """Take back what has not ended, of the run or of one task.

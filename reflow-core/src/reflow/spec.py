@@ -170,8 +170,8 @@ class VerifierSpec:
 class TaskSpec:
     """One task of a run, with everything resolved.
 
-    `code` is the fingerprint of the task's code ("" when it does not count) and `source`
-    the (path, mtime in ns, size) of the file it was read off, None where there is none;
+    `code` is the fingerprint of the task's code ("" when it does not count) and `sources`
+    the (path, mtime in ns, size) of the files it was read off, () where they do not say it;
     `returns` the return annotation as text; `serializer` the one that the task names,
     "" for none; `verifiers` the names of those that judge a cached value, and `verify`
     whether the task brings a function of its own that does.
@@ -185,7 +185,7 @@ class TaskSpec:
     cache: bool = True
     version: str = "1"
     code: str = ""
-    source: tuple[str, int, int] | None = None
+    sources: tuple[tuple[str, int, int], ...] = ()
     serializer: str = ""
     verifiers: tuple[str, ...] = ()
     verify: bool = False

@@ -21,7 +21,7 @@ from .errors import (
     ValidationError,
     nearest,
 )
-from .fingerprint import fingerprint, source_of
+from .fingerprint import code_of
 from .flow import Flow, TaskDefinition
 from .graph import order
 from .plain import Codec, dump
@@ -371,6 +371,7 @@ def build_spec(
                         f"{type_text(parameter.annotation)}, got {value!r} "
                         f"({type(value).__qualname__}){origin}: {error}"
                     )
+        code, sources = code_of(task)
         specs.append(
             TaskSpec(
                 name=name,
@@ -380,8 +381,8 @@ def build_spec(
                 after=resolved.after[name],
                 cache=task.cache,
                 version=task.version,
-                code="" if task.code == "off" else fingerprint(task.function),
-                source=None if task.code == "off" else source_of(task.function),
+                code=code,
+                sources=sources,
                 serializer=task.serializer or "",
                 verifiers=resolved.verifiers_of[name],
                 verify=any(map(callable, task.verify)),

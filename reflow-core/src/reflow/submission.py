@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from .codetext import keep, texts_of
 from .dispatch import Dispatch
 from .drive import drive
 from .entrypoint import describe_entrypoint
@@ -99,6 +101,8 @@ def prepare(
     store.list_runs(limit=0)  # an unusable store is found before anything is written
     try:
         record.create(request, kept)
+        with contextlib.suppress(OSError):  # then no later run can show what has changed
+            keep(record, texts_of(workflow.tasks.values()))
         store.add_run(run_row(request, record.folder, PENDING), task_list(request))
     except BaseException:
         record.discard()

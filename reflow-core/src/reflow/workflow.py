@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .description import WorkflowDescription
     from .executors.base import Executor
+    from .preview import Plan
     from .run import Run
     from .runrecord import RunOptions
     from .stores.base import Store
@@ -140,6 +141,35 @@ class Workflow(Flow):
         if wait:
             run.wait()
         return run
+
+    def plan(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        executor: str | Executor | None = None,
+        force: bool = False,
+        force_tasks: Sequence[str] = (),
+        verify: bool = True,
+        on_code_change: str = "run",
+        wait: bool = False,
+        **parameters: Any,
+    ) -> Plan:
+        """Return what `submit` with the same arguments would run, and why.
+
+        Nothing is written, but for a store where there is none yet. By task: how many elements
+        are cached, how many would run, how many are not known before an upstream task has run.
+        Results of older runs are verified, and their values followed downstream. `executor`,
+        `on_code_change` and `wait` are taken as `submit` takes them and change nothing. Raises
+        what `submit` raises before it starts anything.
+        """
+        stop_if_loading(self)
+        from .preview import Choice, preview
+
+        options = self._options(force, force_tasks, verify, "continue", 1)
+        choice = Choice(
+            force=options.force, force_tasks=options.force_tasks, verify=options.verify
+        )
+        return preview(self, self.store, run_dir, parameters, choice)
 
     def run_local(
         self,

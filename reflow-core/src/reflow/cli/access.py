@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -138,6 +139,17 @@ def run_argument(access: Access) -> Callable[[Decorated], Decorated]:
         return profile_option(access)(argument(option(function)))
 
     return decorate
+
+
+def instance_named(place: str | None) -> tuple[str | None, int | None]:
+    """Return the task and the index of ``TASK`` or ``TASK[INDEX]``; None for what is not said."""
+    if place is None:
+        return None, None
+    match = re.fullmatch(r"([^\[\]]+)(?:\[(\d+)\])?", place)
+    if match is None:
+        raise click.UsageError(f"{place!r} is neither TASK nor TASK[INDEX], such as align[3]")
+    name, index = match.groups()
+    return name, None if index is None else int(index)
 
 
 def profile_option(access: Access) -> Callable[[Decorated], Decorated]:

@@ -19,6 +19,7 @@ from .logs import logs_command
 from .runs import runs_command
 from .status import status_command
 from .terminal import BAD_USE, accept_all_text, colours, exit_code
+from .why import why_command
 
 
 class Group(click.Group):
@@ -93,6 +94,7 @@ def run_commands(access: Access) -> list[click.Command]:
         cancel_command(access),
         retry_command(access),
         logs_command(access),
+        why_command(access),
         dag_command(access),
         describe_command(access),
         completion_command,

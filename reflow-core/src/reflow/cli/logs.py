@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import click
 
 from ..run import Run
 from ..states import CANCELLED, FAILED, SUCCESS
-from .access import Access, run_argument
+from .access import Access, instance_named, run_argument
 from .completion import task_names
 from .terminal import table
 
@@ -55,7 +54,7 @@ def logs_command(access: Access) -> click.Command:
         if last and run_id is not None and place is None:
             run_id, place = None, run_id
         run = access.choose(run_id, last)
-        task, index = _parsed(place)
+        task, index = instance_named(place)
         if driver and task:
             raise click.UsageError("give a TASK or --driver, not both")
         from ..logs import Selection
@@ -90,16 +89,6 @@ def logs_command(access: Access) -> click.Command:
             printer.section(f"{title} failed", (detail.rstrip() + "\n").encode())
 
     return logs
-
-
-def _parsed(place: str | None) -> tuple[str | None, int | None]:
-    if place is None:
-        return None, None
-    match = re.fullmatch(r"([^\[\]]+)(?:\[(\d+)\])?", place)
-    if match is None:
-        raise click.UsageError(f"{place!r} is neither TASK nor TASK[INDEX], such as align[3]")
-    name, index = match.groups()
-    return name, None if index is None else int(index)
 
 
 def _failures(run: Run, task: str | None, index: int | None) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,13 @@ def _submit(
 
         # Not submit(wait=True): the id must be on the screen before the wait.
         wait = options.pop("wait")
+        only_plan, as_json = options.pop("plan"), options.pop("as_json")
+        if as_json and not only_plan:
+            raise click.UsageError("--json goes with --plan")
+        if only_plan:
+            plan = workflow.plan(**options, **parameters)
+            click.echo(json.dumps(plan.to_dict(), indent=2) if as_json else str(plan))
+            return
         run = workflow.submit(**options, **parameters)
         if isinstance(run, DryRun):
             return
@@ -168,6 +176,10 @@ def _submit(
                               "the new code, or fail."),
             CollectingOption(["--wait"], is_flag=True,
                          help="Wait until the run has ended, and show how it comes on."),
+            CollectingOption(["--plan"], is_flag=True,
+                         help="Only show what would run, what is cached, and why."),
+            CollectingOption(["as_json", "--json"], is_flag=True,
+                         help="With --plan: print it as JSON."),
         ],
         start,
     )  # fmt: skip
