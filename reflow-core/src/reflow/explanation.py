@@ -9,7 +9,16 @@ from attrs import asdict, frozen
 from .codetext import difference, kept
 from .errors import ParameterError
 from .logs import Selection
-from .provenance import CODE, Difference, Recorded, Side, earlier_runs, instance_name, nearest
+from .provenance import (
+    CODE,
+    Difference,
+    Recorded,
+    Side,
+    earlier_runs,
+    instance_name,
+    nearest,
+    ran_other_code,
+)
 from .records import Outcome
 from .runrecord import RunRecord, RunRequest
 from .states import CACHED, CANCELLED, FAILED, PENDING, SKIPPED
@@ -76,9 +85,7 @@ def explain(
     if known is not None and known.state in (SKIPPED, CANCELLED):
         return told.why(f"it did not run{f': {known.detail}' if known.detail else ''}")
     if known is not None and known.state == CACHED:
-        found = store.lookup([known.identity]).get(known.identity) if known.identity else None
-        # The first that had it; a run of its own that was removed is not told of any more.
-        origin = found.run_id if found is not None and found.run_id != request.run_id else ""
+        origin = known.origin
         return told.why(
             "it is made of the same as in an earlier run, so that result was taken over"
             + (f": {origin}" if origin else ""), taken_from=origin,
@@ -111,21 +118,25 @@ def _compared(
     found = nearest(side, earlier)
     if found is None:
         return told.why(*reasons, "it has never run before, in the newest runs of this workflow")
+    differences = found.differences
+    if told.outcome is not None and ran_other_code(side, told.outcome):
+        edited = Difference(kind=CODE, after="what ran was edited while it was queued")
+        differences = [*(one for one in differences if one.kind != CODE), edited]
     name = instance_name(found.run.progress.tasks[told.task].spec, found.index)
-    if not found.differences and not reasons:
+    if not differences and not reasons:
         reasons.append(
             "nothing that it is made of has changed; the result of then "
             + ("was a failure" if found.outcome.state == FAILED else
                "was not taken: its value or a file of it is gone, or a verifier refused it")
         )  # fmt: skip
-    elif found.differences and not reasons:
+    elif differences and not reasons:
         reasons.append("no earlier result is of the same")
     diff = ""
-    if any(one.kind == CODE for one in found.differences):
+    if any(one.kind == CODE for one in differences):
         diff = difference(kept(found.run.record, told.task), kept(run.record, told.task))
     return told.why(
         *reasons, compared_with=f"{found.run.request.run_id} {name}",
-        differences=tuple(found.differences), diff=diff,
+        differences=tuple(differences), diff=diff,
     )  # fmt: skip
 
 
