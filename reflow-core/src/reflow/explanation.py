@@ -86,6 +86,8 @@ def explain(
         return told.why(f"it did not run{f': {known.detail}' if known.detail else ''}")
     if known is not None and known.state == CACHED:
         origin = known.origin
+        if known.detail and not origin:
+            return told.why(known.detail)
         return told.why(
             "it is made of the same as in an earlier run, so that result was taken over"
             + (f": {origin}" if origin else ""), taken_from=origin,

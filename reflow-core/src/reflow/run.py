@@ -167,6 +167,27 @@ class Run:
         self._check_there()
         return explain(self._record, self._request, self.store, task, index)
 
+    def accept(self, task: str | None = None) -> Run:
+        """Let the results of this run count for the present code of its tasks, or of one.
+
+        For a change of code that does not matter. They are recorded as cached in a run of their
+        own, which is returned; the next submission finds them. Raises `UnknownTaskError` for a
+        task that the run does not have, and `ParameterError` where there is nothing to accept, or
+        a task's version has changed.
+        """
+        from .acceptance import accept
+        from .entrypoint import load_tasks
+
+        self._check_there()
+        request = self._request
+        tasks = (
+            load_tasks(request.entrypoint, self._record.folder)
+            if self.workflow is None
+            else self.workflow.tasks
+        )
+        record, made = accept(self._record, request, self.store, tasks, task)
+        return Run(record, self.store.run(made.run_id), self.store, self.workflow)
+
     def cancel(self, task: str | None = None) -> None:
         """Take back what has not ended, of the run or of one task.
 

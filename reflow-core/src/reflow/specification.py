@@ -45,7 +45,7 @@ RUN_DIR_TYPE = "RunDir"
 RESERVED = frozenset(
     {
         "run_dir", "executor", "force", "force_tasks", "verify", "wait", "max_workers",
-        "on_error", "self",
+        "on_error", "on_code_change", "self",
     }
 )  # fmt: skip
 """Names that `submit` and `run_local` use themselves."""

@@ -78,10 +78,14 @@ def columns_of(
     rows = []
     for one in outcomes:
         # Of a taken-over result the first copy is found, as long as its run is there. A value
-        # that stands in a file has a copy here, which may be the last.
+        # that stands in a file has a copy here, which may be the last; one without an origin is
+        # nowhere else under this identity.
         found = one.identity != "" and (
             one.state == SUCCESS
-            or (one.state == CACHED and (one.value is None or one.origin in gone))
+            or (
+                one.state == CACHED
+                and (one.value is None or not one.origin or one.origin in gone)
+            )
         )
         rows.append(
             (

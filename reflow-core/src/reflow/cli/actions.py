@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import ReflowError
-from ..states import CANCELLED, FAILED, SUCCESS
+from ..states import CACHED, CANCELLED, FAILED, SUCCESS
 from .access import Access, profile_option, run_argument
 from .completion import executor_names, run_ids, task_names
 from .terminal import BAD_USE, say_error
@@ -95,3 +95,27 @@ def retry_command(access: Access) -> click.Command:
             end_with(run, wait_showing(run))
 
     return retry
+
+
+def accept_command(access: Access) -> click.Command:
+    """Make the command `accept`."""
+
+    @click.command("accept", short_help="Keep results after a change of code that does not matter.")
+    @run_argument(access)
+    @click.option("--task", metavar="TASK", shell_complete=task_names(access),
+                  help="Of this task only.")  # fmt: skip
+    def accept(run_id: str | None, last: bool, task: str | None) -> None:
+        """Let the results of RUN count for the code as it is now.
+
+        They are recorded as cached in a run of their own, whose id is printed; the next
+        submission finds them. A task whose version was changed is refused.
+        """
+        made = access.choose(run_id, last).accept(task)
+        click.echo(made.run_id)
+        counts = made.counts()
+        cached = sum(one.get(CACHED, 0) for one in counts.values())
+        rest = sum(sum(one.values()) for one in counts.values()) - cached
+        told = f"; {rest} had no result, and run at the next submission" if rest else ""
+        click.echo(f"{cached} results count for the present code{told}", err=True)
+
+    return accept

@@ -12,7 +12,7 @@ import click
 from .. import __version__
 from ..discovery import clash_of_import_name
 from .access import Access
-from .actions import cancel_command, retry_command
+from .actions import accept_command, cancel_command, retry_command
 from .completion import completion_command, completion_variable
 from .dag import dag_command, describe_command
 from .logs import logs_command
@@ -95,6 +95,7 @@ def run_commands(access: Access) -> list[click.Command]:
         retry_command(access),
         logs_command(access),
         why_command(access),
+        accept_command(access),
         dag_command(access),
         describe_command(access),
         completion_command,

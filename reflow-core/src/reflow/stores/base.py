@@ -204,7 +204,8 @@ class Store(ABC):
     ) -> dict[str, CachedResult]:
         """Return the successful results of these identities, keyed in hex; hits only.
 
-        A result that a run took over (CACHED) counts where its origin is not in the store.
+        A result that a run took over (CACHED) counts where it has no origin, or one that is not
+        in the store.
         Of several runs that have it the one added first stands, or with `newest`
         the one added last (so that what replaced a result that failed its
         verification is found).

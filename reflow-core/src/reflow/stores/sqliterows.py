@@ -66,8 +66,11 @@ def rows_of(
     ) in outcomes:  # fmt: skip
         name = unhex(identity) if identity else None
         # Of a taken-over result the first copy is found, as long as its run is there. A value
-        # that stands in a file has a copy here, which may be the last.
-        found = state == SUCCESS or (state == CACHED and (value is None or origin in gone))
+        # that stands in a file has a copy here, which may be the last; one without an origin is
+        # nowhere else under this identity.
+        found = state == SUCCESS or (
+            state == CACHED and (value is None or not origin or origin in gone)
+        )
         yield (
             (keys[task] << SHIFT) + index + 1,
             state,

@@ -620,6 +620,12 @@ class StoreContract:
         filled.apply("flow-1", [taken], {"many": 2}, None, Position(1, 1))
         assert filled.lookup([taken.identity])[taken.identity].run_id == "flow-1"
 
+    def test_what_was_taken_over_without_an_origin_is_found(self, filled: Store) -> None:
+        """As when results were accepted for other code: nowhere else is it of this identity."""
+        taken = success("many", 1, state=CACHED)
+        filled.apply("flow-1", [taken], {"many": 2}, None, Position(1, 1))
+        assert filled.lookup([taken.identity])[taken.identity].run_id == "flow-1"
+
     # Indexing anew
 
     def test_a_run_is_indexed_anew(self, filled: Store) -> None:

@@ -1,0 +1,134 @@
+"""Keeps the results of a run after a change of code that does not matter for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+
+from attrs import evolve
+
+from .adoption import adopt
+from .codetext import keep, texts_of
+from .dispatch import Dispatch
+from .errors import ParameterError, UnknownTaskError, unknown_name
+from .fingerprint import code_of
+from .flow import TaskDefinition
+from .ids import new_run_id
+from .indexing import run_row, task_list
+from .provenance import Recorded
+from .records import Outcome
+from .runrecord import FOLDER, RunRecord, RunRequest
+from .spec import TaskSpec
+from .states import CACHED, CANCELLED, DONE, PENDING
+from .stores.base import CachedResult, Store
+from .worker import Work
+
+
+def accept(
+    record: RunRecord,
+    request: RunRequest,
+    store: Store,
+    tasks: Mapping[str, TaskDefinition],
+    task: str | None,
+) -> tuple[RunRecord, RunRequest]:
+    """Let a run's results count for the present code of its tasks, or of one of them.
+
+    They are recorded as cached in a run of their own, beside the old one, whose record is
+    returned; what the old run has no result of is cancelled there. `tasks` are the tasks as
+    they are now. Raises `UnknownTaskError` for a task that the run does not have, and
+    `ParameterError` where there is nothing to accept, or more has changed than code.
+    """
+    names = {one.name for one in request.spec.tasks}
+    if task is not None and task not in names:
+        raise UnknownTaskError(unknown_name("task", task, names))
+    old = Recorded(record, request)
+    specs = [
+        _present(one, tasks.get(one.name)) if task in (None, one.name) else one
+        for one in request.spec.tasks
+    ]
+    accepted = [
+        new.name
+        for new, was in zip(specs, request.spec.tasks, strict=True)
+        if new.code != was.code and old.progress.tasks[new.name].done
+    ]
+    if not accepted:
+        raise ParameterError(
+            f"there is nothing to accept of run {request.run_id}: "
+            + (f"task {task!r} has" if task else "its tasks have")
+            + " no results, or the code that they were made by"
+        )
+    new = evolve(
+        request,
+        run_id=new_run_id(request.spec.name),
+        created_at=datetime.now(timezone.utc).isoformat(),
+        options=evolve(request.options, force=False, force_tasks=()),
+        spec=evolve(request.spec, tasks=tuple(specs)),
+    )
+    made = RunRecord(f"{os.path.dirname(record.folder)}/{new.run_id}")
+    assert os.path.basename(os.path.dirname(made.folder)) == FOLDER
+    kept = None
+    if not os.path.isabs(new.entrypoint.target) and new.entrypoint.kind in ("file", "pickle"):
+        kept = record.files.read(f"{record.folder}/{new.entrypoint.target}")
+    try:
+        made.create(new, kept)
+        keep(made, texts_of(tasks[name] for name in names if name in tasks))
+        store.add_run(run_row(new, made.folder, PENDING), task_list(new))
+    except BaseException:
+        made.discard()
+        raise
+    _take_over(made, new, store, tasks, old)
+    return made, new
+
+
+def _present(spec: TaskSpec, task: TaskDefinition | None) -> TaskSpec:
+    """Return a task with its present code. Raises `ParameterError` where more has changed."""
+    if task is None:
+        raise ParameterError(
+            f"the workflow has no task {spec.name!r} any more: accept the others one by one"
+        )
+    if task.version != spec.version:
+        raise ParameterError(
+            f"the version of task {spec.name!r} is {task.version!r} now, and was "
+            f"{spec.version!r}: that says that its results are void; take it back to accept them"
+        )
+    code, sources = code_of(task)
+    return evolve(spec, code=code, sources=sources)
+
+
+def _take_over(
+    made: RunRecord,
+    request: RunRequest,
+    store: Store,
+    tasks: Mapping[str, TaskDefinition],
+    old: Recorded,
+) -> None:
+    dispatch = Dispatch(made, request, store, lambda: tasks)
+    try:
+        while works := dispatch.plan():
+            for work in works:
+                dispatch.settle(_outcome(made, request, work, old))
+        dispatch.plan()
+    finally:
+        dispatch.release()
+
+
+def _outcome(made: RunRecord, request: RunRequest, work: Work, old: Recorded) -> Outcome:
+    """Return the older result of an element under its new identity; CANCELLED for none."""
+    outcomes = old.progress.tasks[work.task].outcomes
+    found = outcomes[work.index] if work.index < len(outcomes) else None
+    if found is not None and found.state in DONE:
+        result = CachedResult(
+            old.request.run_id, old.record.folder, work.task, work.index, found.identity,
+            found.digest, found.value, found.paths,
+        )  # fmt: skip
+        used: Iterable[str] = {one.name for one in request.spec.serializers}
+        if adopt(made.files, made.values, frozenset(used), result):
+            return Outcome(
+                work.task, work.index, work.attempt, CACHED, work.identity, found.digest,
+                found.value, found.paths, detail=f"accepted from run {old.request.run_id}",
+            )  # fmt: skip
+    return Outcome(
+        work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED,
+        detail=f"run {old.request.run_id} has no result of it to accept",
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Results that are kept after a change of code that does not matter."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from reflow.cli.commands import reflow_command
+from reflow.errors import ParameterError, UnknownTaskError
+
+from .projects import GIVEN, Project
+
+OWN = ("times) * SCALE", "times) * SCALE * 1")
+OTHER = ("return y //", "return +y //")
+
+
+def test_accepted_results_are_found(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **GIVEN)
+    wf = project.load(OWN, OTHER).wf
+    assert wf.plan(project.run_dir, **GIVEN).misses == 3
+    made = wf.run(first.run_id).accept()
+    assert project.ran() == {}
+    assert (made.state, made.result("total")) == ("SUCCESS", first.result("total"))
+    assert made.run_id != first.run_id
+    plan = wf.plan(project.run_dir, **GIVEN)
+    assert (plan.misses, plan.complete) == (0, True)
+    run, counts = project.run(wf, **GIVEN)
+    assert counts == {}
+    assert run.result("total") == first.result("total")
+    # As it was before, it is found as well.
+    _, counts = project.run(project.load().wf, **GIVEN)
+    assert counts == {}
+
+
+def test_of_one_task(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **GIVEN)
+    wf = project.load(OWN, OTHER).wf
+    made = wf.run(first.run_id).accept("each")
+    assert made.state == "SUCCESS"
+    _, counts = project.run(wf, **GIVEN)
+    assert counts == {"after": 3}
+
+
+def test_what_had_no_result_is_not_accepted(project: Project) -> None:
+    failing = ('return f"{name}', 'raise OSError(name)\n    return f"{name}')
+    failed = project.load(failing).wf.run_local(project.run_dir, on_error="continue", **GIVEN)
+    assert failed.state == "FAILED"
+    project.ran()
+    wf = project.load(OWN).wf
+    made = wf.run(failed.run_id).accept()
+    states = {
+        (one["task_name"], one["array_index"]): one["state"]
+        for one in made.status(as_dict=True)["instances"]
+    }
+    assert states["each", 0] == states["after", 2] == "CACHED"
+    assert states["total", None] == "CANCELLED"
+    _, counts = project.run(wf, **GIVEN)
+    assert counts == {"total": 1}
+
+
+def test_a_value_that_is_gone_is_not_accepted(load: Any, tmp_path: Path) -> None:
+    source = (
+        "from reflow import Workflow\nwf = Workflow('w')\n"
+        "@wf.job()\ndef large() -> str: return 'x' * 200_000\n"
+        "@wf.job()\ndef small() -> int: return 1\n"
+    )
+    first = load(source).wf.run_local(tmp_path)
+    shutil.rmtree(Path(first.record.folder) / "values")
+    wf = load(source.replace("200_000", "200000 + 0").replace("return 1", "return 1 + 0")).wf
+    made = wf.run(first.run_id).accept()
+    assert {one["task_name"]: one["state"] for one in made.status(as_dict=True)["instances"]} == {
+        "large": "CANCELLED", "small": "CACHED",
+    }  # fmt: skip
+    assert {one.name: one.misses for one in wf.plan(tmp_path).tasks} == {"large": 1, "small": 0}
+
+
+def test_what_cannot_be_accepted_is_said(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **GIVEN)
+    same = project.load().wf.run(first.run_id)
+    with pytest.raises(ParameterError, match="nothing to accept"):
+        same.accept()
+    with pytest.raises(UnknownTaskError, match=r"eech.*did you mean 'each'"):
+        same.accept("eech")
+    with pytest.raises(ParameterError, match="'total' is '2' now, and was '1'"):
+        project.load(('version="1"', 'version="2"')).wf.run(first.run_id).accept()
+    gone = project.load(("@wf.job()\ndef beside", '@wf.job("other")\ndef beside')).wf
+    with pytest.raises(ParameterError, match="no task 'beside' any more"):
+        gone.run(first.run_id).accept()
+    assert len(first.store.list_runs()) == 1
+
+
+def test_the_command_loads_the_present_code(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **GIVEN)
+    wf = project.load(OWN).wf
+    done = CliRunner().invoke(reflow_command(), ["accept", first.run_id, "--task", "each"])
+    assert done.exit_code == 0, done.output
+    assert "results count for the present code" in done.output
+    _, counts = project.run(wf, **GIVEN)
+    assert counts == {}
