@@ -36,6 +36,7 @@ LOADED = clock.time()
 _WORD = re.compile(r"[^\W\d]\w*")
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _CODE = ("function", "deep", "off")
+_FILES = ("auto", "content", "stat", "path")
 # What users of other systems write; anything else unknown is a scheduler's own option.
 _MISNAMED = {
     "cpu": "cpus",
@@ -57,7 +58,8 @@ _MISNAMED = {
 }
 _OPTIONS = (
     "name", "cpus", "time", "mem", "gpus", "nodes", "queue", "partition", "account", "array",
-    "array_parallelism", "after", "cache", "version", "verify", "code", "serializer", "retry",
+    "array_parallelism", "after", "cache", "version", "verify", "code", "files", "serializer",
+    "retry",
 )  # fmt: skip
 
 
@@ -95,6 +97,7 @@ class TaskDefinition:
         "array_parallelism",
         "cache",
         "code",
+        "files",
         "function",
         "name",
         "names",
@@ -118,6 +121,7 @@ class TaskDefinition:
         version: str = "1",
         verify: tuple[Verify, ...] = (),
         code: str = "function",
+        files: str = "auto",
         serializer: str | None = None,
         array_parallelism: int | None = None,
         retry: Retry | None = None,
@@ -133,6 +137,7 @@ class TaskDefinition:
         self.version = version
         self.verify = verify
         self.code = code
+        self.files = files
         self.serializer = serializer
         self.array_parallelism = array_parallelism
         self.retry = retry
@@ -169,6 +174,7 @@ class TaskDefinition:
             version=self.version,
             verify=self.verify,
             code=self.code,
+            files=self.files,
             serializer=self.serializer,
             array_parallelism=self.array_parallelism,
             retry=self.retry,
@@ -223,6 +229,7 @@ class Flow:
         version: str = "1",
         verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
+        files: str = "auto",
         serializer: str | None = None,
         retry: int | Retry | None = None,
         **native: str | int | float | bool | None,
@@ -247,6 +254,7 @@ class Flow:
         version: str = "1",
         verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
+        files: str = "auto",
         serializer: str | None = None,
         retry: int | Retry | None = None,
         **native: str | int | float | bool | None,
@@ -262,12 +270,14 @@ class Flow:
         another `version` makes older results void, and so does a change of what counts as its
         `code`: "function", the function's own; "deep", also the functions, classes and
         constants of your own modules that it reaches, and the versions of the distributions;
-        "off", nothing. `verify` is a function that is called with
-        a cached value and says whether it still stands, the name of a verifier, or a list
-        of these. The `serializer` of that name keeps what JSON cannot hold of the value
-        that the task returns (all of it, where JSON could) in files. `retry` is how often an
-        element that failed is tried again, whatever it failed of, or a `Retry` that tells
-        causes apart. Other options go to
+        "off", nothing. `files` says how paths among the run parameters count: "auto" takes
+        files by their content and folders by their path, "content" folders by all that is in
+        them too, "stat" both by sizes and times, unread, "path" by the path alone, as for files
+        that the task writes. `verify` is a function that is called with a cached value and says
+        whether it still stands, the name of a verifier, or a list of these. The `serializer` of
+        that name keeps what JSON cannot hold of the value that the task returns (all of it,
+        where JSON could) in files. `retry` is how often an element that failed is tried again,
+        whatever it failed of, or a `Retry` that tells causes apart. Other options go to
         the scheduler as they are: True is a flag, None and False leave the option out.
 
         Raises `DefinitionError` for a bad option, a bad name or one that is taken.
@@ -293,6 +303,7 @@ class Flow:
             version=version,
             verify=verify,
             code=code,
+            files=files,
             serializer=serializer,
             retry=retry,
             **native,
@@ -419,6 +430,7 @@ def _settings(
     version: object = "1",
     verify: object = None,
     code: object = "function",
+    files: object = "auto",
     serializer: object = None,
     retry: object = None,
     **native: object,
@@ -442,6 +454,7 @@ def _settings(
         "version": _version(task, version),
         "verify": _verify(task, verify),
         "code": code,
+        "files": files,
         "serializer": _text(task, "serializer", serializer),
     }
     if retry is not None:
@@ -453,6 +466,10 @@ def _settings(
             raise DefinitionError(f"{task}: {error}") from None
     if code not in _CODE:
         raise DefinitionError(f"{task}: code={code!r}: code is 'function', 'deep' or 'off'")
+    if files not in _FILES:
+        raise DefinitionError(
+            f"{task}: files={files!r}: files is {', '.join(map(repr, _FILES[:-1]))} or 'path'"
+        )
     if array_parallelism is not None:
         _count(task, "array_parallelism", array_parallelism, 1)
         if not array:

@@ -35,7 +35,7 @@ def task_hash(
     `common` are the (parameter, digest) pairs that every element receives, `each`
     the parameters, in order, whose digests `element_identity` adds.
     """
-    constants = [[one.parameter, one.type, one.text] for one in task.constants]
+    constants = [one.counted() for one in task.constants]
     text = _task_text(
         task.name, task.version, task.code, constants, common, each, task.serializer
     )
@@ -50,7 +50,7 @@ def identity_parts(task: TaskSpec) -> dict[str, Any]:
         "version": task.version,
         "code": task.code,
         "serializer": task.serializer,
-        "constants": [[one.parameter, one.type, one.text] for one in task.constants],
+        "constants": [one.counted() for one in task.constants],
     }
 
 

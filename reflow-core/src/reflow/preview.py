@@ -16,6 +16,7 @@ from .dispatch import BATCH
 from .errors import RecordError, UnknownTaskError, unknown_name
 from .files import Files
 from .flow import Flow
+from .inputfiles import with_input_files
 from .inputs import SizeError, TaskInputs
 from .planning import Progress, TaskState
 from .provenance import Recorded, Side, earlier_runs, task_differences
@@ -143,6 +144,7 @@ def preview(
     for name in choice.force_tasks:
         if name not in workflow.tasks:
             raise UnknownTaskError("force_tasks: " + unknown_name("task", name, workflow.tasks))
+    spec = with_input_files(spec, workflow.tasks, os.getcwd())
     return _Preview(workflow, store, spec, choice).plan(folder)
 
 

@@ -181,6 +181,11 @@ def _parameters(before: TaskSpec, after: TaskSpec) -> Iterator[Difference]:
             yield Difference(
                 kind=PARAMETER, name=name, before=was[name].type, after=now[name].type
             )
+        elif was[name].files != now[name].files:
+            yield Difference(
+                kind=PARAMETER, name=name, before=short(was[name].text),
+                after="what stands there has changed",
+            )  # fmt: skip
 
 
 def _upstream(wire: Wire, old: Side, new: Side) -> Difference:

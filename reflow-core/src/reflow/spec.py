@@ -69,12 +69,18 @@ class Constant:
     """A run parameter (or the run directory) bound at submission.
 
     `text` is the value's canonical JSON; `type` the annotation as written, so
-    that the path "1" and the string "1" are different work.
+    that the path "1" and the string "1" are different work. `files` is the hash of
+    what stood at submission under the paths in the value, "" where that does not count.
     """
 
     parameter: str
     type: str
     text: str
+    files: str = ""
+
+    def counted(self) -> list[str]:
+        """Return what of it counts in an identity."""
+        return [self.parameter, self.type, self.text, *([self.files] if self.files else ())]
 
 
 @frozen(kw_only=True)

@@ -20,6 +20,7 @@ from .executors.command import CommandExecutor
 from .flow import Flow
 from .ids import new_run_id
 from .indexing import run_row, task_list
+from .inputfiles import with_input_files
 from .plugins import executor_reference, observers
 from .quantities import format_memory, format_time
 from .records import FORMAT
@@ -71,6 +72,7 @@ def prepare(
             executor = executor.located()
         name, settings = executor_reference(executor)
     entrypoint, kept = describe_entrypoint(workflow, *origin, needed=executor is not None)
+    spec = with_input_files(spec, workflow.tasks, entrypoint.directory or os.getcwd())
     run_id = new_run_id(workflow.name)
     given = {}
     for task in spec.tasks:

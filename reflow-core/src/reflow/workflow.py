@@ -156,7 +156,8 @@ class Workflow(Flow):
     ) -> Plan:
         """Return what `submit` with the same arguments would run, and why.
 
-        Nothing is written, but for a store where there is none yet. By task: how many elements
+        Nothing is written, but for a store where there is none yet, and the hashes of files that
+        parameters name. By task: how many elements
         are cached, how many would run, how many are not known before an upstream task has run.
         Results of older runs are verified, and their values followed downstream. `executor`,
         `on_code_change` and `wait` are taken as `submit` takes them and change nothing. Raises

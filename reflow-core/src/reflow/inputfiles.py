@@ -1,0 +1,94 @@
+"""What stands under the paths among a run's parameters, as part of what its tasks are given.
+
+A path's text says which file is meant; whether older results may be used depends on what is in
+it. It is looked at once, when the run is submitted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+
+from attrs import evolve
+
+from .codec import codec_for
+from .errors import ParameterError
+from .filehashes import FileHashes
+from .fileprint import full_print, quick_print
+from .flow import TaskDefinition
+from .identity import digest
+from .plain import dump
+from .signature import PARAM
+from .spec import Constant, TaskSpec, WorkflowSpec
+from .stores.sqlite import default_store_path
+
+
+def with_input_files(
+    spec: WorkflowSpec, tasks: Mapping[str, TaskDefinition], directory: str
+) -> WorkflowSpec:
+    """Return the workflow with the hashes of the files that its parameters name.
+
+    Relative paths start at `directory`. Raises `ParameterError` for a file that is there and
+    cannot be read.
+    """
+    hashes = FileHashes(str(default_store_path().parent / "filehashes.json"))
+    found = [_with_files(one, tasks[one.name], directory, hashes) for one in spec.tasks]
+    hashes.save()
+    return evolve(spec, tasks=tuple(found))
+
+
+def _with_files(
+    spec: TaskSpec, task: TaskDefinition, directory: str, hashes: FileHashes
+) -> TaskSpec:
+    if task.files == "path":
+        return spec
+    types = {
+        one.name: one.annotation for one in task.signature().parameters if one.kind == PARAM
+    }
+    constants = []
+    for constant in spec.constants:
+        if constant.parameter in types:
+            constant = _looked_at(constant, types, task, directory, hashes)
+        constants.append(constant)
+    return evolve(spec, constants=tuple(constants))
+
+
+def _looked_at(
+    constant: Constant,
+    types: Mapping[str, object],
+    task: TaskDefinition,
+    directory: str,
+    hashes: FileHashes,
+) -> Constant:
+    codec = codec_for(types[constant.parameter])
+    if not codec.has_paths:
+        return constant
+    prints = []
+    for path in codec.paths(codec.decode(constant.text)):
+        try:
+            there = _print(os.path.join(directory, path), task.files, hashes)
+        except OSError as error:
+            raise ParameterError(
+                f"parameter {constant.parameter!r} of task {task.name!r}: {path} cannot be read "
+                f"({error.strerror}), so nobody can tell whether it has changed; "
+                'with files="path" in job() the path alone counts'
+            ) from error
+        if there:
+            prints.append([path, there])
+    return evolve(constant, files=digest(dump(prints))) if prints else constant
+
+
+def _print(path: str, how: str, hashes: FileHashes) -> str:
+    """Return what tells the content of a path from others; "" where only the path counts."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return ""
+    if stat.S_ISREG(mode):
+        return quick_print(path).quick if how == "stat" else hashes.digest(path)
+    if stat.S_ISDIR(mode) and how == "stat":
+        return quick_print(path).quick
+    if stat.S_ISDIR(mode) and how == "content":
+        return f"d:{full_print(path).content}"
+    return ""

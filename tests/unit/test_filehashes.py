@@ -1,0 +1,48 @@
+"""The memory of file hashes: what is remembered, what is in doubt."""
+
+import os
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from reflow import filehashes
+from reflow.filehashes import FileHashes
+
+
+def test_what_is_settled_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filehashes, "DOUBT_SECONDS", -1.0)  # all is settled
+    file, memory = tmp_path / "a", tmp_path / "memory.json"
+    file.write_bytes(b"one")
+    first = FileHashes(str(memory))
+    assert first.digest(str(file)) == sha256(b"one").hexdigest()
+    first.save()
+    written = memory.read_text()
+    memory.write_text(written.replace(sha256(b"one").hexdigest(), "remembered"))
+    assert FileHashes(str(memory)).digest(str(file)) == "remembered"
+    before = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # its inode's time tells
+    assert FileHashes(str(memory)).digest(str(file)) == sha256(b"two").hexdigest()
+
+
+def test_what_changed_just_now_or_in_the_future_is_not_remembered(tmp_path: Path) -> None:
+    file, memory = tmp_path / "a", tmp_path / "memory.json"
+    for when in (time.time() - 1000, time.time(), time.time() + 1000):
+        file.write_bytes(b"one")
+        os.utime(file, (when, when))
+        hashes = FileHashes(str(memory))
+        hashes.digest(str(file))
+        hashes.save()
+        assert not memory.exists()
+
+
+def test_a_memory_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filehashes, "DOUBT_SECONDS", -1.0)
+    (tmp_path / "file").write_bytes(b"")
+    hashes = FileHashes(str(tmp_path / "file" / "memory.json"))
+    assert hashes.digest(str(tmp_path / "file")) == sha256(b"").hexdigest()
+    hashes.save()
