@@ -196,6 +196,54 @@ def test_more_memory_for_what_ran_out_of_it(person: Person) -> None:
     assert "Tried again      eat OOM 3" in told
 
 
+TAILS = """
+    import os, signal
+    from typing import Annotated
+    from reflow import Param, Result, Workflow
+
+    wf = Workflow("tails")
+
+    @wf.job(MEM)
+    def sizes(how: Annotated[str, Param()]) -> list[int]:
+        print("pids", os.getppid(), flush=True)
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "exits":
+            os._exit(0)
+        if how == "raises":
+            raise OSError("no")
+        return [1, 2]
+
+    @wf.job(array=True)
+    def each(x: Annotated[int, Result(step="sizes")]) -> int:
+        return x + 1
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.mark.parametrize("mem", ["", 'mem="500M"'])
+@pytest.mark.parametrize("how", ["returns", "killed", "exits", "raises"])
+def test_whatever_becomes_of_a_worker_its_tail_goes_on(
+    person: Person, mem: str, how: str
+) -> None:
+    person.write(TAILS.replace("MEM", mem))
+    status = person.ended(person.submit("--how", how))
+    (first,) = of(status, "sizes")
+    if how == "returns":
+        assert first["state"] == "SUCCESS"
+        assert [one["output"] for one in of(status, "each")] == [2, 3]
+    else:
+        assert first["state"] == "FAILED"
+        assert status["run"]["status"] == "FAILED"
+        told = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "ended without an outcome"}
+        assert told[how] in first["error_text"], first
+    # The second interpreter is there where there is memory for it.
+    (script,) = (person.folder / "out").glob(".reflow/*/jobs/*.1.2.w.sh")
+    assert ('"$mark" tail ||' in script.read_text()) is not bool(mem)
+
+
 def test_the_scheduler_calls_of_a_run_are_told(person: Person) -> None:
     person.write(CHAIN)
     run = person.submit("--x", "10")

@@ -71,6 +71,9 @@ PAUSES = (15, 30, 60, 120, 240, 480, 960, 1920)
 """Seconds after which the job of a pass that left no successor runs it again: the scheduler may
 be down, or the lease in the hands of a process whose node is."""
 
+BESIDE_MEMORY = 1 << 30
+"""Bytes a job asks for, at least, in which a second interpreter beside its worker is no matter."""
+
 SENTINEL, GUARD, WORKER, DISPATCH = "sentinel", "guard", "worker", "dispatch"
 
 _CLAIMED = "given up by a dispatch pass"
@@ -732,16 +735,18 @@ class DispatchPass:
                 position = f"$(({capabilities.array_variable} - {capabilities.first_index}))"
             if capabilities.job_variable:
                 mark = f'"${{{capabilities.job_variable}:-$(uname -n)/$$}}"'
-            # What this result unblocks is submitted at once, whatever became of it.
+            # What this result unblocks is submitted at once, whatever became of it; and by a
+            # process that has got ready meanwhile, where there is memory for two.
             tail = self._has_tail(size, resources) and self._unblocks(intent.task)
+            beside = tail and (resources.mem is None or resources.mem >= BESIDE_MEMORY)
+            after = f"reflow tail {job}\n" if tail else ""
             # The shell outlives the interpreter, and says so where that was killed.
             work = (
                 f"position={position}\n"
                 f"mark={mark}\n"
-                f'reflow work {job} "$position" "$mark"{" tail" if tail else ""} || {{\n'
+                f'reflow work {job} "$position" "$mark"{" tail" if beside else ""} || {{\n'
                 f'  reflow died {job} "$position" "$mark" $?\n'
-                + (f"  reflow tail {job}\n" if tail else "")
-                + "}\n"
+                + (f"  {after}}}\n" if beside else f"}}\n{after}")
             )
         return (
             f"#!/bin/sh\n# Job {intent.tag}; safe to run again by hand.\n"
