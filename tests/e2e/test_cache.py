@@ -325,7 +325,8 @@ def test_a_deleted_file_is_made_again_alone(tmp_path, ran):
     ran.take()
     (tmp_path / "b.txt").unlink()
     run = wf.run_local(tmp_path)
-    assert ran.take() == [("b",)]  # the same path again, so the count still stands
+    # The path is the same again, but nobody knows whether what stands there is.
+    assert ran.take() == [("b",), ("count",)]
     assert states(run, "write") == {"SUCCESS": 1, "CACHED": 2}
     assert (tmp_path / "b.txt").read_text() == "b"
 

@@ -244,6 +244,36 @@ def test_whatever_becomes_of_a_worker_its_tail_goes_on(
     assert ('"$mark" tail ||' in script.read_text()) is not bool(mem)
 
 
+WRITES = """
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Param, Result, RunDir, Workflow
+
+    wf = Workflow("writes")
+
+    @wf.job()
+    def write(x: Annotated[int, Param()], run_dir: RunDir) -> Path:
+        (run_dir / "made").write_text(str(x))
+        return run_dir / "made"
+
+    @wf.job()
+    def read(path: Annotated[Path, Result(step="write")]) -> int:
+        return int(path.read_text())
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_what_is_queued_behind_a_new_file_finds_no_older_result(person: Person) -> None:
+    person.write(WRITES)
+    assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
+    status = person.ended(person.submit("--x", "2"))  # the path is the same
+    assert [(one["state"], one["output"]) for one in of(status, "read")] == [("SUCCESS", 2)]
+    status = person.ended(person.submit("--x", "2"))
+    assert [one["state"] for one in status["instances"]] == ["CACHED", "CACHED"]
+
+
 def test_the_scheduler_calls_of_a_run_are_told(person: Person) -> None:
     person.write(CHAIN)
     run = person.submit("--x", "10")

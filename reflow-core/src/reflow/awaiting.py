@@ -27,7 +27,10 @@ class Culprit(Exception):
 
 
 class Inputs:
-    """What one element receives: `common` and `texts`, as for any worker."""
+    """What one element receives: `common` and `texts`, as for any worker.
+
+    `new_files`: among it are paths of files that were made in this run.
+    """
 
     def __init__(
         self, files: Files, folder: str, known: Any, items: dict[str, Any], patience: float
@@ -43,6 +46,7 @@ class Inputs:
         self._again = frozenset(known["again"])
         self.common: dict[str, str] = dict(known["common"])
         self.texts: dict[str, str] = {}
+        self.new_files = False
         for source in known["after"]:
             for item in source["items"]:
                 self._outcome(source["task"], item)
@@ -71,7 +75,11 @@ class Inputs:
         return parts
 
     def _text(self, task: str, item: Any) -> str:
-        return item if isinstance(item, str) else self._values.text(self._outcome(task, item))
+        if isinstance(item, str):
+            return item
+        outcome = self._outcome(task, item)
+        self.new_files = self.new_files or outcome.made_files
+        return self._values.text(outcome)
 
     def _outcome(self, task: str, item: list[int]) -> Outcome:
         index, attempt = item

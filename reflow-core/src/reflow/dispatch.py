@@ -442,7 +442,10 @@ class Dispatch:
                     Outcome(name, index, 0, FAILED, cause="ERROR", detail=str(error))
                 )
             return
-        hits = self._hits(state, identities)
+        hits = self._hits(
+            state,
+            [one for index, one in zip(indices, identities) if not inputs.new_files(index)],  # noqa: B905
+        )
         tries = state.tries
         for index, identity in zip(indices, identities):  # noqa: B905 (equal by make)
             hit = hits.get(identity)

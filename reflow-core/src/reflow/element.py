@@ -79,6 +79,8 @@ def take_position(
         try:
             inputs = Inputs(files, folder, header["awaited"], place.items, patience)
             common, texts = inputs.common, inputs.texts
+            if inputs.new_files:
+                header = {**header, "known": ""}  # older results are of older files
             identity = _identity(header, common, texts, header["identity"]["code"])
         except Deferred as error:
             print(f"reflow: not run: {error}", file=sys.stderr)

@@ -61,11 +61,15 @@ class TaskInputs:
             constant.parameter: constant.text for constant in state.spec.constants
         }
         self._each: list[tuple[str, list[str] | None, TaskState | None]] = []
+        self._anew = False
         self.hashed: list[tuple[str, str]] = []
         for wire in state.spec.wires:
             if wire.chained:
                 self._each.append((wire.parameter, None, progress.tasks[wire.sources[0].task]))
-            elif wire.each:
+                continue
+            sources = [progress.tasks[source.task] for source in wire.sources]
+            self._anew = self._anew or any(one.made_files() for one in sources)
+            if wire.each:
                 items = list(_contributions(progress, values, state.spec.name, wire))
                 self._each.append((wire.parameter, items, None))
             else:
@@ -114,6 +118,16 @@ class TaskInputs:
         if not self._each:
             return self._base.hexdigest()
         return element_identity(self._base, self.digests(index))
+
+    def new_files(self, index: int) -> bool:
+        """Whether element `index` receives paths of files that were made in this run.
+
+        Their text may be that of older ones, so no older result may stand for what is made of
+        them.
+        """
+        return self._anew or any(
+            above is not None and above.made_files(index) for _, _, above in self._each
+        )
 
     def digests(self, index: int) -> list[str]:
         """Return the digests of what differs for element `index`, in the wires' order."""

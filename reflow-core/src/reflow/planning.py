@@ -77,6 +77,11 @@ class TaskState:
         before = self.causes.get(index, ())
         return next((one for one in causes if retry.again(self.spec.resources, before, one)), "")
 
+    def made_files(self, index: int | None = None) -> bool:
+        """Whether an element (None: any) names files that were made in this run."""
+        outcomes = self.outcomes if index is None else self.outcomes[index : index + 1]
+        return any(one is not None and one.made_files for one in outcomes)
+
     def succeeded(self) -> bool:
         """Whether every element has a value."""
         return self.closed and self.whole is None and self.done == self.size

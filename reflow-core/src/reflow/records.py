@@ -12,6 +12,8 @@ import json
 from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
+from .states import SUCCESS
+
 FORMAT = 1
 """Version of the record format; a reader refuses a higher one."""
 
@@ -71,6 +73,11 @@ class Outcome(NamedTuple):
     job: str = ""
     started: float = 0.0
     ended: float = 0.0
+
+    @property
+    def made_files(self) -> bool:
+        """Whether it names files that it has made, or may have, in this very run."""
+        return self.state == SUCCESS and bool(self.paths)
 
 
 class Retried(NamedTuple):

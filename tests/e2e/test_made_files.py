@@ -1,0 +1,66 @@
+"""Files that tasks hand on: the same path may name other content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = """
+from pathlib import Path
+from typing import Annotated
+from reflow import Param, Result, RunDir, Workflow
+
+wf = Workflow("files")
+ran = []
+
+@wf.job()
+def items(given: list[int]) -> list[tuple[int, int]]:
+    return list(enumerate(given))
+
+@wf.job(array=True)
+def write(one: Annotated[tuple[int, int], Result(step="items")], run_dir: RunDir) -> Path:
+    path = run_dir / f"{one[0]}.txt"
+    path.write_text(str(one[1]))
+    ran.append("write")
+    return path
+
+@wf.job(array=True)
+def read(path: Annotated[Path, Result(step="write")]) -> int:
+    ran.append("read")
+    return int(path.read_text())
+
+@wf.job()
+def join(paths: Annotated[list[Path], Result(step="write")], run_dir: RunDir) -> Path:
+    ran.append("join")
+    (run_dir / "all").write_text(" ".join(one.read_text() for one in paths))
+    return run_dir / "all"
+
+@wf.job()
+def last(path: Annotated[Path, Result(step="join")]) -> str:
+    ran.append("last")
+    return path.read_text()
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_made_of_new_files_is_made_anew(
+    load: Any, tmp_path: Path, workers: int
+) -> None:
+    module = load(SOURCE)
+    out = tmp_path / "out"
+
+    def run(*given: int) -> tuple[list[int], str]:
+        module.ran.clear()
+        done = module.wf.run_local(out, given=list(given), max_workers=workers)
+        return done.result("read"), done.result("last")
+
+    assert run(1, 2, 3) == ([1, 2, 3], "1 2 3")
+    # The paths are the same, and so are their texts.
+    assert run(1, 5, 3) == ([1, 5, 3], "1 5 3")
+    if workers == 1:
+        assert sorted(module.ran) == ["join", "last", "read", "write"]
+    assert run(1, 5, 3) == ([1, 5, 3], "1 5 3")
+    assert module.ran == []
+    assert module.wf.plan(out, given=[1, 5, 3]).misses == 0
