@@ -163,8 +163,8 @@ def test_help_lists_every_command(environments: dict[str, Any], tmp_path: Path) 
     said = environments["core"].home(tmp_path).run("reflow", "--help").stdout
     listed = [line.split()[0] for line in said.partition("Commands:\n")[2].splitlines()]
     expected = [
-        "cache", "cancel", "completion", "config", "dag", "describe", "logs", "plugins", "retry",
-        "runs", "status", "store",
+        "accept", "cache", "cancel", "completion", "config", "dag", "describe", "logs", "plugins",
+        "retry", "runs", "status", "store", "why",
     ]  # fmt: skip
     assert listed == expected
 
