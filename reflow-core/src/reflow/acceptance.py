@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from attrs import evolve
 
 from .adoption import adopt
-from .codetext import keep, texts_of
 from .dispatch import Dispatch
 from .errors import ParameterError, UnknownTaskError, unknown_name
 from .fingerprint import code_of
 from .flow import TaskDefinition
 from .ids import new_run_id
-from .indexing import run_row, task_list
 from .provenance import Recorded
 from .records import Outcome
-from .runrecord import FOLDER, RunRecord, RunRequest
+from .runrecord import RunRecord, RunRequest
 from .spec import TaskSpec
-from .states import CACHED, CANCELLED, DONE, PENDING
+from .states import CACHED, CANCELLED, DONE
 from .stores.base import CachedResult, Store
+from .submission import enter
 from .worker import Work
 
 
@@ -66,17 +65,10 @@ def accept(
         spec=evolve(request.spec, tasks=tuple(specs)),
     )
     made = RunRecord(f"{os.path.dirname(record.folder)}/{new.run_id}")
-    assert os.path.basename(os.path.dirname(made.folder)) == FOLDER
     kept = None
     if not os.path.isabs(new.entrypoint.target) and new.entrypoint.kind in ("file", "pickle"):
         kept = record.files.read(f"{record.folder}/{new.entrypoint.target}")
-    try:
-        made.create(new, kept)
-        keep(made, texts_of(tasks[name] for name in names if name in tasks))
-        store.add_run(run_row(new, made.folder, PENDING), task_list(new))
-    except BaseException:
-        made.discard()
-        raise
+    enter(made, new, kept, store, {name: tasks[name] for name in names if name in tasks})
     _take_over(made, new, store, tasks, old)
     return made, new
 
@@ -108,7 +100,6 @@ def _take_over(
         while works := dispatch.plan():
             for work in works:
                 dispatch.settle(_outcome(made, request, work, old))
-        dispatch.plan()
     finally:
         dispatch.release()
 
@@ -122,8 +113,8 @@ def _outcome(made: RunRecord, request: RunRequest, work: Work, old: Recorded) ->
             old.request.run_id, old.record.folder, work.task, work.index, found.identity,
             found.digest, found.value, found.paths,
         )  # fmt: skip
-        used: Iterable[str] = {one.name for one in request.spec.serializers}
-        if adopt(made.files, made.values, frozenset(used), result):
+        used = {one.name for one in request.spec.serializers}
+        if adopt(made.files, made.values, used, result):
             return Outcome(
                 work.task, work.index, work.attempt, CACHED, work.identity, found.digest,
                 found.value, found.paths, detail=f"accepted from run {old.request.run_id}",

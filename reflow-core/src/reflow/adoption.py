@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, Any
 from .attached import FINGERPRINTS, fingerprints_of, may_run_code, stranger_of
 from .attachments import current, files_in, is_file_name
 from .files import Files
+from .records import Outcome
+from .states import CACHED
 
 if TYPE_CHECKING:
+    from .attachments import Attachments
+    from .flow import TaskDefinition
     from .known import Result
+    from .values import Values
     from .verifiers.base import Output
 
     Judge = Callable[[Output], object]
@@ -53,8 +58,8 @@ def adopt(files: Files, values: str | None, serializers: Container[str], found: 
                 return False
             if values is not None:
                 files.share(f"{folder}/{name}", f"{values}/{name}")
-            elif name not in files.list(folder):
-                return False
+            else:
+                files.modified(f"{folder}/{name}")  # an error where it is not there
         if values is not None and found.paths and _has_fingerprints(folder):
             _share_fingerprints(files, folder, values, found.paths)
     except OSError:
@@ -118,6 +123,32 @@ def stands(judges: Sequence[Judge], paths: tuple[str, ...], read: Callable[[], o
 
     output = Output(tuple(map(Path, paths)), read, fingerprints)
     return all(judge(output) for judge in judges)
+
+
+def still_stands(
+    judges: Sequence[Judge],
+    found: Result,
+    values: Values,
+    attachments: Attachments,
+    task: Callable[[], TaskDefinition],
+) -> bool:
+    """Whether all judge an older result to be whole. Raises what they raise.
+
+    Its value, of which `values` and `attachments` have what is in files, is read, and `task`
+    asked for, where one of them asks for it.
+    """
+
+    def read() -> object:
+        from .codec import codec_for
+
+        outcome = Outcome("", 0, 0, CACHED, digest=found.digest, value=found.value)
+        return codec_for(task().signature().returns).decode(values.text(outcome))
+
+    before = current.set(attachments)
+    try:
+        return stands(judges, found.paths, read)
+    finally:
+        current.reset(before)
 
 
 def _verifier(name: str, target: str) -> Judge:

@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .adoption import adopt, all_there, judges_of, stands
+from .adoption import adopt, all_there, judges_of, still_stands
 from .attached import AttachmentFolder
-from .attachments import current
 from .clock import Clock
 from .errors import (
     RecordError,
@@ -471,8 +470,7 @@ class Dispatch:
 
     def may_reuse(self, spec: TaskSpec) -> bool:
         """Whether results of older runs may stand for those of a task."""
-        options = self.request.options
-        return spec.cache and not options.force and spec.name not in options.force_tasks
+        return spec.cache and not self.request.options.forces(spec.name)
 
     def older_results(self, spec: TaskSpec) -> list[Known]:
         """Return what the latest runs of this workflow have for a task, newest first.
@@ -526,36 +524,20 @@ class Dispatch:
     def _judges(self, spec: TaskSpec) -> list[Judge]:
         """Return what judges the older results of a task: its verifiers and its own functions."""
         functions = self._load_tasks()[spec.name].verify if spec.verify else ()
-        return judges_of(self.verifiers_of(spec), functions)
-
-    def verifiers_of(self, spec: TaskSpec) -> list[tuple[str, str]]:
-        """Return (name, target) of the verifiers that judge a task's older results."""
-        return [
-            (one.name, one.target)
-            for one in self.request.spec.verifiers
-            if one.name in spec.verifiers
-        ]
+        return judges_of(self.request.spec.verifiers_of(spec), functions)
 
     def _stands(self, name: str, judges: Sequence[Judge], hit: CachedResult) -> bool:
         """Whether all judge an older result to be whole; one that raises does not."""
         if not judges:
             return True
 
-        def read() -> object:
-            from .codec import codec_for
-
-            task = self._load_tasks()[name]
-            outcome = Outcome(name, 0, 0, CACHED, digest=hit.digest, value=hit.value)
-            return codec_for(task.signature().returns).decode(self.values.text(outcome))
-
-        before = current.set(self.attachments)
         try:
-            return stands(judges, hit.paths, read)
+            return still_stands(
+                judges, hit, self.values, self.attachments, lambda: self._load_tasks()[name]
+            )
         except (Exception, SystemExit) as error:  # nor may a verifier end this process
             self.note(f"the verifier of {name!r} raised {error!r}: run anew")
             return False
-        finally:
-            current.reset(before)
 
     def note(self, text: str) -> None:
         """Record what a person should read; once, however often it is said."""

@@ -180,8 +180,7 @@ class _Worker:
 
     def _known(self, identity: str) -> Known | None:
         """Return the result of an older run that may stand for this element's."""
-        from .adoption import adopt, all_there, judges_of, stands
-        from .attachments import current
+        from .adoption import adopt, all_there, judges_of, still_stands
         from .known import find_known
 
         check = self._header["check"]
@@ -193,23 +192,14 @@ class _Worker:
             return None
         if check is None or not (check["verifiers"] or check["own"]):
             return found
-        result = Outcome(self._element.task, 0, 0, CACHED, digest=found.digest, value=found.value)
-
-        def read() -> object:
-            from .codec import codec_for
-
-            text = Values(self._files, self._values).text(result)
-            return codec_for(self._load().signature().returns).decode(text)
-
-        before = current.set(self._attachments)
+        values = Values(self._files, self._values)
         try:
             judges = judges_of(check["verifiers"], self._load().verify if check["own"] else ())
-            return found if stands(judges, found.paths, read) else None
+            whole = still_stands(judges, found, values, self._attachments, self._load)
+            return found if whole else None
         except (Exception, SystemExit) as error:  # nor may a verifier end this process
             print(f"reflow: a verifier raised {error!r}: run anew", file=sys.stderr)
             return None
-        finally:
-            current.reset(before)
 
 
 def _identity(

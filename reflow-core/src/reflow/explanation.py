@@ -48,10 +48,7 @@ class Why:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-safe values; docs/reference/json has the schema."""
-        told = asdict(self)
-        told["reasons"] = list(self.reasons)
-        told["differences"] = [asdict(one) for one in self.differences]
-        return told
+        return asdict(self)
 
     def __str__(self) -> str:
         name = self.task if self.index is None else f"{self.task}[{self.index}]"
@@ -95,8 +92,7 @@ def explain(
     reasons = _asked(request, state.spec.cache, task)
     side = run.side(task, at) if state.size is not None else None
     if side is None:
-        above = dict.fromkeys((*state.barriers, *state.chains))
-        waits = ", ".join(one.spec.name for one in above if not one.succeeded())
+        waits = ", ".join(state.lacking())
         reasons += [f"what it receives is not known: it waits for {waits}" if waits else
                     "what it received cannot be told any more: a value is gone"]  # fmt: skip
         return told.why(*reasons)
@@ -107,7 +103,7 @@ def _asked(request: RunRequest, cached: bool, task: str) -> list[str]:
     """Return what made it run whatever is in the cache."""
     if not cached:
         return ["its task has cache=False: it runs every time"]
-    if request.options.force or task in request.options.force_tasks:
+    if request.options.forces(task):
         return ["it was forced: older results were not looked at"]
     return []
 

@@ -11,12 +11,11 @@ import contextlib
 import json
 import os
 import time
-from hashlib import sha256
 
 from .files import Files
 
 MOST = 200_000
-"""So many files are remembered; those that were not asked for longest go first."""
+"""So many files are remembered; those that were read longest ago go first."""
 
 DOUBT_SECONDS = 2.0
 """Coarsest tick of the clocks of file systems (FAT; most others have 10 ms or less)."""
@@ -36,23 +35,20 @@ class FileHashes:
         self._known: dict[str, list[object]] | None = None
         self._changed = False
 
-    def digest(self, path: str) -> str:
+    def digest(self, path: str, found: os.stat_result | None = None) -> str:
         """Return the sha256, in hex, of a regular file's content; read only if it may differ.
 
-        `path` is absolute. Raises `OSError` for a file that cannot be looked at or read.
+        `path` is absolute, and `found` what `os.stat` has just told of it, if it was asked.
+        Raises `OSError` for a file that cannot be looked at or read.
         """
         known = self._load()
-        found = os.stat(path)
+        found = found or os.stat(path)
         stamp = _stamp(found)
         before = known.get(path)
         if before is not None and before[:-1] == stamp:
             return str(before[-1])
         read_at = time.time()
-        content = sha256()
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                content.update(block)
-        text = content.hexdigest()
+        text = Files().digest(path)
         newest = max(found.st_mtime, found.st_ctime)
         known.pop(path, None)  # to the end of the order
         if read_at - newest > DOUBT_SECONDS and _stamp(os.stat(path)) == stamp:

@@ -82,13 +82,14 @@ def _looked_at(
 def _print(path: str, how: str, hashes: FileHashes) -> str:
     """Return what tells the content of a path from others; "" where only the path counts."""
     try:
-        mode = os.stat(path).st_mode
+        found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return ""
-    if stat.S_ISREG(mode):
-        return quick_print(path).quick if how == "stat" else hashes.digest(path)
-    if stat.S_ISDIR(mode) and how == "stat":
+    folder = stat.S_ISDIR(found.st_mode)
+    if not folder and not stat.S_ISREG(found.st_mode):
+        return ""
+    if how == "stat":
         return quick_print(path).quick
-    if stat.S_ISDIR(mode) and how == "content":
-        return f"d:{full_print(path).content}"
-    return ""
+    if not folder:
+        return hashes.digest(path, found)
+    return f"d:{full_print(path).content}" if how == "content" else ""

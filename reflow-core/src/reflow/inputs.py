@@ -125,9 +125,13 @@ class TaskInputs:
         Their text may be that of older ones, so no older result may stand for what is made of
         them.
         """
-        return self._anew or any(
-            above is not None and above.made_files(index) for _, _, above in self._each
-        )
+        if self._anew:
+            return True
+        for _, _, above in self._each:
+            outcome = None if above is None else above.outcomes[index]
+            if outcome is not None and outcome.made_files:
+                return True
+        return False
 
     def digests(self, index: int) -> list[str]:
         """Return the digests of what differs for element `index`, in the wires' order."""

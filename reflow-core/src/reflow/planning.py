@@ -77,10 +77,14 @@ class TaskState:
         before = self.causes.get(index, ())
         return next((one for one in causes if retry.again(self.spec.resources, before, one)), "")
 
-    def made_files(self, index: int | None = None) -> bool:
-        """Whether an element (None: any) names files that were made in this run."""
-        outcomes = self.outcomes if index is None else self.outcomes[index : index + 1]
-        return any(one is not None and one.made_files for one in outcomes)
+    def made_files(self) -> bool:
+        """Whether an element names files that were made in this run."""
+        return any(one is not None and one.made_files for one in self.outcomes)
+
+    def lacking(self) -> list[str]:
+        """Return the names of the upstream tasks of which not every element has a value."""
+        above = dict.fromkeys((*self.barriers, *self.chains))
+        return [one.spec.name for one in above if not one.succeeded()]
 
     def succeeded(self) -> bool:
         """Whether every element has a value."""

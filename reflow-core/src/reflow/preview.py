@@ -9,11 +9,10 @@ from typing import Any
 
 from attrs import field, frozen
 
-from .adoption import adopt, all_there, judges_of, stands
+from .adoption import adopt, all_there, judges_of, still_stands
 from .attached import AttachmentFolder
-from .attachments import current
 from .dispatch import BATCH
-from .errors import RecordError, UnknownTaskError, unknown_name
+from .errors import RecordError
 from .files import Files
 from .flow import Flow
 from .inputfiles import with_input_files
@@ -21,10 +20,11 @@ from .inputs import SizeError, TaskInputs
 from .planning import Progress, TaskState
 from .provenance import Recorded, Side, earlier_runs, task_differences
 from .records import Outcome
+from .runrecord import RunOptions
 from .spec import TaskSpec, WorkflowSpec
-from .specification import build_spec
 from .states import CACHED
 from .stores.base import CachedResult, Store
+from .submission import specify
 from .values import Values
 
 
@@ -79,9 +79,7 @@ class Plan:
         """Return the plan as JSON-safe values; docs/reference/json has the schema."""
         from attrs import asdict
 
-        told = asdict(self)
-        told["tasks"] = [{**one, "reasons": list(one["reasons"])} for one in told["tasks"]]
-        return {**told, "hits": self.hits, "misses": self.misses, "complete": self.complete}
+        return {**asdict(self), "hits": self.hits, "misses": self.misses, "complete": self.complete}
 
     def __str__(self) -> str:
         more = "" if self.complete else ", and more may when these have run"
@@ -110,15 +108,6 @@ def _number(count: int | None) -> str:
     return "?" if count is None else str(count)
 
 
-@frozen(kw_only=True)
-class Choice:
-    """How results of older runs are to be used: as in `reflow.runrecord.RunOptions`."""
-
-    force: bool = False
-    force_tasks: tuple[str, ...] = ()
-    verify: bool = True
-
-
 class _HitValues(Values):
     """Reads the values of results where they are, in the records of the runs that have them."""
 
@@ -136,16 +125,13 @@ def preview(
     store: Store,
     run_dir: str | os.PathLike[str],
     parameters: Mapping[str, object],
-    choice: Choice,
+    options: RunOptions,
 ) -> Plan:
     """Return what would run. Raises what `submit` raises before it starts anything."""
     folder = os.path.abspath(os.fspath(run_dir))
-    spec = build_spec(workflow.name, workflow.tasks, parameters, folder)
-    for name in choice.force_tasks:
-        if name not in workflow.tasks:
-            raise UnknownTaskError("force_tasks: " + unknown_name("task", name, workflow.tasks))
+    spec = specify(workflow, parameters, folder, options)
     spec = with_input_files(spec, workflow.tasks, os.getcwd())
-    return _Preview(workflow, store, spec, choice).plan(folder)
+    return _Preview(workflow, store, spec, options).plan(folder)
 
 
 @frozen
@@ -155,7 +141,7 @@ class _Preview:
     workflow: Flow
     store: Store
     spec: WorkflowSpec
-    choice: Choice
+    options: RunOptions
     files: Files = field(factory=Files)
     _misses: dict[str, Counter[str]] = field(factory=dict)
     _troubles: dict[str, str] = field(factory=dict)
@@ -190,13 +176,12 @@ class _Preview:
     ) -> None:
         spec = new.spec
         misses = self._misses.setdefault(spec.name, Counter())
-        reused = spec.cache and not self.choice.force
-        if not reused or spec.name in self.choice.force_tasks:
+        if not spec.cache or self.options.forces(spec.name):
             misses["cache=False" if not spec.cache else "forced"] += len(indices)
             return
         identities = [new.inputs.identity(index) for index in indices]
         found = self.store.lookup(identities, newest=True)
-        judges = self._judges(spec) if found and self.choice.verify else []
+        judges = self._judges(spec) if found and self.options.verify else []
         for index, identity in zip(indices, identities, strict=True):
             hit = found.get(identity)
             why = earlier.reason(new._replace(index=index)) if hit is None else (
@@ -211,35 +196,27 @@ class _Preview:
             )
 
     def _judges(self, spec: TaskSpec) -> list[Any]:
-        verifiers = [
-            (one.name, one.target) for one in self.spec.verifiers if one.name in spec.verifiers
-        ]
-        return judges_of(verifiers, self.workflow.tasks[spec.name].verify if spec.verify else ())
+        functions = self.workflow.tasks[spec.name].verify if spec.verify else ()
+        return judges_of(self.spec.verifiers_of(spec), functions)
 
     def _refused(self, spec: TaskSpec, hit: CachedResult, judges: Sequence[Any]) -> str:
         """Say why an older result cannot stand, "" where it can: as a dispatch pass decides."""
-        if self.choice.verify and not all_there(hit.paths):
+        if self.options.verify and not all_there(hit.paths):
             return "a file that the older result names is gone"
         if not adopt(self.files, None, {one.name for one in self.spec.serializers}, hit):
             return "the value of the older result is gone or damaged, or another user's"
         if not judges:
             return ""
-
-        def read() -> object:
-            from .codec import codec_for
-
-            outcome = Outcome(spec.name, 0, 0, CACHED, digest=hit.digest, value=hit.value)
-            text = Values(self.files, f"{hit.record}/values").text(outcome)
-            return codec_for(self.workflow.tasks[spec.name].signature().returns).decode(text)
-
-        folder = AttachmentFolder(self.files, f"{hit.record}/values", self.spec.serializers)
-        before = current.set(folder)
+        folder = f"{hit.record}/values"
+        attachments = AttachmentFolder(self.files, folder, self.spec.serializers)
         try:
-            return "" if stands(judges, hit.paths, read) else "a verifier refused the older result"
+            whole = still_stands(
+                judges, hit, Values(self.files, folder), attachments,
+                lambda: self.workflow.tasks[spec.name],
+            )  # fmt: skip
+            return "" if whole else "a verifier refused the older result"
         except (Exception, SystemExit) as error:  # as where it is run
             return f"a verifier raised {error!r}"
-        finally:
-            current.reset(before)
 
     def _told(self, state: TaskState, progress: Progress) -> TaskPlan:
         name = state.spec.name
@@ -256,8 +233,7 @@ class _Preview:
     def _waits(self, state: TaskState) -> str:
         if state.spec.name in self._troubles:
             return self._troubles[state.spec.name]
-        above = dict.fromkeys((*state.barriers, *state.chains))
-        return "waits for " + ", ".join(one.spec.name for one in above if not one.succeeded())
+        return "waits for " + ", ".join(state.lacking())
 
 
 class _Earlier:

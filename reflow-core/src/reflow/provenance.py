@@ -164,12 +164,11 @@ def _parameters(before: TaskSpec, after: TaskSpec) -> Iterator[Difference]:
     wired = {wire.parameter: wire for wire in (*before.wires, *after.wires)}
     for name in dict.fromkeys([*now, *was]):
         if name not in now or name not in was:
-            new = "gone" if name not in now else short(now[name].text)
-            if name in wired:
-                new = f"{new or 'gone'}, and a task's value instead" if name not in now else new
+            gone = "gone, and a task's value instead" if name in wired else "gone"
             yield Difference(
-                kind=PARAMETER, name=name, after=new,
+                kind=PARAMETER, name=name,
                 before=short(was[name].text) if name in was else "not there",
+                after=short(now[name].text) if name in now else gone,
             )  # fmt: skip
         elif was[name].text != now[name].text:
             called = "run_dir" if now[name].type == RUN_DIR_TYPE else name

@@ -655,7 +655,7 @@ class DispatchPass:
         """Return by what a worker judges an older result; None: by nothing."""
         if not self._dispatch.request.options.verify:
             return None
-        return {"verifiers": self._dispatch.verifiers_of(spec), "own": spec.verify}
+        return {"verifiers": self._dispatch.request.spec.verifiers_of(spec), "own": spec.verify}
 
     def _hand_in(
         self,

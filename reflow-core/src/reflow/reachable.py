@@ -365,8 +365,7 @@ class _Walk:
 
     def _whole(self, path: str, name: str) -> str:
         text, imports = module_text(path)
-        package = os.path.basename(path) == "__init__.py"
-        inside = name if package else name.rpartition(".")[0]
+        inside = _package(path, name)
         self._note(path, inside)
         told = [sha256_hex(text)]
         for module, level in sorted(imports):
@@ -385,9 +384,9 @@ class _Walk:
                 name = _absolute(module, level, package)
                 found = _module_path(name)
                 if found and found not in self.files and is_own(found, name):
-                    inside = name if os.path.basename(found) == "__init__.py" else ""
-                    self._note(found, inside or name.rpartition(".")[0])
-                    left.append((found, inside or name.rpartition(".")[0]))
+                    inside = _package(found, name)
+                    self._note(found, inside)
+                    left.append((found, inside))
 
     def _imported_whole(self, module: str, level: int, package: str) -> str:
         found = self._imported(module, level, package)
@@ -395,6 +394,12 @@ class _Walk:
         if found.startswith("missing") and "." in module:
             return self._imported(module.rpartition(".")[0], level, package)
         return found
+
+
+def _package(path: str, module: str) -> str:
+    """Return the package that a module's relative imports start from."""
+    is_package = os.path.basename(path) == "__init__.py"
+    return module if is_package else module.rpartition(".")[0]
 
 
 _NAMED = (FunctionType, BuiltinFunctionType, type)

@@ -58,6 +58,10 @@ class RunOptions:
     on_code_change: str = "run"
     observers: tuple[str, ...] = ()
 
+    def forces(self, task: str) -> bool:
+        """Whether results of older runs are not even looked at for a task."""
+        return self.force or task in self.force_tasks
+
 
 @frozen(kw_only=True)
 class RunRequest:

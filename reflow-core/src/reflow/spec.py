@@ -216,6 +216,10 @@ class WorkflowSpec:
     serializers: tuple[SerializerSpec, ...] = ()
     verifiers: tuple[VerifierSpec, ...] = ()
 
+    def verifiers_of(self, task: TaskSpec) -> list[tuple[str, str]]:
+        """Return (name, target) of the verifiers that judge a task's older results."""
+        return [(one.name, one.target) for one in self.verifiers if one.name in task.verifiers]
+
 
 @frozen(kw_only=True)
 class Entrypoint:

@@ -17,7 +17,7 @@ from .entrypoint import describe_entrypoint
 from .errors import LeaseLostError, ParameterError, UnknownTaskError, unknown_name
 from .executors.base import Executor
 from .executors.command import CommandExecutor
-from .flow import Flow
+from .flow import Flow, TaskDefinition
 from .ids import new_run_id
 from .indexing import run_row, task_list
 from .inputfiles import with_input_files
@@ -26,7 +26,7 @@ from .quantities import format_memory, format_time
 from .records import FORMAT
 from .runrecord import FOLDER, INLINE, RunOptions, RunRecord, RunRequest
 from .signature import PARAM
-from .spec import TaskSpec
+from .spec import TaskSpec, WorkflowSpec
 from .specification import RUN_DIR_TYPE, build_spec, full_name
 from .states import PENDING
 from .stores.base import Store
@@ -47,10 +47,7 @@ def prepare(
     `executor` None stands for the calling process.
     """
     folder = os.path.abspath(os.fspath(run_dir))
-    spec = build_spec(workflow.name, workflow.tasks, parameters, folder)
-    for name in options.force_tasks:
-        if name not in workflow.tasks:
-            raise UnknownTaskError("force_tasks: " + unknown_name("task", name, workflow.tasks))
+    spec = specify(workflow, parameters, folder, options)
     if options.on_error not in ("stop", "continue"):
         raise ParameterError(
             f"on_error must be 'stop' or 'continue', not {options.on_error!r}"
@@ -101,15 +98,37 @@ def prepare(
     )
     record = RunRecord(f"{folder}/{FOLDER}/{run_id}")
     store.list_runs(limit=0)  # an unusable store is found before anything is written
+    enter(record, request, kept, store, workflow.tasks)
+    return record, request
+
+
+def specify(
+    workflow: Flow, parameters: Mapping[str, object], folder: str, options: RunOptions
+) -> WorkflowSpec:
+    """Return a checked workflow, bound to its parameters. Raises what is wrong with them."""
+    spec = build_spec(workflow.name, workflow.tasks, parameters, folder)
+    for name in options.force_tasks:
+        if name not in workflow.tasks:
+            raise UnknownTaskError("force_tasks: " + unknown_name("task", name, workflow.tasks))
+    return spec
+
+
+def enter(
+    record: RunRecord,
+    request: RunRequest,
+    kept: bytes | None,
+    store: Store,
+    tasks: Mapping[str, TaskDefinition],
+) -> None:
+    """Write the record of a new run, and enter it into the store; nothing is left on an error."""
     try:
         record.create(request, kept)
         with contextlib.suppress(OSError):  # then no later run can show what has changed
-            keep(record, texts_of(workflow.tasks.values()))
+            keep(record, texts_of(tasks.values()))
         store.add_run(run_row(request, record.folder, PENDING), task_list(request))
     except BaseException:
         record.discard()
         raise
-    return record, request
 
 
 def _native(text: str) -> object:

@@ -157,20 +157,16 @@ class Workflow(Flow):
         """Return what `submit` with the same arguments would run, and why.
 
         Nothing is written, but for a store where there is none yet, and the hashes of files that
-        parameters name. By task: how many elements
-        are cached, how many would run, how many are not known before an upstream task has run.
-        Results of older runs are verified, and their values followed downstream. `executor`,
-        `on_code_change` and `wait` are taken as `submit` takes them and change nothing. Raises
-        what `submit` raises before it starts anything.
+        parameters name. By task: how many elements are cached, how many would run, how many are
+        not known before an upstream task has run. Results of older runs are verified, and their
+        values followed downstream. `executor`, `on_code_change` and `wait` are taken as `submit`
+        takes them and change nothing. Raises what `submit` raises before it starts anything.
         """
         stop_if_loading(self)
-        from .preview import Choice, preview
+        from .preview import preview
 
         options = self._options(force, force_tasks, verify, "continue", 1)
-        choice = Choice(
-            force=options.force, force_tasks=options.force_tasks, verify=options.verify
-        )
-        return preview(self, self.store, run_dir, parameters, choice)
+        return preview(self, self.store, run_dir, parameters, options)
 
     def run_local(
         self,
