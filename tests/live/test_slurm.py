@@ -164,6 +164,7 @@ SLEEPS = """
 
     @wf.job(time="00:01:00")
     def nap(seconds: Annotated[int, Param()], where: RunDir) -> int:
+        (where / "began").touch()
         for _ in range(seconds * 10):
             if (where / "wake").exists():
                 break
@@ -210,6 +211,11 @@ def running_job(site: Any, run_id: str, task: str) -> str:
     return found[0] if found else ""
 
 
+def napping(site: Any, run_id: str) -> str:
+    """Return the id of the job of `nap` once it has begun: one that dies before is begun anew."""
+    return running_job(site, run_id, "nap") if (site.folder / "out" / "began").exists() else ""
+
+
 @pytest.mark.cached
 def test_a_quick_branch_does_not_wait_for_a_slow_one(site: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "50")
@@ -221,7 +227,7 @@ def test_a_quick_branch_does_not_wait_for_a_slow_one(site: Any) -> None:
 
 def test_a_job_that_is_cancelled_by_hand(site: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    site.run("scancel", until(lambda: running_job(site, run_id, "nap")))
+    site.run("scancel", until(lambda: napping(site, run_id)))
     status = site.ended(run_id)
     (nap,) = by_index(status, "nap").values()
     assert (nap["state"], nap["cause"]) == ("FAILED", "CANCELLED")
@@ -234,7 +240,7 @@ def test_a_job_that_is_cancelled_by_hand(site: Any) -> None:
 @pytest.mark.parametrize("role", ["s", "g"])
 def test_without_its_sentinel_or_its_guard_a_run_goes_on(site: Any, role: str) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     jobs = site.ids(run_id, role)
     assert jobs
     site.run("scancel", *jobs)
@@ -244,7 +250,7 @@ def test_without_its_sentinel_or_its_guard_a_run_goes_on(site: Any, role: str) -
 
 def test_with_every_job_deleted_status_says_so_and_retry_carries_on(site: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     jobs = [job for role in "wsgd" for job in site.ids(run_id, role)]
     site.run("scancel", *jobs)
     until(lambda: not site.jobs(run_id))
@@ -260,7 +266,7 @@ def test_with_every_job_deleted_status_says_so_and_retry_carries_on(site: Any) -
 @pytest.mark.cached
 def test_cancel_takes_everything_out_of_the_queue(site: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     site.reflow("cancel", run_id, "--yes")
     until(lambda: not site.jobs(run_id), 20)
     status = site.ended(run_id)
@@ -273,7 +279,7 @@ def test_cancel_takes_everything_out_of_the_queue(site: Any) -> None:
 
 def test_cancel_of_one_task_leaves_the_rest(site: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     site.reflow("cancel", run_id, "--task", "nap", "--yes")
     status = site.ended(run_id)
     assert summary(status)["nap"] == {"CANCELLED": 1}
@@ -509,7 +515,7 @@ def test_the_same_value_stops_the_wave_and_runs_share_the_cache(site: Any) -> No
 def test_code_that_changes_in_the_queue_is_told(site: Any) -> None:
     source = SLEEPS.replace("return x + 1", "return x + 2")
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     site.write(source)
     (site.folder / "out" / "wake").touch()
     status = site.ended(run_id)
@@ -539,7 +545,7 @@ def test_more_memory_after_out_of_memory(site: Any) -> None:
 
 def test_a_folder_of_logs_that_goes_away(site: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     (logs,) = site.folder.glob(f"out/.reflow/{run_id}/logs")
     shutil.rmtree(logs)
     (site.folder / "out" / "wake").touch()
@@ -562,10 +568,8 @@ def test_a_job_that_asks_for_more_than_its_partition_allows(site: Any) -> None:
 
 
 def test_a_job_that_is_requeued_by_hand_is_not_run_twice(site: Any) -> None:
-    source = SLEEPS.replace("for _ in", "open(where / 'began', 'a').write('x')\n        for _ in")
-    run_id = submit(site, source, "--seconds", "100")
-    job = until(lambda: running_job(site, run_id, "nap"))
-    until(lambda: (site.folder / "out" / "began").exists())
+    run_id = submit(site, SLEEPS, "--seconds", "100")
+    job = until(lambda: napping(site, run_id))
     site.run("scontrol", "requeue", job, code=None)
     (site.folder / "out" / "wake").touch()
     status = site.ended(run_id, 300)
@@ -633,7 +637,7 @@ def test_waiting_shows_how_it_comes_on_and_exits_by_the_outcome(site: Any) -> No
 @pytest.mark.alone
 def test_a_node_that_goes_down(site: Any, cluster: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    job = until(lambda: running_job(site, run_id, "nap"))
+    job = until(lambda: napping(site, run_id))
     (node,) = site.run("squeue", "-h", "-j", job, "-o", "%N").split()
     command = ["scontrol", "update", f"nodename={node}"]
     subprocess.run([*command, "state=down", "reason=test"], check=True)
@@ -653,10 +657,10 @@ def test_a_job_that_is_preempted(site: Any, again: bool) -> None:
     source = SLEEPS.replace('time="00:01:00"', options)
     source = source.replace("import Param", "import Retry, Param")
     run_id = submit(site, source, "--seconds", "200")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     # All processors of both nodes: what is of lower priority has to go.
     site.run("sbatch", "-p", "high", "-N", "2", "-c", "8", "-o", "/dev/null", "--wrap", "sleep 3")
-    until(lambda: not running_job(site, run_id, "nap"))
+    until(lambda: not napping(site, run_id))
     (site.folder / "out" / "wake").touch()
     status = site.ended(run_id, 200)
     nap = by_index(status, "nap")[None]
@@ -693,7 +697,7 @@ def test_where_jobs_may_not_submit(site: Any) -> None:
 @pytest.mark.alone
 def test_slurmctld_down_in_the_middle_of_a_run(site: Any, cluster: Any) -> None:
     run_id = submit(site, SLEEPS, "--seconds", "100")
-    until(lambda: running_job(site, run_id, "nap"))
+    until(lambda: napping(site, run_id))
     cluster("stop", "slurmctld")
     try:
         (site.folder / "out" / "wake").touch()
