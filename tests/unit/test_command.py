@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from attrs import frozen
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError
 from reflow.executors import command
-from reflow.executors.base import Capabilities, JobRequest
+from reflow.executors.base import Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed
 
 Program = Callable[[str], str]
@@ -39,6 +40,15 @@ class Driven(CommandExecutor):
 
     def submit(self, request: JobRequest) -> str:
         return self.call([self.sub]).out
+
+    def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
+        return {}
+
+    def find(self, tags: Collection[str]) -> Mapping[str, str]:
+        return {}
+
+    def cancel(self, jobs: Collection[str]) -> None:
+        pass
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +236,7 @@ def test_check(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     Driven().check()
 
 
-def test_a_backend_that_cannot_submit_yet_says_so() -> None:
+def test_a_backend_that_cannot_ask_or_cancel_is_none() -> None:
     @frozen(kw_only=True)
     class Mute(CommandExecutor):
         name: ClassVar[str] = "mute"
@@ -235,11 +245,38 @@ def test_a_backend_that_cannot_submit_yet_says_so() -> None:
         def capabilities(self) -> Capabilities:
             return Capabilities()
 
-    executor = Mute()
-    request = JobRequest(tag="t", name="n", script="s", directory="/", log="l")
-    for act in (
-        executor.check, lambda: executor.submit(request), lambda: executor.poll(["1"]),
-        lambda: executor.find(["t"]), lambda: executor.cancel(["1"]),
-    ):  # fmt: skip
-        with pytest.raises(ExecutorError, match="does not talk to the scheduler yet"):
-            act()
+    with pytest.raises(TypeError, match=r"cancel.*find.*poll"):
+        Mute()  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [("exit 0", ""), ("echo 1: gone >&2; exit 1", ""), ("echo 1: gone; exit 1", "1: gone"),
+     ("echo 1: gone >&2; echo 2: odd >&2; exit 1", "1: gone; 2: odd"), ("exit 3", "exit code 3")],
+)  # fmt: skip
+def test_a_failure_that_is_known_to_do_no_harm(program: Program, body: str, problem: str) -> None:
+    arguments, harmless = [program(body)], re.compile("gone")
+    if not problem:
+        Driven().settle(arguments, harmless)
+        return
+    with pytest.raises(ExecutorError, match=f"^sub: {problem}$"):
+        Driven().settle(arguments, harmless)
+
+
+def test_what_is_harmless_may_stand_in_the_output(program: Program) -> None:
+    path = program("echo 1: gone; exit 1")
+    Driven().settle([path], re.compile("gone"), out=True)
+
+
+def test_a_setting_that_is_not_given_is_learned(program: Program) -> None:
+    path = program("echo small")
+    read = {"queue": lambda done: done.out.strip(), "account": lambda done: "never"}
+    found = Driven(account="mine").learned([path], **read)
+    assert (found.queue, found.account) == ("small", "mine")
+    assert found.learned([path], **read) is found
+    assert times_called(path) == 1
+
+
+def test_where_nobody_answers_a_setting_stays_open(program: Program) -> None:
+    path = program("echo DOWN >&2; exit 1")
+    assert Driven().learned([path], queue=lambda done: "x").queue is None

@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import re
 import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from attrs import Attribute, evolve, field, fields, frozen, validators
 
@@ -32,7 +33,8 @@ from ..errors import (
 )
 from ..quantities import parse_memory, parse_time
 from ..spec import Resources
-from .base import Executor, JobRequest, JobStatus
+from .base import Capabilities, Executor, JobRequest
+from .settings import setting
 
 Self = TypeVar("Self", bound="CommandExecutor")
 
@@ -55,8 +57,16 @@ class Completed:
     @property
     def told(self) -> str:
         """What the command said of its failure, on one line."""
-        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
-        return "; ".join(lines) or f"exit code {self.code}"
+        return "; ".join(_lines(self.err or self.out)) or f"exit code {self.code}"
+
+    def says_only(self, known: re.Pattern[str], *, out: bool = False) -> bool:
+        """Whether `known` is found in every line of its errors (with `out`, of all it printed)."""
+        lines = _lines(f"{self.out}\n{self.err}" if out else self.err)
+        return bool(lines) and all(map(known.search, lines))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def command(default: str, help_text: str, *, needed: bool = True) -> str:
@@ -75,15 +85,18 @@ def command(default: str, help_text: str, *, needed: bool = True) -> str:
 def _quantity(parse: Callable[[str], int]) -> Any:
     """Return a validator: a text that `parse` takes."""
 
-    def check(instance: object, attribute: Attribute[Any], value: str | None) -> None:
-        if value is not None:
-            parse(value)
+    def check(instance: object, attribute: Attribute[Any], value: str) -> None:
+        parse(value)
 
     return check
 
 
-def _setting(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+def user_name() -> str | None:
+    """Return the name of the user who runs this; None of one without a name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return None
 
 
 def chunks(items: Iterable[str], size: int) -> list[list[str]]:
@@ -110,21 +123,21 @@ class CommandExecutor(Executor):
     carry a run on (sentinel, guard, dispatch) ask for `dispatch_queue`, `dispatch_account`,
     `dispatch_time` and `dispatch_mem`, where these are set.
 
-    A backend has fields made by `command` and supplies `arguments`, `read_job_id`, `limits`
+    A backend has fields made by `command` and supplies `can`, `arguments`, `read_job_id`, `limits`
     and `unreachable`, from which `submit` follows, `queued` where it can count the user's
     jobs, and `poll`, `find` and `cancel`.
     """
 
-    queue: str | None = _setting(None, "The queue of tasks that name none.")
-    account: str | None = _setting(None, "The account of tasks that name none.")
+    queue: str | None = setting(None, "The queue of tasks that name none.")
+    account: str | None = setting(None, "The account of tasks that name none.")
     options: dict[str, str] = field(
         factory=dict,
         metadata={"help": "Any other options of the command that submits, for all tasks."},
     )
-    max_submit_jobs: int | None = field(
-        default=None,
-        validator=validators.optional(validators.ge(4)),
-        metadata={"help": "Most jobs of yours in the queue, array elements counted (4 or more)."},
+    max_submit_jobs: int | None = setting(
+        None,
+        "Most jobs of yours in the queue, array elements counted (4 or more).",
+        validators.ge(4),
     )
     min_poll_interval: float = field(
         default=10.0,
@@ -136,25 +149,23 @@ class CommandExecutor(Executor):
         validator=validators.gt(0),
         metadata={"help": "Seconds after which a command counts as not answered."},
     )
-    prologue: str = _setting("", "Lines of shell that every job runs first.")
+    prologue: str = setting("", "Lines of shell that every job runs first.")
     environment: dict[str, str] = field(
         factory=dict, metadata={"help": "Variables that every job gets."}
     )
-    dispatch_queue: str | None = _setting(
+    dispatch_queue: str | None = setting(
         None, "The queue of the jobs that carry a run on; compute nodes of it may submit."
     )
-    dispatch_account: str | None = _setting(None, "The account of the jobs that carry a run on.")
-    dispatch_time: str | None = field(
-        default=None,
-        validator=_quantity(parse_time),
-        metadata={"help": "The time limit of the jobs that carry a run on."},
+    dispatch_account: str | None = setting(None, "The account of the jobs that carry a run on.")
+    dispatch_time: str | None = setting(
+        None, "The time limit of the jobs that carry a run on.", _quantity(parse_time)
     )
-    dispatch_mem: str | None = field(
-        default=None,
-        validator=_quantity(parse_memory),
-        metadata={"help": "The memory of the jobs that carry a run on."},
+    dispatch_mem: str | None = setting(
+        None, "The memory of the jobs that carry a run on.", _quantity(parse_memory)
     )
 
+    can: ClassVar[Capabilities] = Capabilities()
+    """What the scheduler can do, as it comes: a site and its settings may lower it."""
     scrubbed: ClassVar[tuple[str, ...]] = ("REFLOW_JOB_",)
     """Beginnings of the variables that no command is given: those of the job we may be in, which
     must not go on to a job it submits, and those that change what a command does or prints."""
@@ -162,6 +173,16 @@ class CommandExecutor(Executor):
     """Names that are given in spite of `scrubbed`."""
     fixed: ClassVar[Mapping[str, str]] = {}
     """Variables that every command is given with these values."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the scheduler `can` do, with the largest array and the poll interval set here."""
+        most = getattr(self, "max_array_size", None) or self.can.max_array_size
+        return evolve(
+            self.can,
+            max_array_size=None if most is None else self.array_limit(most),
+            min_poll_interval=self.min_poll_interval,
+        )
 
     def asked(self, request: JobRequest) -> Resources:
         """Return what a job asks for: its task's, or what is set for dispatch jobs."""
@@ -204,11 +225,11 @@ class CommandExecutor(Executor):
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line that submits a job; pure. Raises `SubmissionRefusedError`."""
-        self._cannot("submit jobs")
+        raise NotImplementedError
 
     def read_job_id(self, done: Completed) -> str:
         """Return the job's id from what that command printed; `ValueError` if it is not there."""
-        self._cannot("submit jobs")
+        raise NotImplementedError
 
     def queued(self) -> int | None:
         """Return how many jobs of this user are in the queue, array elements counted.
@@ -235,23 +256,19 @@ class CommandExecutor(Executor):
             return most
         return min(most, self.max_submit_jobs // 2)  # or it would never be taken
 
-    def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
-        """Raise `ExecutorError`."""
-        self._cannot("ask for jobs")
+    def settle(
+        self, arguments: Sequence[str], harmless: re.Pattern[str], *, out: bool = False
+    ) -> None:
+        """Run a command that can be repeated, and raise `ExecutorError` where it fails.
 
-    def find(self, tags: Collection[str]) -> Mapping[str, str]:
-        """Raise `ExecutorError`."""
-        self._cannot("look for jobs")
-
-    def cancel(self, jobs: Collection[str]) -> None:
-        """Raise `ExecutorError`."""
-        self._cannot("cancel jobs")
+        It has not failed where all that it says is `harmless` (see `Completed.says_only`).
+        """
+        done = self.call(arguments, asks=True)
+        if done.code != 0 and not done.says_only(harmless, out=out):
+            raise ExecutorError(f"{os.path.basename(arguments[0])}: {done.told}")
 
     def check(self) -> None:
         """Raise `ExecutorError` where the scheduler's commands are not to be found."""
-        mine = type(self)
-        if (mine.submit, mine.arguments) == (CommandExecutor.submit, CommandExecutor.arguments):
-            self._cannot("submit jobs")
         for one in fields(type(self)):
             if one.metadata.get("command") and one.metadata.get("needed"):
                 given = getattr(self, one.name)
@@ -261,12 +278,6 @@ class CommandExecutor(Executor):
                         f"where {self.name} is installed, or set {one.name} in "
                         f"[executor.{self.name}] of the configuration"
                     )
-
-    def _cannot(self, what: str) -> NoReturn:
-        raise ExecutorError(
-            f"executor {self.name!r} cannot {what}: this version of reflow-{self.name} knows its "
-            "settings but does not talk to the scheduler yet; try: executor='local'"
-        )
 
     def located(self: Self) -> Self:
         """Return the executor with its commands as absolute paths, where they are found.
@@ -281,6 +292,17 @@ class CommandExecutor(Executor):
                 if path is not None:
                     found[one.name] = os.path.abspath(path)
         return evolve(self, **found)
+
+    def learned(self: Self, arguments: Sequence[str], **read: Callable[[Completed], Any]) -> Self:
+        """Return the executor with settings that are None as a command's answer tells them.
+
+        `read` says for each setting how. Where all are set, or nobody answers, it stays as it is.
+        """
+        missing = [name for name in read if getattr(self, name) is None]
+        if not missing:
+            return self
+        done = self.attempt(arguments)
+        return evolve(self, **{name: read[name](done) for name in missing}) if done else self
 
     def call(self, arguments: Sequence[str], *, asks: bool = False, text: str = "") -> Completed:
         """Run a command and return how it ended, whatever its exit code.
@@ -301,6 +323,13 @@ class CommandExecutor(Executor):
             if pause is not None:
                 time.sleep(pause)
         raise SchedulerUnreachableError(f"{os.path.basename(arguments[0])}: {problem}")
+
+    def attempt(self, arguments: Sequence[str]) -> Completed | None:
+        """Run a command that can be done without; None where it is not there or has no answer."""
+        try:
+            return self.call(arguments)
+        except ExecutorError:
+            return None
 
     def unreachable(self, done: Completed) -> bool:
         """Whether a command failed because the scheduler itself did not answer."""
