@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Collection, Mapping
 from typing import ClassVar, TypeVar
 
-from attrs import evolve, field, frozen, validators
+from attrs import evolve, frozen
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.executors.answers import warn_of_unknown
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.states import ERROR, UNKNOWN
+from reflow.executors.settings import largest_array, setting
+from reflow.states import ERROR
 
 from . import parse
 from .render import Defaults, arguments, job_name
@@ -27,7 +28,6 @@ SHOWN = 20
 _HARMLESS = re.compile(r"Invalid job id|already compl|denied", re.IGNORECASE)
 """What scancel says of jobs that are gone, or that are another's by now."""
 
-_log = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="SlurmExecutor")
 
 
@@ -47,13 +47,9 @@ class SlurmExecutor(CommandExecutor):
     squeue: str = command("squeue", "lists the living")
     sacct: str = command("sacct", "tells of the dead", needed=False)
     scancel: str = command("scancel", "cancels jobs")
-    scontrol: str = command(
-        "scontrol", "tells of jobs where accounting is off", needed=False
-    )
-    cluster: str | None = None
-    max_array_size: int | None = field(
-        default=None, validator=validators.optional(validators.ge(1))
-    )
+    scontrol: str = command("scontrol", "tells of jobs where accounting is off", needed=False)
+    cluster: str | None = setting(None, "The cluster to use, where there are several.")
+    max_array_size: int | None = largest_array("Most elements of one job. Not given: the site's.")
 
     # Of a job we may be in, and what else sbatch and the others read (their "ENVIRONMENT
     # VARIABLES") that would change what they do (an array of a plain job, a wait, another log)
@@ -70,19 +66,15 @@ class SlurmExecutor(CommandExecutor):
         "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"
     }  # fmt: skip
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What Slurm can do."""
-        return Capabilities(
-            max_array_size=self.array_limit(self.max_array_size or 1001),  # Slurm's own default
-            array_variable="SLURM_ARRAY_TASK_ID",
-            job_variable="SLURM_JOB_ID",
-            max_dependencies=1000,  # slurmctld takes 128 KiB; it walks the list in every cycle
-            throttle=True,
-            elementwise=True,
-            begin=True,
-            min_poll_interval=self.min_poll_interval,
-        )
+    can: ClassVar[Capabilities] = Capabilities(
+        max_array_size=1001,  # Slurm's own default
+        array_variable="SLURM_ARRAY_TASK_ID",
+        job_variable="SLURM_JOB_ID",
+        max_dependencies=1000,  # slurmctld takes 128 KiB; it walks the list in every cycle
+        throttle=True,
+        elementwise=True,
+        begin=True,
+    )
 
     def check(self) -> None:
         """Raise `ExecutorError` where Slurm's commands, or one cluster, are not to be found."""
@@ -97,13 +89,10 @@ class SlurmExecutor(CommandExecutor):
     def located(self: Self) -> Self:
         """Return the executor as a later process can use it: paths, cluster, largest array."""
         found = evolve(super().located(), cluster=self._cluster())
-        if found.max_array_size is not None:
-            return found
-        try:
-            done = found.call(found._command(found.scontrol, "show", "config"))
-        except ExecutorError:
-            return found
-        return evolve(found, max_array_size=parse.array_size(done.out))
+        return found.learned(
+            found._command(found.scontrol, "show", "config"),
+            max_array_size=lambda done: parse.array_size(done.out),
+        )
 
     def unreachable(self, done: Completed) -> bool:
         """Whether slurmctld (or for sacct, slurmdbd) did not answer."""
@@ -127,18 +116,16 @@ class SlurmExecutor(CommandExecutor):
     def queued(self) -> int:
         """Return how many jobs of this user squeue lists."""
         user = str(os.getuid())
-        done = self._ask(self.squeue, "--noheader", "--array", f"--user={user}", "--format=%i")
-        return len(done.out.split())
+        return len(self._ask("--array", f"--user={user}", "--format=%i").split())
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask squeue for all, and accounting for what squeue says nothing of."""
         seen: list[parse.Seen] = []
         for chunk in chunks(jobs, CHUNK):
-            done = self._ask(
-                self.squeue, "--noheader", "--states=all", f"--jobs={','.join(chunk)}",
-                f"--format={parse.SQUEUE_FORMAT}",
-            )  # fmt: skip
-            seen.extend(parse.squeue(done.out, os.getuid()))
+            told = self._ask(
+                "--states=all", f"--jobs={','.join(chunk)}", f"--format={parse.SQUEUE_FORMAT}"
+            )
+            seen.extend(parse.squeue(told, os.getuid()))
         found = parse.merge(seen)
         # squeue gives no exit code, and of an array says nothing of what ended long ago.
         doubtful = [
@@ -150,11 +137,7 @@ class SlurmExecutor(CommandExecutor):
         ]
         if doubtful:
             found.update(parse.merge(seen, self._ended(doubtful, found)))
-        for job, status in found.items():
-            for one in (status, *status.positions.values()):
-                if one.cause == UNKNOWN:
-                    _log.warning("job %s: a state that reflow does not know: %s", job, one.raw)
-                    break
+        warn_of_unknown(found)
         return {job: found[job] for job in jobs if job in found}
 
     def _ended(
@@ -172,9 +155,8 @@ class SlurmExecutor(CommandExecutor):
         # slurmctld knows no more jobs than squeue has shown, but their exit codes.
         failed = [job for job in jobs if job in known and known[job].cause == ERROR]
         for job in failed[:SHOWN]:
-            try:
-                done = self.call(self._command(self.scontrol, "--oneliner", "show", "job", job))
-            except ExecutorError:
+            done = self.attempt(self._command(self.scontrol, "--oneliner", "show", "job", job))
+            if done is None:
                 break
             if done.code == 0:
                 seen.extend(parse.scontrol(done.out))
@@ -185,11 +167,8 @@ class SlurmExecutor(CommandExecutor):
         names = {job_name(tag): tag for tag in tags}
         found: dict[str, str] = {}
         for chunk in chunks(names, CHUNK):
-            done = self._ask(
-                self.squeue, "--noheader", "--states=all", f"--name={','.join(chunk)}",
-                "--format=%F|%j",
-            )  # fmt: skip
-            found.update(parse.named(done.out, chunk))
+            told = self._ask("--states=all", f"--name={','.join(chunk)}", "--format=%F|%j")
+            found.update(parse.named(told, chunk))
             rest = [name for name in chunk if name not in found]
             if rest:
                 text = self._account(
@@ -202,10 +181,7 @@ class SlurmExecutor(CommandExecutor):
     def cancel(self, jobs: Collection[str]) -> None:
         """Cancel by scancel, which takes unknown and ended jobs without a word."""
         for chunk in chunks(jobs, CHUNK):
-            done = self.call(self._command(self.scancel, *chunk), asks=True)
-            told = [line for line in done.err.splitlines() if line.strip()]
-            if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):
-                raise ExecutorError(f"scancel: {done.told}")
+            self.settle(self._command(self.scancel, *chunk), _HARMLESS)
 
     def _cluster(self) -> str | None:
         given = os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS")
@@ -215,23 +191,16 @@ class SlurmExecutor(CommandExecutor):
         cluster = self._cluster()
         return [program, *([f"--clusters={cluster}"] if cluster else []), *arguments]
 
-    def _ask(self, program: str, *arguments: str) -> Completed:
-        """Ask slurmctld; raise `SchedulerUnreachableError` for anything but an answer."""
-        done = self.call(self._command(program, *arguments), asks=True)
+    def _ask(self, *arguments: str) -> str:
+        """Return what squeue prints; `SchedulerUnreachableError` for anything but an answer."""
+        done = self.call(self._command(self.squeue, "--noheader", *arguments), asks=True)
         # An id alone that squeue has forgotten is an error; among others it is left out.
         if done.code != 0 and "Invalid job id" not in done.err:
-            raise SchedulerUnreachableError(f"{os.path.basename(program)}: {done.told}")
-        return done
+            raise SchedulerUnreachableError(f"{os.path.basename(self.squeue)}: {done.told}")
+        return done.out
 
     def _account(self, *arguments: str) -> str | None:
         """Return what sacct prints; None where there is no accounting, or none now."""
-        try:
-            done = self.call(
-                self._command(
-                    self.sacct, "--noheader", "--parsable2", "--allocations", "--duplicates",
-                    *arguments,
-                )
-            )  # fmt: skip
-        except ExecutorError:
-            return None
-        return done.out if done.code == 0 else None
+        options = ("--noheader", "--parsable2", "--allocations", "--duplicates", *arguments)
+        done = self.attempt(self._command(self.sacct, *options))
+        return done.out if done is not None and done.code == 0 else None

@@ -8,23 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
 
-from attrs import evolve, frozen
+from attrs import frozen
 
+from reflow.executors.answers import array_status, ended_badly, iso_time, only_id, size_in
 from reflow.executors.base import ENDED, LIVE, JobStatus
-from reflow.states import (
-    CANCELLED,
-    ERROR,
-    HELD,
-    LOST,
-    NODE_FAIL,
-    OOM,
-    PREEMPTED,
-    SUSPECTED,
-    TIMEOUT,
-    UNKNOWN,
-)
+from reflow.executors.ranges import read_ranges
+from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, OOM, PREEMPTED, TIMEOUT, UNKNOWN
 
 LIVE_STATES = {
     # state: whether it runs
@@ -34,17 +24,10 @@ LIVE_STATES = {
     "SIGNALING": True, "STAGE_OUT": True,
 }  # fmt: skip
 ENDED_STATES = {
-    "COMPLETED": "",
-    "FAILED": ERROR,
-    "CANCELLED": CANCELLED,
-    "REVOKED": CANCELLED,
-    "TIMEOUT": TIMEOUT,
-    "DEADLINE": TIMEOUT,
-    "NODE_FAIL": NODE_FAIL,
-    "BOOT_FAIL": NODE_FAIL,
-    "OUT_OF_MEMORY": OOM,
-    "PREEMPTED": PREEMPTED,
-}
+    "COMPLETED": "", "FAILED": ERROR, "CANCELLED": CANCELLED, "REVOKED": CANCELLED,
+    "TIMEOUT": TIMEOUT, "DEADLINE": TIMEOUT, "NODE_FAIL": NODE_FAIL, "BOOT_FAIL": NODE_FAIL,
+    "OUT_OF_MEMORY": OOM, "PREEMPTED": PREEMPTED,
+}  # fmt: skip
 """The cause of each state in which a job has ended; "" where it ended well."""
 
 COMPACT = {
@@ -56,11 +39,6 @@ COMPACT = {
     "SI": "SIGNALING", "SO": "STAGE_OUT", "ST": "STOPPED", "TO": "TIMEOUT",
 }  # fmt: skip
 
-HOLDS = {
-    "REQUEUE_HOLD": "it was requeued and is held: scontrol release",
-    "RESV_DEL_HOLD": "its reservation was deleted and it is held: scontrol release",
-    "SPECIAL_EXIT": "it was requeued for its exit code and is held: scontrol release",
-}
 NEVER = {
     "DependencyNeverSatisfied": "the job it waits for can never end as it was asked to",
     "PartitionTimeLimit": "it asks for more time than its partition allows",
@@ -80,8 +58,12 @@ NEVER = {
     "JobLaunchFailure": "it could not be launched",
     "launch_failed_requeued_held": "its launch failed and it is held: scontrol release",
     "job_requeued_in_held_state": "it was requeued and is held: scontrol release",
+    # States, of which the reason says less.
+    "REQUEUE_HOLD": "it was requeued and is held: scontrol release",
+    "RESV_DEL_HOLD": "its reservation was deleted and it is held: scontrol release",
+    "SPECIAL_EXIT": "it was requeued for its exit code and is held: scontrol release",
 }
-"""Reasons with which a pending job will not start before a person does something."""
+"""Reasons, and states, with which a pending job will not start before a person does something."""
 
 # AssocMaxWallDurationPerJobLimit, QOSMaxMemoryPerJob, QOSMinGRES, MaxCpuPerAccount … of one job:
 # it asks for more, or for less, than it may ever have. Other limits pass as other jobs end.
@@ -108,13 +90,13 @@ UNREACHABLE = re.compile(
 
 # 5_[0-9,12%3], 5_[0,2,...], 5_3, 12+0 (the leader of a heterogeneous job), 5; not 5.batch
 _JOB = re.compile(r"([0-9]+)(?:_(?:([0-9]+)|\[([^\]]*)(\]?))|\+0)?")
-_SPAN = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([1-9][0-9]*))?)?")
 _CODE = re.compile(r"([0-9]+):([0-9]+)")
 _WORD = re.compile(r"([A-Z_]+)(\+?)")
-_ID = re.compile(r"([0-9]+)(?:;\S+)?")
+_NAMED = re.compile(r"^\s*([0-9]+)(?:_[^|\s]+|\+0)?\s*\|[ \t]*(.*?)\s*$", re.MULTILINE)
+_ID = re.compile(r"^\s*([0-9]+)(?:;\S+)?\s*$", re.MULTILINE)
 
-MOST_POSITIONS = 4_000_001
-"""What Slurm's MaxArraySize may be at the most."""
+LAST_POSITION = 4_000_000
+"""Slurm's MaxArraySize is 4000001 at the most."""
 
 
 @frozen(kw_only=True)
@@ -135,64 +117,41 @@ def job_id(text: str) -> str:
 
     Raises `ValueError` for anything else.
     """
-    # A site's greeting may stand before it, or after.
-    found = [match[1] for line in text.splitlines() if (match := _ID.fullmatch(line.strip()))]
-    if len(found) != 1:
-        raise ValueError(f"sbatch printed no job id: {text.strip()[:200]!r}")
-    return found[0]
+    return only_id("sbatch", text, _ID.findall(text))
 
 
 def array_size(text: str) -> int | None:
     """Return the elements that an array may have, from ``scontrol show config``."""
-    found = re.search(r"^MaxArraySize\s*=\s*([0-9]+)\s*$", text, re.MULTILINE)
-    return max(1, int(found[1])) if found else None
+    return size_in(r"^MaxArraySize\s*=\s*([0-9]+)\s*$", text)
 
 
-def indices(text: str) -> Iterator[int]:
-    """Yield the positions of an array expression without its throttle.
-
-    Of one that squeue has cut short, those that are surely there.
-
-    >>> list(indices("0-2,5,8-12:2%3"))
-    [0, 1, 2, 5, 8, 10, 12]
-    >>> list(indices("1,3-5,12..."))
-    [1, 3, 4, 5]
-    """
-    for part in text.partition("%")[0].split(","):
-        span = _SPAN.fullmatch(part.strip())
-        if span is not None:
-            first, last = int(span[1]), int(span[2] or span[1])
-            if last < MOST_POSITIONS:
-                yield from range(first, last + 1, int(span[3] or 1))
+SQUEUE_FORMAT = "%i|%T|%r|%N|%S|%V|%U"
+_SQUEUE = ("job", "state", "reason", "nodes", "started", "submitted", "user")
+SACCT_FIELDS = "JobID,State,ExitCode,Reason,NodeList,Start,End,Submit,UID"
+_SACCT = ("job", "state", "code", "reason", "nodes", "started", "ended", "submitted", "user")
+_SCONTROL = {
+    "JobState": "state", "ExitCode": "code", "Reason": "reason", "NodeList": "nodes",
+    "StartTime": "started", "EndTime": "ended", "SubmitTime": "submitted",
+}  # fmt: skip
+"""The columns of each answer, by the names of what `_seen` takes."""
 
 
 def squeue(text: str, user: int | None = None) -> Iterator[Seen]:
     """Read ``squeue --noheader -o SQUEUE_FORMAT``; jobs of others than `user` are passed over."""
-    for line in text.splitlines():
-        parts = [part.strip() for part in line.split("|")]
-        if len(parts) == 7 and _mine(parts[6], user):
-            job, state, reason, nodes, started, submitted, _ = parts
-            told = status(state, reason=reason, nodes=nodes, started=started, raw=line)
-            yield from _seen(job, told, submitted)
-
-
-SQUEUE_FORMAT = "%i|%T|%r|%N|%S|%V|%U"
+    return _rows(text, _SQUEUE, user)
 
 
 def sacct(text: str, user: int | None = None) -> Iterator[Seen]:
     """Read ``sacct --noheader --parsable2 --allocations --format SACCT_FIELDS``."""
+    return _rows(text, _SACCT, user)
+
+
+def _rows(text: str, columns: tuple[str, ...], user: int | None) -> Iterator[Seen]:
     for line in text.splitlines():
-        parts = [part.strip() for part in line.split("|")]
-        if len(parts) == 9 and _mine(parts[8], user):
-            job, state, code, reason, nodes, started, ended, submitted, _ = parts
-            told = status(
-                state, code=code, reason=reason, nodes=nodes, started=started, ended=ended,
-                raw=line,
-            )  # fmt: skip
-            yield from _seen(job, told, submitted)
-
-
-SACCT_FIELDS = "JobID,State,ExitCode,Reason,NodeList,Start,End,Submit,UID"
+        *told, owner = (part.strip() for part in line.split("|"))
+        # Ids begin again some day: a number alone may be another's job by now.
+        if len(told) == len(columns) - 1 and (user is None or owner == str(user)):
+            yield from _seen(raw=line, **dict(zip(columns, told, strict=False)))
 
 
 def scontrol(text: str) -> Iterator[Seen]:
@@ -203,48 +162,32 @@ def scontrol(text: str) -> Iterator[Seen]:
             job = found.get("ArrayJobId", found["JobId"])
             if "ArrayTaskId" in found:
                 job += f"_[{found['ArrayTaskId']}]"
-            told = status(
-                found["JobState"], code=found.get("ExitCode", ""),
-                reason=found.get("Reason", ""), nodes=found.get("NodeList", ""),
-                started=found.get("StartTime", ""), ended=found.get("EndTime", ""), raw=line,
-            )  # fmt: skip
-            yield from _seen(job, told, found.get("SubmitTime", ""))
+            told = {name: found[key] for key, name in _SCONTROL.items() if key in found}
+            yield from _seen(job, raw=line, **told)
 
 
-def _mine(given: str, user: int | None) -> bool:
-    # Ids begin again some day: a number alone may be another's job by now.
-    return user is None or given == str(user)
-
-
-def _seen(job: str, told: JobStatus, submitted: str) -> Iterator[Seen]:
+def _seen(job: str, *, submitted: str = "", **told: str) -> Iterator[Seen]:
     match = _JOB.fullmatch(job)
     if match is None:
         return
     number, single, several, closed = match.groups()
-    positions: tuple[int, ...] | None = None
-    if single is not None:
-        positions = (int(single),)
-    elif several is not None:
-        positions = tuple(indices(several if closed else several.rpartition(",")[0]))
-    yield Seen(job=number, positions=positions, status=told, submitted=submitted)
+    if several is not None and not closed:  # cut short by squeue: what is surely there
+        several = several.rpartition(",")[0]
+    listed = several if single is None else single
+    positions = None if listed is None else tuple(read_ranges(listed, LAST_POSITION))
+    yield Seen(job=number, positions=positions, status=status(**told), submitted=submitted)
 
 
 def status(
-    state: str,
-    *,
-    code: str = "",
-    reason: str = "",
-    nodes: str = "",
-    started: str = "",
-    ended: str = "",
-    raw: str = "",
-) -> JobStatus:
+    state: str, *, code: str = "", reason: str = "", nodes: str = "", started: str = "",
+    ended: str = "", raw: str = "",
+) -> JobStatus:  # fmt: skip
     """Return what a state means. One that is not known is UNKNOWN, and never a success."""
     word = _state(state)
     why = reason.strip().replace(" ", "_")
     numbers = _CODE.fullmatch(code.strip())
     exit_code, signal = (int(numbers[1]), int(numbers[2])) if numbers else (None, None)
-    cause, running, began = UNKNOWN, False, _time(started)
+    cause, running, began = UNKNOWN, False, iso_time(started)
     told = f"Slurm says {state.strip()!r}"
     if word in LIVE_STATES:
         running = LIVE_STATES[word]
@@ -263,7 +206,7 @@ def status(
         signal=signal,
         nodes=() if nodes in ("", "None assigned", "(null)") else (nodes,),
         started=began,
-        ended=_time(ended),
+        ended=iso_time(ended),
         reason=told,
         raw=raw,
     )
@@ -284,7 +227,7 @@ def _state(text: str) -> str:
 def _never(word: str, why: str) -> str:
     if _PER_JOB.fullmatch(why):
         return "it asks for more than its account, QOS or partition allows one job"
-    return NEVER.get(why) or HOLDS.get(word, "")
+    return NEVER.get(why) or NEVER.get(word, "")
 
 
 def _dropped(state: str, why: str) -> bool:
@@ -295,27 +238,15 @@ def _dropped(state: str, why: str) -> bool:
 def _ended(state: str, word: str, exit_code: int | None, signal: int | None, why: str) -> str:
     if word == "FAILED" and (exit_code, signal) == (0, 53):
         return "Slurm could not start it: the folder of its log or its working directory is missing"
-    if word == "FAILED" and signal == 9:
-        return f"killed (signal 9): {SUSPECTED}"
-    if word == "FAILED" and signal:
-        return f"killed by signal {signal}"
-    if word == "FAILED" and exit_code:
+    if word == "FAILED" and (exit_code or signal):
         # Slurm turns a shell's 137 into 9.
-        return f"exit code {exit_code}" + (", or killed by signal 9" if exit_code == 9 else "")
+        also = ", or killed by signal 9" if exit_code == 9 and not signal else ""
+        return ended_badly(exit_code, signal) + also
     if _dropped(state, why):
         return "Slurm took it out of the queue: the job it waited for did not end well"
     if word == "COMPLETED":
         return ""
     return f"Slurm says {state.strip() if state.strip().startswith(word) else word}"
-
-
-def _time(text: str) -> float | None:
-    if not text[:1].isdecimal():  # "Unknown", "None", "N/A", ""
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def merge(queue: Iterable[Seen], accounting: Iterable[Seen] = ()) -> dict[str, JobStatus]:
@@ -325,33 +256,23 @@ def merge(queue: Iterable[Seen], accounting: Iterable[Seen] = ()) -> dict[str, J
     better what has ended; of several incarnations (requeued) the one submitted last counts.
     """
     asked = list(queue)
-    ended = sorted(
-        (one for one in accounting if one.status.state == ENDED), key=lambda one: one.submitted
-    )
+    ended = (one for one in accounting if one.status.state == ENDED)
+    over = [one for one in asked if one.status.state == ENDED]
     alive = [one for one in asked if one.status.state == LIVE]
     whole: dict[str, JobStatus] = {}
     lines: dict[str, list[Seen]] = {}
-    for one in [*(one for one in asked if one.status.state == ENDED), *ended, *alive]:
+    for one in [*over, *sorted(ended, key=lambda one: one.submitted), *alive]:
         if one.positions is None:
             whole[one.job] = one.status
         else:
             lines.setdefault(one.job, []).append(one)
     for job, of_job in lines.items():
         places = {place: one.status for one in of_job for place in one.positions or ()}
-        living = [one.status for one in of_job if one.status.state == LIVE]
-        last = list(places.values()) or [of_job[-1].status]
-        first = next(iter(living or [one for one in last if one.cause] or last))
-        running = any(one.running for one in living)
-        whole[job] = evolve(first, running=running, positions=places)
+        # Of which positions they tell is not sure.
+        whole[job] = array_status(places, [one.status for one in of_job if not one.positions])
     return whole
 
 
 def named(text: str, names: Collection[str]) -> dict[str, str]:
     """Return the job id of each of these names in lines ``id|name``; the last one counts."""
-    found = {}
-    for line in text.splitlines():
-        job, _, name = line.partition("|")
-        match = _JOB.fullmatch(job.strip())
-        if match is not None and name.strip() in names:
-            found[name.strip()] = match[1]
-    return found
+    return {name: job for job, name in _NAMED.findall(text) if name in names}

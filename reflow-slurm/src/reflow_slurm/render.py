@@ -6,10 +6,13 @@ import math
 import re
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import frozen
 
-from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
+from reflow.executors.options import Defaults as SiteDefaults
+from reflow.executors.options import given, long_name, native
+from reflow.executors.paths import refuse
+from reflow.executors.ranges import elements
 
 SHORT = {
     "A": "account", "a": "array", "b": "begin", "C": "constraint", "c": "cpus-per-task",
@@ -20,13 +23,11 @@ SHORT = {
     "s": "oversubscribe", "t": "time", "V": "version", "v": "verbose", "W": "wait",
     "w": "nodelist", "x": "exclude",
 }  # fmt: skip
-OURS = frozenset(
-    {
-        "array", "begin", "chdir", "clusters", "comment", "dependency", "error", "help", "hold",
-        "immediate", "input", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode",
-        "output", "parsable", "requeue", "test-only", "usage", "version", "wait", "wrap",
-    }
-)  # fmt: skip
+OURS = frozenset({
+    "array", "begin", "chdir", "clusters", "comment", "dependency", "error", "help", "hold",
+    "immediate", "input", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode", "output",
+    "parsable", "requeue", "test-only", "usage", "version", "wait", "wrap",
+})  # fmt: skip
 """Options that reflow sets itself: another value would break what the engine relies on."""
 
 MEMORY = frozenset({"mem", "mem-per-cpu", "mem-per-gpu"})
@@ -39,13 +40,10 @@ _COMMENT = re.compile(r"[^A-Za-z0-9_.+@=,:/ ()\[\]-]")
 
 
 @frozen(kw_only=True)
-class Defaults:
+class Defaults(SiteDefaults):
     """What a job asks for where its task says nothing; None leaves it to the site."""
 
-    queue: str | None = None
-    account: str | None = None
     cluster: str | None = None
-    options: Mapping[str, str] = field(factory=dict)
 
 
 def arguments(request: JobRequest, defaults: Defaults) -> list[str]:
@@ -69,21 +67,17 @@ def arguments(request: JobRequest, defaults: Defaults) -> list[str]:
         "export": "ALL",
         "cpus-per-task": "1",
     }
-    if defaults.cluster:
-        found["clusters"] = defaults.cluster
-    if request.size > 1:
-        throttle = f"%{request.throttle}" if request.throttle else ""
-        found["array"] = f"0-{request.size - 1}{throttle}"
-    if request.after or request.after_each:
-        found["dependency"] = dependency(request)
-    if request.after_each:
+    found |= given(
+        clusters=defaults.cluster,
+        array=elements(request) if request.size > 1 else None,
+        dependency=dependency(request),
         # aftercorr means after the twin's *success*: without this, an element whose twin was
         # killed would wait for ever (sbatch(1), --kill-on-invalid-dep).
-        found["kill-on-invalid-dep"] = "yes"
-    if request.begin:
-        found["begin"] = f"now+{max(1, math.ceil(request.begin))}"
-    site = {"partition": defaults.queue, "account": defaults.account}
-    found.update({name: value for name, value in site.items() if value})
+        kill_on_invalid_dep="yes" if request.after_each else None,
+        begin=f"now+{max(1, math.ceil(request.begin))}" if request.begin else None,
+        partition=defaults.queue,
+        account=defaults.account,
+    )
     for layer in (long(defaults.options), asked(request), long(request.resources.native)):
         for names in (MEMORY, CPUS, GPUS):
             if layer.keys() & names or (names is GPUS and _gpus(layer)):
@@ -99,24 +93,18 @@ def arguments(request: JobRequest, defaults: Defaults) -> list[str]:
 def asked(request: JobRequest) -> dict[str, str]:
     """Return what a task asks for in neutral words; what it leaves open is not there."""
     wants = request.resources
-    found = {}
-    if wants.cpus != 1:
-        found["cpus-per-task"] = str(wants.cpus)
-    if wants.time is not None:
-        found["time"] = time_limit(wants.time)
-    if wants.mem is not None:
-        found["mem"] = f"{max(1, -(-wants.mem // 1024))}K"  # 0 would be all that a node has
-    if wants.gpus:
+    return given(
+        cpus_per_task=str(wants.cpus) if wants.cpus != 1 else None,
+        time=None if wants.time is None else time_limit(wants.time),
+        # 0 would be all that a node has.
+        mem=None if wants.mem is None else f"{max(1, -(-wants.mem // 1024))}K",
         # --gres counts for each node and takes any type, as --gpus-per-node does, and other
         # than that does not need SelectType=cons_tres.
-        found["gres"] = f"gpu:{wants.gpus}"
-    if wants.nodes != 1:
-        found["nodes"] = str(wants.nodes)
-    if wants.queue:
-        found["partition"] = wants.queue
-    if wants.account:
-        found["account"] = wants.account
-    return found
+        gres=f"gpu:{wants.gpus}" if wants.gpus else None,
+        nodes=str(wants.nodes) if wants.nodes != 1 else None,
+        partition=wants.queue,
+        account=wants.account,
+    )
 
 
 def _gpus(layer: Mapping[str, str]) -> bool:
@@ -145,9 +133,7 @@ def job_name(tag: str) -> str:
 
 def dependency(request: JobRequest) -> str:
     """Return what a job waits for; "after any end", so that a failure never leaves it waiting."""
-    parts = []
-    if request.after_each:
-        parts.append(f"aftercorr:{request.after_each}")
+    parts = [f"aftercorr:{request.after_each}"] if request.after_each else []
     if request.after:
         parts.append(f"afterany:{':'.join(request.after)}")
     return ",".join(parts)
@@ -155,11 +141,7 @@ def dependency(request: JobRequest) -> str:
 
 def log_pattern(request: JobRequest) -> str:
     """Return the path of the log with Slurm's placeholders; its own ``%`` is doubled."""
-    if "\\" in request.log:
-        raise SubmissionRefusedError(
-            f"the log {request.log!r} has a backslash, which sbatch takes out of file names: "
-            "use another run directory"
-        )
+    refuse(r"\\", "log", request.log, "a backslash, which sbatch takes out of file names")
     # sbatch(1), "filename pattern": %a is the array index.
     position = "%a" if request.size > 1 else "0"
     return request.log.replace("%", "%%").replace("{position}", position)
@@ -181,16 +163,8 @@ def long(options: Mapping[str, str]) -> dict[str, str]:
     >>> long({"q": "high", "exclusive": "", "ntasks_per_node": "4", "--mail-type": "END"})
     {'qos': 'high', 'exclusive': '', 'ntasks-per-node': '4', 'mail-type': 'END'}
     """
-    found = {}
-    for name, value in options.items():
-        option = name.lstrip("-")
-        option = SHORT.get(option, option) if len(option) == 1 else option.replace("_", "-")
-        if option in OURS:
-            hint = "set [executor.slurm] cluster" if option == "clusters" else "leave it out"
-            raise SubmissionRefusedError(
-                f"the option {name!r} ({value!r}) is set by reflow itself: {hint}"
-            )
-        if not re.fullmatch("[A-Za-z0-9-]+", option) or not value.isprintable():
-            raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of sbatch")
-        found[option] = value
-    return found
+    return native(
+        options, "sbatch", ours=OURS, allowed="[A-Za-z0-9-]+", read=str,
+        spelled=lambda name: long_name(name, SHORT),
+        instead={"clusters": "set [executor.slurm] cluster"},
+    )  # fmt: skip

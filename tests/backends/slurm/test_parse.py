@@ -157,16 +157,6 @@ def test_a_held_reason_says_nothing_of_a_job_that_runs() -> None:
     assert parse.status("RUNNING", reason="JobHeldUser").cause == ""
 
 
-@pytest.mark.parametrize(
-    ("text", "places"),
-    [("0-9%3", list(range(10))), ("1,3-5", [1, 3, 4, 5]), ("5-9:2", [5, 7, 9]), ("", []),
-     ("1,3-5,...", [1, 3, 4, 5]), ("1,3,12...", [1, 3]), ("0-99999999999", []), ("9-1", []),
-     ("0-9:0", []), ("²", []), ("a-b", [])],
-)  # fmt: skip
-def test_array_expressions(text: str, places: list[int]) -> None:
-    assert list(parse.indices(text)) == places
-
-
 @pytest.mark.parametrize("text", ["5_[1,3-5,7-...", "5_[1,3-5,7", "5_[1,3-5,...]"])
 def test_an_expression_cut_short_names_what_is_sure_and_keeps_the_job_alive(text: str) -> None:
     found = parse.merge(parse.squeue(f"{text}|PENDING|None||N/A|N/A|1001"))
@@ -248,7 +238,6 @@ def test_no_text_raises(text: str) -> None:
     row = "|".join([text] * 9)
     for one in (text, row, f"5|{row}", text.join(read("squeue").splitlines()[:3])):
         parse.merge(parse.squeue(one), [*parse.sacct(one), *parse.scontrol(one)])
-        list(parse.indices(one))
         parse.named(one, [one])
     parse.status(text, code=text, reason=text, nodes=text, started=text, ended=text)
 

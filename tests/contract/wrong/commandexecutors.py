@@ -68,7 +68,7 @@ class TestAsksForNothing(Contract):
 
     class executor(SlurmExecutor):
         def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
-            self._ask(self.squeue, "--noheader")
+            self._ask()
             return super().poll(jobs)
 
 
