@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.answers import array_status, ended_badly, iso_time, only_id, size_in
 from reflow.executors.base import ENDED, LIVE, JobRequest, JobStatus
+from reflow.executors.options import checked, long_name
 from reflow.executors.options import given as options_given
-from reflow.executors.options import long_name, native
 from reflow.executors.paths import log_path, refuse
 from reflow.executors.ranges import elements, read_ranges, write_ranges
 
@@ -30,7 +30,7 @@ def test_options_that_are_given() -> None:
 
 def test_native_options() -> None:
     short = {"q": "qos"}
-    found = native(
+    found = checked(
         {"q": "high", "--mail-type": "END", "ntasks_per_node": "a b"}, "sub", ours=["array"],
         allowed="[a-z-]+", spelled=lambda name: long_name(name, short), read=shlex.split,
     )  # fmt: skip
@@ -46,7 +46,7 @@ def test_native_options() -> None:
 )  # fmt: skip
 def test_options_that_are_refused(name: str, value: str, problem: str) -> None:
     with pytest.raises(SubmissionRefusedError, match=problem):
-        native({name: value}, "sub", ours=["array", "site"], allowed="[a-z-]+", read=shlex.split,
+        checked({name: value}, "sub", ours=["array", "site"], allowed="[a-z-]+", read=shlex.split,
                instead={"site": "set it elsewhere"})  # fmt: skip
 
 

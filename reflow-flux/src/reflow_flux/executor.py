@@ -50,6 +50,7 @@ class FluxExecutor(CommandExecutor):
     fixed: ClassVar[Mapping[str, str]] = {"FLUX_F58_FORCE_ASCII": "1"}
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
     forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
+    silent: ClassVar[re.Pattern[str] | None] = parse.UNREACHABLE
 
     @property
     def capabilities(self) -> Capabilities:
@@ -59,10 +60,6 @@ class FluxExecutor(CommandExecutor):
             job_variable="FLUX_JOB_ID", elementwise=True, begin=True,
             min_poll_interval=self.min_poll_interval,
         )  # fmt: skip
-
-    def unreachable(self, done: Completed) -> bool:
-        """Whether the broker did not answer."""
-        return done.code != 0 and parse.UNREACHABLE.search(done.err) is not None
 
     def arguments(self, request: JobRequest, each: Sequence[str] = ()) -> list[str]:
         """Return the command line that submits; `request.after` and `each` are single jobs."""

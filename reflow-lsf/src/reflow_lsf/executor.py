@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import pwd
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar, TypeVar
 
-from attrs import evolve, field, frozen, validators
+from attrs import evolve, frozen
 
-from reflow.errors import ExecutorError, SchedulerUnreachableError, SubmissionLimitError
+from reflow.errors import SchedulerUnreachableError, SubmissionLimitError
+from reflow.executors.answers import warn_of_unknown
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
-from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.states import ERROR, UNKNOWN
+from reflow.executors.command import CommandExecutor, Completed, chunks, command, user_name
+from reflow.executors.options import name_pattern
+from reflow.executors.settings import largest_array, setting, site_file
+from reflow.states import ERROR
 
 from . import parse
 from .parse import Seen
@@ -28,14 +28,13 @@ CHUNK = 500
 DROPS = 3
 """How often a job is submitted again without dependencies that LSF has forgotten."""
 
-JSON, TABLE, OPENLAVA = "json", "table", "openlava"
+DIALECTS = JSON, TABLE, OPENLAVA = "json", "table", "openlava"
 
 _HARMLESS = re.compile(
     r"already finished|No matching job found|Operation is in progress|permission denied"
 )
 """What bkill says of jobs that are gone, or that are another's by now."""
 
-_log = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="LSFExecutor")
 
 
@@ -58,20 +57,12 @@ class LSFExecutor(CommandExecutor):
     bkill: str = command("bkill", "cancels jobs")
     bhist: str = command("bhist", "tells of jobs that bjobs has forgotten", needed=False)
     bparams: str = command("bparams", "tells how large arrays may be", needed=False)
-    max_array_size: int | None = field(
-        default=None,
-        validator=validators.optional(validators.ge(1)),
-        metadata={"help": "Most elements of one job. Not given: the site's."},
+    max_array_size: int | None = largest_array("Most elements of one job. Not given: the site's.")
+    memory_unit: str | None = setting(
+        None, "The site's LSF_UNIT_FOR_LIMITS. Not given: that of its lsf.conf.", ("", *UNITS)
     )
-    memory_unit: str | None = field(
-        default=None,
-        validator=validators.optional(validators.in_(("", *UNITS))),
-        metadata={"help": "The site's LSF_UNIT_FOR_LIMITS. Not given: that of its lsf.conf."},
-    )
-    dialect: str | None = field(
-        default=None,
-        validator=validators.optional(validators.in_((JSON, TABLE, OPENLAVA))),
-        metadata={"help": "How bjobs is asked. Not given: as it turns out to understand."},
+    dialect: str | None = setting(
+        None, "How bjobs is asked. Not given: as it turns out to understand.", DIALECTS
     )
 
     # Of a job we may be in, and what else the commands read that would change what they do or
@@ -85,55 +76,42 @@ class LSFExecutor(CommandExecutor):
     # Without it, clients of a daemon that is down, and of a user with too many jobs, wait for ever.
     fixed: ClassVar[Mapping[str, str]] = {"LSB_NTRIES": "1"}
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What LSF can do."""
-        return Capabilities(
-            max_array_size=self.array_limit(self.max_array_size or 1000),  # LSF's own default
-            array_variable="LSB_JOBINDEX",
-            job_variable=OWN,
-            first_index=1,
-            max_dependencies=100,
-            throttle=True,
-            elementwise=True,
-            begin=True,
-            min_poll_interval=self.min_poll_interval,
-        )
+    can: ClassVar[Capabilities] = Capabilities(
+        max_array_size=1000,  # LSF's own default
+        array_variable="LSB_JOBINDEX",
+        job_variable=OWN,
+        first_index=1,
+        max_dependencies=100,
+        throttle=True,
+        elementwise=True,
+        begin=True,
+    )
 
     def located(self: Self) -> Self:
         """Return the executor as a later process can use it: paths, and what LSF this is."""
         found = super().located()
         if found.memory_unit is None:
-            unit = ""
-            with contextlib.suppress(OSError, UnicodeError):
-                folder = os.environ.get("LSF_ENVDIR", "/etc")
-                with open(f"{folder}/lsf.conf", encoding="utf-8") as file:
-                    unit = parse.limits_unit(file.read())
-            found = evolve(found, memory_unit=unit)
-        with contextlib.suppress(ExecutorError):
-            if found.max_array_size is None:
-                done = found.call([found.bparams, "-l"])
-                found = evolve(found, max_array_size=parse.array_size(done.out))
-        with contextlib.suppress(ExecutorError):
-            if found.dialect is None:
-                found = evolve(found, dialect=found._dialect())
-        return found
+            text = site_file(f"{os.environ.get('LSF_ENVDIR', '/etc')}/lsf.conf")
+            found = evolve(found, memory_unit=parse.limits_unit(text))
+        found = found.learned(
+            [found.bparams, "-l"], max_array_size=lambda done: parse.array_size(done.out)
+        )
+        return evolve(found, dialect=found.dialect or found._dialect())
 
-    def _dialect(self) -> str:
+    def _dialect(self) -> str | None:
         """Return how this LSF is spoken to, by its version and by what bjobs takes."""
-        version = self.call([self.bsub, "-V"])
-        if "openlava" in f"{version.out}{version.err}".lower():
+        version = self.attempt([self.bsub, "-V"])
+        if version is not None and "openlava" in f"{version.out}{version.err}".lower():
             return OPENLAVA
         # Fix pack 2 of 10.1 brought -json. Options are read before any daemon is asked.
-        asked = self.call([self.bjobs, "-o", "jobid", "-json"])
+        asked = self.attempt([self.bjobs, "-o", "jobid", "-json"]) if version else None
+        if asked is None:
+            return None
         return TABLE if re.search(r"[Ii]llegal option|invalid option|[Uu]sage", asked.err) else JSON
-
-    def unreachable(self, done: Completed) -> bool:
-        """Whether LSF's daemons did not answer."""
-        return done.code != 0 and parse.UNREACHABLE.search(done.err) is not None
 
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
     forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
+    silent: ClassVar[re.Pattern[str] | None] = parse.UNREACHABLE
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of bsub."""
@@ -159,12 +137,7 @@ class LSFExecutor(CommandExecutor):
             if gone not in waits:
                 break
             # bsub names the first that it does not know: ask for all before the next try.
-            known = {one.job for one in self._list(waits - {gone}, "-a")}
-            wanted = evolve(
-                wanted,
-                after=tuple(job for job in wanted.after if job in known),
-                after_each=wanted.after_each if wanted.after_each in known else "",
-            )
+            wanted = wanted.behind({one.job for one in self._list(waits - {gone}, "-a")})
         return self.taken(request, done)
 
     def read_job_id(self, done: Completed) -> str:
@@ -180,29 +153,25 @@ class LSFExecutor(CommandExecutor):
         # OpenLava's -p adds the reasons of what waits; IBM's would leave out all else.
         seen = self._list(jobs, "-a", *(("-p",) if self.dialect == OPENLAVA else ()))
         if self.dialect != JSON:  # there, the exit code and the reason are told already
-            failed = _places(one for one in seen if one.status.cause == ERROR)
-            seen += self._history(self.bjobs, elements(failed))
+            failed = elements(one for one in seen if one.status.cause == ERROR)
+            seen += self._history(self.bjobs, failed)
         latest = {(one.job, one.index): one for one in seen}.values()
         # bhist alone tells who has killed a job, and what bjobs has forgotten.
-        killed = _places(one for one in latest if one.status.cause == ERROR and one.status.signal)
+        killed = elements(one for one in latest if one.status.cause == ERROR and one.status.signal)
         known = {one.job for one in latest}
         gone = [job for job in jobs if job not in known]
-        seen += self._history(self.bhist, [*elements(killed), *gone])
-        for one in seen:
-            if one.status.cause == UNKNOWN and one.status.raw not in parse.LIVE_STATES:
-                _log.warning(
-                    "job %s: a state that reflow does not know: %s", one.job, one.status.reason
-                )
-        found = parse.merge(seen, _user())
-        return {job: found[job] for job in jobs if job in found}
+        seen += self._history(self.bhist, [*killed, *gone])
+        merged = parse.merge(seen, user_name())
+        found = {job: merged[job] for job in jobs if job in merged}
+        warn_of_unknown(found, parse.LIVE_STATES)
+        return found
 
     def _history(self, program: str, wanted: Collection[str]) -> list[Seen]:
         """Return how jobs have ended, where that is told."""
         seen: list[Seen] = []
         for chunk in chunks(wanted, CHUNK):
-            try:
-                done = self.call([program, "-l", *chunk])
-            except ExecutorError:
+            done = self.attempt([program, "-l", *chunk])
+            if done is None:
                 break
             seen.extend(parse.history(done.out))
         return seen
@@ -212,11 +181,8 @@ class LSFExecutor(CommandExecutor):
         names = {job_name(tag): tag for tag in tags}
         if not names:
             return {}
-        # bjobs takes one name; those of a run begin alike.
-        first, last = min(names), max(names)
-        alike = next((at for at, one in enumerate(first) if last[at : at + 1] != one), len(first))
-        wanted = first if len(names) == 1 else f"{first[:alike]}*"
-        seen = self._list((), "-a", "-J", wanted, all_jobs=True)
+        # bjobs takes one name.
+        seen = self._list((), "-a", "-J", name_pattern(names), all_jobs=True)
         return {names[name]: job for name, job in parse.named(seen, names).items()}
 
     def cancel(self, jobs: Collection[str]) -> None:
@@ -228,40 +194,18 @@ class LSFExecutor(CommandExecutor):
         living = [one for one in self._list(jobs) if one.status.state == LIVE]
         running = [one for one in living if one.status.running]
         waiting = {one.job for one in living if not one.status.running}
-        for chunk in [*chunks(waiting, CHUNK), *chunks(elements(_places(running)), CHUNK)]:
-            done = self.call([self.bkill, *chunk], asks=True)
-            told = [line for line in done.err.splitlines() if line.strip()]
-            if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):
-                raise ExecutorError(f"bkill: {done.told}")
+        for chunk in [*chunks(waiting, CHUNK), *chunks(elements(running), CHUNK)]:
+            self.settle([self.bkill, *chunk], _HARMLESS)
 
-    def _list(
-        self, jobs: Iterable[str], *options: str, all_jobs: bool = False
-    ) -> list[Seen]:
+    def _list(self, jobs: Iterable[str], *options: str, all_jobs: bool = False) -> list[Seen]:
         """Return what bjobs says of these jobs, or of all of this user."""
         form = ("-o", parse.FIELDS, "-json") if self.dialect == JSON else ("-w", "-noheader")
         read = parse.records if self.dialect == JSON else parse.table
         seen: list[Seen] = []
         for chunk in [[]] if all_jobs else chunks(jobs, CHUNK):
             done = self.call([self.bjobs, *options, *form, *chunk], asks=True)
-            told = [line for line in done.err.splitlines() if line.strip()]
             # Of several ids, those that are known are printed all the same.
-            if done.code != 0 and not (told and all(map(parse.NOTHING.search, told))):
+            if done.code != 0 and not done.says_only(parse.NOTHING):
                 raise SchedulerUnreachableError(f"bjobs: {done.told}")
             seen.extend(read(done.out))
         return seen
-
-
-def _places(seen: Iterable[Seen]) -> dict[str, list[int]]:
-    """Return the elements of each job; none for a plain job."""
-    found: dict[str, list[int]] = {}
-    for one in seen:
-        found.setdefault(one.job, []).extend([one.index] if one.index else [])
-    return found
-
-
-def _user() -> str | None:
-    """Return the name of who runs this; None where it has none."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return None

@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from reflow.executors.answers import array_status, ended_badly, only_id, size_in
 from reflow.executors.base import ENDED, LIVE, JobStatus
 from reflow.states import CANCELLED, ERROR, HELD, NODE_FAIL, OOM, PREEMPTED, TIMEOUT, UNKNOWN
 
@@ -75,8 +76,12 @@ _ROW = re.compile(
     r"\s+[A-Z][a-z][a-z] +[0-9]+ [0-9:]+(?: [0-9]{4})?\s*"
 )
 _ELEMENT = re.compile(r"(.*)\[([0-9]{1,18})\]")
-_HEAD = re.compile(r"Job(?: Id)? <([0-9]{1,18})(?:\[([0-9]{1,18})\])?>,.*?User <([^>]*)>")
-_EVENT = re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} +[0-9]+ [0-9:]+(?: [0-9]{4})?: (.*)")
+_HEAD = re.compile(
+    r"^Job(?: Id)? <([0-9]{1,18})(?:\[([0-9]{1,18})\])?>,.*?User <([^>]*)>", re.MULTILINE
+)
+_EVENT = re.compile(
+    r"^[A-Z][a-z]{2} [A-Z][a-z]{2} +[0-9]+ [0-9:]+(?: [0-9]{4})?: (.*)", re.MULTILINE
+)
 _EXIT = re.compile(
     r"Exited(?: with exit code ([0-9]{1,9}))?(?: by signal ([0-9]{1,9}))?|Completed <exit>"
 )
@@ -100,10 +105,7 @@ def job_id(text: str) -> str:
 
     Raises `ValueError` for anything else.
     """
-    found = _ID.findall(text)
-    if len(found) != 1:
-        raise ValueError(f"bsub printed no job id: {text.strip()[:200]!r}")
-    return str(found[0])
+    return only_id("bsub", text, _ID.findall(text))
 
 
 def unknown_dependency(text: str) -> str:
@@ -114,8 +116,7 @@ def unknown_dependency(text: str) -> str:
 
 def array_size(text: str) -> int | None:
     """Return the elements that an array may have, from ``bparams -l``."""
-    found = re.search(r"\bMAX_JOB_ARRAY_SIZE\s*=\s*([0-9]+)", text)
-    return max(1, int(found[1])) if found else None
+    return size_in(r"\bMAX_JOB_ARRAY_SIZE\s*=\s*([0-9]+)", text)
 
 
 def limits_unit(text: str) -> str:
@@ -131,11 +132,7 @@ def table(text: str) -> list[Seen]:
         row = _ROW.fullmatch(line)
         if row is not None:
             job, index, user, word, host, name = row.groups()
-            element = _ELEMENT.fullmatch(name)
-            if element is not None:
-                name, index = element.groups()
-            told = status(word, host=host)
-            found.append(Seen(job=job, index=int(index or 0), user=user, status=told, name=name))
+            found.append(_seen(job, index or "", user, name, status(word, host=host)))
         elif NEVER.search(line) and found and found[-1].status.raw == "PEND":
             found[-1] = evolve(found[-1], status=status("PEND", reason=line.strip()))
     return found
@@ -158,8 +155,6 @@ def _record(row: Any) -> Seen | None:
     word = given.get("STAT", "")
     if match is None or not word:
         return None
-    element = _ELEMENT.fullmatch(given.get("JOB_NAME", ""))
-    index = given.get("JOBINDEX", "") or match[2] or (element[2] if element else "0")
     code = given.get("EXIT_CODE", "")
     told = status(
         word,
@@ -167,27 +162,26 @@ def _record(row: Any) -> Seen | None:
         code=int(code) if re.fullmatch("[0-9]{1,9}", code) else None,
         reason=given.get("EXIT_REASON" if word == "EXIT" else "PEND_REASON", ""),
     )
-    return Seen(
-        job=match[1],
-        index=int(index) if re.fullmatch("[0-9]{1,18}", index) else 0,
-        user=given.get("USER", ""),
-        status=told,
-        name=element[1] if element else given.get("JOB_NAME", ""),
-    )
+    index = given.get("JOBINDEX", "") or match[2] or ""
+    return _seen(match[1], index, given.get("USER", ""), given.get("JOB_NAME", ""), told)
+
+
+def _seen(job: str, index: str, user: str, name: str, told: JobStatus) -> Seen:
+    """Return what is said of a job; the name of an element ends with its index."""
+    element = _ELEMENT.fullmatch(name)
+    if element is not None:
+        name, index = element[1], index or element[2]
+    place = int(index) if re.fullmatch("[0-9]{1,18}", index) else 0
+    return Seen(job=job, index=place, user=user, status=told, name=name)
 
 
 def history(text: str) -> Iterator[Seen]:
     """Read of ``bjobs -l`` or ``bhist -l`` how jobs have ended; what lives is passed over."""
-    head, word, code, signal, reason, host = None, "", None, None, "", ""
     # Long lines go on in the next, behind 21 blanks.
-    for line in [*re.sub(r"\n {21}", "", text).splitlines(), "Job <0>, User <>"]:
-        if (match := _HEAD.match(line)) is not None:
-            if head is not None and word:
-                told = status(word, host=host, code=code, signal=signal, reason=reason)
-                yield Seen(job=head[1], index=int(head[2] or 0), user=head[3], status=told)
-            head, word, code, signal, reason, host = match, "", None, None, "", ""
-        elif (event := _EVENT.match(line)) is not None:
-            said = event[1]
+    parts = _HEAD.split(re.sub(r"\n {21}", "", text))[1:]
+    for job, index, user, told in zip(*(parts[at::4] for at in range(4)), strict=True):
+        word, code, signal, reason, host = "", None, None, "", ""
+        for said in _EVENT.findall(told):
             if re.match(r"(?:\[[0-9]+\] started|Started|Dispatched)", said):
                 host = said.partition("<")[2].partition(">")[0]
             elif said.startswith("Done successfully"):
@@ -196,11 +190,13 @@ def history(text: str) -> Iterator[Seen]:
                 reason = "TERM_OWNER: killed by a person"
             elif (match := _EXIT.match(said)) is not None:
                 word = "EXIT"
-                number, signalled = match.groups()
-                code = int(number) if number else code
-                signal = int(signalled) if signalled else signal
+                code = int(match[1]) if match[1] else code
+                signal = int(match[2]) if match[2] else signal
             if _TERM.search(said):
                 reason = said[said.find("TERM_") :].rstrip(".")
+        if word:
+            end = status(word, host=host, code=code, signal=signal, reason=reason)
+            yield Seen(job=job, index=int(index or 0), user=user, status=end)
 
 
 @lru_cache(maxsize=4096)
@@ -222,16 +218,11 @@ def status(
         if signal is None and code is not None and 128 < code < 193:
             signal = code - 128
         cause, told = _exit(code, signal, reason, started)
+    hosts = dict.fromkeys(re.sub(r"[0-9]+\*", "", host).split(":")) if started else ()
     return JobStatus(
-        state=ENDED if word in ("DONE", "EXIT") else LIVE,
-        running=LIVE_STATES.get(word, False),
-        cause=cause,
-        exit_code=code,
-        signal=signal,
-        nodes=tuple(dict.fromkeys(re.sub(r"[0-9]+\*", "", host).split(":"))) if started else (),
-        reason=told,
-        raw=word,
-    )
+        state=ENDED if word in ("DONE", "EXIT") else LIVE, running=LIVE_STATES.get(word, False),
+        cause=cause, exit_code=code, signal=signal, nodes=tuple(hosts), reason=told, raw=word,
+    )  # fmt: skip
 
 
 def _exit(code: int | None, signal: int | None, reason: str, started: bool) -> tuple[str, str]:
@@ -243,11 +234,9 @@ def _exit(code: int | None, signal: int | None, reason: str, started: bool) -> t
         return TIMEOUT, "killed by SIGUSR2, which LSF sends at the run limit"
     if signal == 2:
         return CANCELLED, "killed by SIGINT, which bkill sends first"
-    if signal:
-        return ERROR, f"killed by signal {signal}" + (": memory suspected" if signal == 9 else "")
-    if code is None and not started:
-        return CANCELLED, "it was killed before it started"
-    return ERROR, "LSF says EXIT" if code is None else f"exit code {code}"
+    if signal or code is not None:
+        return ERROR, ended_badly(code, signal)
+    return (ERROR, "LSF says EXIT") if started else (CANCELLED, "it was killed before it started")
 
 
 def merge(seen: Iterable[Seen], user: str | None = None) -> dict[str, JobStatus]:
@@ -260,18 +249,10 @@ def merge(seen: Iterable[Seen], user: str | None = None) -> dict[str, JobStatus]
     for one in seen:
         if user is None or one.user == user:
             jobs.setdefault(one.job, {})[one.index] = one.status
-    found = {}
-    for job, elements in jobs.items():
-        if 0 in elements:
-            found[job] = elements[0]
-            continue
-        living = [one for one in elements.values() if one.state == LIVE]
-        last = list(elements.values())
-        first = next(iter(living or [one for one in last if one.cause] or last))
-        places = {index - 1: one for index, one in elements.items()}
-        running = any(one.running for one in living)
-        found[job] = evolve(first, running=running, positions=places)
-    return found
+    return {
+        job: elements.get(0) or array_status({index - 1: one for index, one in elements.items()})
+        for job, elements in jobs.items()
+    }
 
 
 def named(seen: Iterable[Seen], names: Collection[str]) -> dict[str, str]:

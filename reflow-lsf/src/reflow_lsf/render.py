@@ -7,22 +7,25 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 
-from attrs import field, frozen
+from attrs import frozen
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
+from reflow.executors.options import SiteDefaults, checked, given
+from reflow.executors.ranges import write_ranges
+
+from .parse import Seen
 
 UNITS = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 """What LSF_UNIT_FOR_LIMITS may be, in bytes."""
 
-OURS = frozenset(
-    {
-        "b", "e", "eo", "env_file", "H", "h", "I", "Ip", "IS", "ISp", "ISs", "Is", "IX", "J", "Jd",
-        "jsdl", "jsdl_strict", "json", "K", "k", "L", "o", "oo", "outdir", "pack", "r", "rn",
-        "tty", "V", "w", "XF", "Zs",
-    }
-)  # fmt: skip
+OURS = frozenset({
+    "b", "e", "eo", "env_file", "H", "h", "I", "Ip", "IS", "ISp", "ISs", "Is", "IX", "J", "Jd",
+    "jsdl", "jsdl_strict", "json", "K", "k", "L", "o", "oo", "outdir", "pack", "r", "rn", "tty",
+    "V", "w", "XF", "Zs",
+})  # fmt: skip
 """Options that reflow sets itself: another value would break what the engine relies on."""
 
 SHORT_ONLY = frozenset({"sp"})
@@ -41,15 +44,12 @@ _NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @frozen(kw_only=True)
-class Defaults:
+class Defaults(SiteDefaults):
     """What a job asks for where its task says nothing, and which LSF it is.
 
     `unit` is the site's LSF_UNIT_FOR_LIMITS ("": not set), `openlava` whether it is OpenLava.
     """
 
-    queue: str | None = None
-    account: str | None = None
-    options: Mapping[str, str] = field(factory=dict)
     unit: str = ""
     openlava: bool = False
 
@@ -62,25 +62,18 @@ def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
     seconds, from which the begin time follows. Raises `SubmissionRefusedError` for a native
     option that reflow sets itself, and for what this LSF would misread.
     """
-    found = {
-        "J": array(request),
-        # Its file would begin with a report, and without one LSF sends mail.
-        "o": "/dev/null",
-    }
+    # A file of LSF's own would begin with a report, and without one it sends mail.
+    found = {"J": array(request), "o": "/dev/null"}
     if not defaults.openlava:
         found["rn"] = ""  # a second start of LSF's own is one that the engine has not counted
     if request.after or request.after_each:
         found["w"] = dependency(request)
     if request.begin:
         found["b"] = begin_time(now + max(request.begin, SOON))
-    site = {"q": defaults.queue, "P": defaults.account}
-    found.update({name: value for name, value in site.items() if value})
+    found |= given(q=defaults.queue, P=defaults.account)
     needed: dict[str, str] = {}
-    for layer in (
-        native(defaults.options, defaults.openlava),
-        asked(request, defaults),
-        native(request.resources.native, defaults.openlava),
-    ):
+    own = partial(native, openlava=defaults.openlava)
+    for layer in (own(defaults.options), asked(request, defaults), own(request.resources.native)):
         needed |= sections(layer.pop("R", ""))
         found.update(layer)
     if any(needed.values()):  # a selection comes first
@@ -93,30 +86,27 @@ def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
 def asked(request: JobRequest, defaults: Defaults) -> dict[str, str]:
     """Return what a task asks for in neutral words; what it leaves open is not there."""
     wants = request.resources
-    found, needed = {}, []
-    if wants.cpus * wants.nodes > 1:
-        found["n"] = str(wants.cpus * wants.nodes)
+    if wants.gpus and defaults.openlava:
+        raise SubmissionRefusedError(
+            f"job {request.name!r} asks for {wants.gpus} GPUs, but OpenLava's bsub has no "
+            "-gpu: leave gpus out, and name the site's resource in the option R"
+        )
+    slots, limit, needed = wants.cpus * wants.nodes, None, []
+    if slots > 1:
         needed.append("span[hosts=1]" if wants.nodes == 1 else f"span[ptile={wants.cpus}]")
-    if wants.time is not None:
-        found["W"] = str(max(1, -(-wants.time // 60)))  # minutes
     if wants.mem is not None:
         # Where the site has set no unit, limits are in KB and reservations in MB.
-        found["M"] = str(max(1, -(-wants.mem // UNITS[defaults.unit or "KB"])))
-        needed.append(f"rusage[mem={max(1, -(-wants.mem // UNITS[defaults.unit or 'MB']))}]")
-    if wants.gpus:
-        if defaults.openlava:
-            raise SubmissionRefusedError(
-                f"job {request.name!r} asks for {wants.gpus} GPUs, but OpenLava's bsub has no "
-                "-gpu: leave gpus out, and name the site's resource in the option R"
-            )
-        found["gpu"] = f"num={wants.gpus}"
-    if needed:
-        found["R"] = " ".join(needed)
-    if wants.queue:
-        found["q"] = wants.queue
-    if wants.account:
-        found["P"] = wants.account
-    return found
+        limit, reserved = (-(-wants.mem // UNITS[defaults.unit or one]) for one in ("KB", "MB"))
+        needed.append(f"rusage[mem={max(1, reserved)}]")
+    return given(
+        n=str(slots) if slots > 1 else None,
+        W=None if wants.time is None else str(max(1, -(-wants.time // 60))),  # minutes
+        M=None if limit is None else str(max(1, limit)),
+        gpu=f"num={wants.gpus}" if wants.gpus else None,
+        R=" ".join(needed),
+        q=wants.queue,
+        P=wants.account,
+    )
 
 
 def sections(text: str) -> dict[str, str]:
@@ -135,10 +125,8 @@ def sections(text: str) -> dict[str, str]:
 def array(request: JobRequest) -> str:
     """Return the job's name with its positions, which LSF counts from 1."""
     name = job_name(request.tag)
-    if request.size == 1:
-        return name
     throttle = f"%{request.throttle}" if request.throttle else ""
-    return f"{name}[1-{request.size}]{throttle}"
+    return f"{name}[1-{request.size}]{throttle}" if request.size > 1 else name
 
 
 def job_name(tag: str) -> str:
@@ -148,11 +136,9 @@ def job_name(tag: str) -> str:
 
 def dependency(request: JobRequest) -> str:
     """Return what a job waits for; "ended", so that a failure never leaves it waiting."""
-    parts = [f"ended({job})" for job in request.after]
-    if request.after_each:
-        # bsub, "-w": [*] of an array of the same size.
-        parts.insert(0, f"ended({request.after_each}{'[*]' if request.size > 1 else ''})")
-    return " && ".join(parts)
+    # bsub, "-w": [*] of an array of the same size.
+    twin = f"{request.after_each}{'[*]' if request.size > 1 else ''}" if request.after_each else ""
+    return " && ".join(f"ended({job})" for job in (twin, *request.after) if job)
 
 
 def begin_time(when: float) -> str:
@@ -167,8 +153,7 @@ def command_line(request: JobRequest) -> str:
     log = position.join(shlex.quote(part) for part in request.log.split("{position}"))
     directory, script = shlex.quote(request.directory), shlex.quote(request.script)
     # LSF has no variable of its own that tells an element from all others.
-    own = f"{OWN}=$LSB_JOBID.$LSB_JOBINDEX"
-    return f"{{ cd {directory} && {own} {script}; }} >>{log} 2>&1"
+    return f"{{ cd {directory} && {OWN}=$LSB_JOBID.$LSB_JOBINDEX {script}; }} >>{log} 2>&1"
 
 
 def native(options: Mapping[str, str], openlava: bool = False) -> dict[str, str]:
@@ -177,39 +162,23 @@ def native(options: Mapping[str, str], openlava: bool = False) -> dict[str, str]
     >>> native({"-app": "big", "x": ""})
     {'app': 'big', 'x': ''}
     """
-    found = {}
-    for name, value in options.items():
-        option = name.lstrip("-")
-        if option in OURS:
-            raise SubmissionRefusedError(
-                f"the option {name!r} ({value!r}) is set by reflow itself: leave it out"
-            )
-        if not re.fullmatch("[A-Za-z_]+", option) or not value.isprintable():
-            raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of bsub")
+    found = checked(options, "bsub", ours=OURS, allowed="[A-Za-z_]+", read=str)
+    for option in found:
         if openlava and len(option) > 1 and option not in SHORT_ONLY:
             raise SubmissionRefusedError(
-                f"OpenLava's bsub has no option {name!r}, and would misread it: leave it out"
+                f"OpenLava's bsub has no option {option!r}, and would misread it: leave it out"
             )
-        found[option] = value
     return found
 
 
-def elements(jobs: Mapping[str, Iterable[int]]) -> list[str]:
-    """Return jobs and elements as LSF's commands are given them; an empty list is a whole job.
-
-    >>> elements({"5": [1, 2, 3, 7], "6": []})
-    ['5[1-3,7]', '6']
-    """
+def elements(seen: Iterable[Seen]) -> list[str]:
+    """Return jobs and elements as LSF's commands are given them: ``5[1-3,7]``, ``6``."""
+    jobs: dict[str, list[int]] = {}
+    for one in seen:
+        jobs.setdefault(one.job, []).extend([one.index] if one.index else [])
     found = []
     for job, indices in jobs.items():
-        spans: list[list[int]] = []
-        for one in sorted(indices):
-            if spans and one == spans[-1][1] + 1:
-                spans[-1][1] = one
-            else:
-                spans.append([one, one])
-        parts = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
+        parts = write_ranges(indices)
         found += [f"{job}[{','.join(parts[at : at + 100])}]" for at in range(0, len(parts), 100)]
-        if not parts:
-            found.append(job)
+        found += [] if parts else [job]
     return found

@@ -71,6 +71,7 @@ class PBSExecutor(CommandExecutor):
     )  # fmt: skip
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
     forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
+    silent: ClassVar[re.Pattern[str] | None] = parse.UNREACHABLE
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,10 +113,6 @@ class PBSExecutor(CommandExecutor):
                 f"says {done.told!r}); Torque and Grid Engine have commands of the same names: "
                 "set qsub, qstat, qdel and qselect in [executor.pbs] to the paths of PBS's own"
             )
-
-    def unreachable(self, done: Completed) -> bool:
-        """Whether the server did not answer."""
-        return done.code != 0 and parse.UNREACHABLE.search(done.err) is not None
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of qsub."""

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from reflow.executors.base import JobRequest
-from reflow.executors.options import Defaults as SiteDefaults
-from reflow.executors.options import given, long_name, native
+from reflow.executors.options import SiteDefaults, checked, given, long_name
 from reflow.executors.paths import refuse
 from reflow.executors.ranges import elements
 
@@ -163,7 +162,7 @@ def long(options: Mapping[str, str]) -> dict[str, str]:
     >>> long({"q": "high", "exclusive": "", "ntasks_per_node": "4", "--mail-type": "END"})
     {'qos': 'high', 'exclusive': '', 'ntasks-per-node': '4', 'mail-type': 'END'}
     """
-    return native(
+    return checked(
         options, "sbatch", ours=OURS, allowed="[A-Za-z0-9-]+", read=str,
         spelled=lambda name: long_name(name, SHORT),
         instead={"clusters": "set [executor.slurm] cluster"},

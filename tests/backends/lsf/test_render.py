@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
-from reflow.executors.base import JobRequest
+from reflow.executors.base import LIVE, JobRequest, JobStatus
 from reflow.spec import Resources
+from reflow_lsf.parse import Seen
 from reflow_lsf.render import (
     NAME_LENGTH,
     Defaults,
@@ -202,17 +204,23 @@ def test_many_dependencies_stay_in_what_openlava_was_seen_to_take() -> None:
     assert len(found[found.index("-w") + 1]) < 4096
 
 
+def seen(jobs: Mapping[str, Iterable[int]]) -> list[Seen]:
+    places = [(job, index) for job, indices in jobs.items() for index in [*indices] or [0]]
+    lives = JobStatus(state=LIVE)
+    return [Seen(job=job, index=index, user="me", status=lives) for job, index in places]
+
+
 @pytest.mark.parametrize(
     ("given", "found"),
     [({}, []), ({"5": [1]}, ["5[1]"]), ({"5": [3, 2, 1, 7, 9, 8]}, ["5[1-3,7-9]"]),
      ({"5": [], "6": [2]}, ["5", "6[2]"])],
 )  # fmt: skip
 def test_elements(given: dict[str, list[int]], found: list[str]) -> None:
-    assert elements(given) == found
+    assert elements(seen(given)) == found
 
 
 def test_no_argument_is_longer_than_what_openlava_reads() -> None:
-    sparse = elements({"1234567": range(1, 2_000_000, 3)})
+    sparse = elements(seen({"1234567": range(1, 2_000_000, 3)}))
     assert max(map(len, sparse)) < 4096
 
 

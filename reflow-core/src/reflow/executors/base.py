@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..spec import Resources
 
@@ -77,6 +77,12 @@ class JobRequest:
     begin: float = 0.0
     auxiliary: bool = False
     throttle: int | None = None
+
+    def behind(self, jobs: Collection[str]) -> JobRequest:
+        """Return the request, with these jobs alone of those that it waits for."""
+        after = tuple(one for one in self.after if one in jobs)
+        each = self.after_each if self.after_each in jobs else ""
+        return evolve(self, after=after, after_each=each)
 
 
 @frozen(kw_only=True)

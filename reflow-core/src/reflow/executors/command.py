@@ -124,7 +124,7 @@ class CommandExecutor(Executor):
     `dispatch_time` and `dispatch_mem`, where these are set.
 
     A backend has fields made by `command` and supplies `can`, `arguments`, `read_job_id`, `limits`
-    and `unreachable`, from which `submit` follows, `queued` where it can count the user's
+    and `silent`, from which `submit` follows, `queued` where it can count the user's
     jobs, and `poll`, `find` and `cancel`.
     """
 
@@ -222,6 +222,9 @@ class CommandExecutor(Executor):
 
     forbidden: ClassVar[re.Pattern[str] | None] = None
     """What it says where this machine may not submit, and another may."""
+
+    silent: ClassVar[re.Pattern[str] | None] = None
+    """What any of the commands says where the scheduler itself did not answer."""
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line that submits a job; pure. Raises `SubmissionRefusedError`."""
@@ -332,8 +335,9 @@ class CommandExecutor(Executor):
             return None
 
     def unreachable(self, done: Completed) -> bool:
-        """Whether a command failed because the scheduler itself did not answer."""
-        raise NotImplementedError
+        """Whether a command failed because the scheduler itself did not answer (see `silent`)."""
+        said = self.silent is not None and self.silent.search(done.err) is not None
+        return done.code != 0 and said
 
     def _environment(self) -> dict[str, str]:
         given = {

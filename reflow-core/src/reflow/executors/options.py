@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 @frozen(kw_only=True)
-class Defaults:
+class SiteDefaults:
     """What a job asks for where its task says nothing; None leaves it to the site."""
 
     queue: str | None = None
@@ -40,7 +40,7 @@ def long_name(name: str, short: Mapping[str, str]) -> str:
     return short.get(name, name) if len(name) == 1 else name.replace("_", "-")
 
 
-def native(
+def checked(
     options: Mapping[str, str],
     command: str,
     *,
@@ -73,3 +73,14 @@ def native(
         if not sound:
             raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of {command}")
     return found
+
+
+def name_pattern(names: Collection[str]) -> str:
+    """Return one pattern that fits these names, which may be of more: those of a run begin alike.
+
+    >>> name_pattern(["f-1.1.w", "f-1.2.w"]), name_pattern(["f-1.1.w"])
+    ('f-1.*', 'f-1.1.w')
+    """
+    first, last = min(names), max(names)
+    alike = next((at for at, one in enumerate(first) if last[at : at + 1] != one), len(first))
+    return first if first == last else f"{first[:alike]}*"
