@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pwd
 import re
@@ -11,12 +10,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
-from attrs import evolve, field, fields, frozen, validators
+from attrs import evolve, fields, frozen, validators
 
-from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.errors import SchedulerUnreachableError
+from reflow.executors.answers import warn_of_unknown
 from reflow.executors.base import Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.states import HELD, UNKNOWN
+from reflow.executors.options import name_pattern
+from reflow.executors.settings import largest_array, setting, site_file
+from reflow.states import HELD
 
 from . import parse
 from .render import Site, arguments, job_name
@@ -35,7 +37,6 @@ _HARMLESS = re.compile(
 )
 """What qdel says of jobs that it takes out, that are gone, or that are another's by now."""
 
-_log = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="SGEExecutor")
 
 
@@ -60,20 +61,20 @@ class SGEExecutor(CommandExecutor):
     qacct: str = command("qacct", "tells of the dead", needed=False)
     qdel: str = command("qdel", "deletes jobs")
     qconf: str = command("qconf", "tells the cell's settings", needed=False)
-    project: str | None = None
-    pe: str = "smp"
-    nodes_pe: str | None = None
-    mem_resource: str = "h_vmem"
-    mem_per_slot: bool = True
-    gpu_resource: str = "gpu"
-    max_array_size: int | None = field(
-        default=None, validator=validators.optional(validators.ge(1))
+    project: str | None = setting(None, "The project of all tasks, which -P names.")
+    pe: str = setting("smp", "The parallel environment of tasks with more than one cpu.")
+    nodes_pe: str | None = setting(
+        None, "The parallel environment of tasks with several nodes; it fills one after the other."
     )
-    accounting_lag: float | None = field(
-        default=None, validator=validators.optional(validators.ge(0))
+    mem_resource: str = setting("h_vmem", "The resource that memory is asked for by.")
+    mem_per_slot: bool = setting(True, "Whether mem_resource counts for each slot.")
+    gpu_resource: str = setting("gpu", "The resource that GPUs are asked for by.")
+    max_array_size: int | None = largest_array("Most elements of one job. Not given: the cell's.")
+    accounting_lag: float | None = setting(
+        None, "Seconds that qacct may lag behind. Not given: the cell's.", validators.ge(0)
     )
-    sge_root: str | None = None
-    sge_cell: str | None = None
+    sge_root: str | None = setting(None, "Where Grid Engine is. Not given: SGE_ROOT.")
+    sge_cell: str | None = setting(None, "The cell. Not given: SGE_CELL.")
 
     # Of a job we may be in: they go on to what it submits (-V).
     scrubbed: ClassVar[tuple[str, ...]] = (
@@ -85,20 +86,16 @@ class SGEExecutor(CommandExecutor):
         "SGE_EXECD_PORT",
     )  # fmt: skip
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What Grid Engine can do."""
-        return Capabilities(
-            max_array_size=self.array_limit(self.max_array_size or 75000),  # its own default
-            array_variable="SGE_TASK_ID",
-            job_variable="SGE_STDOUT_PATH",  # JOB_ID is the same for all tasks of an array
-            first_index=1,
-            max_dependencies=1000,  # more go, but qmaster walks the list
-            throttle=True,
-            elementwise=True,
-            begin=True,
-            min_poll_interval=self.min_poll_interval,
-        )
+    can: ClassVar[Capabilities] = Capabilities(
+        max_array_size=75000,  # its own default
+        array_variable="SGE_TASK_ID",
+        job_variable="SGE_STDOUT_PATH",  # JOB_ID is the same for all tasks of an array
+        first_index=1,
+        max_dependencies=1000,  # more go, but qmaster walks the list
+        throttle=True,
+        elementwise=True,
+        begin=True,
+    )
 
     def variables(self) -> Mapping[str, str]:
         """Return where the cell is."""
@@ -117,16 +114,10 @@ class SGEExecutor(CommandExecutor):
         found = evolve(
             found, sge_root=self.sge_root or root, sge_cell=self.sge_cell or name, **real
         )
-        if None not in (found.max_array_size, found.accounting_lag):
-            return found
-        try:
-            size, lag = parse.cell_settings(found.call([found.qconf, "-sconf"]).out)
-        except ExecutorError:
-            return found
-        return evolve(
-            found,
-            max_array_size=found.max_array_size or size,
-            accounting_lag=lag if found.accounting_lag is None else found.accounting_lag,
+        return found.learned(
+            [found.qconf, "-sconf"],
+            max_array_size=lambda done: parse.cell_settings(done.out)[0],
+            accounting_lag=lambda done: parse.cell_settings(done.out)[1],
         )
 
     def unreachable(self, done: Completed) -> bool:
@@ -170,11 +161,7 @@ class SGEExecutor(CommandExecutor):
             # There may be more to come, and how many tasks an array had is not told.
             elif not over.positions or end < time.time() - self._lag:
                 found[job] = over
-        for job, status in found.items():
-            for one in (status, *status.positions.values()):
-                if one.cause == UNKNOWN:
-                    _log.warning("job %s: a state that reflow does not know: %s", job, one.raw)
-                    break
+        warn_of_unknown(found)
         return {job: found[job] for job in jobs if job in found}
 
     @property
@@ -202,20 +189,13 @@ class SGEExecutor(CommandExecutor):
         found = {row.name: row.job for row in rows if row.name in names}
         rest = [name for name in names if name not in found]
         if rest:
-            # One pattern for all: the tags of a run begin alike.
-            start = os.path.commonprefix(rest)  # noqa: RUF071 (of texts, not of paths)
-            pattern = f"{start}*" if len(rest) > 1 else start
-            done = self._qacct("-j", pattern)
-            found.update(parse.named(done, rest))
+            found.update(parse.named(self._qacct("-j", name_pattern(rest)), rest))
         return {names[name]: job for name, job in found.items()}
 
     def cancel(self, jobs: Collection[str]) -> None:
         """Delete by qdel, never by force: that would leave the processes on their nodes."""
         for chunk in chunks(jobs, CHUNK):
-            done = self.call([self.qdel, *chunk], asks=True)
-            told = [line for line in f"{done.out}\n{done.err}".splitlines() if line.strip()]
-            if done.code != 0 and not (told and all(map(_HARMLESS.search, told))):
-                raise ExecutorError(f"qdel: {done.told}")
+            self.settle([self.qdel, *chunk], _HARMLESS, out=True)
 
     def _queue(self) -> list[parse.Listed]:
         """Return all jobs of this user that are in the queue, by one call."""
@@ -229,10 +209,8 @@ class SGEExecutor(CommandExecutor):
 
     def _qacct(self, *arguments: str) -> str:
         """Return what qacct prints; nothing where it knows nothing, or where there is none."""
-        try:
-            return self.call([self.qacct, "-o", _user(), *arguments]).out
-        except ExecutorError:
-            return ""
+        done = self.attempt([self.qacct, "-o", _user(), *arguments])
+        return done.out if done is not None else ""
 
 
 def _user() -> str:
@@ -244,18 +222,10 @@ def behind(program: str, site: str = "/etc/default/gridengine") -> tuple[str, di
 
     The wrapper takes ten times as long as what it starts; `site` is what it reads.
     """
-    text = _read(program)
+    text = site_file(program)
     folder = re.search(r"^exec (/\S+)/\$\{?PROG\}? ", text, re.MULTILINE)
     real = os.path.join(folder[1], os.path.basename(program)) if folder else ""
     if not os.access(real, os.X_OK):
         return program, {}
     named = r"^(?:DEFAULT_)?(SGE_ROOT|SGE_CELL)=([\w/.-]+)$"
-    return real, dict(re.findall(named, f"{text}\n{_read(site)}", re.MULTILINE))
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(10_000)
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return real, dict(re.findall(named, f"{text}\n{site_file(site)}", re.MULTILINE))

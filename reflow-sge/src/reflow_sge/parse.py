@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
 from functools import lru_cache
 from html import unescape
 
 from attrs import evolve, frozen
 
+from reflow.executors.answers import iso_time, only_id
 from reflow.executors.base import ENDED, LIVE, JobStatus
 from reflow.states import CANCELLED, ERROR, HELD, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
 
@@ -52,11 +52,8 @@ class Listed:
 
 def job_id(text: str) -> str:
     """Return the id that ``qsub -terse`` printed, ``32`` or ``32.1-10:1``; else `ValueError`."""
-    # A site's greeting may stand before it, or after.
     found = re.findall(r"^\s*(\d+)(?:\.\d+-\d+:\d+)?\s*$", text, re.MULTILINE)
-    if len(found) != 1:
-        raise ValueError(f"qsub printed no job id: {text.strip()[:200]!r}")
-    return str(found[0])
+    return only_id("qsub", text, found)
 
 
 def tasks(text: str) -> Iterator[int]:
@@ -222,7 +219,4 @@ def _time(text: str) -> float | None:
         text = f"{found[4]}-{month:02}-{int(found[2]):02}T{found[3]}"
     elif found := _SHORT.fullmatch(text):
         text = f"{found[3]}-{found[1]}-{found[2]}T{found[4]}"
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return None
+    return iso_time(text)

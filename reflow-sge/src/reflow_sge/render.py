@@ -8,29 +8,26 @@ import shlex
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from attrs import field, frozen
+from attrs import frozen
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
+from reflow.executors.options import SiteDefaults, checked
+from reflow.executors.paths import log_path, refuse
 
-OURS = frozenset(
-    {
-        "@", "C", "N", "S", "a", "b", "ckpt", "clear", "cwd", "e", "h", "hard", "help", "hold_jid",
-        "hold_jid_ad", "i", "inherit", "j", "now", "o", "r", "shell", "soft", "sync", "t", "tc",
-        "terse", "verify", "wd",
-    }
-)  # fmt: skip
+OURS = frozenset({
+    "@", "C", "N", "S", "a", "b", "ckpt", "clear", "cwd", "e", "h", "hard", "help", "hold_jid",
+    "hold_jid_ad", "i", "inherit", "j", "now", "o", "r", "shell", "soft", "sync", "t", "tc",
+    "terse", "verify", "wd",
+})  # fmt: skip
 """Options that reflow sets itself, or that would change what the others mean."""
 
 
 @frozen(kw_only=True)
-class Site:
+class Site(SiteDefaults):
     """The names that a site gives to things, and what jobs ask for where a task says nothing."""
 
-    queue: str | None = None
-    account: str | None = None
     project: str | None = None
-    options: Mapping[str, str] = field(factory=dict)
     pe: str = "smp"
     nodes_pe: str | None = None
     mem_resource: str = "h_vmem"
@@ -53,7 +50,7 @@ def arguments(request: JobRequest, site: Site, now: datetime) -> list[str]:
         "sync": ["n"],  # a user's or the cell's sge_request may say otherwise
         "N": [job_name(request.tag)],
         "wd": [path(request.directory)],
-        "o": [log_path(request)],
+        "o": [task_log(request)],
         "j": ["y"],
         "S": ["/bin/sh"],  # a queue in posix_compliant mode does not read the first line
         "r": ["n"],  # Grid Engine's own second start would be one that the engine has not counted
@@ -88,30 +85,27 @@ def arguments(request: JobRequest, site: Site, now: datetime) -> list[str]:
 def asked(request: JobRequest, site: Site) -> dict[str, list[str]]:
     """Return what a task asks for in neutral words; what it leaves open is not there."""
     wants = request.resources
-    found: dict[str, list[str]] = {}
-    resources = {}
-    if wants.time is not None:
-        resources["h_rt"] = str(max(1, wants.time))
-    if wants.mem is not None:
-        resources[site.mem_resource] = memory(wants.mem, wants.cpus if site.mem_per_slot else 1)
-    if wants.gpus:
-        resources[site.gpu_resource] = str(wants.gpus)
-    if resources:
-        found["l"] = [",".join(f"{name}={value}" for name, value in resources.items())]
-    if wants.nodes > 1:
-        if site.nodes_pe is None:
-            raise SubmissionRefusedError(
-                f"job {request.name!r} asks for {wants.nodes} nodes: set nodes_pe in "
-                "[executor.sge] to a parallel environment that fills nodes one after the other"
-            )
-        found["pe"] = [site.nodes_pe, str(wants.nodes * wants.cpus)]
-    elif wants.cpus > 1:
-        found["pe"] = [site.pe, str(wants.cpus)]
-    if wants.queue:
-        found["q"] = [wants.queue]
-    if wants.account:
-        found["A"] = [wants.account]
-    return found
+    if wants.nodes > 1 and site.nodes_pe is None:
+        raise SubmissionRefusedError(
+            f"job {request.name!r} asks for {wants.nodes} nodes: set nodes_pe in [executor.sge] "
+            "to a parallel environment that fills nodes one after the other"
+        )
+    slots = wants.cpus * wants.nodes
+    sharing = wants.cpus if site.mem_per_slot else 1
+    resources = {
+        "h_rt": "" if wants.time is None else str(max(1, wants.time)),
+        site.mem_resource: "" if wants.mem is None else memory(wants.mem, sharing),
+        site.gpu_resource: str(wants.gpus or ""),
+    }
+    found = {
+        "l": [",".join(f"{name}={value}" for name, value in resources.items() if value)],
+        "pe": [(site.nodes_pe if wants.nodes > 1 else site.pe) or "", str(slots)],
+        "q": [wants.queue or ""],
+        "A": [wants.account or ""],
+    }
+    if slots == 1:
+        del found["pe"]
+    return {name: words for name, words in found.items() if words[0]}
 
 
 def memory(size: int, slots: int = 1) -> str:
@@ -135,17 +129,15 @@ def job_name(tag: str) -> str:
 
 def path(given: str) -> str:
     """Return a path; refuse one that Grid Engine would take for something else."""
-    if re.search(r"[,$\n\r]", given):
-        raise SubmissionRefusedError(
-            f"the path {given!r} has a comma, a dollar sign or a line break, which Grid Engine "
-            "reads as something else: use another run directory"
-        )
+    why = "a comma, a dollar sign or a line break, which Grid Engine reads as something else"
+    refuse(r"[,$\n\r]", "path", given, why)
     return given
 
 
-def log_path(request: JobRequest) -> str:
+def task_log(request: JobRequest) -> str:
     """Return the path of the log; ``$TASK_ID``, which counts from 1, stands for the position."""
-    log = path(request.log).replace("{position}", "$TASK_ID" if request.size > 1 else "0")
+    path(request.log)
+    log = log_path(request, "$TASK_ID")
     # What stands before a colon is a host.
     return f":{log}" if ":" in log else log
 
@@ -156,17 +148,4 @@ def own(options: Mapping[str, str]) -> dict[str, list[str]]:
     >>> own({"-pe": "mpi 16", "notify": "", "p": "-10"})
     {'pe': ['mpi', '16'], 'notify': [], 'p': ['-10']}
     """
-    found = {}
-    for name, value in options.items():
-        option = name.lstrip("-")
-        if option in OURS:
-            raise SubmissionRefusedError(
-                f"the option {name!r} ({value!r}) is set by reflow itself: leave it out"
-            )
-        try:
-            found[option] = shlex.split(value)
-        except ValueError:
-            option = ""
-        if not re.fullmatch("[A-Za-z_]+", option) or not value.isprintable():
-            raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of qsub")
-    return found
+    return checked(options, "qsub", ours=OURS, allowed="[A-Za-z_]+", read=shlex.split)
