@@ -408,7 +408,10 @@ class DispatchPass:
         if cause == CANCELLED and not (begun or supplied or stranded):
             return  # which of the two will show when what it waits for has ended
         by_hand = cause == CANCELLED and supplied and self._had_inputs(job, index)
-        if not begun and not by_hand and progress.tasks[task].starts(index) < MAX_STARTS:
+        # What the scheduler can never run fares no better at another start.
+        never = cause == HELD and not (begun or stranded)
+        again = not (begun or by_hand or never)
+        if again and progress.tasks[task].starts(index) < MAX_STARTS:
             # It never began, and now never will: the next plan starts it anew.
             progress.land(task, index)
             return
@@ -419,7 +422,11 @@ class DispatchPass:
             if begun
             else f"{where} was cancelled by hand before it began"
             if by_hand
-            else f"{where} and {MAX_STARTS - 1} before it vanished before they began"
+            else (
+                f"{where} can never start"
+                if never
+                else f"{where} and {MAX_STARTS - 1} before it vanished before they began"
+            )
             + (f"; {status.reason}" if status and status.reason else "")
         )
         self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
