@@ -11,9 +11,9 @@ from typing import ClassVar
 from attrs import evolve, frozen
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.executors.answers import only_id, warn_of_unknown
 from reflow.executors.base import Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.states import UNKNOWN
 
 from . import parse
 from .render import arguments, job_name
@@ -52,14 +52,13 @@ class FluxExecutor(CommandExecutor):
     forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
     silent: ClassVar[re.Pattern[str] | None] = parse.UNREACHABLE
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What Flux can do."""
-        return Capabilities(
-            max_array_size=self.array_limit(CHUNK), array_variable="FLUX_JOB_CC",
-            job_variable="FLUX_JOB_ID", elementwise=True, begin=True,
-            min_poll_interval=self.min_poll_interval,
-        )  # fmt: skip
+    can: ClassVar[Capabilities] = Capabilities(
+        max_array_size=CHUNK,
+        array_variable="FLUX_JOB_CC",
+        job_variable="FLUX_JOB_ID",
+        elementwise=True,
+        begin=True,
+    )
 
     def arguments(self, request: JobRequest, each: Sequence[str] = ()) -> list[str]:
         """Return the command line that submits; `request.after` and `each` are single jobs."""
@@ -68,10 +67,7 @@ class FluxExecutor(CommandExecutor):
 
     def read_job_id(self, done: Completed) -> str:
         """Return the id that flux submit printed."""
-        found = parse.job_ids(done.out)
-        if len(found) != 1:
-            raise ValueError(f"flux submit printed no job id: {done.out.strip()[:200]!r}")
-        return found[0]
+        return only_id("flux submit", done.out, parse.job_ids(done.out))
 
     def submit(self, request: JobRequest) -> str:
         """Submit a job, or in one call the jobs of an array, behind what it waits for."""
@@ -155,11 +151,7 @@ class FluxExecutor(CommandExecutor):
         seen = self._jobs(single) if single else []
         seen += self._jobs(since=min(arrays.values())) if arrays else []
         told = parse.merge(seen, set(jobs))
-        for job, status in told.items():
-            for one in (status, *status.positions.values()):
-                if one.cause == UNKNOWN:
-                    _log.warning("job %s: a state that reflow does not know: %s", job, one.raw)
-                    break
+        warn_of_unknown(told)
         return told
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
@@ -179,10 +171,7 @@ class FluxExecutor(CommandExecutor):
         ids = [job for job in jobs if not parse.array_name(job)]
         ids += [one.job for one in self._elements(jobs)]
         for chunk in chunks(ids, CANCELLED_AT_ONCE):
-            done = self.call([self.flux, "cancel", *chunk], asks=True)
-            told = [line for line in done.err.splitlines() if line.strip()]
-            if done.code != 0 and not (told and all(map(parse.GONE.search, told))):
-                raise ExecutorError(f"flux cancel: {done.told}")
+            self.settle([self.flux, "cancel", *chunk], parse.GONE)
 
     def queued(self) -> int:
         """Return how many jobs of this user are in the queue."""

@@ -10,8 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from attrs import evolve
-
+from reflow.executors.answers import array_status, ended_badly
 from reflow.executors.base import ENDED, LIVE, JobStatus
 from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, PREEMPTED, TIMEOUT, UNKNOWN
 
@@ -112,8 +111,7 @@ def status(
             kind = "node-failure" if kind == "exec" and "lost contact" in note else kind
             cause, told = EXCEPTIONS.get(kind, ERROR), f"{kind}: {note}"
         elif cause == ERROR:
-            told = f"killed by signal {number - 128}" if number > 128 else f"exit code {number}"
-            told += ": memory suspected" if number == 137 else ""
+            told = ended_badly(number, number - 128 if number > 128 else None)
     ran = over and code != "" and not code.startswith("-") and cause not in (LOST, HELD, UNKNOWN)
     return JobStatus(
         state=ENDED if over else LIVE, running=state in RUNNING, cause=cause,
@@ -142,9 +140,4 @@ def merge(seen: Iterable[Seen], asked: Collection[str]) -> dict[str, JobStatus]:
             places.setdefault(arrays[one.name], {})[one.position] = one.status
         elif one.job in asked:
             whole[one.job] = one.status
-    for job, parts in places.items():
-        living = [one for one in parts.values() if one.state == LIVE]
-        first = [*living, *(one for one in parts.values() if one.cause), *parts.values()][0]
-        running = any(one.running for one in living)
-        whole[job] = evolve(first, running=running, positions=parts)
-    return whole
+    return {**whole, **{job: array_status(parts) for job, parts in places.items()}}

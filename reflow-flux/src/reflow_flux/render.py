@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
+from reflow.executors.options import checked, long_name
+from reflow.executors.paths import refuse
 from reflow.spec import Resources
 
 SHORT = {
@@ -42,11 +43,8 @@ def arguments(
     land elsewhere.
     """
     log = request.log.replace("{position}", "0")
-    if re.search(r"\{\{.*\}\}", log, re.DOTALL):
-        raise SubmissionRefusedError(
-            f"the log {request.log!r} has a part in double braces, which Flux replaces in the "
-            "names of logs: use another run directory"
-        )
+    why = "a part in double braces, which Flux replaces in the names of logs"
+    refuse(r"\{\{.*\}\}", "log", log, why)
     found = {"cores-per-task": "1", **{name: one for name, one in settings.items() if one}}
     found |= {**long(options), **asked(request.resources), **long(request.resources.native)}
     nodes = int(found["nodes"]) if found.get("nodes", "").isdecimal() else 1
@@ -121,15 +119,7 @@ def long(options: Mapping[str, str]) -> dict[str, str]:
     >>> long({"B": "climate", "exclusive": "", "gpus_per_node": "4", "--urgency": "20"})
     {'bank': 'climate', 'exclusive': '', 'gpus-per-node': '4', 'urgency': '20'}
     """
-    found = {}
-    for name, value in options.items():
-        option = name.lstrip("-")
-        option = SHORT.get(option, option) if len(option) == 1 else option.replace("_", "-")
-        if option in OURS:
-            raise SubmissionRefusedError(
-                f"the option {name!r} ({value!r}) is set by reflow itself: leave it out"
-            )
-        if not re.fullmatch("[A-Za-z0-9-]+", option) or not value.isprintable():
-            raise SubmissionRefusedError(f"{name!r} = {value!r} is no option of flux submit")
-        found[option] = value
-    return found
+    return checked(
+        options, "flux submit", ours=OURS, allowed="[A-Za-z0-9-]+", read=str,
+        spelled=lambda name: long_name(name, SHORT),
+    )  # fmt: skip

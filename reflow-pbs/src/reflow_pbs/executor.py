@@ -10,12 +10,13 @@ import time
 from collections.abc import Collection, Mapping
 from typing import ClassVar, TypeVar
 
-from attrs import evolve, field, frozen, validators
+from attrs import evolve, frozen
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.executors.answers import size_in, warn_of_unknown
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.states import UNKNOWN
+from reflow.executors.settings import largest_array, setting
 
 from . import parse
 from .render import arguments, job_name
@@ -52,13 +53,11 @@ class PBSExecutor(CommandExecutor):
     qdel: str = command("qdel", "cancels jobs")
     qselect: str = command("qselect", "lists jobs of a user or a name")
     qalter: str = command("qalter", "frees jobs that wait for a deleted one", needed=False)
-    max_array_size: int | None = field(
-        default=None,
-        validator=validators.optional(validators.ge(1)),
-        metadata={"help": "Most elements of one job; the server's, where it is not set."},
+    max_array_size: int | None = largest_array(
+        "Most elements of one job; the server's, where it is not set."
     )
-    history: bool | None = field(
-        default=None, metadata={"help": "Whether the server keeps what it knows of finished jobs."}
+    history: bool | None = setting(
+        None, "Whether the server keeps what it knows of finished jobs."
     )
 
     # Of a job we may be in, and PBS_DPREFIX, which changes what qsub reads of a script.
@@ -73,35 +72,26 @@ class PBSExecutor(CommandExecutor):
     forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
     silent: ClassVar[re.Pattern[str] | None] = parse.UNREACHABLE
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What PBS Professional and OpenPBS can do."""
-        return Capabilities(
-            max_array_size=self.array_limit(self.max_array_size or 10000),  # PBS's own default
-            array_variable="PBS_ARRAY_INDEX",
-            job_variable="PBS_JOBID",
-            # qsub takes 2040 characters, in which it writes the server twice for each id.
-            max_dependencies=25,
-            throttle=True,
-            begin=True,
-            min_poll_interval=self.min_poll_interval,
-        )
+    can: ClassVar[Capabilities] = Capabilities(
+        max_array_size=10000,  # PBS's own default
+        array_variable="PBS_ARRAY_INDEX",
+        job_variable="PBS_JOBID",
+        # qsub takes 2040 characters, in which it writes the server twice for each id.
+        max_dependencies=25,
+        throttle=True,
+        begin=True,
+    )
 
     def located(self: Self) -> Self:
         """Return the executor as a later process can use it: paths, largest array, history."""
         found = super().located()
-        if found.max_array_size is not None and found.history is not None:
-            return found
-        try:
-            done = found.call([found.qstat, "-B", "-f"])
-        except ExecutorError:
-            return found
-        most = re.search(r"^ +max_array_size = ([1-9][0-9]{0,8})$", done.out, re.MULTILINE)
-        if most is not None and found.max_array_size is None:
-            found = evolve(found, max_array_size=int(most[1]))
-        if done.code == 0 and found.history is None:
-            found = evolve(found, history="job_history_enable = True" in done.out)
-        return found
+        return found.learned(
+            [found.qstat, "-B", "-f"],
+            max_array_size=lambda done: size_in(
+                r"^ +max_array_size = ([1-9][0-9]{0,8})$", done.out
+            ),
+            history=lambda done: None if done.code else "job_history_enable = True" in done.out,
+        )
 
     def check(self) -> None:
         """Raise `ExecutorError` where PBS's commands are not to be found, or are another's."""
@@ -166,12 +156,8 @@ class PBSExecutor(CommandExecutor):
             asked, later = asked[:ASKED], asked[ASKED:]
         seen = self._told(asked)
         self._free(seen)
-        for job, one in seen.items():
-            for told in (one.status, *one.status.positions.values()):
-                if told.cause == UNKNOWN:
-                    _log.warning("job %s: what PBS says of it is not known: %s", job, told.raw)
-                    break
         found = {job: one.status for job, one in seen.items()}
+        warn_of_unknown(found)
         return {**found, **{job: JobStatus(state=LIVE) for job in later}}
 
     def _free(self, seen: Mapping[str, parse.Seen]) -> None:
@@ -215,10 +201,7 @@ class PBSExecutor(CommandExecutor):
         """
         there = set(jobs).intersection(self._select()) if jobs else set()
         for chunk in chunks(there, CHUNK):
-            done = self.call([self.qdel, *chunk], asks=True)
-            told = [line for line in done.err.splitlines() if line.strip()]
-            if done.code != 0 and not (told and all(map(parse.HARMLESS.search, told))):
-                raise ExecutorError(f"qdel: {done.told}")
+            self.settle([self.qdel, *chunk], parse.HARMLESS)
         if there:  # the newest; more by polls
             waiting = sorted(self._select("-s", "H"), key=parse.number)
             self._free(self._told(waiting[-ASKED:]))
@@ -237,8 +220,7 @@ class PBSExecutor(CommandExecutor):
         done = self.call([*asked[:1], "-x", *asked[1:]] if history else asked, asks=True)
         if parse.NO_HISTORY in done.err:  # and then nothing of any other job
             done = self.call(asked, asks=True)
-        told = [line for line in done.err.splitlines() if line.strip()]
-        if not all(map(parse.GONE.search, told)) or (done.code != 0 and not told):
+        if (done.code != 0 or done.err.strip()) and not done.says_only(parse.GONE):
             raise SchedulerUnreachableError(f"{os.path.basename(asked[0])}: {done.told}")
         return done.out
 

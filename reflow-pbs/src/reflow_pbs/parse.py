@@ -12,18 +12,9 @@ from functools import lru_cache
 
 from attrs import evolve, frozen
 
+from reflow.executors.answers import ended_badly, only_id
 from reflow.executors.base import ENDED, LIVE, JobStatus
-from reflow.states import (
-    CANCELLED,
-    ERROR,
-    HELD,
-    LOST,
-    NODE_FAIL,
-    OOM,
-    SUSPECTED,
-    TIMEOUT,
-    UNKNOWN,
-)  # fmt: skip
+from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
 
 WAITING, RUNNING, OVER = "QHWTM", "REBSU", "FX"
 """The letters of job_state. B: an array that has begun; E: ending; S, U: suspended; M: moved to
@@ -77,11 +68,8 @@ def job_id(text: str) -> str:
 
     Raises `ValueError` for anything else.
     """
-    # A site's greeting may stand before it, or after.
-    found = [one for one in listed(text) if "." in one and not re.search(r"\[\d", one)]
-    if len(found) != 1:
-        raise ValueError(f"qsub printed no job id: {text.strip()[:200]!r}")
-    return found[0]
+    found = (one for one in listed(text) if "." in one and not re.search(r"\[\d", one))
+    return only_id("qsub", text, found)
 
 
 def listed(text: str) -> list[str]:
@@ -207,9 +195,7 @@ def _ended(substate: str, code: int | None, comment: str, *, ran: bool) -> tuple
         return (ERROR, "some of its elements failed") if substate == FAILED else ("", "")
     if code < 0:
         return CODES.get(code, (ERROR, f"PBS could not start it (exit status {code}): {comment}"))
-    signal = killed_by(code)
-    suspected = f": {SUSPECTED}" if signal == 9 else ""
-    return ERROR, f"killed by signal {signal}{suspected}" if signal else f"exit code {code}"
+    return ERROR, ended_badly(code, killed_by(code))
 
 
 def killed_by(code: int) -> int | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
+from reflow.executors.paths import log_path
+from reflow.executors.ranges import elements
 
 OURS = frozenset("aCefhIJjNoRrtXz") | {"block", "depend", "interactive", "max_run_subjobs"}
 """Options that reflow sets itself: another value would break what the engine relies on."""
@@ -40,8 +42,7 @@ def arguments(request: JobRequest, layers: Iterable[Mapping[str, str]], now: flo
     # -f: no process of qsub's is left behind, which in a job would be one of the job's.
     made = ["-f", "-N", job_name(request.tag), "-j", "oe", "-o", log_pattern(request)]
     if request.size > 1:
-        throttle = f"%{request.throttle}" if request.throttle else ""
-        made += ["-J", f"0-{request.size - 1}{throttle}"]
+        made += ["-J", elements(request)]
     else:
         # PBS's own second start would be one that the engine has not counted. Of an array
         # qsub refuses it: there the element that starts again takes its own claim over.
@@ -103,7 +104,7 @@ def log_pattern(request: JobRequest) -> str:
             f"the log {request.log!r} has letters that PBS does not take in a path as they are: "
             f"use a run directory whose path is plain ASCII, without {INDEX}"
         )
-    return request.log.replace("{position}", INDEX if request.size > 1 else "0")
+    return log_path(request, INDEX)
 
 
 def walltime(seconds: int) -> str:
