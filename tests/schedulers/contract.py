@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# time.strptime imports it when it is first called: the user may not be able to read it then.
+import _strptime  # noqa: F401
 import multiprocessing
 import os
 import shutil
