@@ -106,16 +106,20 @@ class Site:
 
     def ids(self, run_id: str, role: str) -> list[str]:
         """Return the ids of the run's jobs in the queue: w(orker), s(entinel), g(uard)."""
-        return [
+        jobs = [
             job
             for job, name in (line.split()[:2] for line in self.queue().splitlines())
             if name.startswith(f"{run_id}.") and name.endswith(f".{role}")
         ]
+        return list(dict.fromkeys(jobs))  # some list an array element by element
 
-    def cancel(self, *jobs: str, code: int | None = 0) -> None:
-        """Cancel jobs by hand, as a person does."""
+    def cancel(self, *jobs: str) -> None:
+        """Cancel jobs by hand, as a person does; some may be gone.
+
+        LSF's bkill has exit code 255 for an array that runs: "Operation is in progress".
+        """
         if jobs:
-            self.run(*self.scheduler.cancel, *jobs, code=code)
+            self.run(*self.scheduler.cancel, *jobs, code=None)
 
     def ended(self, run_id: str, seconds: float = 120) -> dict[str, Any]:
         """Wait until a run has ended by itself, with nobody waiting for it; return its status.
@@ -165,7 +169,7 @@ def site(request: pytest.FixtureRequest, scheduler: Scheduler) -> Iterator[Site]
     made = Site(folder, scheduler)
     yield made
     for run in folder.glob("*/.reflow/*"):
-        made.cancel(*(job for role in "wsgd" for job in made.ids(run.name, role)), code=None)
+        made.cancel(*(job for role in "wsgd" for job in made.ids(run.name, role)))
     if not request.session.testsfailed:
         shutil.rmtree(folder, ignore_errors=True)
 

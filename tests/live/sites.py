@@ -129,7 +129,8 @@ SCHEDULERS = {
             name="lsf",
             marker="bsub",
             probe="bhosts",
-            listing="bjobs -w -u all 2>/dev/null | awk 'NR > 1{print $1, $7}'",
+            # The position in a name is no part of the tag.
+            listing="bjobs -w -u all 2>/dev/null | awk 'NR > 1{print $1, $7}' | sed 's/[[].*//'",
             running="bjobs -w -r -u all 2>/dev/null | awk 'NR > 1{print $1}'",
             cancel=("bkill",),
             variables=("LSF_ENVDIR", "LSF_SERVERDIR", "LSF_BINDIR", "LSF_LIBDIR"),
@@ -138,7 +139,6 @@ SCHEDULERS = {
             name="flux",
             marker="flux",
             probe="flux uptime",
-            # The position in a name is no part of the tag.
             listing="flux jobs --no-header --count=0 --format='{id.f58plain} {name}' "
             "| sed 's/[[][0-9]*[]]$//'",
             running="flux jobs --no-header --filter=running --format='{id.f58plain}'",

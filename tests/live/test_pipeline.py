@@ -133,7 +133,7 @@ def test_without_its_sentinel_or_its_guard_a_run_goes_on(site: Any, role: str) -
 
 def test_with_every_job_deleted_retry_carries_on(site: Any) -> None:
     run_id = napping(site)
-    site.cancel(*(job for role in "wsgd" for job in site.ids(run_id, role)), code=None)
+    site.cancel(*(job for role in "wsgd" for job in site.ids(run_id, role)))
     until(lambda: not site.jobs(run_id))
     make(site, "wake")
     site.reflow("retry", run_id)
