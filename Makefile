@@ -15,7 +15,7 @@ LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test postgres clusters live live-contracts live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm demo docs config-reference version clean
+.PHONY: help venv test postgres clusters live live-contracts live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm bench-schedulers demo docs config-reference version clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,14 +116,23 @@ bench: $(BENCH)/.ready $(PEER)/.ready ## Measure reflow beside reflow-hpc
 	$(BENCH)/bin/python benchmarks/local.py $(BENCH)/bin/python $(PEER)/bin/python
 
 # As the ordinary user, in a folder and with a Python that this user may use.
-bench-slurm: cluster-slurm ## Measure reflow on Slurm beside the same work by hand (as root)
+define bench-folder
 	rm -rf $(LIVE)-bench
 	mkdir -m 755 $(LIVE)-bench
 	/usr/bin/python3 -m venv $(LIVE)-bench/venv
-	$(LIVE)-bench/venv/bin/python -m pip install $(PIP_FLAGS) ./reflow-core ./reflow-slurm
+	$(LIVE)-bench/venv/bin/python -m pip install $(PIP_FLAGS) $(addprefix ./,$(DISTRIBUTIONS))
 	install -d -o reflow $(LIVE)-bench/runs
-	cp benchmarks/slurm.py $(LIVE)-bench/
-	cd $(LIVE)-bench/runs && runuser -u reflow -- env HOME=$(LIVE)-bench/runs ../venv/bin/python ../slurm.py $(ROUNDS) $(ROWS)
+	cp benchmarks/slurm.py benchmarks/schedulers.py $(LIVE)-bench/
+endef
+BENCH_USER := cd $(LIVE)-bench/runs && runuser -u reflow -- env HOME=$(LIVE)-bench/runs ../venv/bin/python
+
+bench-slurm: cluster-slurm ## Measure reflow on Slurm beside the same work by hand (as root)
+	$(bench-folder)
+	$(BENCH_USER) ../slurm.py $(ROUNDS) $(ROWS)
+
+bench-schedulers: clusters ## Measure a chain and a diamond on schedulers beside the same by hand (as root)
+	$(bench-folder)
+	$(BENCH_USER) ../schedulers.py $(or $(ROUNDS),5) $(or $(SCHEDULERS),$(CLUSTERS))
 
 bench-plugins: $(BENCH)/.ready ## Measure what installed plugins cost
 	$(BENCH)/bin/python benchmarks/plugins.py
