@@ -55,8 +55,9 @@ endef
 
 venv: $(DEV)/.ready ## Make the development environment (.venv/dev)
 
+# Many tests wait for simulated schedulers: three at a time keep two cores busy.
 test: $(DEV)/.ready ## Run all tests
-	$(DEV)/bin/python -m pytest -n 2 -m "not live" tests
+	$(DEV)/bin/python -m pytest -n 3 -m "not live" tests
 
 postgres: ## Install a PostgreSQL server from Debian's packages for the tests (as root)
 	tools/servers/postgres.sh

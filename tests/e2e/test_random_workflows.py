@@ -145,7 +145,7 @@ def check(made: Generated, run: Any) -> None:
     assert got == made.expected, f"seed {made.seed}\n{made.source}"
 
 
-@pytest.mark.parametrize("chunk", range(10))
+@pytest.mark.parametrize("chunk", range(5))
 def test_run_local_gives_what_plain_python_gives(load, tmp_path, chunk):
     for seed in range(chunk * 30, chunk * 30 + 30):
         made = Generated(seed)
@@ -157,7 +157,7 @@ def test_run_local_gives_what_plain_python_gives(load, tmp_path, chunk):
         check(made, wf.run_local(run_dir=tmp_path / "cached", max_workers=4, **given))
 
 
-@pytest.mark.parametrize("chunk", range(25))
+@pytest.mark.parametrize("chunk", range(13))
 def test_submit_gives_what_plain_python_gives(load, tmp_path, chunk):
     seeds = range(1000 + chunk * 12, 1000 + chunk * 12 + 12)
     runs = []

@@ -24,7 +24,7 @@ from reflow.testing import ExecutorContract
 class Contract(ExecutorContract):
     executor = SpoolExecutor
     time_limit = 1
-    patience = 4.0
+    patience = 2.0  # of the wrong ones: what is waited for never comes
     spool: Path
 
     @pytest.fixture
