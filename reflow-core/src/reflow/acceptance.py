@@ -111,13 +111,14 @@ def _outcome(made: RunRecord, request: RunRequest, work: Work, old: Recorded) ->
     if found is not None and found.state in DONE:
         result = CachedResult(
             old.request.run_id, old.record.folder, work.task, work.index, found.identity,
-            found.digest, found.value, found.paths,
+            found.digest, found.value, found.paths, found.prints,
         )  # fmt: skip
         used = {one.name for one in request.spec.serializers}
         if adopt(made.files, made.values, used, result):
             return Outcome(
                 work.task, work.index, work.attempt, CACHED, work.identity, found.digest,
                 found.value, found.paths, detail=f"accepted from run {old.request.run_id}",
+                prints=found.prints,
             )  # fmt: skip
     return Outcome(
         work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED,

@@ -354,7 +354,7 @@ class Dispatch:
 
     def settle_answer(self, work: Work, answer: Answer, job: str = "") -> Outcome | None:
         """Record how an element that ran came out; None where that is not its end."""
-        state, text, digest, paths, cause, detail, started, ended = answer
+        state, text, digest, paths, cause, detail, started, ended, prints = answer
         value: str | None = None
         if state == SUCCESS:
             try:
@@ -365,7 +365,7 @@ class Dispatch:
                 digest = ""
         outcome = Outcome(
             work.task, work.index, work.attempt, state, work.identity, digest, value, paths,
-            cause, detail, "", job, started, ended,
+            cause, detail, "", job, started, ended, prints,
         )  # fmt: skip
         return outcome if self.settle(outcome) else None
 
@@ -460,6 +460,7 @@ class Dispatch:
                         hit.value,
                         hit.paths,
                         origin=hit.run_id,
+                        prints=hit.prints,
                     )
                 )
                 continue
@@ -489,7 +490,8 @@ class Dispatch:
                 with contextlib.suppress(UnknownTaskError):
                     found.extend(
                         Known(
-                            row.identity, row.digest, row.value, row.paths, run.run_id, run.record
+                            row.identity, row.digest, row.value, row.paths, run.run_id, run.record,
+                            row.prints,
                         )
                         for row in self.store.instances(run.run_id, spec.name, (SUCCESS, CACHED))
                         if row.identity

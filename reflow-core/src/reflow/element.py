@@ -121,7 +121,7 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
         cached = Outcome(
             element.task, element.index, element.attempt, CACHED, identity, answer.digest,
             answer.value, answer.paths, origin=answer.run_id, job=tag, started=now,
-            ended=time.time(),
+            ended=time.time(), prints=answer.prints,
         )  # fmt: skip
         return CACHED if publish(files, folder, cached) else ""
     return publish_answer(files, folder, element.task, element.index, element.attempt,
@@ -281,7 +281,7 @@ def publish_answer(
         value = Values(files, f"{folder}/values").keep(answer.text, answer.digest)
     outcome = Outcome(
         task, index, attempt, answer.state, identity, answer.digest, value, answer.paths,
-        answer.cause, answer.detail, "", tag, answer.started, answer.ended,
+        answer.cause, answer.detail, "", tag, answer.started, answer.ended, answer.prints,
     )  # fmt: skip
     return answer.state if publish(files, folder, outcome) else ""
 

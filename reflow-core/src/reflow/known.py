@@ -29,6 +29,7 @@ class Known(NamedTuple):
     paths: tuple[str, ...]
     run_id: str
     record: str
+    prints: tuple[str, ...] = ()
 
 
 class Result(Protocol):
@@ -42,6 +43,8 @@ class Result(Protocol):
     def record(self) -> str: ...
     @property
     def paths(self) -> tuple[str, ...]: ...
+    @property
+    def prints(self) -> tuple[str, ...]: ...
 
 
 def write_known(files: Files, path: str, results: Iterable[Known]) -> None:
@@ -78,5 +81,5 @@ def find_known(files: Files, path: str, identity: str) -> Known | None:
     for row in files.read(path, _TABLE.size + start, end - start).splitlines():
         if row.startswith(beginning):
             found = Known(*json.loads(row))
-            return found._replace(paths=tuple(found.paths))
+            return found._replace(paths=tuple(found.paths), prints=tuple(found.prints))
     return None

@@ -192,8 +192,11 @@ class _Preview:
                 continue
             values.folders[hit.digest] = f"{hit.record}/values"
             new.progress.record(
-                Outcome(spec.name, index, 0, CACHED, identity, hit.digest, hit.value, hit.paths)
-            )
+                Outcome(
+                    spec.name, index, 0, CACHED, identity, hit.digest, hit.value, hit.paths,
+                    prints=hit.prints,
+                )
+            )  # fmt: skip
 
     def _judges(self, spec: TaskSpec) -> list[Any]:
         functions = self.workflow.tasks[spec.name].verify if spec.verify else ()

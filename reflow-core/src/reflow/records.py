@@ -54,9 +54,10 @@ class Outcome(NamedTuple):
     array that never got elements); `attempt` counts from 1, and is 0 where
     nothing ran. `value` is canonical JSON text; when it is large it stands in the
     file ``values/<digest>`` instead and `value` is None. `digest` is the text's
-    sha256 in hex. `paths` are the files named in the value. `detail` is a
-    traceback, or the culprit of a skip. `origin` is the run a cached value is
-    from. Times are seconds since the epoch.
+    sha256 in hex. `paths` are the files named in the value, `prints` what stood there
+    when the task had ended: for each a text of `reflow.fileprint`, "" where none was
+    taken, or () if there is none at all. `detail` is a traceback, or the culprit of a
+    skip. `origin` is the run a cached value is from. Times are seconds since the epoch.
     """
 
     task: str
@@ -73,6 +74,7 @@ class Outcome(NamedTuple):
     job: str = ""
     started: float = 0.0
     ended: float = 0.0
+    prints: tuple[str, ...] = ()
 
     @property
     def made_files(self) -> bool:
@@ -215,7 +217,7 @@ _KINDS: dict[str, type] = {
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
 _TUPLES: dict[type, tuple[int, ...]] = {
-    Outcome: (7,),
+    Outcome: (7, 14),
     Intent: (3, 4),
     Epoch: (2,),
     Called: (0,),
@@ -225,7 +227,9 @@ _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_cir
 
 def encode(record: Record) -> bytes:
     """Return the record as one line, newline included."""
-    body = f"{_NAMES[type(record)]} {_to_json(record)}".encode("utf-8", "surrogatepass")
+    # Most outcomes name no files: their last field is not written.
+    fields = record[:-1] if type(record) is Outcome and not record.prints else record
+    body = f"{_NAMES[type(record)]} {_to_json(fields)}".encode("utf-8", "surrogatepass")
     return b"%08x %s\n" % (crc32(body), body)
 
 
@@ -243,10 +247,8 @@ def decode(line: bytes) -> Record | None:
         kind = _KINDS[name]
         fields = json.loads(text)
         for position in _TUPLES.get(kind, ()):
-            if fields[position]:
-                fields[position] = tuple(fields[position])
-            else:
-                fields[position] = ()
+            if position < len(fields):
+                fields[position] = tuple(fields[position] or ())
         record: Record = kind(*fields)
     except (ValueError, KeyError, TypeError, IndexError):
         return None

@@ -45,7 +45,7 @@ def _instance(row: InstanceRow, output: Any) -> dict[str, Any]:
     # Taken apart at once: ten thousand rows are waited for.
     (
         task, index, state, attempt, identity, digest, _, _, cause, detail, origin, job,
-        started, ended, _,
+        started, ended, _, _,
     ) = row  # fmt: skip
     return {
         "task_name": task,

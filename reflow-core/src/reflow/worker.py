@@ -33,7 +33,10 @@ class Work(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of one call: a value's text and digest, or a cause and a traceback."""
+    """What became of one call: a value's text and digest, or a cause and a traceback.
+
+    `paths` and `prints` are those of `reflow.records.Outcome`.
+    """
 
     state: str
     text: str
@@ -43,6 +46,7 @@ class Answer(NamedTuple):
     detail: str
     started: float
     ended: float
+    prints: tuple[str, ...] = ()
 
 
 class TaskCaller:

@@ -16,7 +16,7 @@ RUN_COLUMNS = (
 )
 INSTANCE_COLUMNS = (
     "task, element, state, attempt, identity, digest, value, cause, detail, origin, job, started,"
-    " ended, paths"
+    " ended, paths, prints"
 )
 
 # PostgreSQL's text is UTF-8 without NUL; Python's may have both NUL and half of a surrogate pair.
@@ -54,11 +54,11 @@ def digest_of(text: str) -> bytes:
 
 PUT_TYPES = (
     "bigint", "bigint", "text", "integer", "double precision", "double precision", "bytea", "bytea",
-    "boolean", "text", "text", "text", "text", "text", "text",
+    "boolean", "text", "text", "text", "text", "text", "text", "text",
 )  # fmt: skip
 _PUT_COLUMNS = (
     "task", "element", "state", "attempt", "started", "ended", "identity", "digest", "found",
-    "cause", "origin", "job", "paths", "detail", "value",
+    "cause", "origin", "job", "paths", "detail", "value", "prints",
 )  # fmt: skip
 PUT = (
     f"INSERT INTO instance ({', '.join(_PUT_COLUMNS)})"
@@ -104,6 +104,7 @@ def columns_of(
                 stored(json.dumps(one.paths)) if one.paths else None,
                 stored(one.detail),
                 None if one.value is None else stored(one.value),
+                json.dumps(one.prints) if one.prints else None,
             )
         )
     return [list(column) for column in zip(*rows, strict=True)]
@@ -129,7 +130,7 @@ def instance_row(tasks: Mapping[int, tuple[str, bool]], row: tuple[Any, ...]) ->
     """Return the instance of a row of `INSTANCE_COLUMNS`."""
     (
         task, element, state, attempt, identity, digest, value, cause, detail, origin, job,
-        started, ended, paths,
+        started, ended, paths, prints,
     ) = row  # fmt: skip
     name, array = tasks[task]
     return InstanceRow(
@@ -148,4 +149,5 @@ def instance_row(tasks: Mapping[int, tuple[str, bool]], row: tuple[Any, ...]) ->
         started,
         ended,
         tuple(json.loads(loaded(paths))) if paths else (),
+        tuple(json.loads(prints)) if prints else (),
     )

@@ -76,6 +76,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    ("ALTER TABLE instance ADD COLUMN prints text",),  # JSON: what stood under the paths
 )
 """What brings the tables from version n to n + 1, for each n."""
 

@@ -171,8 +171,8 @@ class PostgresStore(Store):
             rows = self._session.read(
                 lambda connection: connection.cursor(binary=True)
                 .execute(
-                    "SELECT run.key, task.key, element, identity, digest, value, paths, run_id,"
-                    " record, name"
+                    "SELECT run.key, task.key, element, identity, digest, value, paths, prints,"
+                    " run_id, record, name"
                     " FROM instance JOIN task ON task.key = instance.task"
                     " JOIN run ON run.key = task.run WHERE found AND identity = ANY(%s)",
                     (wanted,),
@@ -191,8 +191,10 @@ class PostgresStore(Store):
                     digest.hex() if digest else "",
                     None if value is None else loaded(value),
                     tuple(json.loads(loaded(paths))) if paths else (),
+                    tuple(json.loads(prints)) if prints else (),
                 )
-                for _, _, element, identity, digest, value, paths, run_id, record, name in rows
+                for _, _, element, identity, digest, value, paths, prints, run_id, record, name
+                in rows
             }
 
     def list_runs(

@@ -61,8 +61,8 @@ class InstanceRow(NamedTuple):
 
     `index` is None for a task that is no array, and for what concerns an array as
     a whole. `spilled`: the value is in the file ``values/<digest>`` of the record and
-    `value` is None. Times are seconds since the epoch, 0 where unknown. A named tuple:
-    one status makes ten thousand of them.
+    `value` is None. Times are seconds since the epoch, 0 where unknown. `paths` and `prints`
+    are those of `reflow.records.Outcome`. A named tuple: one status makes ten thousand of them.
     """
 
     task: str
@@ -80,6 +80,7 @@ class InstanceRow(NamedTuple):
     started: float
     ended: float
     paths: tuple[str, ...]
+    prints: tuple[str, ...] = ()
 
 
 class CachedResult(NamedTuple):
@@ -87,7 +88,8 @@ class CachedResult(NamedTuple):
 
     `record` is the record directory of the run it is from, `index` 0 for a task
     that is no array. `value` is None where it stands in ``values/<digest>`` there.
-    A named tuple: one look-up makes ten thousand of them.
+    `paths` and `prints` are those of `reflow.records.Outcome`. A named tuple: one look-up
+    makes ten thousand of them.
     """
 
     run_id: str
@@ -98,6 +100,7 @@ class CachedResult(NamedTuple):
     digest: str
     value: str | None
     paths: tuple[str, ...]
+    prints: tuple[str, ...] = ()
 
 
 @frozen(order=True)

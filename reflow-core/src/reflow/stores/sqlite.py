@@ -491,7 +491,7 @@ def _found(
     for start in range(0, len(prefixes), _CHUNK):
         chunk = prefixes[start : start + _CHUNK]
         rows = connection.execute(
-            "SELECT key, identity, digest, value, paths FROM instance"
+            "SELECT key, identity, digest, value, paths, prints FROM instance"
             f" WHERE result IN ({', '.join('?' * len(chunk))})",
             chunk,
         ).fetchall()
@@ -501,7 +501,7 @@ def _found(
                 best[row[1]] = row
     found: dict[str, CachedResult] = {}
     tasks: dict[int, tuple[str, str, str]] = {}
-    for key, identity, digest, value, paths in best.values():
+    for key, identity, digest, value, paths, prints in best.values():
         if identity not in wanted:
             continue
         task = key >> SHIFT
@@ -516,6 +516,7 @@ def _found(
             digest.hex() if digest else "",
             loaded(value),
             tuple(json.loads(paths)) if paths else (),
+            tuple(json.loads(prints)) if prints else (),
         )
     return found
 

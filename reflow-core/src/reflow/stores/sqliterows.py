@@ -24,7 +24,7 @@ RUN_COLUMNS = (
 )
 _COLUMNS = (
     "key", "state", "attempt", "started", "ended", "identity", "digest", "result", "cause",
-    "origin", "job", "paths", "detail", "value",
+    "origin", "job", "paths", "detail", "value", "prints",
 )  # fmt: skip
 PUT = (
     f"INSERT INTO instance ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
@@ -32,7 +32,7 @@ PUT = (
 )
 INSTANCE_COLUMNS = (
     "key, state, attempt, identity, digest, value, cause, detail, origin, job, started, ended,"
-    " paths"
+    " paths, prints"
 )
 
 
@@ -62,7 +62,7 @@ def rows_of(
     unhex, prefix = bytes.fromhex, int.from_bytes  # made a hundred thousand times
     for (
         task, index, attempt, state, identity, digest, value, paths, cause, detail, origin, job,
-        started, ended,
+        started, ended, prints,
     ) in outcomes:  # fmt: skip
         name = unhex(identity) if identity else None
         # Of a taken-over result the first copy is found, as long as its run is there. A value
@@ -86,6 +86,7 @@ def rows_of(
             json.dumps(paths) if paths else None,
             (detail if convert is None else convert(detail)) if detail else None,
             value if convert is None or value is None else convert(value),
+            json.dumps(prints) if prints else None,
         )
 
 
@@ -133,7 +134,7 @@ def instance_row(tasks: Mapping[int, tuple[str, bool]], row: tuple[Any, ...]) ->
     """Return the instance of a row of `INSTANCE_COLUMNS`."""
     (
         key, state, attempt, identity, digest, value, cause, detail, origin, job,
-        started, ended, paths,
+        started, ended, paths, prints,
     ) = row  # fmt: skip
     name, array = tasks[key >> SHIFT]
     element = (key & 0xFFFFFFFF) - 1
@@ -153,4 +154,5 @@ def instance_row(tasks: Mapping[int, tuple[str, bool]], row: tuple[Any, ...]) ->
         started,
         ended,
         tuple(json.loads(paths)) if paths else (),
+        tuple(json.loads(prints)) if prints else (),
     )

@@ -115,6 +115,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             WHERE instance.origin IS NOT NULL
         """,
     ),
+    # What stood under the paths; the last column, as most rows have none.
+    ("ALTER TABLE instance ADD COLUMN prints TEXT",),  # JSON
 )
 """What brings the schema from version n to n + 1, for each n."""
 

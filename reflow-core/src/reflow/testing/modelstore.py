@@ -121,4 +121,5 @@ def instance(one: Outcome, array: bool) -> InstanceRow:
         started=one.started,
         ended=one.ended,
         paths=one.paths,
+        prints=one.prints,
     )

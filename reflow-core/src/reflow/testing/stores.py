@@ -420,7 +420,8 @@ class StoreContract:
             Outcome("last", 0, 0, SKIPPED, detail="many[0]"),
             success("many", 1, value=None),
             Outcome("many", 0, 2, FAILED, sha("i"), cause="OOM", detail="Traceback …"),
-            success("first", paths=("/a", "/b ü"), job="7", started=1.5, ended=1774000000.25),
+            success("first", paths=("/a", "/b ü"), job="7", started=1.5, ended=1774000000.25,
+                    prints=("f:1:1 00", "")),
             success("many", 10, origin="flow-0"),
         ]
         assert filled.apply("flow-1", changes, {"many": 12}, FAILED, Position(2, 2**40)) is True
@@ -548,15 +549,18 @@ class StoreContract:
     # Looking results up
 
     def test_a_result_is_found_by_its_identity(self, filled: Store) -> None:
-        hit, single = success("many", 4, paths=("/p",)), success("first", value=None)
+        hit = success("many", 4, paths=("/p", "/q"), prints=("", "f:0:7 e3"))
+        single = success("first", value=None)
         filled.apply("flow-1", [hit, single], {"many": 7}, None, Position(1, 1))
         found = filled.lookup([hit.identity, hit.identity, sha("none"), single.identity])
         assert found.keys() == {hit.identity, single.identity}
         one, other = found[hit.identity], found[single.identity]
         assert (one.run_id, one.record) == ("flow-1", run_row().record)
-        assert (one.task, one.index, one.identity, one.digest, one.value, one.paths) == (
-            "many", 4, hit.identity, hit.digest, hit.value, ("/p",),
+        assert (one.task, one.index, one.identity, one.digest, one.value) == (
+            "many", 4, hit.identity, hit.digest, hit.value,
         )  # fmt: skip
+        assert (one.paths, one.prints) == (hit.paths, hit.prints)
+        assert (other.paths, other.prints) == ((), ())
         assert (other.index, other.digest, other.value) == (0, single.digest, None)
         assert filled.lookup([bytes.fromhex(hit.identity)]) == {hit.identity: one}
         assert filled.lookup([]) == {}

@@ -176,7 +176,7 @@ class JsonLinesStore(Store):
                         found[one.identity] = CachedResult(
                             run_id=run.row.run_id, record=run.row.record, task=one.task,
                             index=one.index, identity=one.identity, digest=one.digest,
-                            value=one.value, paths=one.paths,
+                            value=one.value, paths=one.paths, prints=one.prints,
                         )  # fmt: skip
         return found
 
@@ -236,7 +236,7 @@ class JsonLinesStore(Store):
                 o.task, o.index if run.tasks[o.task].array and o.index != WHOLE_TASK else None,
                 o.state, o.attempt, o.identity, o.digest, o.value,
                 o.value is None and o.digest != "", o.cause, o.detail, o.origin, o.job,
-                o.started, o.ended, o.paths,
+                o.started, o.ended, o.paths, o.prints,
             )
             for o in found
         ]  # fmt: skip
@@ -272,7 +272,9 @@ def applied(
         run.outcomes = {k: one for k, one in run.outcomes.items() if one.state in TERMINAL}
     for values in (*changes, *(live or ())):
         one = Outcome(*values)
-        run.outcomes[one.task, one.index] = one._replace(paths=tuple(one.paths))
+        run.outcomes[one.task, one.index] = one._replace(
+            paths=tuple(one.paths), prints=tuple(one.prints)
+        )
     run.row = evolve(run.row, status=status or run.row.status)
     run.position = Position(*place)
 
