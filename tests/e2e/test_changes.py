@@ -210,7 +210,7 @@ def test_a_plan_verifies(load: Any, tmp_path: Path) -> None:
     told = {one.name: one for one in wf.plan(out).tasks}
     assert (told["write"].hits, told["write"].misses) == (0, 3)
     assert {one.text for one in told["write"].reasons} == {
-        "a verifier refused the older result", "a file that the older result names is gone",
+        "a verifier refused the older result", f"its file {out}/2.txt is gone",
         "a verifier raised OSError('unreadable')",
     }  # fmt: skip
     assert told["large"].reasons[0].text == "waits for write"

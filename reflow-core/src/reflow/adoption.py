@@ -5,14 +5,12 @@ Workers import this: no attrs.
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from .attached import FINGERPRINTS, fingerprints_of, may_run_code, stranger_of
+from .attached import may_run_code, stranger_of
 from .attachments import current, files_in, is_file_name
 from .files import Files
 from .records import Outcome
@@ -60,27 +58,9 @@ def adopt(files: Files, values: str | None, serializers: Container[str], found: 
                 files.share(f"{folder}/{name}", f"{values}/{name}")
             else:
                 files.modified(f"{folder}/{name}")  # an error where it is not there
-        if values is not None and found.paths and _has_fingerprints(folder):
-            _share_fingerprints(files, folder, values, found.paths)
     except OSError:
         return False
     return True
-
-
-@functools.cache
-def _has_fingerprints(folder: str) -> bool:
-    # Asked once for each run: of most there are none.
-    return os.path.isdir(f"{folder}/{FINGERPRINTS}")
-
-
-def _share_fingerprints(files: Files, folder: str, values: str, paths: tuple[str, ...]) -> None:
-    name = fingerprints_of(paths)
-    try:
-        data = files.read(f"{folder}/{name}")
-    except FileNotFoundError:
-        return
-    files.make_folder(f"{values}/{FINGERPRINTS}")
-    files.create(f"{values}/{name}", data)
 
 
 _told: set[str] = set()
@@ -91,11 +71,6 @@ def _tell(folder: str, why: str) -> None:
     if folder not in _told:
         _told.add(folder)
         print(f"reflow: a result in {folder} is not used but made again: {why}", file=sys.stderr)
-
-
-def all_there(paths: Iterable[str]) -> bool:
-    """Whether all files and folders named in a result exist: the built-in verifier "exists"."""
-    return all(map(os.path.exists, paths))
 
 
 def judges_of(
@@ -111,20 +86,6 @@ def judges_of(
     return judges
 
 
-def stands(judges: Sequence[Judge], paths: tuple[str, ...], read: Callable[[], object]) -> bool:
-    """Whether all judge a result to be whole; `read` returns its value. Raises what they raise."""
-    from pathlib import Path
-
-    from .verifiers.base import Output
-
-    def fingerprints() -> Mapping[str, str]:
-        attachments = current.get()
-        return {} if attachments is None else attachments.fingerprints(paths)
-
-    output = Output(tuple(map(Path, paths)), read, fingerprints)
-    return all(judge(output) for judge in judges)
-
-
 def still_stands(
     judges: Sequence[Judge],
     found: Result,
@@ -137,6 +98,9 @@ def still_stands(
     Its value, of which `values` and `attachments` have what is in files, is read, and `task`
     asked for, where one of them asks for it.
     """
+    from pathlib import Path
+
+    from .verifiers.base import Output
 
     def read() -> object:
         from .codec import codec_for
@@ -144,9 +108,14 @@ def still_stands(
         outcome = Outcome("", 0, 0, CACHED, digest=found.digest, value=found.value)
         return codec_for(task().signature().returns).decode(values.text(outcome))
 
+    def prints() -> Mapping[str, str]:
+        known = zip(found.paths, found.prints)  # noqa: B905 (equal, or there are none)
+        return {path: text for path, text in known if text}
+
     before = current.set(attachments)
     try:
-        return stands(judges, found.paths, read)
+        output = Output(tuple(map(Path, found.paths)), read, prints)
+        return all(judge(output) for judge in judges)
     finally:
         current.reset(before)
 

@@ -11,23 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .attachments import KEY, Named, is_file_name, is_reference, known, learn, reference
 from .errors import PluginError, RecordError, SerializationError
 from .files import Files
-from .identity import digest
-from .plain import dump, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .serializers.base import Serializer
-
-
-FINGERPRINTS = "fingerprints"
-"""The folder, beside the values, of what the files had in them that values name."""
-_UTF8 = ("utf-8", "surrogatepass")
-
-
-def fingerprints_of(paths: tuple[str, ...]) -> str:
-    """Return the name of the file that has the fingerprints of these paths."""
-    return f"{FINGERPRINTS}/{digest(dump(list(paths)))}.json"
 
 
 class AttachmentFolder:
@@ -93,25 +81,6 @@ class AttachmentFolder:
             return serializer.load(Path(path))
         except FileNotFoundError as error:
             raise RecordError(f"a value is gone: {path} is missing") from error
-
-    def keep_fingerprints(self, paths: tuple[str, ...]) -> None:
-        """Take the fingerprints of the files that a value names, their contents too.
-
-        Raises `OSError` for one that cannot be read, and where there is no room.
-        """
-        from .fileprint import full_print
-
-        taken = {path: str(full_print(path)) for path in paths}
-        self._files.make_folder(f"{self._folder}/{FINGERPRINTS}")
-        self._files.write(f"{self._folder}/{fingerprints_of(paths)}", dump(taken).encode(*_UTF8))
-
-    def fingerprints(self, paths: tuple[str, ...]) -> dict[str, str]:
-        """Return the fingerprints that were taken of these files, {} if none were."""
-        try:
-            text = self._files.read(f"{self._folder}/{fingerprints_of(paths)}").decode(*_UTF8)
-        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
-            return {}
-        return dict(load(text))
 
     def _check(self, path: str, serializer: Serializer, named: str) -> None:
         """Refuse a file that another wrote, where that is a danger, or that has changed."""

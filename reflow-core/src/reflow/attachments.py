@@ -58,12 +58,6 @@ class Attachments(Protocol):
     def load(self, reference: dict[str, Any]) -> Any:
         """Return the value that a reference refers to."""
 
-    def keep_fingerprints(self, paths: tuple[str, ...]) -> None:
-        """Take the fingerprints of the files that a value names."""
-
-    def fingerprints(self, paths: tuple[str, ...]) -> dict[str, str]:
-        """Return the fingerprints that were taken of these files, {} if none were."""
-
 
 current: ContextVar[Attachments | None] = ContextVar("reflow-attachments", default=None)
 """Where the codecs of this thread keep such values, while values are written or read."""

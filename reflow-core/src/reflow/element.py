@@ -180,17 +180,21 @@ class _Worker:
 
     def _known(self, identity: str) -> Known | None:
         """Return the result of an older run that may stand for this element's."""
-        from .adoption import adopt, all_there, judges_of, still_stands
+        from .adoption import adopt, judges_of, still_stands
         from .known import find_known
+        from .resultfiles import trouble
 
         check = self._header["check"]
         found = find_known(self._files, f"{self._folder}/{self._header['known']}", identity)
         used = {one["name"] for one in self._header["serializers"]}
-        if found is None or (check is not None and not all_there(found.paths)):
+        named = check is not None and (check["verifiers"] or check["own"])
+        if found is None:
+            return None
+        if check is not None and trouble(found.paths, () if named else found.prints):
             return None
         if not adopt(self._files, self._values, used, found):
             return None
-        if check is None or not (check["verifiers"] or check["own"]):
+        if not named:
             return found
         values = Values(self._files, self._values)
         try:

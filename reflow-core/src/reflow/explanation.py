@@ -125,7 +125,8 @@ def _compared(
         reasons.append(
             "nothing that it is made of has changed; the result of then "
             + ("was a failure" if found.outcome.state == FAILED else
-               "was not taken: its value or a file of it is gone, or a verifier refused it")
+               "was not taken: its value or a file of it was gone or changed, or a verifier "
+               "refused it")
         )  # fmt: skip
     elif differences and not reasons:
         reasons.append("no earlier result is of the same")

@@ -4,19 +4,23 @@ A fingerprint has two parts. The *quick* one is made of sizes and times, from `o
 alone; as long as it is the same, so is the file, unless it was changed twice within one
 tick of the file system's clock. Where it differs, only the *content* tells: a file that was
 touched, copied or restored has another time and the same content. A folder's fingerprint
-covers all that is in it, by relative path; links are followed where they lead to files.
+covers all that is in it, by relative path, but for the records of runs; links are followed
+where they lead to files. Pipes and devices are never read.
 
-Nothing here is kept: who takes a fingerprint stores its text and compares it later.
+Nothing here is kept: who takes a fingerprint stores its text and compares it later. Workers
+import this: no attrs, and OpenSSL only for large files.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from .hashing import LARGE, sha256
 
 _BLOCK = 1 << 20
+_RECORDS = ".reflow"
 GONE = "-"
 """The quick part for a path at which there is nothing."""
 
@@ -70,7 +74,7 @@ def full_print(path: str) -> Fileprint:
     if quick == GONE:
         return Fileprint(GONE)
     if quick.startswith("f:"):
-        return Fileprint(quick, _content(path))
+        return Fileprint(quick, _content(path) if os.path.isfile(path) else "")
     found = sha256()
     for name, kind, _ in _walk(path):
         content = _content(os.path.join(path, name)) if kind == "f" else ""
@@ -109,9 +113,9 @@ def _quick(found: os.stat_result) -> str:
 def _walk(folder: str) -> list[tuple[str, str, str]]:
     """Return (relative path, kind, quick part) of all that is in a folder, in order.
 
-    Kinds: "f" a file, "d" a folder, "l…" a link to a folder, which is not entered, or to
-    nothing: it counts by where it leads. A folder's own time says nothing that its entries do
-    not.
+    Kinds: "f" a file, "d" a folder, "o" a pipe or device, "l…" a link to a folder, which is
+    not entered, or to nothing: it counts by where it leads. A folder's own time says nothing
+    that its entries do not. What reflow itself writes into a run directory is left out.
     """
     found: list[tuple[str, str, str]] = []
     waiting = [""]
@@ -121,18 +125,21 @@ def _walk(folder: str) -> list[tuple[str, str, str]]:
             for entry in entries:
                 name = os.path.join(below, entry.name)
                 if entry.is_dir(follow_symlinks=False):
+                    if entry.name == _RECORDS:
+                        continue
                     found.append((name, "d", "d"))
                     waiting.append(name)
                     continue
                 try:
                     is_file = not entry.is_dir()
                     quick = _quick(entry.stat()) if is_file else ""
+                    kind = "f" if entry.is_file() else "o"
                 except (FileNotFoundError, NotADirectoryError):
                     if not entry.is_symlink():
                         continue  # it went while the folder was read
                     is_file, quick = False, ""
                 if is_file:
-                    found.append((name, "f", quick))
+                    found.append((name, kind, quick))
                 else:
                     found.append((name, f"l{os.readlink(entry.path)}", os.readlink(entry.path)))
     found.sort()
@@ -140,8 +147,16 @@ def _walk(folder: str) -> list[tuple[str, str, str]]:
 
 
 def _content(path: str) -> str:
-    found = sha256()
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
+        block = file.read(_BLOCK)
+        found: Any
+        if len(block) < LARGE:
+            found = sha256()
+        else:
+            from hashlib import sha256 as quicker
+
+            found = quicker()
+        while block:
             found.update(block)
-    return found.hexdigest()
+            block = file.read(_BLOCK)
+    return str(found.hexdigest())

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from .adoption import adopt, all_there, judges_of, still_stands
+from .adoption import adopt, judges_of, still_stands
 from .attached import AttachmentFolder
 from .dispatch import BATCH
 from .errors import RecordError
@@ -20,6 +20,7 @@ from .inputs import SizeError, TaskInputs
 from .planning import Progress, TaskState
 from .provenance import Recorded, Side, earlier_runs, task_differences
 from .records import Outcome
+from .resultfiles import trouble
 from .runrecord import RunOptions
 from .spec import TaskSpec, WorkflowSpec
 from .states import CACHED
@@ -145,6 +146,7 @@ class _Preview:
     files: Files = field(factory=Files)
     _misses: dict[str, Counter[str]] = field(factory=dict)
     _troubles: dict[str, str] = field(factory=dict)
+    _lost: dict[str, str] = field(factory=dict)
 
     def plan(self, folder: str) -> Plan:
         progress, values = Progress(self.spec), _HitValues(self.files)
@@ -204,8 +206,9 @@ class _Preview:
 
     def _refused(self, spec: TaskSpec, hit: CachedResult, judges: Sequence[Any]) -> str:
         """Say why an older result cannot stand, "" where it can: as a dispatch pass decides."""
-        if self.options.verify and not all_there(hit.paths):
-            return "a file that the older result names is gone"
+        lost = trouble(hit.paths, () if judges else hit.prints) if self.options.verify else ""
+        if lost:
+            return self._lost.setdefault(spec.name, lost)  # one line, however many files
         if not adopt(self.files, None, {one.name for one in self.spec.serializers}, hit):
             return "the value of the older result is gone or damaged, or another user's"
         if not judges:
@@ -225,7 +228,11 @@ class _Preview:
         name = state.spec.name
         misses = self._misses.get(name, Counter())
         unknown = None if state.size is None else state.size - state.done - misses.total()
-        reasons = [Reason(text=text, elements=count) for text, count in misses.most_common()]
+        reasons = []
+        for text, count in misses.most_common():
+            if text == self._lost.get(name) and count > 1:
+                text += f", and files of {count - 1} more are gone or changed"
+            reasons.append(Reason(text=text, elements=count))
         if unknown != 0:
             reasons.append(Reason(text=self._waits(state), elements=unknown or 0))
         return TaskPlan(

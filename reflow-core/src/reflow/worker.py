@@ -87,7 +87,9 @@ class TaskCaller:
         returns = codec_for(signature.returns)
         self._encode = returns.encode
         self._paths = returns.paths if returns.has_paths else None
-        self._fingerprints = "fingerprint" in task.verify
+        # Who verifies by fingerprints wants all of them, whatever counts else.
+        self._asked = "fingerprint" in task.verify
+        self._files = "content" if self._asked else task.files
 
     def call(self, texts: Mapping[str, str]) -> Answer:
         """Call the function; whatever it raises, `sys.exit` included, is its failure."""
@@ -105,8 +107,7 @@ class TaskCaller:
             except SerializationError as error:
                 raise SerializationError(f"task {self._name!r}, return value: {error}") from None
             paths = () if self._paths is None else self._paths(value)
-            if paths and self._fingerprints:
-                self._take_fingerprints(paths)
+            prints = self._prints(paths) if paths else ()
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -115,18 +116,20 @@ class TaskCaller:
             )
         finally:
             current.reset(before)
-        return Answer(SUCCESS, text, digest(text), paths, "", "", started, time.time())
+        return Answer(SUCCESS, text, digest(text), paths, "", "", started, time.time(), prints)
 
+    def _prints(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        from .resultfiles import take_prints
 
-    def _take_fingerprints(self, paths: tuple[str, ...]) -> None:
-        try:
-            self._attachments.keep_fingerprints(paths)
-        except OSError as error:  # The result is right, only never again without work.
-            print(
-                f"reflow: task {self._name!r}: no fingerprints of its files, so a later run makes "
-                f"them again: {error}",
-                file=sys.stderr,
-            )
+        return take_prints(paths, self._files, self._tell)
+
+    def _tell(self, path: str, error: Exception) -> None:
+        # The result is right; only nobody can tell later whether the file is what it was.
+        then = "a later run makes it again" if self._asked else "only its path counts"
+        print(
+            f"reflow: task {self._name!r}: no fingerprint of {path}, so {then}: {error}",
+            file=sys.stderr,
+        )
 
 
 def _decode_path(text: str) -> Any:

@@ -1,0 +1,74 @@
+"""What stands under the paths that a result names: when its task ends, and when it is reused.
+
+Fingerprints are taken by the worker and kept with the outcome (`reflow.records.Outcome`), in
+the order of its paths: texts of `reflow.fileprint`, "" for a path that counts alone. Workers
+import this: no attrs.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from .fileprint import full_print, is_same, parse, quick_print
+
+
+def take_prints(
+    paths: Sequence[str], how: str, tell: Callable[[str, Exception], None]
+) -> tuple[str, ...]:
+    """Return the fingerprints of paths, () where there is none at all.
+
+    `how` is as in ``job(files=)``. What cannot be read has none: `tell` is told why.
+    """
+    if how == "path":
+        return ()
+    prints = []
+    for path in paths:
+        try:
+            prints.append(_taken(path, how))
+        except (OSError, ValueError) as error:  # a path may have a NUL in it
+            tell(path, error)
+            prints.append("")
+    return tuple(prints) if any(prints) else ()
+
+
+def _taken(path: str, how: str) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""  # it may be there later, and is another one then
+    if stat.S_ISDIR(mode):
+        # A folder is often made by one task for others to fill: that does not change its result.
+        if how == "auto":
+            return ""
+    elif not stat.S_ISREG(mode):
+        return ""  # reading a pipe waits for somebody to write
+    return str(quick_print(path) if how == "stat" else full_print(path))
+
+
+def trouble(paths: Sequence[str], prints: Sequence[str]) -> str:
+    """Say which path does not stand as the task left it, "" if all do.
+
+    By fingerprint, where there is one: sizes and times, unread, and the content where only
+    the times differ. Else the path must be there.
+    """
+    if len(prints) != len(paths):
+        prints = ("",) * len(paths)
+    stat_of = os.stat  # asked for ten thousand files
+    for path, known in zip(paths, prints):  # noqa: B905 (equal by make)
+        try:
+            found = stat_of(path)
+            if not known or known.partition(" ")[0] == (
+                f"f:{found.st_size}:{found.st_mtime_ns}"
+            ):
+                continue
+            if not is_same(path, parse(known)):
+                return f"its file {path} was changed since it was made"
+        except (FileNotFoundError, NotADirectoryError):
+            return f"its file {path} is gone"
+        except OSError as error:
+            return f"its file {path} cannot be read ({error.strerror})"
+        except ValueError:  # a NUL in the path, or no fingerprint
+            return f"its file {path} cannot be compared"
+    return ""

@@ -1,0 +1,137 @@
+"""What stands under the paths of results: which are read, and when one is not as it was left."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from reflow import fileprint
+from reflow.resultfiles import take_prints, trouble
+
+
+def taken(how: str, *paths: Path) -> tuple[str, ...]:
+    told: list[str] = []
+    prints = take_prints([str(one) for one in paths], how, lambda path, _: told.append(path))
+    assert told == []
+    return prints
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    return folder
+
+
+def later(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def parts(text: str) -> tuple[str, int]:
+    """The kind of a fingerprint, and how many parts it has."""
+    return text[:1], len(text.split())
+
+
+@pytest.mark.parametrize(
+    ("how", "file", "folder"),
+    [
+        ("auto", ("f", 2), ("", 0)),
+        ("content", ("f", 2), ("d", 2)),
+        ("stat", ("f", 1), ("d", 1)),
+        ("path", ("", 0), ("", 0)),
+    ],
+)
+def test_what_counts_by_policy(
+    tree: Path, how: str, file: tuple[str, int], folder: tuple[str, int]
+) -> None:
+    prints = taken(how, tree / "a", tree)
+    assert [parts(one) for one in prints or ("", "")] == [file, folder]
+    assert trouble([str(tree / "a"), str(tree)], prints) == ""
+
+
+def test_where_nothing_has_a_fingerprint_there_is_none(tree: Path) -> None:
+    assert taken("auto", tree, tree / "nothing") == ()
+    assert taken("auto", tree, tree / "a")[0] == ""
+
+
+@pytest.mark.parametrize("how", ["auto", "content", "stat", "path"])
+def test_pipes_and_devices_are_not_read(tree: Path, how: str) -> None:
+    os.mkfifo(tree / "pipe")
+    assert taken(how, tree / "pipe", Path("/dev/zero")) == ()
+    assert trouble([str(tree / "pipe")], ()) == ""
+    if how == "content":
+        (before,) = taken(how, tree)
+        (tree / "pipe").unlink()
+        assert "was changed" in trouble([str(tree)], (before,))
+
+
+def test_the_records_of_runs_are_no_part_of_a_run_directory(tree: Path) -> None:
+    prints = taken("content", tree)
+    (tree / ".reflow" / "run").mkdir(parents=True)
+    (tree / ".reflow" / "run" / "journal").write_text("grows")
+    assert trouble([str(tree)], prints) == ""
+    (tree / "b").write_text("")
+    assert trouble([str(tree)], prints) == f"its file {tree} was changed since it was made"
+
+
+@pytest.mark.parametrize("how", ["auto", "content", "stat"])
+def test_files_that_are_not_as_they_were_left(tree: Path, how: str) -> None:
+    path = tree / "a"
+    paths, prints = [str(path)], taken(how, path)
+    changed = f"its file {path} was changed since it was made"
+    later(path)
+    assert trouble(paths, prints) == (changed if how == "stat" else "")
+    path.write_text("2")
+    later(path)
+    assert trouble(paths, prints) == changed
+    assert trouble(paths, ()) == "", "without a fingerprint it must be there"
+    path.unlink()
+    for known in (prints, ()):
+        assert trouble(paths, known) == f"its file {path} is gone"
+    path.mkdir()
+    assert trouble(paths, prints) == changed
+
+
+def test_the_content_is_read_only_where_times_differ(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tree / "a"
+    prints = taken("auto", path)
+    with monkeypatch.context() as patch:
+        patch.setattr(fileprint, "_content", lambda path: pytest.fail(path))
+        assert trouble([str(path)], prints) == ""
+        path.write_text("longer")
+        assert "was changed" in trouble([str(path)], prints)
+
+
+def test_what_cannot_be_read_is_told_and_has_no_fingerprint(tree: Path) -> None:
+    told: dict[str, Exception] = {}
+    odd = [str(tree / ("n" * 300)), "nul\0", str(tree / "a")]
+    prints = take_prints(odd, "auto", told.__setitem__)
+    assert [bool(one) for one in prints] == [False, False, True]
+    assert list(told) == odd[:2]
+    assert isinstance(told[odd[0]], OSError)
+    assert "cannot be read (File name too long)" in trouble(odd[:1], ())
+    assert "cannot be compared" in trouble(odd[1:2], ())
+    assert "cannot be compared" in trouble(odd[2:], ("damaged",))
+    assert trouble(odd[2:], ("f:9:9", "f:9:9")) == "", "not one for each path: they are none"
+
+
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_openssl_is_loaded_for_large_files_only(tmp_path: Path, size: int) -> None:
+    import subprocess
+
+    (tmp_path / "file").write_bytes(b"x" * size)
+    code = (
+        "import sys; from reflow.resultfiles import take_prints\n"
+        "print(len(take_prints([sys.argv[1]], 'auto', print)), '_hashlib' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "file")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.split() == ["1", str(size > 100_000)]
