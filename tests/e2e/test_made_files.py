@@ -45,7 +45,7 @@ def last(path: Annotated[Path, Result(step="join")]) -> str:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_made_of_new_files_is_made_anew(
+def test_what_is_made_of_files_with_other_content_is_made_anew(
     load: Any, tmp_path: Path, workers: int
 ) -> None:
     module = load(SOURCE)
@@ -63,4 +63,11 @@ def test_what_is_made_of_new_files_is_made_anew(
         assert sorted(module.ran) == ["join", "last", "read", "write"]
     assert run(1, 5, 3) == ([1, 5, 3], "1 5 3")
     assert module.ran == []
+    # What was made of them before is right again, but for the files that were overwritten.
+    assert run(1, 2, 3) == ([1, 2, 3], "1 2 3")
+    if workers == 1:
+        assert sorted(module.ran) == ["join", "write"]
+    assert run(1, 2, 3) == ([1, 2, 3], "1 2 3")
+    assert module.ran == []
+    assert run(1, 5, 3) == ([1, 5, 3], "1 5 3")
     assert module.wf.plan(out, given=[1, 5, 3]).misses == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,10 @@ _names = itertools.count()
 
 @frozen
 class Task:
-    """A task that adds what it receives: `above` are indices of tasks before it."""
+    """A task that adds what it receives: `above` are indices of tasks before it.
+
+    With `file` it returns the path of a file that has the sum in it.
+    """
 
     above: tuple[int, ...]
     add: int
@@ -28,6 +32,7 @@ class Task:
     comment: int
     version: int
     parameter: bool
+    file: bool
 
 
 class Seen(NamedTuple):
@@ -46,13 +51,15 @@ def workflows(draw: st.DrawFn) -> list[Task]:
         above = draw(st.sets(st.integers(0, number - 1), max_size=2)) if number else set()
         made.append(
             Task(tuple(sorted(above)), draw(st.integers(0, 2)), draw(st.integers(2, 9)), 0, 1,
-                 draw(st.booleans()))
+                 draw(st.booleans()), draw(st.booleans()))
         )  # fmt: skip
     return made
 
 
 CHANGES = st.tuples(
-    st.sampled_from(["add", "limit", "comment", "version", "parameter", "nothing"]),
+    st.sampled_from(
+        ["add", "limit", "comment", "version", "parameter", "nothing", "touch", "alter", "delete"]
+    ),
     st.integers(0, 4), st.integers(1, 3),
 )  # fmt: skip
 
@@ -60,20 +67,34 @@ CHANGES = st.tuples(
 def source(tasks: list[Task]) -> str:
     """A module; small limits make values come out the same though what made them differs."""
     lines = [
-        "from typing import Annotated", "from reflow import Param, Result, Workflow",
+        "from pathlib import Path", "from typing import Annotated",
+        "from reflow import Param, Result, RunDir, Workflow",
         "ran = []", "wf = Workflow('random')",
     ]  # fmt: skip
     for number, one in enumerate(tasks):
-        parts = [f"a{i}: Annotated[int, Result(step='t{i}')]" for i in one.above]
+        types = ["Path" if tasks[i].file else "int" for i in one.above]
+        parts = [
+            f"a{i}: Annotated[{kind}, Result(step='t{i}')]"
+            for i, kind in zip(one.above, types, strict=True)
+        ]
         parts += ["p: Annotated[int, Param()]"] if one.parameter else []
-        terms = [f"a{i}" for i in one.above] + (["p"] if one.parameter else []) + [str(one.add)]
+        parts += ["run_dir: RunDir"] if one.file else []
+        terms = [f"int(a{i}.read_text())" if tasks[i].file else f"a{i}" for i in one.above]
+        terms += [*(["p"] if one.parameter else []), str(one.add)]
+        made = f"min({one.limit}, {' + '.join(terms)})"
         lines += [
             f"@wf.job(version='{one.version}')",
-            f"def t{number}({', '.join(parts)}) -> int:",
+            f"def t{number}({', '.join(parts)}) -> {'Path' if one.file else 'int'}:",
             f"    {'#' * one.comment}",
             f"    ran.append({number})",
-            f"    return min({one.limit}, {' + '.join(terms)})",
         ]
+        if one.file:
+            lines += [
+                f"    (run_dir / 't{number}').write_text(str({made}))",
+                f"    return run_dir / 't{number}'",
+            ]
+        else:
+            lines.append(f"    return {made}")
     return "\n".join(lines) + "\n"
 
 
@@ -93,7 +114,7 @@ def expected(tasks: list[Task], parameter: int) -> tuple[list[int], list[Seen]]:
 
 def changed(tasks: list[Task], what: str, number: int, by: int) -> list[Task]:
     place = number % len(tasks)
-    if what in ("nothing", "parameter"):
+    if what in ("nothing", "parameter", "touch", "alter", "delete"):
         return tasks
     one = tasks[place]
     new = {"add": one.add + by, "limit": 1 + (one.limit + by) % 9, "comment": one.comment + by,
@@ -114,7 +135,18 @@ def test_what_did_not_change_does_not_run_and_what_did_runs(
         store = SqliteStore(Path(folder) / "store")
         seen: set[Seen] = set()
         parameter = start
+        there: dict[int, int | None] = {}
         for what, number, by in [("nothing", 0, 1), *changes]:
+            file = Path(folder) / f"t{number % len(tasks)}"
+            if what in ("touch", "alter", "delete") and file.exists():
+                if what == "alter":
+                    file.write_text("x")
+                if what == "delete":
+                    file.unlink()
+                else:
+                    os.utime(file, (by, by))
+                if what != "touch":
+                    there[number % len(tasks)] = None
             tasks = changed(tasks, what, number, by)
             parameter += by if what == "parameter" else 0
             values, made = expected(tasks, parameter)
@@ -124,8 +156,18 @@ def test_what_did_not_change_does_not_run_and_what_did_runs(
             module = loaded(Path(folder), source(tasks), store)
             plan = module.wf.plan(folder, **needs)
             run = module.wf.run_local(folder, **needs)
-            assert [run.result(f"t{n}") for n in range(len(tasks))] == values, source(tasks)
-            new = [one.task for one in made if one not in seen]
+            results = [run.result(f"t{n}") for n in range(len(tasks))]
+            assert [
+                int(one.read_text()) if isinstance(one, Path) else one for one in results
+            ] == values, source(tasks)
+            # A file that an older result names must be what it was then.
+            new = [
+                one.task
+                for one in made
+                if one not in seen
+                or (tasks[one.task].file and there[one.task] != values[one.task])
+            ]
+            there = {n: values[n] for n, one in enumerate(tasks) if one.file}
             assert sorted(module.ran) == new, source(tasks)
             assert plan.misses <= len(new) <= plan.misses + sum(
                 one.unknown or 0 for one in plan.tasks

@@ -274,6 +274,21 @@ def test_what_is_queued_behind_a_new_file_finds_no_older_result(person: Person) 
     assert [one["state"] for one in status["instances"]] == ["CACHED", "CACHED"]
 
 
+def test_what_is_queued_behind_a_file_made_again_finds_its_older_result(person: Person) -> None:
+    person.write(WRITES)
+    assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
+    made = person.folder / "out" / "made"
+    made.unlink()  # it has to be made again, and comes out the same
+    status = person.ended(person.submit("--x", "1"))
+    states = {one["task_name"]: one["state"] for one in status["instances"]}
+    assert states == {"write": "SUCCESS", "read": "CACHED"}
+    assert of(status, "read")[0]["job_id"], "found by the worker that was queued ahead"
+    made.write_text("3")
+    status = person.ended(person.submit("--x", "1"))
+    assert [one["output"] for one in of(status, "read")] == [1]
+    assert [one["state"] for one in of(status, "write")] == ["SUCCESS"]
+
+
 def test_the_scheduler_calls_of_a_run_are_told(person: Person) -> None:
     person.write(CHAIN)
     run = person.submit("--x", "10")

@@ -416,7 +416,7 @@ class World:
     def finish(self, job: Job, position: int, process: Process, element: Element) -> None:
         if not job.live:
             return
-        task, index, attempt, identity, common, texts, _ = element
+        task, index, attempt, identity, common, texts, _, _ = element
         text = compute(task, self.plan.lists[task], {**common, **texts})
         answer = Answer(SUCCESS, text, digest(text), (), "", "", self.now, self.now)
         if self.chance(self.error_rate):

@@ -11,6 +11,7 @@ from typing import Any
 
 from .claims import read_outcome
 from .errors import RecordError
+from .filemarks import Mark, marks_of, stamp_of
 from .files import Files
 from .plain import dump
 from .records import Outcome
@@ -29,7 +30,8 @@ class Culprit(Exception):
 class Inputs:
     """What one element receives: `common` and `texts`, as for any worker.
 
-    `new_files`: among it are paths of files that were made in this run.
+    `stamps` stand for the files that are named in them. `new_files`: among these are such as
+    this run has made, without a fingerprint.
     """
 
     def __init__(
@@ -46,24 +48,32 @@ class Inputs:
         self._again = frozenset(known["again"])
         self.common: dict[str, str] = dict(known["common"])
         self.texts: dict[str, str] = {}
+        self.stamps: dict[str, str] = {}
         self.new_files = False
         for source in known["after"]:
             for item in source["items"]:
                 self._outcome(source["task"], item)
         for wire in known["wires"]:
             parameter = wire["parameter"]
+            marks: list[Mark] = []
             if wire["each"]:
-                self.texts[parameter] = self._text(wire["task"], items[parameter])
-                continue
-            parts = [
-                part
-                for source in wire["sources"]
-                for part in self._parts(source["task"], source["items"], source["flatten"])
-            ]
-            self.common[parameter] = f"[{','.join(parts)}]" if wire["listed"] else parts[0]
+                self.texts[parameter] = self._text(wire["task"], items[parameter], marks)
+            else:
+                parts = [
+                    part
+                    for source in wire["sources"]
+                    for part in self._parts(
+                        source["task"], source["items"], source["flatten"], marks
+                    )
+                ]
+                self.common[parameter] = f"[{','.join(parts)}]" if wire["listed"] else parts[0]
+            if marks:
+                self.stamps[parameter] = stamp_of(marks)
 
-    def _parts(self, task: str, items: list[Any], flatten: bool) -> list[str]:
-        texts = [self._text(task, item) for item in items]
+    def _parts(
+        self, task: str, items: list[Any], flatten: bool, marks: list[Mark]
+    ) -> list[str]:
+        texts = [self._text(task, item, marks) for item in items]
         if not flatten:
             return texts
         parts: list[str] = []
@@ -74,11 +84,16 @@ class Inputs:
             parts.extend(map(dump, listed))
         return parts
 
-    def _text(self, task: str, item: Any) -> str:
+    def _text(self, task: str, item: Any, marks: list[Mark]) -> str:
+        """Return the text of an item, and add the marks of the files that it names."""
         if isinstance(item, str):
             return item
+        if isinstance(item, dict):
+            marks.extend(item["marks"].items())
+            return str(item["text"])
         outcome = self._outcome(task, item)
         self.new_files = self.new_files or outcome.made_files
+        marks.extend(marks_of(outcome).items())
         return self._values.text(outcome)
 
     def _outcome(self, task: str, item: list[int]) -> Outcome:

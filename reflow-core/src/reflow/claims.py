@@ -85,7 +85,8 @@ def read_outcome(
 class Position(NamedTuple):
     """What one position of a job has to do.
 
-    `items` are the inputs of one that was queued ahead: see `reflow.lookahead`.
+    `items` are the inputs of one that was queued ahead: see `reflow.lookahead`. `stamps` are
+    those of `reflow.worker.Work`.
     """
 
     index: int  # type: ignore[assignment]  # a field, not tuple.index
@@ -93,6 +94,7 @@ class Position(NamedTuple):
     identity: str
     texts: dict[str, str]
     items: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    stamps: dict[str, str] = {}  # noqa: RUF012
 
 
 def write_job(

@@ -466,7 +466,8 @@ class Dispatch:
                 )
                 continue
             attempt = tries.get(index, 0) + 1
-            works.append(Work(name, index, attempt, identity, inputs.texts(index)))
+            texts, stamps = inputs.texts(index), inputs.stamps(index)
+            works.append(Work(name, index, attempt, identity, texts, stamps))
             if claim:
                 self.progress.launch(name, index, attempt)
 

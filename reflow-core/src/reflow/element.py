@@ -20,6 +20,7 @@ from .attached import AttachmentFolder
 from .claims import claim, publish, read_header, read_position
 from .entrypoint import load_tasks
 from .errors import RecordError
+from .filemarks import stamped
 from .files import Files
 from .identity import digest, identity_of
 from .records import Outcome
@@ -36,7 +37,10 @@ PATIENCE = 3.0
 
 
 class Element(NamedTuple):
-    """One element that a worker has claimed, with the texts of its inputs."""
+    """One element that a worker has claimed, with the texts of its inputs.
+
+    `stamps` stand for the files that are named in them, as `reflow.filemarks` has it.
+    """
 
     task: str
     index: int  # type: ignore[assignment]  # a field, not tuple.index
@@ -44,6 +48,7 @@ class Element(NamedTuple):
     identity: str
     common: dict[str, str]
     texts: dict[str, str]
+    stamps: dict[str, str]
     header: dict[str, Any]
 
 
@@ -70,6 +75,7 @@ def take_position(
         return None
     place = read_position(files, jobs, tag, position)
     common, texts, identity = header["common"], place.texts, place.identity
+    stamps = {**header.get("stamps", {}), **place.stamps}
     state, cause, detail = "", "", ""
     if "awaited" in header:
         from .awaiting import Culprit, Deferred, Inputs
@@ -78,10 +84,10 @@ def take_position(
             return None  # what it awaits may be running again
         try:
             inputs = Inputs(files, folder, header["awaited"], place.items, patience)
-            common, texts = inputs.common, inputs.texts
+            common, texts, stamps = inputs.common, inputs.texts, inputs.stamps
             if inputs.new_files:
                 header = {**header, "known": ""}  # older results are of older files
-            identity = _identity(header, common, texts, header["identity"]["code"])
+            identity = _identity(header, common, texts, stamps, header["identity"]["code"])
         except Deferred as error:
             print(f"reflow: not run: {error}", file=sys.stderr)
             return None
@@ -98,7 +104,7 @@ def take_position(
         )  # fmt: skip
         publish(files, folder, ended)
         return None
-    return Element(task, place.index, place.attempt, identity, common, texts, header)
+    return Element(task, place.index, place.attempt, identity, common, texts, stamps, header)
 
 
 def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
@@ -150,7 +156,7 @@ class _Worker:
                 now = time.time()
                 why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
                 return Answer(FAILED, "", "", (), ERROR, why, now, now), identity
-            identity = _identity(header, element.common, element.texts, code)
+            identity = _identity(header, element.common, element.texts, element.stamps, code)
             note = f"{told}: the new code ran"
         found = self._known(identity) if header.get("known") else None
         if found is not None:
@@ -207,14 +213,21 @@ class _Worker:
 
 
 def _identity(
-    header: dict[str, Any], common: dict[str, str], texts: dict[str, str], code: str
+    header: dict[str, Any],
+    common: dict[str, str],
+    texts: dict[str, str],
+    stamps: dict[str, str],
+    code: str,
 ) -> str:
     """Return the identity of an element that receives these texts, by the task's `code`."""
-    order = header["order"]
+    digests = [
+        (name, each, stamped(digest((texts if each else common)[name]), stamps.get(name, "")))
+        for name, each in header["order"]
+    ]
     return identity_of(
         {**header["identity"], "code": code},
-        [(name, digest(common[name])) for name, each in order if not each],
-        [(name, digest(texts[name])) for name, each in order if each],
+        [(name, one) for name, each, one in digests if not each],
+        [(name, one) for name, each, one in digests if each],
     )
 
 

@@ -8,12 +8,15 @@ loads the user's code.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from .errors import RecordError
+from .filemarks import Mark, counted, marks_in, marks_of, stamp_of, stamped
 from .identity import digest, element_identity, task_hash
 from .plain import dump
 from .planning import Progress, TaskState
+from .records import Outcome
 from .spec import Wire
 from .values import Values
 
@@ -32,26 +35,39 @@ def _items(name: str, wire: Wire, text: str) -> list[object]:
     return items
 
 
-def _contributions(progress: Progress, values: Values, name: str, wire: Wire) -> Iterator[str]:
-    """Yield, in order, the text of each item that a wire's sources contribute."""
+def _contributions(
+    progress: Progress, values: Values, name: str, wire: Wire
+) -> Iterator[tuple[str, Iterable[Mark]]]:
+    """Yield, in order, the text and the marks of each item that a wire's sources contribute."""
     for source in wire.sources:
         above = progress.tasks[source.task]
         for outcome in above.outcomes:
             if outcome is None:
                 raise RecordError(f"task {name!r} was planned before {source.task!r} had ended")
-            text = values.text(outcome)
+            text, marks = values.text(outcome), marks_of(outcome)
             if source.flatten:
-                yield from map(dump, _items(name, wire, text))
+                for item in _items(name, wire, text):
+                    yield dump(item), marks_in(item, marks)
             else:
-                yield text
+                yield text, marks.items()
+
+
+class _Each(NamedTuple):
+    """What differs by element over one wire: items and their stamps, or an array's outcomes."""
+
+    parameter: str
+    items: list[str]
+    stamps: list[str]
+    above: TaskState | None = None
 
 
 class TaskInputs:
     """What the elements of one task receive, prepared once for all of them.
 
-    `common` are the texts that every element receives, by parameter, and `hashed` the
-    (parameter, digest) of those among them that come from other tasks. The rest differs by
-    element and is read off with `texts`, `digests` and `identity`.
+    `common` are the texts that every element receives, by parameter, `common_stamps` what
+    stands for the files that are named in them, and `hashed` the (parameter, digest) of those
+    that come from other tasks. The rest differs by element and is read off with `texts`,
+    `stamps`, `digests` and `identity`.
     """
 
     def __init__(self, progress: Progress, values: Values, state: TaskState) -> None:
@@ -60,39 +76,47 @@ class TaskInputs:
         self.common: dict[str, str] = {
             constant.parameter: constant.text for constant in state.spec.constants
         }
-        self._each: list[tuple[str, list[str] | None, TaskState | None]] = []
+        self.common_stamps: dict[str, str] = {}
+        self._each: list[_Each] = []
         self._anew = False
         self.hashed: list[tuple[str, str]] = []
         for wire in state.spec.wires:
             if wire.chained:
-                self._each.append((wire.parameter, None, progress.tasks[wire.sources[0].task]))
+                above = progress.tasks[wire.sources[0].task]
+                self._each.append(_Each(wire.parameter, [], [], above))
                 continue
             sources = [progress.tasks[source.task] for source in wire.sources]
             self._anew = self._anew or any(one.made_files() for one in sources)
             if wire.each:
-                items = list(_contributions(progress, values, state.spec.name, wire))
-                self._each.append((wire.parameter, items, None))
+                items, stamps = [], []
+                for text, marks in _contributions(progress, values, state.spec.name, wire):
+                    items.append(text)
+                    stamps.append(stamp_of(marks))
+                self._each.append(_Each(wire.parameter, items, stamps))
+            elif wire.listed:
+                parts = list(_contributions(progress, values, state.spec.name, wire))
+                text = f"[{','.join(part for part, _ in parts)}]"
+                self._share(wire.parameter, text, digest(text), (m for _, ms in parts for m in ms))
             else:
-                if wire.listed:
-                    parts = _contributions(progress, values, state.spec.name, wire)
-                    text = f"[{','.join(parts)}]"
-                    self.hashed.append((wire.parameter, digest(text)))
-                else:
-                    outcome = progress.tasks[wire.sources[0].task].outcomes[0]
-                    assert outcome is not None
-                    text = values.text(outcome)
-                    self.hashed.append((wire.parameter, outcome.digest))
-                self.common[wire.parameter] = text
-        each = [parameter for parameter, _, _ in self._each]
+                outcome = progress.tasks[wire.sources[0].task].outcomes[0]
+                assert outcome is not None
+                marks = marks_of(outcome).items()
+                self._share(wire.parameter, values.text(outcome), outcome.digest, marks)
+        each = [one.parameter for one in self._each]
         self._base = task_hash(state.spec, self.hashed, each)
+
+    def _share(self, parameter: str, text: str, found: str, marks: Iterable[Mark]) -> None:
+        stamp = stamp_of(marks)
+        self.common[parameter] = text
+        self.hashed.append((parameter, stamped(found, stamp)))
+        if stamp:
+            self.common_stamps[parameter] = stamp
 
     def size(self) -> int:
         """Return the number of elements, or raise `SizeError` if the inputs disagree."""
         sizes: dict[str, int] = {}
-        for parameter, items, above in self._each:
-            sizes[parameter] = (
-                len(items) if items is not None else len(above.outcomes) if above else 0
-            )
+        for parameter, items, _, above in self._each:
+            sizes[parameter] = len(items) if above is None else len(above.outcomes)
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{parameter} has {size}" for parameter, size in sizes.items())
             raise SizeError(
@@ -104,13 +128,24 @@ class TaskInputs:
     def texts(self, index: int) -> dict[str, str]:
         """Return what differs for element `index`: its texts, by parameter."""
         found: dict[str, str] = {}
-        for parameter, items, above in self._each:
-            if items is not None:
+        for parameter, items, _, above in self._each:
+            if above is None:
                 found[parameter] = items[index]
-            elif above is not None:
-                outcome = above.outcomes[index]
-                assert outcome is not None
-                found[parameter] = self._values.text(outcome)
+            else:
+                found[parameter] = self._values.text(_supplied(above, index))
+        return found
+
+    def stamps(self, index: int) -> dict[str, str]:
+        """Return what stands for the files in the texts of element `index`, where there are any."""
+        found: dict[str, str] = {}
+        for parameter, _, stamps, above in self._each:
+            stamp = (
+                stamps[index]
+                if above is None
+                else stamp_of(marks_of(_supplied(above, index)).items())
+            )
+            if stamp:
+                found[parameter] = stamp
         return found
 
     def identity(self, index: int) -> str:
@@ -120,27 +155,27 @@ class TaskInputs:
         return element_identity(self._base, self.digests(index))
 
     def new_files(self, index: int) -> bool:
-        """Whether element `index` receives paths of files that were made in this run.
+        """Whether element `index` receives paths of files that this run made, and that have
+        no fingerprint.
 
         Their text may be that of older ones, so no older result may stand for what is made of
         them.
         """
-        if self._anew:
-            return True
-        for _, _, above in self._each:
-            outcome = None if above is None else above.outcomes[index]
-            if outcome is not None and outcome.made_files:
-                return True
-        return False
+        return self._anew or any(
+            one.above is not None and _supplied(one.above, index).made_files for one in self._each
+        )
 
     def digests(self, index: int) -> list[str]:
         """Return the digests of what differs for element `index`, in the wires' order."""
-        digests: list[str] = []
-        for _, items, above in self._each:
-            if items is not None:
-                digests.append(digest(items[index]))
-            elif above is not None:
-                outcome = above.outcomes[index]
-                assert outcome is not None
-                digests.append(outcome.digest)
-        return digests
+        return [
+            stamped(digest(items[index]), stamps[index])
+            if above is None
+            else counted(_supplied(above, index))
+            for _, items, stamps, above in self._each
+        ]
+
+
+def _supplied(above: TaskState, index: int) -> Outcome:
+    outcome = above.outcomes[index]
+    assert outcome is not None
+    return outcome

@@ -13,7 +13,9 @@ from typing import Any
 
 from attrs import field, frozen
 
+from .filemarks import marks_of
 from .planning import Progress, TaskState
+from .records import Outcome
 from .spec import TaskSpec, Wire
 from .states import DONE
 from .values import Values
@@ -130,10 +132,11 @@ def awaited(progress: Progress, values: Values, state: TaskState) -> dict[str, A
 
     "common" are the texts of run parameters; "wires" lists, in order, for each wire that
     is not `each` its `parameter`, whether it is `listed`, and its `sources`: the `items`,
-    each a text that is known or an [index, attempt] whose outcome is awaited, `flatten` and
-    `task`; of a wire that is `each` the parameter and the task alone, as the items are in
-    the position map. "after" lists what must have succeeded besides. "again" names the tasks
-    whose failures may not be final.
+    each a text that is known (an object of its `text` and the `marks` of its files, where it
+    names any) or an [index, attempt] whose outcome is awaited, `flatten` and `task`; of a wire
+    that is `each` the parameter and the task alone, as the items are in the position map.
+    "after" lists what must have succeeded besides. "again" names the tasks whose failures may
+    not be final.
     """
     spec = state.spec
     return {
@@ -174,8 +177,13 @@ def _items(state: TaskState, values: Values | None) -> list[Any]:
         if outcome is None:
             items.append([index, state.tries[index]])
         elif values is not None:
-            items.append(values.text(outcome))
+            items.append(_known(values, outcome))
     return items
+
+
+def _known(values: Values, outcome: Outcome) -> str | dict[str, Any]:
+    text, marks = values.text(outcome), marks_of(outcome)
+    return {"text": text, "marks": marks} if marks else text
 
 
 def position_items(
@@ -188,6 +196,6 @@ def position_items(
             above = progress.tasks[wire.sources[0].task]
             outcome = above.outcomes[index]
             found[wire.parameter] = (
-                [index, above.tries[index]] if outcome is None else values.text(outcome)
+                [index, above.tries[index]] if outcome is None else _known(values, outcome)
             )
     return found

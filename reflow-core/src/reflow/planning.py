@@ -78,7 +78,7 @@ class TaskState:
         return next((one for one in causes if retry.again(self.spec.resources, before, one)), "")
 
     def made_files(self) -> bool:
-        """Whether an element names files that were made in this run."""
+        """Whether an element names files that this run made and that have no fingerprint."""
         return any(one is not None and one.made_files for one in self.outcomes)
 
     def lacking(self) -> list[str]:

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from .dispatch import Ledger
 from .errors import RecordError, ReflowError
+from .filemarks import counted
 from .inputs import TaskInputs
 from .journal import JournalReader
 from .planning import Progress, TaskState
@@ -191,9 +192,12 @@ def _upstream(wire: Wire, old: Side, new: Side) -> Difference:
     texts = []
     for side in (old, new):
         known = side.inputs.texts(side.index) if wire.each else side.inputs.common
-        texts.append(short(known[wire.parameter]) if wire.parameter in known else "not there")
+        texts.append(known.get(wire.parameter))
+    before, after = ("not there" if text is None else short(text) for text in texts)
+    if texts[0] == texts[1]:
+        after = "what stands there has changed"  # it names files
     return Difference(
-        kind=UPSTREAM, name=wire.parameter, before=texts[0], after=texts[1],
+        kind=UPSTREAM, name=wire.parameter, before=before, after=after,
         source=_source(wire, old, new),
     )  # fmt: skip
 
@@ -210,7 +214,7 @@ def _source(wire: Wire, old: Side, new: Side) -> str:
         was = old.progress.tasks.get(source.task)
         for index, outcome in enumerate(now.outcomes):
             before = was.outcomes[index] if was and index < len(was.outcomes) else None
-            if outcome is None or before is None or outcome.digest != before.digest:
+            if outcome is None or before is None or counted(outcome) != counted(before):
                 found.append(instance_name(now.spec, index))
         if was is not None and len(was.outcomes) > len(now.outcomes):
             found.append(f"{source.task} (fewer elements)")

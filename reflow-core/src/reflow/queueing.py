@@ -551,7 +551,7 @@ class DispatchPass:
         header = {
             "common": {},
             "awaited": awaited(progress, values, state),
-            # Paths of files that were made in this run may read as those of older ones.
+            # Paths without fingerprints, made in this run, may read as those of older ones.
             "known": "" if any(one.made_files() for one in (*state.chains, *state.barriers))
             else self._known(state.spec),
         }  # fmt: skip
@@ -579,9 +579,13 @@ class DispatchPass:
         return self._looked_up[spec.name]
 
     def _submit(self, name: str, works: Sequence[Work], causes: Sequence[str]) -> bool:
-        header = {"common": self._dispatch.common(name)}
-        rows = [(work.index, work.attempt, work.identity, work.texts) for work in works]
-        spec = self._dispatch.progress.tasks[name].spec
+        state = self._dispatch.progress.tasks[name]
+        inputs, spec = self._dispatch.inputs(state), state.spec
+        header = {"common": inputs.common, "stamps": inputs.common_stamps}
+        rows: list[tuple[Any, ...]] = [
+            (work.index, work.attempt, work.identity, work.texts, {}, work.stamps)
+            for work in works
+        ]
         asked = spec.resources
         if spec.retry is not None:
             asked = spec.retry.resources(asked, causes)

@@ -78,8 +78,11 @@ class Outcome(NamedTuple):
 
     @property
     def made_files(self) -> bool:
-        """Whether it names files that it has made, or may have, in this very run."""
-        return self.state == SUCCESS and bool(self.paths)
+        """Whether it names files that it has made, or may have, in this very run, and of which
+        nobody knows what is in them."""
+        return self.state == SUCCESS and bool(self.paths) and (
+            not self.prints or "" in self.prints
+        )
 
 
 class Retried(NamedTuple):

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 
 class Work(NamedTuple):
-    """One element to run: `texts` are its own inputs, the task's `common` come beside."""
+    """One element to run: `texts` are its own inputs, the task's `common` come beside.
+
+    `stamps` stand for the files that are named in the texts, as `reflow.filemarks` has them.
+    """
 
     task: str
     index: int  # type: ignore[assignment]  # a field, not tuple.index
     attempt: int
     identity: str
     texts: dict[str, str]
+    stamps: dict[str, str] = {}  # noqa: RUF012 (never changed)
 
 
 class Answer(NamedTuple):

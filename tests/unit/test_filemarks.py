@@ -1,0 +1,56 @@
+"""Marks of files: by text and by content, whatever the order and wherever the path stands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reflow.filemarks import counted, marks_in, marks_of, stamp_of, stamped
+from reflow.records import Outcome
+
+ONE = Outcome("task", 0, 1, "SUCCESS", "ab", "cd", "[]", ("/a", "/b", "/c"))
+PRINTS = ("f:1:2 00", "f:1:3", "")
+
+paths = st.sampled_from(["/a", "/b", "/c"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("/abc", max_size=3) | paths,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(paths, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def test_a_file_counts_by_its_content_else_by_size_and_times() -> None:
+    assert marks_of(ONE._replace(prints=PRINTS)) == {"/a": "00", "/b": "f:1:3"}
+    assert marks_of(ONE) == {}
+
+
+def test_the_time_of_a_file_whose_content_is_known_does_not_count() -> None:
+    one, touched = (ONE._replace(prints=(f"f:1:{time} 00", "", "")) for time in (1, 2))
+    other = ONE._replace(prints=("f:1:1 01", "", ""))
+    assert counted(one) == counted(touched)
+    assert len({counted(one), counted(other), counted(ONE)}) == 3
+    assert counted(ONE) == ONE.digest, "without marks it is the text"
+
+
+@given(values)
+def test_all_strings_that_are_paths_are_found(value: Any) -> None:
+    marks = {"/a": "1", "/b": "2"}
+    text = json.dumps(value)
+    assert {path for path, _ in marks_in(value, marks)} == {
+        path for path in marks if json.dumps(path) in text
+    }
+    assert marks_in(value, {}) == []
+
+
+@given(st.lists(st.tuples(paths, st.sampled_from("12")), max_size=6), st.randoms())
+def test_a_stamp_is_of_what_is_named_and_not_of_the_order(marks: Any, random: Any) -> None:
+    shuffled = [*marks, *marks[:1]]
+    random.shuffle(shuffled)
+    assert stamp_of(shuffled) == stamp_of(marks)
+    assert (stamp_of(marks) == "") == (not marks)
+    assert (stamped("cd", stamp_of(marks)) == "cd") == (not marks)
+    more = [*marks, ("/d", "1")]
+    assert stamp_of(more) != stamp_of(marks)

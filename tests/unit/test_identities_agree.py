@@ -1,0 +1,120 @@
+"""A worker that was queued ahead makes the identity that a dispatch pass makes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reflow import Result, Workflow
+from reflow.awaiting import Inputs
+from reflow.claims import make_folders, publish
+from reflow.element import _identity
+from reflow.files import Files
+from reflow.identity import digest, identity_parts
+from reflow.inputs import TaskInputs
+from reflow.lookahead import awaited, position_items
+from reflow.planning import Progress
+from reflow.records import Outcome
+from reflow.specification import build_spec
+from reflow.values import Values
+
+wf = Workflow("agree")
+
+
+@wf.job()
+def count() -> list[int]:
+    return [1, 2]
+
+
+@wf.job(array=True)
+def write(x: Annotated[int, Result(step="count")]) -> list[Path]:
+    return []
+
+
+@wf.job()
+def single() -> dict[str, Path]:
+    return {}
+
+
+@wf.job(array=True)
+def chained(
+    files: Annotated[list[Path], Result(step="write")],
+    beside: Annotated[dict[str, Path], Result(step="single")],
+    n: int = 3,
+) -> int:
+    return 1
+
+
+@wf.job()
+def gathered(
+    files: Annotated[list[list[Path]], Result(step="write")],
+    both: Annotated[dict[str, Path], Result(step="single")],
+) -> int:
+    return 1
+
+
+PRINTS = st.sampled_from(["", "f:1:2 00", "f:1:3 01", "f:1:3"])
+FILES = ("/a", "/b")
+
+
+def outcome(task: str, index: int, native: Any, paths: tuple[str, ...], prints: Any) -> Outcome:
+    text = json.dumps(native, separators=(",", ":"))
+    taken = tuple(prints) if any(prints) else ()
+    return Outcome(task, index, 1, "SUCCESS", "", digest(text), text, paths, prints=taken)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    prints=st.lists(st.tuples(PRINTS, PRINTS), min_size=3, max_size=3),
+    there=st.sets(st.sampled_from([("write", 0), ("write", 1), ("single", 0)])),
+)
+def test_whatever_is_there_when_it_is_queued(
+    prints: list[tuple[str, str]], there: set[tuple[str, int]]
+) -> None:
+    spec = build_spec(wf.name, wf.tasks, {}, "/run")
+    outcomes = [
+        outcome("write", 0, list(FILES), FILES, prints[0]),
+        outcome("write", 1, list(FILES), FILES, prints[1]),
+        outcome("single", 0, {"x": "/a", "y": "/b"}, FILES, prints[2]),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        files = Files()
+        values = Values(files, f"{folder}/values")
+        before, after = Progress(spec), Progress(spec)
+        for progress in (before, after):
+            progress.record(outcome("count", 0, [1, 2], (), ()))
+            progress.resize("write", 2)
+        for one in outcomes:
+            make_folders(files, folder, one.task)
+            before.launch(one.task, one.index, 1, "tag")
+            after.record(one)
+            if (one.task, one.index) in there:
+                before.record(one)
+            else:
+                publish(files, folder, one)
+        for name in ("chained", "gathered"):
+            state = before.tasks[name]
+            now = TaskInputs(after, values, after.tasks[name])
+            known = json.loads(json.dumps(awaited(before, values, state)))
+            header = {
+                "identity": identity_parts(state.spec),
+                "order": [[wire.parameter, wire.each] for wire in state.spec.wires],
+            }
+            for index in range(2 if name == "chained" else 1):
+                items = json.loads(json.dumps(position_items(before, values, state, index)))
+                found = Inputs(files, folder, known, items, 0.0)
+                assert {**found.common, **found.texts} == {**now.common, **now.texts(index)}
+                assert found.stamps == {**now.common_stamps, **now.stamps(index)}
+                code = header["identity"]["code"]
+                made = _identity(header, found.common, found.texts, found.stamps, code)
+                assert made == now.identity(index)
+                new = {(one.task, one.index) for one in outcomes if one.made_files} - there
+                received = {("write", index), ("single", 0)} if name == "chained" else {
+                    ("write", 0), ("write", 1), ("single", 0)
+                }  # fmt: skip
+                assert found.new_files == bool(new & received)
