@@ -313,6 +313,20 @@ def test_a_file_that_cannot_be_read_has_what_is_below_run(
     assert real(out / "0.txt")
 
 
+def test_a_worker_that_dies_over_a_file_has_failed_and_is_tried_anew(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wf, out = make("auto").wf, tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("reflow.resultfiles.full_print", lambda path: os._exit(9))
+        run = wf.run_local(out, given=["a", "b"], max_workers=2, on_error="continue")
+    assert run.state == "FAILED"
+    found = run.status(as_dict=True)
+    assert found["summary"]["write"] == {"FAILED": 2}
+    assert {one["cause"] for one in found["instances"] if one["task_name"] == "write"} == {"ERROR"}
+    assert wf.run_local(out, given=["a", "b"], max_workers=2).result("again") == ["a", "b"]
+
+
 def test_results_for_other_parameters_in_the_same_place_are_not_mixed(
     make: Any, tmp_path: Path
 ) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from .claims import read_outcome
 from .errors import RecordError
-from .filemarks import Mark, marks_of, stamp_of
 from .files import Files
 from .plain import dump
 from .records import Outcome
@@ -55,7 +54,7 @@ class Inputs:
                 self._outcome(source["task"], item)
         for wire in known["wires"]:
             parameter = wire["parameter"]
-            marks: list[Mark] = []
+            marks: list[tuple[str, str]] = []
             if wire["each"]:
                 self.texts[parameter] = self._text(wire["task"], items[parameter], marks)
             else:
@@ -68,10 +67,12 @@ class Inputs:
                 ]
                 self.common[parameter] = f"[{','.join(parts)}]" if wire["listed"] else parts[0]
             if marks:
+                from .filemarks import stamp_of
+
                 self.stamps[parameter] = stamp_of(marks)
 
     def _parts(
-        self, task: str, items: list[Any], flatten: bool, marks: list[Mark]
+        self, task: str, items: list[Any], flatten: bool, marks: list[tuple[str, str]]
     ) -> list[str]:
         texts = [self._text(task, item, marks) for item in items]
         if not flatten:
@@ -84,7 +85,7 @@ class Inputs:
             parts.extend(map(dump, listed))
         return parts
 
-    def _text(self, task: str, item: Any, marks: list[Mark]) -> str:
+    def _text(self, task: str, item: Any, marks: list[tuple[str, str]]) -> str:
         """Return the text of an item, and add the marks of the files that it names."""
         if isinstance(item, str):
             return item
@@ -93,7 +94,10 @@ class Inputs:
             return str(item["text"])
         outcome = self._outcome(task, item)
         self.new_files = self.new_files or outcome.made_files
-        marks.extend(marks_of(outcome).items())
+        if outcome.prints:
+            from .filemarks import marks_of
+
+            marks.extend(marks_of(outcome).items())
         return self._values.text(outcome)
 
     def _outcome(self, task: str, item: list[int]) -> Outcome:

@@ -20,7 +20,6 @@ from .attached import AttachmentFolder
 from .claims import claim, publish, read_header, read_position
 from .entrypoint import load_tasks
 from .errors import RecordError
-from .filemarks import stamped
 from .files import Files
 from .identity import digest, identity_of
 from .records import Outcome
@@ -220,14 +219,16 @@ def _identity(
     code: str,
 ) -> str:
     """Return the identity of an element that receives these texts, by the task's `code`."""
-    digests = [
-        (name, each, stamped(digest((texts if each else common)[name]), stamps.get(name, "")))
-        for name, each in header["order"]
-    ]
+    order = header["order"]
+    digests = {name: digest((texts if each else common)[name]) for name, each in order}
+    if stamps:
+        from .filemarks import stamped
+
+        digests = {name: stamped(one, stamps.get(name, "")) for name, one in digests.items()}
     return identity_of(
         {**header["identity"], "code": code},
-        [(name, one) for name, each, one in digests if not each],
-        [(name, one) for name, each, one in digests if each],
+        [(name, digests[name]) for name, each in order if not each],
+        [(name, digests[name]) for name, each in order if each],
     )
 
 

@@ -52,6 +52,7 @@ def exported(store: Store, runs: Iterable[RunRow]) -> Iterator[str]:
                 started=row.started,
                 ended=row.ended,
                 paths=list(row.paths),
+                prints=list(row.prints),
             )
 
 
