@@ -517,8 +517,7 @@ class Dispatch:
         used = {one.name for one in self.request.spec.serializers}
         good: dict[str, CachedResult] = {}
         for identity, hit in found.items():
-            # Where a task names no verifier, its files must be as it left them.
-            if options.verify and trouble(hit.paths, () if judges else hit.prints):
+            if options.verify and trouble(hit.paths, hit.prints if spec.as_left else ()):
                 continue
             adopted = adopt(self.files, self.record.values, used, hit)
             if adopted and self._stands(spec.name, judges, hit):

@@ -192,14 +192,13 @@ class _Worker:
         check = self._header["check"]
         found = find_known(self._files, f"{self._folder}/{self._header['known']}", identity)
         used = {one["name"] for one in self._header["serializers"]}
-        named = check is not None and (check["verifiers"] or check["own"])
         if found is None:
             return None
-        if check is not None and trouble(found.paths, () if named else found.prints):
+        if check and trouble(found.paths, found.prints if check["as_left"] else ()):
             return None
         if not adopt(self._files, self._values, used, found):
             return None
-        if not named:
+        if check is None or not (check["verifiers"] or check["own"]):
             return found
         values = Values(self._files, self._values)
         try:

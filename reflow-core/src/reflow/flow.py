@@ -270,11 +270,13 @@ class Flow:
         another `version` makes older results void, and so does a change of what counts as its
         `code`: "function", the function's own; "deep", also the functions, classes and
         constants of your own modules that it reaches, and the versions of the distributions;
-        "off", nothing. `files` says how paths among the run parameters count: "auto" takes
-        files by their content and folders by their path, "content" folders by all that is in
-        them too, "stat" both by sizes and times, unread, "path" by the path alone, as for files
-        that the task writes. `verify` is a function that is called with a cached value and says
-        whether it still stands, the name of a verifier, or a list of these. The `serializer` of
+        "off", nothing. `files` says how paths among the run parameters count, and those that
+        the task returns: "auto" takes files by their content and folders by their path,
+        "content" folders by all that is in them too, "stat" both by sizes and times, unread,
+        "path" by the path alone, as for parameters that name files which the task writes.
+        `verify` is a function that is called with a cached value and says whether it still
+        stands, the name of a verifier, or a list of these; without it, files that the value
+        names must be as the task left them. The `serializer` of
         that name keeps what JSON cannot hold of the value that the task returns (all of it,
         where JSON could) in files. `retry` is how often an element that failed is tried again,
         whatever it failed of, or a `Retry` that tells causes apart. Other options go to

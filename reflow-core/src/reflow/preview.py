@@ -206,7 +206,8 @@ class _Preview:
 
     def _refused(self, spec: TaskSpec, hit: CachedResult, judges: Sequence[Any]) -> str:
         """Say why an older result cannot stand, "" where it can: as a dispatch pass decides."""
-        lost = trouble(hit.paths, () if judges else hit.prints) if self.options.verify else ""
+        prints = hit.prints if spec.as_left else ()
+        lost = trouble(hit.paths, prints) if self.options.verify else ""
         if lost:
             return self._lost.setdefault(spec.name, lost)  # one line, however many files
         if not adopt(self.files, None, {one.name for one in self.spec.serializers}, hit):

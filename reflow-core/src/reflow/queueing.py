@@ -666,7 +666,8 @@ class DispatchPass:
         """Return by what a worker judges an older result; None: by nothing."""
         if not self._dispatch.request.options.verify:
             return None
-        return {"verifiers": self._dispatch.request.spec.verifiers_of(spec), "own": spec.verify}
+        verifiers = self._dispatch.request.spec.verifiers_of(spec)
+        return {"verifiers": verifiers, "own": spec.verify, "as_left": spec.as_left}
 
     def _hand_in(
         self,

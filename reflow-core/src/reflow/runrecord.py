@@ -44,7 +44,7 @@ class RunOptions:
     """How a run is to be carried out.
 
     `force` ignores results of older runs, `force_tasks` for these tasks only;
-    `verify` checks that files named in an older result still exist; `on_error` is
+    `verify` checks that files named in an older result are as they were left; `on_error` is
     "stop" or "continue"; `on_code_change` is "run" or "fail", where a task's code is not
     what it was at submission; `observers` are the plugins that are told of failures and of
     the run's end.

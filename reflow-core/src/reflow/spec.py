@@ -180,7 +180,8 @@ class TaskSpec:
     the (path, mtime in ns, size) of the files it was read off, () where they do not say it;
     `returns` the return annotation as text; `serializer` the one that the task names,
     "" for none; `verifiers` the names of those that judge a cached value, and `verify`
-    whether the task brings a function of its own that does.
+    whether the task brings a function of its own that does; where it names neither, the files
+    in such a value must be `as_left`: as the task left them.
     """
 
     name: str
@@ -195,6 +196,7 @@ class TaskSpec:
     serializer: str = ""
     verifiers: tuple[str, ...] = ()
     verify: bool = False
+    as_left: bool = True
     array_parallelism: int | None = None
     retry: RetrySpec | None = None
     resources: Resources = Resources()

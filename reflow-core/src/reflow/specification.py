@@ -386,6 +386,7 @@ def build_spec(
                 serializer=task.serializer or "",
                 verifiers=resolved.verifiers_of[name],
                 verify=any(map(callable, task.verify)),
+                as_left=not task.verify,
                 array_parallelism=task.array_parallelism,
                 retry=_retry(task),
                 resources=resources_of(task),

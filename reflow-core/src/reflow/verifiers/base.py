@@ -15,7 +15,8 @@ class Output:
 
     `value` is read when it is first asked for, as that may take the user's code;
     `paths` are at hand. So are `fingerprints`, by path, as texts of `reflow.fileprint`:
-    taken when the task had ended, where it says ``verify="fingerprint"``; else empty.
+    taken when the task had ended, of what counts by its ``files=``, or of all that is there
+    where it says ``verify="fingerprint"``.
     """
 
     __slots__ = ("_fingerprints", "_read", "_value", "paths")
