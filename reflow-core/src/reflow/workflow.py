@@ -108,10 +108,10 @@ class Workflow(Flow):
         parameters by name. `executor` is a name or an instance (default: the
         configured one, else "local"; "dry-run" prints what would be submitted).
         `force` ignores older results, `force_tasks` for these tasks; `verify` checks
-        that files named in an older result still exist. Where the code of a task is not what
-        it was at submission when a job comes to run it, `on_code_change` "run" runs the new
-        code (and `status` says so), "fail" fails the element. With `wait` it returns when
-        the run has ended. Raises `ValidationError`, `ParameterError`,
+        that files named in an older result are as they were left. Where the code of a task
+        is not what it was at submission when a job comes to run it, `on_code_change` "run"
+        runs the new code (and `status` says so), "fail" fails the element. With `wait` it
+        returns when the run has ended. Raises `ValidationError`, `ParameterError`,
         `UnknownTaskError`, `RunDirectoryError`, `StoreError` before anything is
         started.
         """

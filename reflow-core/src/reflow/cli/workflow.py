@@ -62,7 +62,7 @@ def _common(access: Access) -> list[click.Option]:
                          shell_complete=task_names(access),
                          help="Ignore older results of this task; may be given several times."),
         CollectingOption(["--verify/--no-verify"], default=True, show_default=True,
-                         help="Check that files named in an older result still exist."),
+                         help="Check that files named in an older result are as they were left."),
     ]  # fmt: skip
 
 
