@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from reflow.files import Files
+
 SOURCE = """
 from pathlib import Path
 from typing import Annotated
@@ -155,6 +157,49 @@ def test_what_runs_again(make: Any, tmp_path: Path, change: Change, policy: str)
         if change.why and told.misses:
             assert change.why in told.reasons[0].text
     assert module.wf.plan(out, given=change.given).misses == 0
+
+
+def test_a_touched_file_is_read_once(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = Files.digest
+
+    def counted(self: Files, path: str) -> str:
+        read.append(os.path.basename(path))
+        return real(self, path)
+
+    monkeypatch.setattr("reflow.filehashes.DOUBT_SECONDS", -1.0)
+    monkeypatch.setattr(Files, "digest", counted)
+    wf, out = make("auto").wf, tmp_path / "out"
+    wf.run_local(out, given=GIVEN)
+    for name in "01":
+        os.utime(out / f"{name}.txt", (1, 1))
+    assert wf.plan(out, given=GIVEN).misses == 0
+    # `write` and `listed` name them both: the pass that met them first has told the second.
+    read.clear()
+    for _ in range(2):
+        assert wf.run_local(out, given=GIVEN).state == "SUCCESS"
+        assert sorted(read) == ["0.txt", "1.txt"]
+    read.clear()
+    altered(out / "1.txt")
+    (out / "0.txt").write_text("longer")
+    assert wf.plan(out, given=GIVEN).misses == 2
+    assert read == ["1.txt"], "another size is another file"
+
+
+def test_a_user_without_a_home_has_touched_files_read_each_time(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    wf, out = make("auto").wf, tmp_path / "out"
+    wf.run_local(out, given=GIVEN)
+    os.utime(out / "1.txt", (1, 1))
+    monkeypatch.setattr("reflow.stores.sqlite.default_store_path", nowhere)
+    run = wf.run_local(out, given=GIVEN)
+    assert run.status(as_dict=True)["summary"]["write"] == {"CACHED": 3}
 
 
 def test_several_files_are_told_in_one_line(make: Any, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from .states import CACHED
 
 if TYPE_CHECKING:
     from .attachments import Attachments
+    from .filehashes import FileHashes
     from .flow import TaskDefinition
     from .known import Result
     from .values import Values
@@ -71,6 +72,17 @@ def _tell(folder: str, why: str) -> None:
     if folder not in _told:
         _told.add(folder)
         print(f"reflow: a result in {folder} is not used but made again: {why}", file=sys.stderr)
+
+
+def hashes_of_user() -> FileHashes:
+    """Return the hashes of what this user's processes have read, kept beside the default store."""
+    from .filehashes import FileHashes
+    from .stores.sqlite import default_store_path
+
+    try:
+        return FileHashes(str(default_store_path().parent / "filehashes.json"))
+    except RuntimeError:  # a user without a home: nothing is remembered
+        return FileHashes("")
 
 
 def judges_of(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .adoption import adopt, judges_of, still_stands
+from .adoption import adopt, hashes_of_user, judges_of, still_stands
 from .attached import AttachmentFolder
 from .clock import Clock
 from .errors import (
@@ -61,6 +62,7 @@ from .worker import Answer, Work
 
 if TYPE_CHECKING:
     from .adoption import Judge
+    from .filehashes import FileHashes
 
 BATCH = 5000
 """Elements whose identities are looked up, and records indexed, at once."""
@@ -222,6 +224,7 @@ class Dispatch:
             ) from error
         self.ledger.fold(records)
         self._inputs: dict[str, TaskInputs] = {}
+        self._hashes: FileHashes | None = None
         self._lines: list[bytes] = []
         self._unindexed: list[Record] = []
         self._untold: list[Outcome | Finished] = []
@@ -517,12 +520,21 @@ class Dispatch:
         used = {one.name for one in self.request.spec.serializers}
         good: dict[str, CachedResult] = {}
         for identity, hit in found.items():
-            if options.verify and trouble(hit.paths, hit.prints if spec.as_left else ()):
+            prints = hit.prints if spec.as_left else ()
+            if options.verify and trouble(hit.paths, prints, self._hashed):
                 continue
             adopted = adopt(self.files, self.record.values, used, hit)
             if adopted and self._stands(spec.name, judges, hit):
                 good[identity] = hit
+        if self._hashes is not None:
+            self._hashes.save()
         return good
+
+    def _hashed(self, path: str, found: os.stat_result) -> str:
+        # Few passes meet a file whose time has changed: most never come here.
+        if self._hashes is None:
+            self._hashes = hashes_of_user()
+        return self._hashes.digest(path, found)
 
     def _judges(self, spec: TaskSpec) -> list[Judge]:
         """Return what judges the older results of a task: its verifiers and its own functions."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from attrs import evolve
 
+from .adoption import hashes_of_user
 from .codec import codec_for
 from .errors import ParameterError
 from .filehashes import FileHashes
@@ -21,7 +22,6 @@ from .identity import digest
 from .plain import dump
 from .signature import PARAM
 from .spec import Constant, TaskSpec, WorkflowSpec
-from .stores.sqlite import default_store_path
 
 
 def with_input_files(
@@ -32,7 +32,7 @@ def with_input_files(
     Relative paths start at `directory`. Raises `ParameterError` for a file that is there and
     cannot be read.
     """
-    hashes = FileHashes(str(default_store_path().parent / "filehashes.json"))
+    hashes = hashes_of_user()
     found = [_with_files(one, tasks[one.name], directory, hashes) for one in spec.tasks]
     hashes.save()
     return evolve(spec, tasks=tuple(found))

@@ -9,10 +9,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from .adoption import adopt, judges_of, still_stands
+from .adoption import adopt, hashes_of_user, judges_of, still_stands
 from .attached import AttachmentFolder
 from .dispatch import BATCH
 from .errors import RecordError
+from .filehashes import FileHashes
 from .files import Files
 from .flow import Flow
 from .inputfiles import with_input_files
@@ -147,6 +148,7 @@ class _Preview:
     _misses: dict[str, Counter[str]] = field(factory=dict)
     _troubles: dict[str, str] = field(factory=dict)
     _lost: dict[str, str] = field(factory=dict)
+    _hashes: FileHashes = field(factory=hashes_of_user)
 
     def plan(self, folder: str) -> Plan:
         progress, values = Progress(self.spec), _HitValues(self.files)
@@ -207,7 +209,8 @@ class _Preview:
     def _refused(self, spec: TaskSpec, hit: CachedResult, judges: Sequence[Any]) -> str:
         """Say why an older result cannot stand, "" where it can: as a dispatch pass decides."""
         prints = hit.prints if spec.as_left else ()
-        lost = trouble(hit.paths, prints) if self.options.verify else ""
+        digest = self._hashes.digest
+        lost = trouble(hit.paths, prints, digest) if self.options.verify else ""
         if lost:
             return self._lost.setdefault(spec.name, lost)  # one line, however many files
         if not adopt(self.files, None, {one.name for one in self.spec.serializers}, hit):

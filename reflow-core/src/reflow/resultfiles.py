@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from .fileprint import full_print, is_same, parse, quick_print
+
+Hashed: TypeAlias = Callable[[str, os.stat_result], str]
 
 
 def take_prints(
@@ -47,11 +50,12 @@ def _taken(path: str, how: str) -> str:
     return str(quick_print(path) if how == "stat" else full_print(path))
 
 
-def trouble(paths: Sequence[str], prints: Sequence[str]) -> str:
+def trouble(paths: Sequence[str], prints: Sequence[str], hashed: Hashed | None = None) -> str:
     """Say which path does not stand as the task left it, "" if all do.
 
     By fingerprint, where there is one: sizes and times, unread, and the content where only
-    the times differ. Else the path must be there.
+    the times differ. Else the path must be there. `hashed` returns the sha256 of a file's
+    content, perhaps without reading it again: its path and what `os.stat` said are given.
     """
     if len(prints) != len(paths):
         prints = ("",) * len(paths)
@@ -63,7 +67,7 @@ def trouble(paths: Sequence[str], prints: Sequence[str]) -> str:
                 f"f:{found.st_size}:{found.st_mtime_ns}"
             ):
                 continue
-            if not is_same(path, parse(known)):
+            if not _is_same(path, known, found, hashed):
                 return f"its file {path} was changed since it was made"
         except (FileNotFoundError, NotADirectoryError):
             return f"its file {path} is gone"
@@ -72,3 +76,15 @@ def trouble(paths: Sequence[str], prints: Sequence[str]) -> str:
         except ValueError:  # a NUL in the path, or no fingerprint
             return f"its file {path} cannot be compared"
     return ""
+
+
+def _is_same(path: str, known: str, found: os.stat_result, hashed: Hashed | None) -> bool:
+    before = parse(known)
+    size = before.quick.split(":")[1:2]
+    if hashed is None or not before.content or not stat.S_ISREG(found.st_mode):
+        return is_same(path, before)
+    return (
+        before.quick.startswith("f:")
+        and size == [str(found.st_size)]
+        and hashed(os.path.abspath(path), found) == before.content
+    )
