@@ -103,8 +103,8 @@ Run:
   --force                      Ignore results of older runs.
   --force-task TASK            Ignore older results of this task; may be given
                                several times.
-  --verify / --no-verify       Check that files named in an older result still
-                               exist.  [default: verify]
+  --verify / --no-verify       Check that files named in an older result are
+                               as they were left.  [default: verify]
   --profile NAME               Use this profile of the configuration.
                                [default: $REFLOW_PROFILE]
   --help                       Show this message and exit.

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from reflow import DefinitionError, ParameterError, Workflow
+from reflow import DefinitionError, ParameterError, RunDir, Workflow
+from reflow.config import Config, RunSettings
 
 
 @dataclass
@@ -77,8 +78,10 @@ SHAPES: list[tuple[Any, Callable[[Path], Any]]] = [
 ]
 
 
-def workflow(annotation: Any, how: str, calls: list[Any]) -> Workflow:
-    wf = Workflow("files")
+def workflow(
+    annotation: Any, how: str | None, calls: list[Any], configured: str = "auto"
+) -> Workflow:
+    wf = Workflow("files", config=Config(run=RunSettings(files=configured)))
 
     def read(given: Any) -> int:
         calls.append(given)
@@ -107,6 +110,48 @@ def test_a_file(tmp_path: Path, change: Callable[[Path], None], how: str, again:
     change(file)
     assert runs_again(wf, calls, tmp_path / "run", file) is again
     assert not runs_again(wf, calls, tmp_path / "run", file)
+
+
+@pytest.mark.parametrize(
+    ("how", "configured", "again"),
+    [
+        (None, "path", False), (None, "content", True), ("auto", "path", True),
+        ("path", "auto", False),
+    ],
+)  # fmt: skip
+def test_the_configuration_says_it_where_the_task_does_not(
+    tmp_path: Path, how: str | None, configured: str, again: bool
+) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("one")
+    calls: list[Any] = []
+    wf = workflow(Path, how, calls, configured)
+    assert runs_again(wf, calls, tmp_path / "run", file)
+    other_size(file)
+    assert wf.plan(tmp_path / "run", given=file).hits == (0 if again else 1)
+    assert runs_again(wf, calls, tmp_path / "run", file) is again
+
+
+def test_the_configuration_knows_no_other_policy() -> None:
+    with pytest.raises(ValueError, match="files"):
+        RunSettings(files="mtime")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("configured", "kept"), [("auto", True), ("path", False)])
+def test_the_configuration_says_how_files_in_results_count(
+    tmp_path: Path, workers: int, configured: str, kept: bool
+) -> None:
+    wf = Workflow("files", config=Config(run=RunSettings(files=configured)))
+
+    @wf.job()
+    def write(where: RunDir) -> Path:
+        (where / "out.txt").write_text("one")
+        return where / "out.txt"
+
+    run = wf.run_local(tmp_path / "run", max_workers=workers)
+    (row,) = wf.store.instances(run.run_id)
+    assert [bool(one) for one in row.prints] == ([True] if kept else [])
 
 
 @pytest.mark.parametrize(("annotation", "make"), SHAPES)

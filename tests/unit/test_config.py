@@ -318,7 +318,7 @@ def test_unknown_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("[run]\n[rnu]\n", ":2: unknown table 'rnu': did you mean 'run'? "
                            "(tables: executor, plugins, profile, run, store)"),
         ("\n[run]\nexecuter = 'x'\n", ":3: unknown key 'run.executer': did you mean 'executor'? "
-                                      "(keys: executor, observers)"),
+                                      "(keys: executor, files, observers)"),
         ("run.executer = 'x'\n", ":1: unknown key 'run.executer'"),
         ("run = { executor = 'x',  'executer' = 'x' }\n", ":1: unknown key 'run.executer'"),
         ('[run]\n"odd key" = 1\n', ":2: unknown key 'run.\"odd key\"'"),

@@ -31,10 +31,11 @@ def drive(
     another process has taken the run over.
     """
     pool: InProcess | ProcessPool
+    files = {spec.name: spec.files for spec in dispatch.request.spec.tasks}
     if isolate or max_workers > 1:
-        pool = ProcessPool(tasks, dispatch.common, dispatch.attachments, max_workers)
+        pool = ProcessPool(tasks, dispatch.common, dispatch.attachments, files, max_workers)
     else:
-        pool = InProcess(tasks, dispatch.common, dispatch.attachments)
+        pool = InProcess(tasks, dispatch.common, dispatch.attachments, files)
     try:
         with SignOfLife(dispatch.lease):
             return _loop(dispatch, pool)

@@ -160,7 +160,9 @@ class _Worker:
         found = self._known(identity) if header.get("known") else None
         if found is not None:
             return found, identity
-        answer = TaskCaller(self._load(), element.common, self._attachments).call(element.texts)
+        answer = TaskCaller(
+            self._load(), element.common, self._attachments, header["files"]
+        ).call(element.texts)
         return (answer._replace(detail=note) if answer.state == SUCCESS else answer), identity
 
     def _load(self) -> TaskDefinition:

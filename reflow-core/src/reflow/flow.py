@@ -36,7 +36,8 @@ LOADED = clock.time()
 _WORD = re.compile(r"[^\W\d]\w*")
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _CODE = ("function", "deep", "off")
-_FILES = ("auto", "content", "stat", "path")
+FILE_POLICIES = ("auto", "content", "stat", "path")
+"""How files that parameters and results name may count."""
 # What users of other systems write; anything else unknown is a scheduler's own option.
 _MISNAMED = {
     "cpu": "cpus",
@@ -121,7 +122,7 @@ class TaskDefinition:
         version: str = "1",
         verify: tuple[Verify, ...] = (),
         code: str = "function",
-        files: str = "auto",
+        files: str | None = None,
         serializer: str | None = None,
         array_parallelism: int | None = None,
         retry: Retry | None = None,
@@ -229,7 +230,7 @@ class Flow:
         version: str = "1",
         verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
-        files: str = "auto",
+        files: str | None = None,
         serializer: str | None = None,
         retry: int | Retry | None = None,
         **native: str | int | float | bool | None,
@@ -254,7 +255,7 @@ class Flow:
         version: str = "1",
         verify: Verify | Sequence[Verify] | None = None,
         code: str = "function",
-        files: str = "auto",
+        files: str | None = None,
         serializer: str | None = None,
         retry: int | Retry | None = None,
         **native: str | int | float | bool | None,
@@ -273,7 +274,8 @@ class Flow:
         "off", nothing. `files` says how paths among the run parameters count, and those that
         the task returns: "auto" takes files by their content and folders by their path,
         "content" folders by all that is in them too, "stat" both by sizes and times, unread,
-        "path" by the path alone, as for parameters that name files which the task writes.
+        "path" by the path alone, as for parameters that name files which the task writes;
+        not given, it is `files` in [run] of the configuration.
         `verify` is a function that is called with a cached value and says whether it still
         stands, the name of a verifier, or a list of these; without it, files that the value
         names must be as the task left them. The `serializer` of
@@ -432,7 +434,7 @@ def _settings(
     version: object = "1",
     verify: object = None,
     code: object = "function",
-    files: object = "auto",
+    files: object = None,
     serializer: object = None,
     retry: object = None,
     **native: object,
@@ -468,10 +470,9 @@ def _settings(
             raise DefinitionError(f"{task}: {error}") from None
     if code not in _CODE:
         raise DefinitionError(f"{task}: code={code!r}: code is 'function', 'deep' or 'off'")
-    if files not in _FILES:
-        raise DefinitionError(
-            f"{task}: files={files!r}: files is {', '.join(map(repr, _FILES[:-1]))} or 'path'"
-        )
+    if files is not None and files not in FILE_POLICIES:
+        named = ", ".join(map(repr, FILE_POLICIES[:-1]))
+        raise DefinitionError(f"{task}: files={files!r}: files is {named} or 'path'")
     if array_parallelism is not None:
         _count(task, "array_parallelism", array_parallelism, 1)
         if not array:

@@ -41,7 +41,7 @@ def with_input_files(
 def _with_files(
     spec: TaskSpec, task: TaskDefinition, directory: str, hashes: FileHashes
 ) -> TaskSpec:
-    if task.files == "path":
+    if spec.files == "path":
         return spec
     types = {
         one.name: one.annotation for one in task.signature().parameters if one.kind == PARAM
@@ -49,7 +49,7 @@ def _with_files(
     constants = []
     for constant in spec.constants:
         if constant.parameter in types:
-            constant = _looked_at(constant, types, task, directory, hashes)
+            constant = _looked_at(constant, types, spec, directory, hashes)
         constants.append(constant)
     return evolve(spec, constants=tuple(constants))
 
@@ -57,7 +57,7 @@ def _with_files(
 def _looked_at(
     constant: Constant,
     types: Mapping[str, object],
-    task: TaskDefinition,
+    spec: TaskSpec,
     directory: str,
     hashes: FileHashes,
 ) -> Constant:
@@ -67,10 +67,10 @@ def _looked_at(
     prints = []
     for path in codec.paths(codec.decode(constant.text)):
         try:
-            there = _print(os.path.join(directory, path), task.files, hashes)
+            there = _print(os.path.join(directory, path), spec.files, hashes)
         except OSError as error:
             raise ParameterError(
-                f"parameter {constant.parameter!r} of task {task.name!r}: {path} cannot be read "
+                f"parameter {constant.parameter!r} of task {spec.name!r}: {path} cannot be read "
                 f"({error.strerror}), so nobody can tell whether it has changed; "
                 'with files="path" in job() the path alone counts'
             ) from error

@@ -28,11 +28,20 @@ _CHUNK_SECONDS = 0.05
 
 
 class _Callers:
-    """The tasks that a process has prepared, made when they are first called."""
+    """The tasks that a process has prepared, made when they are first called.
 
-    def __init__(self, tasks: Mapping[str, TaskDefinition], attachments: Attachments) -> None:
+    `files` is how files count that the results of each name, as in ``job(files=)``.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskDefinition],
+        attachments: Attachments,
+        files: Mapping[str, str],
+    ) -> None:
         self._tasks = tasks
         self._attachments = attachments
+        self._files = files
         self._made: dict[str, TaskCaller] = {}
 
     def call(self, work: Work, common: CommonTexts) -> Answer:
@@ -40,8 +49,9 @@ class _Callers:
         try:
             if caller is None:
                 caller = self._made[work.task] = TaskCaller(
-                    self._tasks[work.task], common(work.task), self._attachments
-                )
+                    self._tasks[work.task], common(work.task), self._attachments,
+                    self._files[work.task],
+                )  # fmt: skip
         except Exception as error:
             return fail_unloadable(error, time.time())
         return caller.call(work.texts)
@@ -51,9 +61,13 @@ class InProcess:
     """Runs one element after the other right here, so that a debugger works."""
 
     def __init__(
-        self, tasks: Mapping[str, TaskDefinition], common: CommonTexts, attachments: Attachments
+        self,
+        tasks: Mapping[str, TaskDefinition],
+        common: CommonTexts,
+        attachments: Attachments,
+        files: Mapping[str, str],
     ) -> None:
-        self._callers = _Callers(tasks, attachments)
+        self._callers = _Callers(tasks, attachments, files)
         self._common = common
         self._queue: deque[Work] = deque()
 
@@ -189,9 +203,10 @@ class ProcessPool:
         tasks: Mapping[str, TaskDefinition],
         common: CommonTexts,
         attachments: Attachments,
+        files: Mapping[str, str],
         size: int,
     ) -> None:
-        self._callers = _Callers(tasks, attachments)
+        self._callers = _Callers(tasks, attachments, files)
         self._common = common
         self._size = size
         self._queue: deque[Work] = deque()

@@ -613,6 +613,7 @@ class DispatchPass:
             "sources": spec.sources,
             "editable": is_editable(dispatch.request.entrypoint),
             "on_code_change": dispatch.request.options.on_code_change,
+            "files": spec.files,
             "check": self._check(spec),
             "serializers": unstructure(dispatch.request.spec.serializers),
             "entrypoint": unstructure(dispatch.request.entrypoint),

@@ -46,8 +46,8 @@ class RunOptions:
     `force` ignores results of older runs, `force_tasks` for these tasks only;
     `verify` checks that files named in an older result are as they were left; `on_error` is
     "stop" or "continue"; `on_code_change` is "run" or "fail", where a task's code is not
-    what it was at submission; `observers` are the plugins that are told of failures and of
-    the run's end.
+    what it was at submission; `files` is how files count, for tasks that do not say;
+    `observers` are the plugins that are told of failures and of the run's end.
     """
 
     force: bool = False
@@ -56,6 +56,7 @@ class RunOptions:
     on_error: str = "continue"
     max_workers: int = 1
     on_code_change: str = "run"
+    files: str = "auto"
     observers: tuple[str, ...] = ()
 
     def forces(self, task: str) -> bool:

@@ -178,7 +178,8 @@ class TaskSpec:
 
     `code` is the fingerprint of the task's code ("" when it does not count) and `sources`
     the (path, mtime in ns, size) of the files it was read off, () where they do not say it;
-    `returns` the return annotation as text; `serializer` the one that the task names,
+    `returns` the return annotation as text; `files` how files count that its parameters and
+    results name, as in ``job(files=)``; `serializer` the one that the task names,
     "" for none; `verifiers` the names of those that judge a cached value, and `verify`
     whether the task brings a function of its own that does; where it names neither, the files
     in such a value must be `as_left`: as the task left them.
@@ -193,6 +194,7 @@ class TaskSpec:
     version: str = "1"
     code: str = ""
     sources: tuple[tuple[str, int, int], ...] = ()
+    files: str = "auto"
     serializer: str = ""
     verifiers: tuple[str, ...] = ()
     verify: bool = False

@@ -330,12 +330,15 @@ def build_spec(
     tasks: Mapping[str, TaskDefinition],
     parameters: Mapping[str, object],
     run_dir: str,
+    *,
+    files: str = "auto",
 ) -> WorkflowSpec:
     """Check the tasks, bind the run parameters, and return what a run is planned from.
 
-    `run_dir` is made absolute. A parameter is given as its value, or in the form it has
-    in JSON (a path or a date as a text). Raises what `check` raises, and
-    `ParameterError` for parameters that are missing, unknown or of the wrong type.
+    `run_dir` is made absolute. `files` is how files count, for tasks that do not say. A
+    parameter is given as its value, or in the form it has in JSON (a path or a date as a
+    text). Raises what `check` raises, and `ParameterError` for parameters that are missing,
+    unknown or of the wrong type.
     """
     resolved = resolve_tasks(workflow_name, tasks)
     known = {one.name: one for one in resolved.parameters}
@@ -383,6 +386,7 @@ def build_spec(
                 version=task.version,
                 code=code,
                 sources=sources,
+                files=task.files or files,
                 serializer=task.serializer or "",
                 verifiers=resolved.verifiers_of[name],
                 verify=any(map(callable, task.verify)),

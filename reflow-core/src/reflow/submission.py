@@ -106,7 +106,7 @@ def specify(
     workflow: Flow, parameters: Mapping[str, object], folder: str, options: RunOptions
 ) -> WorkflowSpec:
     """Return a checked workflow, bound to its parameters. Raises what is wrong with them."""
-    spec = build_spec(workflow.name, workflow.tasks, parameters, folder)
+    spec = build_spec(workflow.name, workflow.tasks, parameters, folder, files=options.files)
     for name in options.force_tasks:
         if name not in workflow.tasks:
             raise UnknownTaskError("force_tasks: " + unknown_name("task", name, workflow.tasks))

@@ -57,11 +57,16 @@ class TaskCaller:
     """One task, ready to be called many times.
 
     Only this task's annotations are read. `common` are the texts that every element
-    receives; `attachments` has the values that JSON cannot hold.
+    receives; `attachments` has the values that JSON cannot hold, and `files` says how files
+    count that the result names, as in ``job(files=)``.
     """
 
     def __init__(
-        self, task: TaskDefinition, common: Mapping[str, str], attachments: Attachments
+        self,
+        task: TaskDefinition,
+        common: Mapping[str, str],
+        attachments: Attachments,
+        files: str,
     ) -> None:
         from .codec import codec_for, codec_to_read
         from .signature import PARAM, RUN_DIR
@@ -93,7 +98,7 @@ class TaskCaller:
         self._paths = returns.paths if returns.has_paths else None
         # Who verifies by fingerprints wants all of them, whatever counts else.
         self._asked = "fingerprint" in task.verify
-        self._files = "content" if self._asked else task.files
+        self._files = "content" if self._asked else files
 
     def call(self, texts: Mapping[str, str]) -> Answer:
         """Call the function; whatever it raises, `sys.exit` included, is its failure."""

@@ -238,7 +238,8 @@ class Workflow(Flow):
             on_error=on_error,
             max_workers=max_workers,
             on_code_change=on_code_change,
-            observers=tuple(getattr(self.config.run, "observers", ())),
+            files=self.config.run.files,
+            observers=self.config.run.observers,
         )
 
     def cli(self, arguments: Sequence[str] | None = None) -> None:

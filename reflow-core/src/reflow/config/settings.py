@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from ..errors import ConfigError
+from ..flow import FILE_POLICIES
 from .origins import CODE, DEFAULT, Key, Origin, Setting, below, overlay, taken_apart
 from .places import FileSeen
 from .reading import raise_for, read_table, settings_from, table_keys, variables_of
@@ -34,6 +35,15 @@ class RunSettings:
         metadata={
             "help": "Installed plugins that are told when a run ends or a task fails.",
             "example": ("mail",),
+        },
+    )
+    files: str = field(
+        default="auto",
+        validator=validators.in_(FILE_POLICIES),
+        metadata={
+            "help": "How files that parameters and results name count, of tasks that do not say: "
+            "auto, content, stat or path.",
+            "example": "content",
         },
     )
 
