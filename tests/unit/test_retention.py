@@ -7,12 +7,18 @@ from hypothesis import strategies as st
 
 from reflow.retention import (
     AGE,
+    ASKED,
     SIZE,
+    SUPERSEDED,
+    Batch,
     FileSize,
     Policy,
+    ResultPolicy,
     StoredRun,
+    freed,
     freed_by,
     leaving,
+    outdated,
     size_of,
 )
 
@@ -108,3 +114,79 @@ def test_whatever_the_policy(runs: list[StoredRun], policy: Policy) -> None:
         assert not late & removable.keys()
     if policy.older_than is None and policy.max_size is None:
         assert gone == {}
+
+
+def batch(
+    used_at: float, files: dict[int, int], *, kept: bool = False, superseded: bool = False
+) -> Batch:
+    return Batch(
+        run_id=f"flow-{used_at}", graph_name="flow", task="t", used_at=used_at, results=1,
+        kept=kept, superseded=superseded,
+        files={(1, inode): FileSize(size, 1) for inode, size in files.items()},
+    )  # fmt: skip
+
+
+BATCHES = [
+    batch(900, {4: 20}, kept=True),
+    batch(500, {2: 500, 3: 30}),
+    batch(300, {}),
+    batch(100, {1: 50, 2: 500}, superseded=True),
+]
+
+
+def test_results_by_age() -> None:
+    assert outdated(BATCHES, ResultPolicy(older_than=600), NOW) == {3: AGE, 2: AGE}
+    assert outdated(BATCHES, ResultPolicy(older_than=0), NOW) == {3: AGE, 2: AGE, 1: AGE}
+
+
+def test_results_that_were_named_alone() -> None:
+    assert outdated(BATCHES, ResultPolicy(), NOW) == {3: ASKED, 2: ASKED, 1: ASKED}
+
+
+def test_superseded_results() -> None:
+    assert outdated(BATCHES, ResultPolicy(superseded=True), NOW) == {3: SUPERSEDED}
+    assert outdated(BATCHES, ResultPolicy(superseded=True, older_than=950), NOW) == {}
+    assert outdated(BATCHES, ResultPolicy(superseded=True, max_size=0), NOW) == {3: SIZE}
+
+
+def test_results_by_size_the_longest_unused_go_until_the_rest_fits() -> None:
+    assert outdated(BATCHES, ResultPolicy(max_size=600), NOW) == {}
+    # What two share goes with the second; what has no files makes no room.
+    assert outdated(BATCHES, ResultPolicy(max_size=550), NOW) == {3: SIZE}
+    assert outdated(BATCHES, ResultPolicy(max_size=0), NOW) == {3: SIZE, 1: SIZE}
+    both = ResultPolicy(older_than=600, max_size=540)
+    assert outdated(BATCHES, both, NOW) == {3: AGE, 2: AGE, 1: SIZE}
+
+
+@given(
+    st.lists(
+        st.builds(
+            batch, st.integers(0, 900), st.dictionaries(st.integers(1, 6), st.just(10)),
+            kept=st.booleans(), superseded=st.booleans(),
+        ),
+        max_size=8,
+    ),
+    st.none() | st.integers(0, 1000),
+    st.none() | st.integers(0, 80),
+    st.booleans(),
+)  # fmt: skip
+def test_what_holds_for_any_results(
+    batches: list[Batch], older_than: int | None, max_size: int | None, superseded: bool
+) -> None:
+    policy = ResultPolicy(older_than=older_than, max_size=max_size, superseded=superseded)
+    gone = outdated(batches, policy, NOW)
+    assert not any(batches[number].kept for number in gone)
+    assert all(batches[number].superseded for number in gone) or not superseded
+    rest = [one for number, one in enumerate(batches) if number not in gone]
+    may_go = [one for one in rest if not one.kept and (one.superseded or not superseded)]
+    if older_than is not None:
+        assert all(NOW - one.used_at <= older_than for one in may_go)
+    if max_size is not None and len({key for one in rest for key in one.files}) * 10 > max_size:
+        assert not any(one.files for one in may_go)
+
+
+def test_what_comes_free_is_what_has_no_other_name() -> None:
+    twice, once = FileSize(500, 2), FileSize(30, 1)
+    assert freed([{(1, 1): twice}, {(1, 2): once}]) == 30
+    assert freed([{(1, 1): twice}, {(1, 1): twice, (1, 2): once}]) == 530
+    assert freed([]) == 0

@@ -29,7 +29,7 @@ from .records import Outcome
 from .retention import FileSize, Policy, StoredRun, freed_by, leaving, size_of
 from .runrecord import FOLDER, RunRecord
 from .standing import Standing
-from .states import CANCELLED, FAILED, SUCCESS
+from .states import ENDED
 from .stores.base import RunRow, Store
 from .values import Values
 
@@ -38,8 +38,6 @@ GONE = ".gone-"
 
 ORPHANED_AFTER = 24 * 3600.0
 """Seconds after which a value that nothing refers to is nobody's."""
-
-_ENDED = (SUCCESS, FAILED, CANCELLED)
 
 
 @frozen(kw_only=True)
@@ -129,7 +127,7 @@ def _look_at(row: RunRow) -> StoredRun:
         run_id=row.run_id,
         graph_name=row.graph_name,
         created_at=row.created_at,
-        ended=standing.state in _ENDED,
+        ended=standing.state in ENDED,
         ended_at=standing.finished_at,
         files=files,
     )
@@ -141,19 +139,34 @@ def _orphans(record: RunRecord, run_id: str, now: float) -> Iterator[Orphan]:
         entries = [one for one in os.scandir(record.values) if one.is_file(follow_symlinks=False)]
         old = [one for one in entries if now - one.stat().st_mtime > ORPHANED_AFTER]
         if old:
-            needed = _needed(record)
+            needed = needed_names(record)
             for one in sorted(old, key=lambda entry: entry.name):
                 if one.name not in needed:
                     yield Orphan(run_id=run_id, path=one.path, size=one.stat().st_size)
 
 
-def _needed(record: RunRecord) -> set[str]:
-    """Return the names of the files that values on record stand in."""
+def last_outcomes(record: RunRecord) -> list[Outcome]:
+    """Return the outcome of each instance that stands: the last on record.
+
+    Raises `RecordError` where the record cannot all be seen.
+    """
     reader = JournalReader(record.files, record.segments)
+    found = {
+        (one.task, one.index): one for one in reader.read() if type(one) is Outcome
+    }
+    if reader.behind:
+        raise RecordError(
+            f"the record in {record.folder} cannot all be seen: nothing of it was taken away"
+        )
+    return list(found.values())
+
+
+def needed_names(record: RunRecord) -> set[str]:
+    """Return the names of the files that values on record stand in."""
     values = Values(record.files, record.values)
     names: set[str] = set()
-    for one in reader.read():
-        if type(one) is not Outcome or not one.digest:
+    for one in last_outcomes(record):
+        if not one.digest:
             continue
         text = one.value
         if text is None:
@@ -163,8 +176,6 @@ def _needed(record: RunRecord) -> set[str]:
             names.add(name)
             text = values.text(one)
         names.update(file for _, file in files_in(text))
-    if reader.behind:
-        raise RecordError(f"the record in {record.folder} cannot all be seen: nothing is orphaned")
     return names
 
 
@@ -225,7 +236,7 @@ def _remove(store: Store, row: RunRow, clock: Clock) -> None:
     base, name = os.path.split(record.folder)
     if os.path.basename(base) != FOLDER:
         raise RecordError(f"{record.folder} is no record of a run: nothing was taken away")
-    with _held(record, clock):
+    with held(record, clock):
         os.rename(record.folder, f"{base}/{GONE}{name}")
     _finish(row)
     store.drop_run(row.run_id)
@@ -246,8 +257,8 @@ def _finish(row: RunRow) -> bool:
 def _remove_orphans(
     record: RunRecord, orphans: Collection[Orphan], clock: Clock
 ) -> Iterator[Orphan]:
-    with _held(record, clock):
-        needed = _needed(record)
+    with held(record, clock):
+        needed = needed_names(record)
         for one in orphans:
             if os.path.basename(one.path) not in needed:
                 with contextlib.suppress(FileNotFoundError):
@@ -256,10 +267,10 @@ def _remove_orphans(
 
 
 @contextlib.contextmanager
-def _held(record: RunRecord, clock: Clock) -> Iterator[None]:
+def held(record: RunRecord, clock: Clock) -> Iterator[Lease | None]:
     """Hold the lease of a run that has ended, so that nobody takes it up meanwhile.
 
-    Raises `RecordError` if somebody has.
+    None where a full disk has no room for a lease. Raises `RecordError` if somebody has it.
     """
     lease: Lease | None = None
     try:
@@ -272,9 +283,9 @@ def _held(record: RunRecord, clock: Clock) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
     try:
-        if Standing(record).state not in _ENDED:
+        if Standing(record).state not in ENDED:
             raise RecordError("it is kept: somebody has taken it up again")
-        yield
+        yield lease
     finally:
         if lease is not None:
             with contextlib.suppress(OSError):

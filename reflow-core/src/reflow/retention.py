@@ -1,4 +1,4 @@
-"""Which runs may go, by age and size: values in, values out."""
+"""Which runs, and which results, may go by age and size: values in, values out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import field, frozen
 
 AGE, SIZE = "age", "size"
-"""Why a run goes."""
+"""Why a run goes, or a result."""
+
+SUPERSEDED, ASKED = "superseded", "asked"
+"""Why else a result goes: its task has changed since, or it was named and nothing more said."""
 
 
 @frozen
@@ -90,6 +93,82 @@ def size_of(runs: Iterable[StoredRun]) -> int:
 
 def freed_by(runs: Iterable[StoredRun]) -> int:
     """Return how many bytes come free when runs go; a file that others have too stays."""
-    names = Counter(key for run in runs for key in run.files)
-    sizes = {key: one for run in runs for key, one in run.files.items()}
-    return sum(one.size for key, one in sizes.items() if names[key] >= one.links)
+    return freed(run.files for run in runs)
+
+
+def freed(gone: Iterable[Mapping[tuple[int, int], FileSize]]) -> int:
+    """Return how many bytes come free when a name of each of these files goes, in some places."""
+    names: Counter[tuple[int, int]] = Counter()
+    found: dict[tuple[int, int], FileSize] = {}
+    for files in gone:
+        names.update(files.keys())
+        found.update(files)
+    return sum(one.size for key, one in found.items() if names[key] >= one.links)
+
+
+@frozen(kw_only=True)
+class Batch:
+    """The results of one task that were last used, computed or taken over, in one run.
+
+    `used_at` is when that run ended, in seconds since the epoch. `kept`: the run stays as it
+    is, and so do they. `superseded`: by its newest run the task is another now, so that none
+    of these can be taken over. `files` are those of their values by (device, inode).
+    """
+
+    run_id: str
+    graph_name: str
+    task: str
+    used_at: float
+    results: int
+    kept: bool
+    superseded: bool
+    files: Mapping[tuple[int, int], FileSize] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class ResultPolicy:
+    """Which results may stay; None: no limit.
+
+    Those go that were last used more than `older_than` seconds ago, and then those that
+    were not used for longest until the files of the rest take no more than `max_size` bytes;
+    with neither, all. With `superseded` only what is superseded goes.
+    """
+
+    older_than: float | None = None
+    max_size: int | None = None
+    superseded: bool = False
+
+
+def outdated(batches: Sequence[Batch], policy: ResultPolicy, now: float) -> dict[int, str]:
+    """Return the positions of the batches that go, the longest unused first, with the reason."""
+    may_go = sorted(
+        (
+            number
+            for number, one in enumerate(batches)
+            if not one.kept and (one.superseded or not policy.superseded)
+        ),
+        key=lambda number: (batches[number].used_at, batches[number].run_id),
+    )
+    gone: dict[int, str] = {}
+    if policy.older_than is not None or policy.max_size is None:
+        least = policy.older_than
+        plain = ASKED if least is None else AGE
+        for number in may_go:
+            if least is None or now - batches[number].used_at > least:
+                gone[number] = SUPERSEDED if policy.superseded else plain
+    if policy.max_size is not None:
+        rest = [one.files for number, one in enumerate(batches) if number not in gone]
+        holders = Counter(key for files in rest for key in files)
+        sizes = {key: one.size for files in rest for key, one in files.items()}
+        total = sum(sizes.values())
+        for number in may_go:
+            if total <= policy.max_size:
+                break
+            if number in gone:
+                continue
+            if batches[number].files:  # what takes no room makes none
+                gone[number] = SIZE
+            for key in batches[number].files:
+                holders[key] -= 1
+                total -= 0 if holders[key] else sizes[key]
+    return gone

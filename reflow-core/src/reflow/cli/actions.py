@@ -7,12 +7,10 @@ import sys
 import click
 
 from ..errors import ReflowError
-from ..states import CACHED, CANCELLED, FAILED, SUCCESS
+from ..states import CACHED, ENDED
 from .access import Access, profile_option, run_argument
 from .completion import executor_names, run_ids, task_names
 from .terminal import BAD_USE, say_error
-
-_ENDED = (SUCCESS, FAILED, CANCELLED)
 
 
 def cancel_command(access: Access) -> click.Command:
@@ -32,7 +30,7 @@ def cancel_command(access: Access) -> click.Command:
         active = []
         for run in runs:
             state = run.state
-            if state in _ENDED:
+            if state in ENDED:
                 click.echo(f"{run.run_id} has already ended: {state}")
             else:
                 active.append(run)

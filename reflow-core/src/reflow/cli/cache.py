@@ -1,4 +1,4 @@
-"""The command `cache stats`."""
+"""The command `cache stats`; `reflow.cli.prune` has `prune`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import json
 import click
 
 from .access import Access, profile_option
+from .prune import prune_command
 from .terminal import table
 
 
 def cache_command(access: Access) -> click.Group:
     """Make the group `cache`."""
 
-    @click.group("cache", short_help="See what the cache holds.")
+    @click.group("cache", short_help="See what the cache holds, and take older results out.")
     def cache() -> None:
-        """See what the cache holds: the results of all runs that are listed.
+        """Look after the cache: the results of all runs that are listed.
 
         `reflow store gc` takes old runs away, and their results with them.
         """
 
-    cache.add_command(stats_command(access))
+    for make in (stats_command, prune_command):
+        cache.add_command(make(access))
     return cache
 
 

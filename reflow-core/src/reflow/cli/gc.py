@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import DefinitionError
-from ..quantities import parse_memory, parse_time
 from .access import Access, profile_option
 from .actions import confirm
+from .amounts import read_size, read_time, size_text, tell_what_went
 from .terminal import table
 
 if TYPE_CHECKING:
     from ..cleaning import Cleaning
-
-NOT_OK = 1
-
-_TIME = "a length of time, such as 90d, 12h or 30m"
-_SIZE = "a size, such as 50G, 500M or a number of bytes"
 
 
 def gc_command(access: Access) -> click.Command:
     """Make the command `store gc`."""
 
     @click.command("gc", short_help="Take old runs and orphaned values away.")
-    @click.option("--older-than", metavar="TIME", callback=_read(parse_time, _TIME),
+    @click.option("--older-than", metavar="TIME", callback=read_time,
                   help="Runs that ended longer ago than this, such as 90d.")  # fmt: skip
-    @click.option("--max-size", metavar="SIZE", callback=_read(_bytes, _SIZE),
+    @click.option("--max-size", metavar="SIZE", callback=read_size,
                   help="The oldest runs, until the rest takes no more than this, such as 50G.")
     @click.option("--keep", type=click.IntRange(min=0), default=1, show_default=True,
                   help="So many of the newest runs of each workflow stay in any case.")
@@ -69,32 +61,11 @@ def gc_command(access: Access) -> click.Command:
                     click.echo(_text(plan, "goes", missing), err=True)
                 confirm(f"take away {_counted(plan)}", "nothing taken away")
             plan = carry_out(store, plan, forget_missing=missing)
-        if as_json:
-            click.echo(json.dumps(_native(plan, dry_run), indent=2))
-        else:
-            click.echo(_text(plan, "would go" if dry_run else "went", missing or not dry_run))
-            for problem in plan.problems:
-                click.echo(f"error: {problem}", err=True)
-        if plan.problems:
-            click.get_current_context().exit(NOT_OK)
+        goes = "would go" if dry_run else "went"
+        told = _native(plan, dry_run) if as_json else _text(plan, goes, missing or not dry_run)
+        tell_what_went(told, plan.problems)
 
     return gc
-
-
-def _read(parse: Callable[[str], int], what: str) -> Callable[..., int | None]:
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-        if value is None:
-            return None
-        try:
-            return 0 if value.strip().rstrip("smhdBKMGTi") == "0" else parse(value)
-        except DefinitionError:
-            raise click.BadParameter(f"{value!r} is not {what}") from None
-
-    return callback
-
-
-def _bytes(text: str) -> int:
-    return int(text) if text.isdigit() else parse_memory(text)
 
 
 def _counted(plan: Cleaning) -> str:
@@ -107,12 +78,12 @@ def _text(plan: Cleaning, goes: str, missing: bool) -> str:
     if plan.runs:
         cells = [
             (run.run_id, plan.reasons[run.run_id], plan.rows[run.run_id].created_at[:19],
-             _size(sum(one.size for one in run.files.values())), plan.rows[run.run_id].run_dir)
+             size_text(sum(one.size for one in run.files.values())), plan.rows[run.run_id].run_dir)
             for run in plan.runs
         ]  # fmt: skip
         lines.append(table(("RUN", "BECAUSE OF", "CREATED", "SIZE", "DIRECTORY"), cells))
-    lines.extend(f"{one.path}  {_size(one.size)}" for one in plan.orphans)
-    lines.append(f"{_counted(plan)} {goes}: {_size(plan.freed)} of {_size(plan.size)}")
+    lines.extend(f"{one.path}  {size_text(one.size)}" for one in plan.orphans)
+    lines.append(f"{_counted(plan)} {goes}: {size_text(plan.freed)} of {size_text(plan.size)}")
     lines.append(f"{plan.kept} run{'s' * (plan.kept != 1)} kept")
     if plan.others:
         lines.append(f"{plan.others} of other users left alone")
@@ -120,13 +91,6 @@ def _text(plan: Cleaning, goes: str, missing: bool) -> str:
         what = "forgotten" if missing else "listed (--missing forgets them)"
         lines.append(f"{len(plan.missing)} whose directories are gone: {what}")
     return "\n".join(lines)
-
-
-def _size(size: int) -> str:
-    amount, unit = float(size), 0
-    while amount >= 1024 and unit < 4:
-        amount, unit = amount / 1024, unit + 1
-    return f"{amount:.{1 if unit else 0}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 def _native(plan: Cleaning, dry_run: bool) -> dict[str, Any]:

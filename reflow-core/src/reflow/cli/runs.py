@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ReflowError
-from ..states import CANCELLED, FAILED, RUN_STATES, SUCCESS
+from ..states import ENDED, RUN_STATES
 from .access import Access, profile_option
 from .terminal import on_terminal, paint, shortened, table
 
 if TYPE_CHECKING:
     from ..stores.base import RunRow
 
-_ENDED = (SUCCESS, FAILED, CANCELLED)
 _LIMIT = 20
 
 
@@ -78,9 +77,9 @@ def _listed(
     for row in rows:
         if most is not None and len(found) >= most:
             break
-        if row.status in _ENDED and status not in (None, row.status):
+        if row.status in ENDED and status not in (None, row.status):
             continue
-        now = row if row.status in _ENDED else _current(row)
+        now = row if row.status in ENDED else _current(row)
         if status in (None, now.status):
             found.append(now)
     return found

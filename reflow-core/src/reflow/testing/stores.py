@@ -609,6 +609,16 @@ class StoreContract:
         assert filled.lookup([success("first").identity]) == {}
         assert len(filled.lookup([success("first", seed="new").identity])) == 1
 
+    def test_a_result_that_lost_its_identity_is_found_no_more(self, filled: Store) -> None:
+        """As when it was taken out of the cache: how the instance ended stays."""
+        filled.apply("flow-1", [success("first"), success("last")], {}, SUCCESS, Position(1, 1))
+        pruned = success("first", identity="", digest="", value=None)
+        filled.apply("flow-1", [pruned], {}, None, Position(2, 1))
+        assert filled.lookup([success("first").identity]) == {}
+        assert len(filled.lookup([success("last").identity])) == 1
+        assert filled.instances("flow-1", "first") == [instance(pruned, array=False)]
+        assert filled.summary("flow-1")["first"] == {SUCCESS: 1}
+
     def test_a_dropped_runs_results_stay_with_those_who_took_them_over(self, filled: Store) -> None:
         """Clean-up of old runs must not have the work of kept ones done again."""
         first = success("first")

@@ -1,0 +1,350 @@
+"""`reflow cache prune`: older results go, the runs that they are from stay."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reflow.cleaning import ORPHANED_AFTER, plan_cleaning
+from reflow.cleaning import carry_out as carry_out_cleaning
+from reflow.clock import Clock
+from reflow.errors import RecordError
+from reflow.files import Files
+from reflow.journal import JournalReader, take_lease
+from reflow.owner import this_process
+from reflow.pruning import carry_out, plan_pruning
+from reflow.retention import Policy, ResultPolicy
+from reflow.run import Run
+from reflow.stores.sqlite import SqliteStore, default_store_path
+
+from .test_store_commands import Later, as_json, reflow
+
+SOURCE = """
+from typing import Annotated
+from reflow import Result, Workflow
+wf = Workflow("flow")
+
+@wf.job()
+def numbers(n: int = 3) -> list[int]:
+    return list(range(n))
+
+@wf.job(array=True)
+def large(x: Annotated[int, Result(step="numbers")], letter: str = "a") -> str:
+    return f"{x}{letter}" * 50_000
+
+@wf.job(serializer="pickle")
+def pickled(xs: Annotated[list[str], Result(step="large")]) -> object:
+    return {x[:2] for x in xs}
+
+@wf.job()
+def last(x: Annotated[object, Result(step="pickled")], fail: bool = False) -> str:
+    if fail:
+        raise RuntimeError("as asked")
+    return "end"
+"""
+NONE: dict[str, int] = {"SUCCESS": 3}
+
+
+@pytest.fixture
+def wf(load: Callable[[str], Any]) -> Any:
+    return load(SOURCE).wf
+
+
+@pytest.fixture
+def runs(wf: Any, tmp_path: Path) -> list[Run]:
+    """Two runs of letter a, the second all cached, and one of letter b."""
+    given = [{}, {}, {"letter": "b"}]
+    return [wf.run_local(tmp_path / str(n), **one) for n, one in enumerate(given)]
+
+
+def store() -> SqliteStore:
+    return SqliteStore(default_store_path())
+
+
+def pruned(*words: str) -> Any:
+    return as_json("cache-prune", reflow("cache", "prune", "--json", *words))
+
+
+def values(run: Run) -> set[str]:
+    return {path.name for path in Path(run.record.values).iterdir()}
+
+
+def test_older_results_go_and_their_runs_stay(runs: list[Run], wf: Any, tmp_path: Path) -> None:
+    before = [run.status(as_dict=True)["summary"] for run in runs]
+    stats = [path.stat() for run in runs[:2] for path in Path(run.record.values).iterdir()]
+    size = sum({one.st_ino: one.st_size for one in stats}.values())
+    plan = pruned("--older-than", "0s", "--dry-run")
+    # What the newest run has stays: `numbers`, which it has taken over.
+    assert {one["task"]: one["results"] for one in plan["tasks"]} == {
+        "large": 3, "pickled": 1, "last": 1
+    }  # fmt: skip
+    assert plan["dry_run"] is True
+    assert (plan["results"], plan["kept"], plan["others"]) == (5, 6, 0)
+    assert plan["runs"] == [runs[0].run_id, runs[1].run_id]
+    assert plan["freed"] == size, "also what has a name in both runs, once"
+    assert plan["size"] > size
+    assert len(values(runs[0])) == 4
+    told = pruned("--older-than", "0s", "--yes")
+    assert {**told, "dry_run": True} == plan
+    assert values(runs[0]) == values(runs[1]) == set()
+    assert [run.status(as_dict=True)["summary"] for run in runs] == before
+    assert [run.state for run in runs] == ["SUCCESS"] * 3
+    assert "cache prune` has taken" in str(runs[1].status(as_dict=True)["notes"])
+    assert runs[1].result("last") == "end", "small values stand in the record"
+    with pytest.raises(RecordError, match="is gone"):
+        runs[1].result("large")
+    assert pruned("--older-than", "0s", "--dry-run")["results"] == 0
+    assert pruned("--older-than", "0s", "--yes")["runs"] == []
+    again = wf.run_local(tmp_path / "again")
+    assert again.counts() == {
+        "numbers": {"CACHED": 1}, "large": {"SUCCESS": 3}, "pickled": {"SUCCESS": 1},
+        "last": {"SUCCESS": 1},
+    }  # fmt: skip
+    assert again.result("large")[0] == "0a" * 50_000
+    assert wf.run_local(tmp_path / "b", letter="b").counts()["large"] == {"CACHED": 3}
+
+
+def test_it_holds_in_a_store_that_is_made_anew(runs: list[Run], wf: Any, tmp_path: Path) -> None:
+    pruned("--older-than", "0s", "--yes")
+    before = [run.status(as_dict=True) for run in runs]
+    default_store_path().unlink()
+    reflow("store", "rebuild", str(tmp_path))
+    assert [run.status(as_dict=True) for run in runs] == before
+    assert wf.plan(tmp_path / "again").misses == 3
+    assert "nothing is wrong" in reflow("store", "check")
+    # And `store gc` goes on with such records.
+    plan = plan_cleaning(store(), Policy(), clock=Later(ORPHANED_AFTER + 10))
+    assert (plan.orphans, plan.problems) == ((), ())
+    assert len(carry_out_cleaning(store(), plan_cleaning(store(), Policy(older_than=-1))).runs) == 2
+
+
+def test_one_task_of_a_workflow(runs: list[Run], wf: Any, tmp_path: Path) -> None:
+    told = pruned("--task", "last", "--keep", "0", "--yes")
+    assert [(one["task"], one["reason"], one["results"]) for one in told["tasks"]] == [
+        ("last", "asked", 2)
+    ]
+    assert told["freed"] == 0, "a small value stands in the record"
+    plan = {one.name: one.misses for one in wf.plan(tmp_path / "again").tasks}
+    assert plan == {"numbers": 0, "large": 0, "pickled": 0, "last": 1}
+    assert pruned("--task", "large", "--workflow", "flow", "--yes")["results"] == 3
+    assert "no task named 'larg'" in reflow("cache", "prune", "--task", "larg", code=2)
+    assert "no task" in reflow("cache", "prune", "--workflow", "g", "--task", "large", code=2)
+    assert "say what may go" in reflow("cache", "prune", "--yes", code=2)
+    assert pruned("--workflow", "other", "--older-than", "0s")["results"] == 0
+
+
+def test_it_asks_first_and_tells(runs: list[Run]) -> None:
+    assert "--yes" in reflow("cache", "prune", "--older-than", "0s", code=2)
+    assert len(values(runs[0])) == 4
+    text = reflow("cache", "prune", "--older-than", "0s", "--dry-run")
+    assert text.splitlines()[0].split() == [
+        "WORKFLOW", "TASK", "RESULTS", "BECAUSE", "OF", "LAST", "USED", "SIZE"
+    ]  # fmt: skip
+    assert "5 results of 2 runs would go: " in text
+    assert "6 results kept" in text
+    for wrong in (["--max-size", "many"], ["--older-than", "soon"], ["--keep", "-1"]):
+        assert f"'{wrong[0]}'" in reflow("cache", "prune", *wrong, code=2)
+
+
+def test_what_a_newer_run_has_taken_over_is_not_old(runs: list[Run], wf: Any) -> None:
+    """Its age is that of its last use."""
+    wf.run_local(runs[0].run_dir)  # letter a again, the newest
+    told = pruned("--older-than", "0s", "--dry-run")
+    assert {one["task"]: one["results"] for one in told["tasks"]} == {
+        "large": 3, "pickled": 1, "last": 1
+    }  # fmt: skip
+    assert told["runs"] == [runs[2].run_id]
+    assert plan_pruning(store(), ResultPolicy(older_than=100)).results == 0
+    assert plan_pruning(store(), ResultPolicy(older_than=100), clock=Later(200)).results == 5
+
+
+@pytest.fixture
+def other(load: Callable[[str], Any]) -> Any:
+    """A workflow of another name with equal tasks: it shares the results."""
+    return load(SOURCE.replace('Workflow("flow")', 'Workflow("other")')).wf
+
+
+def test_what_runs_of_another_workflow_have_stays(
+    runs: list[Run], other: Any, tmp_path: Path
+) -> None:
+    run = other.run_local(tmp_path / "other")
+    assert run.counts()["large"] == {"CACHED": 3}
+    other.run_local(tmp_path / "more", letter="c")
+    told = pruned("--workflow", "flow", "--older-than", "0s", "--keep", "0", "--yes")
+    assert told["runs"] == [runs[2].run_id], "what `other` has was last used there"
+    assert other.plan(tmp_path / "again").misses == 0
+    told = pruned("--workflow", "other", "--older-than", "0s", "--keep", "0", "--dry-run")
+    assert told["results"] == 5, "of letter c alone: the runs of `flow` have the others"
+
+
+def test_what_an_old_run_took_over_last_stays_with_one_that_is_kept(
+    runs: list[Run], other: Any, tmp_path: Path
+) -> None:
+    assert other.run_local(tmp_path / "b", letter="b").counts()["large"] == {"CACHED": 3}
+    other.run_local(tmp_path / "c", letter="c")
+    plan = plan_pruning(store(), ResultPolicy(older_than=-1))
+    assert plan.runs == (runs[0].run_id, runs[1].run_id), "the third is the newest of its workflow"
+    assert plan.kept == 11
+
+
+def test_superseded_results(
+    runs: list[Run], load: Callable[[str], Any], tmp_path: Path
+) -> None:
+    assert pruned("--superseded", "--yes")["results"] == 0
+    new = load(SOURCE.replace("50_000", "60_000").replace("def pickled", "def kept")).wf
+    with pytest.raises(ValueError, match="pickled"):
+        new.run_local(tmp_path / "broken")
+    source = SOURCE.replace("50_000", "60_000").replace('"end"', '"END"')
+    load(source).wf.run_local(tmp_path / "new")
+    told = pruned("--superseded", "--yes")
+    assert {one["task"]: (one["reason"], one["results"]) for one in told["tasks"]} == {
+        "large": ("superseded", 6), "last": ("superseded", 2)
+    }  # fmt: skip
+    # What has not changed is there: the older run's `pickled` counts by its values alone.
+    assert runs[0].result("pickled") == {"0a", "1a", "2a"}
+    assert not any(name.endswith(".json") for name in values(runs[0]))
+    # A task that the workflow has no more.
+    gone = source[: source.index("@wf.job(serializer")]
+    load(gone).wf.run_local(tmp_path / "gone")
+    told = pruned("--superseded", "--yes")
+    assert {one["task"] for one in told["tasks"]} == {"pickled", "last"}
+
+
+def test_by_size(runs: list[Run]) -> None:
+    plan = pruned("--max-size", "0", "--dry-run")
+    assert plan["freed"] < plan["size"]
+    assert {one["reason"] for one in plan["tasks"]} == {"size"}
+    enough = str(plan["size"])
+    assert pruned("--max-size", enough, "--yes")["results"] == 0
+    assert pruned("--max-size", str(plan["size"] - plan["freed"]), "--yes")["freed"] > 0
+    assert values(runs[0]) == set() != values(runs[2])
+
+
+def test_a_run_that_may_be_retried_keeps_its_values(wf: Any, tmp_path: Path) -> None:
+    failed = wf.run_local(tmp_path / "failed", on_error="continue", fail=True)
+    assert failed.state == "FAILED"
+    before = values(failed)
+    told = pruned("--older-than", "0s", "--keep", "0", "--yes")
+    assert (told["results"], told["freed"]) == (5, 0)
+    assert values(failed) == before
+    assert failed.result("pickled") == {"0a", "1a", "2a"}
+    assert wf.plan(tmp_path / "again").misses == 1, "nobody takes them over"
+    failed.retry()
+    assert failed.wait(60) == "FAILED"
+    assert failed.counts()["large"] == {"SUCCESS": 3}
+    assert failed.result("large")[0] == "0a" * 50_000
+
+
+def test_a_run_that_goes_on_keeps_what_it_has(
+    runs: list[Run], load: Callable[[str], Any], tmp_path: Path, watch: Any
+) -> None:
+    source = SOURCE.replace(
+        "    if fail:", "    import time, pathlib\n    while fail and not"
+        f" pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n    if False:",
+    )  # fmt: skip
+    module = load(source)
+    run = module.wf.submit(run_dir=tmp_path / "long", fail=True)
+    watch.until(lambda: run.counts().get("pickled", {}).get("CACHED"))
+    module.wf.run_local(tmp_path / "newest", letter="c")  # so that it is not kept as the newest
+    told = pruned("--older-than", "0s", "--yes")
+    assert {one["task"]: one["results"] for one in told["tasks"]} == {
+        "large": 3, "pickled": 1, "last": 2
+    }  # fmt: skip
+    assert runs[0].result("large")[0] == "0a" * 50_000
+    (tmp_path / "go").touch()
+    assert run.wait(60) == "SUCCESS"
+    assert run.counts()["large"] == {"CACHED": 3}
+
+
+def test_who_is_taken_up_between_plan_and_execution_keeps_what_it_has(runs: list[Run]) -> None:
+    plan = plan_pruning(store(), ResultPolicy(older_than=-1))
+    record = runs[0].record
+    lease, _ = take_lease(
+        record.files, Clock(), JournalReader(record.files, record.segments), this_process()
+    )
+    went = carry_out(store(), plan)
+    lease.release()
+    assert went.runs == (runs[1].run_id,)
+    assert any("is kept" in one for one in went.problems)
+    assert runs[0].result("large")[0] == "0a" * 50_000
+
+
+def test_killed_before_the_files_went(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had noted holds, and the files are orphans."""
+
+    class Killed(BaseException):
+        pass
+
+    discard = Files.discard
+
+    def killed(self: Files, path: str) -> None:
+        if Path(path).parent.name == "values":
+            raise Killed
+        discard(self, path)
+
+    plan = plan_pruning(store(), ResultPolicy(older_than=-1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Files, "discard", killed)
+        with pytest.raises(Killed):
+            carry_out(store(), plan)
+    assert len(values(runs[0])) == 4
+    found = plan_cleaning(store(), Policy(), clock=Later(ORPHANED_AFTER + 10))
+    assert {Path(one.path).name for one in found.orphans} == values(runs[0])
+
+
+def test_on_a_full_disk_nothing_goes(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be noted must not be taken away."""
+    create = Files.create
+
+    def full(self: Files, path: str, data: bytes, *, durable: bool = True) -> bool:
+        if path.endswith(".seg"):
+            raise OSError(28, "No space left on device")
+        return create(self, path, data, durable=durable)
+
+    plan = plan_pruning(store(), ResultPolicy(older_than=-1))
+    monkeypatch.setattr(Files, "create", full)
+    went = carry_out(store(), plan)
+    assert (went.runs, went.freed) == ((), 0)
+    assert all("no room" in one for one in went.problems)
+    assert runs[0].result("large")[0] == "0a" * 50_000
+
+
+def test_damaged_and_lost_records(runs: list[Run]) -> None:
+    """What cannot be read keeps its results; what is gone is no concern of this."""
+    Path(runs[1].record.folder, "run.json").write_text("{}")
+    told = as_json("cache-prune", reflow("cache", "prune", "--json", "--older-than", "0s",
+                                         "--yes", code=1))  # fmt: skip
+    assert [one.split(":")[0] for one in told["problems"]] == [runs[1].run_id]
+    assert told["results"] == 0, "the damaged run has them too"
+    shutil.rmtree(runs[1].run_dir)
+    assert pruned("--older-than", "0s", "--yes")["runs"] == [runs[0].run_id]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs files of another user")
+def test_other_users_are_left_alone(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the administrator, whose part of a record its owner could not write on."""
+    os.chown(runs[0].record.folder, 65534, 65534)
+    plan = plan_pruning(store(), ResultPolicy(older_than=-1, max_size=0), keep=0)
+    assert plan.others == 1
+    assert list(plan.going) == [runs[2].run_id], "the second shares them with another user's"
+
+
+def test_text_is_json_of_a_schema_that_has_the_reasons() -> None:
+    from reflow import retention
+
+    schema = json.loads(
+        (Path(__file__).resolve().parents[2] / "docs/reference/json/cache-prune.schema.json")
+        .read_text()
+    )  # fmt: skip
+    reasons = schema["properties"]["tasks"]["items"]["properties"]["reason"]["enum"]
+    assert set(reasons) == {
+        retention.AGE, retention.SIZE, retention.SUPERSEDED, retention.ASKED
+    }  # fmt: skip
