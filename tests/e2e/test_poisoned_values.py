@@ -152,7 +152,7 @@ def test_the_results_of_others_are_taken_over_but_for_pickles(
     assert not adopted(folder, theirs, [bomb])
     assert not (tmp_path / "mine" / bomb["file"]).exists()
     told = capsys.readouterr().err
-    assert told.count("is not used but made again: it belongs to ") == 1, "once"
+    assert told.count("are not used but made again: they belong to ") == 1, "once"
     attached.known.pop("text")
     assert not adopted(folder, theirs, [text]), "who knows what an unknown one would run"
 

@@ -27,12 +27,18 @@ if TYPE_CHECKING:
     Judge = Callable[[Output], object]
 
 
-def adopt(files: Files, values: str | None, serializers: Container[str], found: Result) -> bool:
+def adopt(
+    files: Files,
+    values: str | None,
+    serializers: Container[str],
+    found: Result,
+    tell: Callable[[str], object] | None = None,
+) -> bool:
     """Share the files of a result's value with the folder `values`; False if it is not whole.
 
     So that cleaning its run up cannot break this one. Without `values` it is only looked at.
     Only `serializers` may have written them, and for the current user where reading them runs
-    code.
+    code. `tell` hears why results of another user are not used, else this process's log does.
     """
     folder = f"{found.record}/values"
     try:
@@ -53,13 +59,16 @@ def adopt(files: Files, values: str | None, serializers: Container[str], found: 
                 return False
             stranger = stranger_of(f"{folder}/{name}")
             if stranger and may_run_code(serializer):
-                _tell(folder, f"it belongs to {stranger}, and reading a {serializer} runs code")
+                why = f"they belong to {stranger}, and reading a {serializer} runs code"
+                (tell or _tell)(not_used(found.record, why))
                 return False
             if values is not None:
                 files.share(f"{folder}/{name}", f"{values}/{name}")
             else:
                 files.modified(f"{folder}/{name}")  # an error where it is not there
-    except OSError:
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            (tell or _tell)(not_used(found.record, _NO_ACCESS))
         return False
     return True
 
@@ -67,11 +76,19 @@ def adopt(files: Files, values: str | None, serializers: Container[str], found: 
 _told: set[str] = set()
 
 
-def _tell(folder: str, why: str) -> None:
-    """Say in this process's log why an older run's results are not used: once for each."""
-    if folder not in _told:
-        _told.add(folder)
-        print(f"reflow: a result in {folder} is not used but made again: {why}", file=sys.stderr)
+_NO_ACCESS = "its files may not be read by this user"
+
+
+def not_used(record: str, why: str) -> str:
+    """Return what a person is told of an older run whose results are of no use here."""
+    return f"results in {record} are not used but made again: {why}"
+
+
+def _tell(text: str) -> None:
+    """Say it in this process's log, once."""
+    if text not in _told:
+        _told.add(text)
+        print(f"reflow: {text}", file=sys.stderr)
 
 
 def hashes_of_user() -> FileHashes:

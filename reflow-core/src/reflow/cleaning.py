@@ -90,6 +90,8 @@ def plan_cleaning(
             else:
                 rows[row.run_id] = row
                 runs.append(_look_at(row))
+        except PermissionError:
+            others += 1
         except (OSError, ReflowError) as error:
             problems.append(f"{row.run_id}: {error}")
     reasons = leaving(runs, policy, now)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .adoption import adopt, hashes_of_user, judges_of, still_stands
+from .adoption import adopt, hashes_of_user, judges_of, not_used, still_stands
 from .attached import AttachmentFolder
 from .clock import Clock
 from .errors import (
@@ -52,7 +52,7 @@ from .records import (
     Waiting,
     encode,
 )
-from .resultfiles import trouble
+from .resultfiles import NO_ACCESS, trouble
 from .runrecord import RunRecord, RunRequest
 from .spec import TaskSpec
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
@@ -520,15 +520,21 @@ class Dispatch:
         used = {one.name for one in self.request.spec.serializers}
         good: dict[str, CachedResult] = {}
         for identity, hit in found.items():
-            prints = hit.prints if spec.as_left else ()
-            if options.verify and trouble(hit.paths, prints, self._hashed):
+            lost = self._lost(spec, hit) if options.verify else ""
+            if lost:
+                if lost.endswith(NO_ACCESS):
+                    self.note(not_used(hit.record, "not all files that they name can be read"))
                 continue
-            adopted = adopt(self.files, self.record.values, used, hit)
+            adopted = adopt(self.files, self.record.values, used, hit, self.note)
             if adopted and self._stands(spec.name, judges, hit):
                 good[identity] = hit
         if self._hashes is not None:
             self._hashes.save()
         return good
+
+    def _lost(self, spec: TaskSpec, hit: CachedResult) -> str:
+        """Say which path of a result does not stand as its task left it, "" if all do."""
+        return trouble(hit.paths, hit.prints if spec.as_left else (), self._hashed)
 
     def _hashed(self, path: str, found: os.stat_result) -> str:
         # Few passes meet a file whose time has changed: most never come here.

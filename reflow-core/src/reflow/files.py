@@ -13,6 +13,8 @@ import contextlib
 import os
 from typing import Protocol
 
+from .sharing import let_only_read, let_read, make_folders
+
 _counter = 0
 
 
@@ -25,7 +27,9 @@ def _scratch_name(path: str) -> str:
 
 
 def _open_new(path: str, mode: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    let_read(handle, path)
+    return handle
 
 
 def _fill(handle: int, data: bytes, durable: bool = True) -> None:
@@ -99,7 +103,7 @@ class Files:
 
     def make_folder(self, path: str) -> None:
         """Create a folder and those above it; an existing one is fine."""
-        os.makedirs(path, exist_ok=True)
+        make_folders(path)
 
     def list(self, path: str) -> list[str]:
         """Return the names in a folder, unfinished ones left out; [] if there is none."""
@@ -153,6 +157,7 @@ class Files:
         """
         handle = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            let_only_read(handle, path)
             os.fsync(handle)
         finally:
             os.close(handle)

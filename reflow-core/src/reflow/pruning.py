@@ -100,10 +100,12 @@ class _Survey:
     def look_at(self, row: RunRow, now: float) -> None:
         """Find out what a run may lose; the newest comes first."""
         run = _Run(row, RunRecord(row.record), used_at=now)
-        if "run.json" not in run.record.files.list(row.record):
-            return  # gone: what the index still has of it is `store gc`'s to forget
         try:
+            if "run.json" not in run.record.files.list(row.record):
+                return  # gone: what the index still has of it is `store gc`'s to forget
             self._describe(run)
+        except PermissionError:
+            self.others += 1
         except (OSError, ReflowError) as error:
             self.problems.append(f"{row.run_id}: {error}")
             run.kept, run.sizes = True, {}

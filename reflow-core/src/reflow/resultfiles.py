@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 from .fileprint import full_print, is_same, parse, quick_print
 
+NO_ACCESS = "may not be read by this user"
+
 Hashed: TypeAlias = Callable[[str, os.stat_result], str]
 
 
@@ -54,15 +56,18 @@ def trouble(paths: Sequence[str], prints: Sequence[str], hashed: Hashed | None =
     """Say which path does not stand as the task left it, "" if all do.
 
     By fingerprint, where there is one: sizes and times, unread, and the content where only
-    the times differ. Else the path must be there. `hashed` returns the sha256 of a file's
-    content, perhaps without reading it again: its path and what `os.stat` said are given.
+    the times differ. Else the path must be there, and may be read: another user's may not.
+    `hashed` returns the sha256 of a file's content, perhaps without reading it again: its path
+    and what `os.stat` said are given.
     """
     if len(prints) != len(paths):
         prints = ("",) * len(paths)
-    stat_of = os.stat  # asked for ten thousand files
+    stat_of, me = os.stat, os.geteuid()  # asked for ten thousand files
     for path, known in zip(paths, prints):  # noqa: B905 (equal by make)
         try:
             found = stat_of(path)
+            if found.st_uid != me and not os.access(path, os.R_OK):
+                return f"its file {path} {NO_ACCESS}"
             if not known or known.partition(" ")[0] == (
                 f"f:{found.st_size}:{found.st_mtime_ns}"
             ):
@@ -71,6 +76,8 @@ def trouble(paths: Sequence[str], prints: Sequence[str], hashed: Hashed | None =
                 return f"its file {path} was changed since it was made"
         except (FileNotFoundError, NotADirectoryError):
             return f"its file {path} is gone"
+        except PermissionError:
+            return f"its file {path} {NO_ACCESS}"
         except OSError as error:
             return f"its file {path} cannot be read ({error.strerror})"
         except ValueError:  # a NUL in the path, or no fingerprint

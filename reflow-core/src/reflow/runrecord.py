@@ -15,6 +15,7 @@ from .codec import structure, unstructure
 from .errors import RecordError, RecordVersionError, RunDirectoryError, SerializationError
 from .files import Files
 from .records import FORMAT
+from .sharing import make_folders
 from .spec import Entrypoint, WorkflowSpec
 
 FOLDER = ".reflow"
@@ -118,6 +119,7 @@ class RunRecord:
     def create(self, request: RunRequest, kept: bytes | None) -> None:
         """Write what was asked. Raises `RunDirectoryError` if it cannot be written."""
         try:
+            make_folders(os.path.dirname(self.folder), common=True)
             for folder in (self.segments, self.epochs, self.jobs, self.logs):
                 self.files.make_folder(folder)
             if kept is not None:

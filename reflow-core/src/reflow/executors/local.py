@@ -16,6 +16,7 @@ from attrs import field, frozen, validators
 
 from ..errors import SubmissionRefusedError
 from ..owner import is_alive, this_process
+from ..sharing import let_read
 from .base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 
 
@@ -59,6 +60,7 @@ class LocalExecutor(Executor):
         log = request.log.replace("{position}", "0")
         os.makedirs(os.path.dirname(log), exist_ok=True)
         with open(log, "ab") as output:
+            let_read(output.fileno(), log)
             try:
                 process = subprocess.Popen(
                     [request.script],

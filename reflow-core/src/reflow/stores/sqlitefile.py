@@ -200,7 +200,6 @@ class DatabaseFile:
         self._refresh(self.lease.look())
         if self._writer is not None:
             return self._writer
-        fresh = not self.path.exists()
         connection = self._connect("rwc")
         try:
             for pragma in (*_WRITER_PRAGMAS, *_PRAGMAS):
@@ -217,16 +216,17 @@ class DatabaseFile:
         except BaseException:
             connection.close()
             raise
-        if fresh:
-            self._share()
+        self._share()
         self._writer = connection
         return connection
 
     def _share(self) -> None:
-        """Let a group that may write beside a new file write to it too."""
-        with contextlib.suppress(OSError):
-            folder, file = os.stat(self.path.parent).st_mode, os.stat(self.path).st_mode
-            os.chmod(self.path, (file & 0o7777) | (folder & 0o060))
+        """Let a group that may write beside the file write to it too."""
+        with contextlib.suppress(OSError):  # another user's file: that one sees to it
+            folder, file = os.stat(self.path.parent), os.stat(self.path)
+            wanted = file.st_mode | (folder.st_mode & 0o060)
+            if wanted != file.st_mode and file.st_gid == folder.st_gid:
+                os.chmod(self.path, wanted & 0o7777)
 
     # The file
 
