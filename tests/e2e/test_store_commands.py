@@ -243,6 +243,50 @@ def test_gc_takes_old_runs_and_nothing_that_a_kept_run_needs(
     assert "nothing is wrong" in reflow("store", "check")
 
 
+@pytest.mark.parametrize("index", ["as it was", "made anew", "forgotten"])
+def test_what_a_run_took_over_outlives_the_one_that_was_deleted_by_hand(
+    runs: list[Run], tmp_path: Path, calls: Path, index: str
+) -> None:
+    """The index still has the first run, whose files are gone: the others have them all."""
+    made = calls.read_text()
+    for run in runs[:2]:
+        shutil.rmtree(run.run_dir)
+    if index == "made anew":
+        default_store_path().unlink()
+        reflow("store", "rebuild", str(tmp_path / "runs"))
+    elif index == "forgotten":
+        reflow("store", "gc", "--missing", "--yes")
+    wf = workflow(calls)
+    plan = {one.name: one.misses for one in wf.plan(tmp_path / "runs" / "new").tasks}
+    assert plan == {"numbers": 0, "large": 0, "pickled": 0, "last": 1}
+    again = wf.run_local(tmp_path / "runs" / "again")
+    assert calls.read_text() == made, "nothing was computed twice"
+    rows = again.status(as_dict=True)["instances"]
+    taken = {one["task_name"]: one["cached_from"] for one in rows}
+    assert taken["pickled"] == runs[2].run_id
+    assert again.result("pickled") == {100_000}
+    assert again.result("large") == [str(x) * 100_000 for x in (1, 2, 3)]
+
+
+def test_what_came_out_otherwise_does_not_stand_for_what_replaced_it(
+    tmp_path: Path, load: Callable[[str], Any]
+) -> None:
+    """Somebody forced it to be made again, perhaps for good reason."""
+    source = (
+        "from pathlib import Path\nfrom reflow import Workflow\nwf = Workflow('forced')\n"
+        "@wf.job(serializer='pickle')\ndef read() -> object:\n"
+        "    return {Path(__file__).with_name('input').read_text()}\n"
+    )
+    (tmp_path / "input").write_text("old")
+    wf = load(source).wf
+    wf.run_local(tmp_path / "1")
+    (tmp_path / "input").write_text("new")
+    forced = wf.run_local(tmp_path / "2", force=True)
+    shutil.rmtree(forced.run_dir)
+    assert wf.plan(tmp_path / "3").misses == 1
+    assert wf.run_local(tmp_path / "3").result("read") == {"new"}
+
+
 def test_gc_by_size_counts_shared_files_once(runs: list[Run]) -> None:
     told = as_json("store-gc", reflow("store", "gc", "--dry-run", "--json", "--max-size", "0"))
     alone = [sum(one["size"] for one in told["runs"] if one["run_id"] == run.run_id)

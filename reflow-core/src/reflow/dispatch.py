@@ -25,6 +25,7 @@ from .errors import (
     UnknownTaskError,
     unknown_name,
 )
+from .finding import Refusal, find_results
 from .flow import TaskDefinition
 from .indexing import index_records
 from .inputs import SizeError, TaskInputs
@@ -72,6 +73,9 @@ OLDER_RUNS, MOST_OLDER = 10, 20_000
 
 NOT_TAKEN = "LIMIT"
 """State of a job that the scheduler did not take for now."""
+
+_LOST = Refusal("the file of its value is gone, or cannot be read")
+_REFUSED = Refusal("what it names is gone, or a verifier refused it", final=True)
 
 TaskLoader = Callable[[], Mapping[str, TaskDefinition]]
 
@@ -489,6 +493,8 @@ class Dispatch:
             return found
         try:
             runs = self.store.list_runs(graph_name=self.request.spec.name, limit=OLDER_RUNS + 1)
+            # Of equal results the first stands: not one whose files somebody has deleted.
+            runs.sort(key=lambda run: not os.path.isdir(run.record))
             for run in runs:
                 if run.run_id == self.request.run_id or len(found) >= MOST_OLDER:
                     continue
@@ -510,27 +516,29 @@ class Dispatch:
         spec, options = state.spec, self.request.options
         if self.store is None or not self.may_reuse(spec):
             return {}
-        try:
-            found = self.store.lookup(identities, newest=True)
-        except StoreError:
-            return {}
-        if not found:
-            return {}
-        judges = self._judges(spec) if options.verify else []
         used = {one.name for one in self.request.spec.serializers}
-        good: dict[str, CachedResult] = {}
-        for identity, hit in found.items():
+        judges: list[Judge] | None = None  # asked for by the first result: it loads the user's code
+
+        def judge(hit: CachedResult) -> Refusal | None:
+            nonlocal judges
+            if judges is None:
+                judges = self._judges(spec) if options.verify else []
             lost = self._lost(spec, hit) if options.verify else ""
             if lost:
                 if lost.endswith(NO_ACCESS):
                     self.note(not_used(hit.record, "not all files that they name can be read"))
-                continue
-            adopted = adopt(self.files, self.record.values, used, hit, self.note)
-            if adopted and self._stands(spec.name, judges, hit):
-                good[identity] = hit
-        if self._hashes is not None:
-            self._hashes.save()
-        return good
+                return _REFUSED
+            if not adopt(self.files, self.record.values, used, hit, self.note):
+                return _LOST
+            return None if self._stands(spec.name, judges, hit) else _REFUSED
+
+        try:
+            return find_results(self.store, identities, judge).good
+        except StoreError:
+            return {}
+        finally:
+            if self._hashes is not None:
+                self._hashes.save()
 
     def _lost(self, spec: TaskSpec, hit: CachedResult) -> str:
         """Say which path of a result does not stand as its task left it, "" if all do."""

@@ -15,6 +15,7 @@ from .dispatch import BATCH
 from .errors import RecordError
 from .filehashes import FileHashes
 from .files import Files
+from .finding import Refusal, find_results
 from .flow import Flow
 from .inputfiles import with_input_files
 from .inputs import SizeError, TaskInputs
@@ -184,14 +185,20 @@ class _Preview:
             misses["cache=False" if not spec.cache else "forced"] += len(indices)
             return
         identities = [new.inputs.identity(index) for index in indices]
-        found = self.store.lookup(identities, newest=True)
-        judges = self._judges(spec) if found and self.options.verify else []
+        judges: list[Any] | None = None
+
+        def judge(hit: CachedResult) -> Refusal | None:
+            nonlocal judges
+            if judges is None:
+                judges = self._judges(spec) if self.options.verify else []
+            return self._refused(spec, hit, judges)
+
+        found = find_results(self.store, identities, judge)
         for index, identity in zip(indices, identities, strict=True):
-            hit = found.get(identity)
-            why = earlier.reason(new._replace(index=index)) if hit is None else (
-                self._refused(spec, hit, judges)
-            )
-            if hit is None or why:
+            hit = found.good.get(identity)
+            if hit is None:
+                refusal = found.refused.get(identity)
+                why = refusal.why if refusal else earlier.reason(new._replace(index=index))
                 misses[why] += 1
                 continue
             values.folders[hit.digest] = f"{hit.record}/values"
@@ -206,17 +213,19 @@ class _Preview:
         functions = self.workflow.tasks[spec.name].verify if spec.verify else ()
         return judges_of(self.spec.verifiers_of(spec), functions)
 
-    def _refused(self, spec: TaskSpec, hit: CachedResult, judges: Sequence[Any]) -> str:
-        """Say why an older result cannot stand, "" where it can: as a dispatch pass decides."""
+    def _refused(
+        self, spec: TaskSpec, hit: CachedResult, judges: Sequence[Any]
+    ) -> Refusal | None:
+        """Say why an older result cannot stand, None where it can: as a dispatch pass decides."""
         prints = hit.prints if spec.as_left else ()
         digest = self._hashes.digest
         lost = trouble(hit.paths, prints, digest) if self.options.verify else ""
-        if lost:
-            return self._lost.setdefault(spec.name, lost)  # one line, however many files
+        if lost:  # one line, however many files
+            return Refusal(self._lost.setdefault(spec.name, lost), final=True)
         if not adopt(self.files, None, {one.name for one in self.spec.serializers}, hit):
-            return "the value of the older result is gone or damaged, or another user's"
+            return Refusal("the value of the older result is gone or damaged, or another user's")
         if not judges:
-            return ""
+            return None
         folder = f"{hit.record}/values"
         attachments = AttachmentFolder(self.files, folder, self.spec.serializers)
         try:
@@ -224,9 +233,9 @@ class _Preview:
                 judges, hit, Values(self.files, folder), attachments,
                 lambda: self.workflow.tasks[spec.name],
             )  # fmt: skip
-            return "" if whole else "a verifier refused the older result"
+            return None if whole else Refusal("a verifier refused the older result", final=True)
         except (Exception, SystemExit) as error:  # as where it is run
-            return f"a verifier raised {error!r}"
+            return Refusal(f"a verifier raised {error!r}", final=True)
 
     def _told(self, state: TaskState, progress: Progress) -> TaskPlan:
         name = state.spec.name

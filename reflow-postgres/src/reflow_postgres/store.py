@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from reflow.errors import ReflowError, UnknownRunError, UnknownTaskError, unknown_name
@@ -159,7 +159,11 @@ class PostgresStore(Store):
         return self._session.read(query)
 
     def lookup(
-        self, identities: Sequence[bytes | str], *, newest: bool = False
+        self,
+        identities: Sequence[bytes | str],
+        *,
+        newest: bool = False,
+        besides: Collection[str] = (),
     ) -> dict[str, CachedResult]:
         """Return the successful results of these identities, keyed in hex; hits only."""
         wanted = [
@@ -168,17 +172,7 @@ class PostgresStore(Store):
         if not wanted:
             return {}
         with collector_paused():
-            rows = self._session.read(
-                lambda connection: connection.cursor(binary=True)
-                .execute(
-                    "SELECT run.key, task.key, element, identity, digest, value, paths, prints,"
-                    " run_id, record, name"
-                    " FROM instance JOIN task ON task.key = instance.task"
-                    " JOIN run ON run.key = task.run WHERE found AND identity = ANY(%s)",
-                    (wanted,),
-                )
-                .fetchall()
-            )
+            rows = self._session.read(lambda connection: _found(connection, wanted, besides))
             # Keys grow with every run that is added, so the greatest is of the newest.
             rows.sort(key=lambda row: row[:3], reverse=not newest)
             return {
@@ -321,6 +315,32 @@ class PostgresStore(Store):
             )
         ]
         return unknown_run(run_id, known, self._address.described())
+
+
+_RESULTS = (
+    "SELECT run.key, task.key, element, identity, digest, value, paths, prints, run_id,"
+    " record, name"
+    " FROM instance JOIN task ON task.key = instance.task JOIN run ON run.key = task.run"
+)
+
+
+def _found(
+    connection: Connection, wanted: list[bytes], besides: Collection[str]
+) -> list[tuple[Any, ...]]:
+    """Return the results of these identities in all runs but some."""
+    cursor = connection.cursor(binary=True)
+    others = [stored(one) for one in besides]
+    rows = cursor.execute(
+        f"{_RESULTS} WHERE found AND identity = ANY(%s) AND run_id <> ALL(%s)", (wanted, others)
+    ).fetchall()
+    if not others:
+        return rows
+    # And what was taken over from those.
+    return rows + cursor.execute(
+        f"{_RESULTS} WHERE origin = ANY(%s) AND origin <> '' AND NOT found AND state = 'CACHED'"
+        " AND identity = ANY(%s) AND run_id <> ALL(%s)",
+        (others, wanted, others),
+    ).fetchall()
 
 
 def configured_password(address: Address) -> str | None:

@@ -79,15 +79,30 @@ class TestTakesTheFirstForTheNewest(Contract):
     case = "test_of_several_runs_the_first_or_the_newest_is_found"
 
     class store(SqliteStore):
-        def lookup(self, identities: Any, *, newest: bool = False) -> dict[str, CachedResult]:
+        def lookup(
+            self, identities: Any, *, newest: bool = False, besides: Any = ()
+        ) -> dict[str, CachedResult]:
             return super().lookup(identities)
+
+
+class TestForgetsWhoTookOver(Contract):
+    case = "test_what_was_taken_over_from_runs_that_do_not_count_is_found"
+
+    class store(SqliteStore):
+        def lookup(
+            self, identities: Any, *, newest: bool = False, besides: Any = ()
+        ) -> dict[str, CachedResult]:
+            found = super().lookup(identities, newest=newest)
+            return {key: one for key, one in found.items() if one.run_id not in besides}
 
 
 class TestRemembersResults(Contract):
     case = "test_a_result_that_was_superseded_is_found_no_more"
 
     class store(SqliteStore):
-        def lookup(self, identities: Any, *, newest: bool = False) -> dict[str, CachedResult]:
+        def lookup(
+            self, identities: Any, *, newest: bool = False, besides: Any = ()
+        ) -> dict[str, CachedResult]:
             memory = self.__dict__.setdefault("memory", {})
             memory.update(super().lookup(identities, newest=newest))
             return {key: memory[key] for key in identities if key in memory}

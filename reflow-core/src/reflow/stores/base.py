@@ -8,7 +8,7 @@ indexed), and losing it costs time and nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -203,7 +203,11 @@ class Store(ABC):
 
     @abstractmethod
     def lookup(
-        self, identities: Sequence[bytes | str], *, newest: bool = False
+        self,
+        identities: Sequence[bytes | str],
+        *,
+        newest: bool = False,
+        besides: Collection[str] = (),
     ) -> dict[str, CachedResult]:
         """Return the successful results of these identities, keyed in hex; hits only.
 
@@ -211,7 +215,8 @@ class Store(ABC):
         in the store.
         Of several runs that have it the one added first stands, or with `newest`
         the one added last (so that what replaced a result that failed its
-        verification is found).
+        verification is found). The runs `besides`, such as those whose records are gone,
+        count as not in the store: what another run has is found, or took over from one of them.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
@@ -190,7 +190,11 @@ class SqliteStore(Store):
         return Position(segment, offset)
 
     def lookup(
-        self, identities: Sequence[bytes | str], *, newest: bool = False
+        self,
+        identities: Sequence[bytes | str],
+        *,
+        newest: bool = False,
+        besides: Collection[str] = (),
     ) -> dict[str, CachedResult]:
         """Return the successful results of these identities, keyed in hex; hits only."""
         wanted = {
@@ -200,7 +204,7 @@ class SqliteStore(Store):
         if not wanted:
             return {}
         with collector_paused():
-            return self._file.read(lambda connection: _found(connection, wanted, newest))
+            return self._file.read(lambda connection: _found(connection, wanted, newest, besides))
 
     def list_runs(
         self,
@@ -399,11 +403,7 @@ def _forget_instances(connection: sqlite3.Connection, run: int) -> None:
 
 def _leave_to_others(connection: sqlite3.Connection, run_id: str) -> None:
     """Have the results of a run found in the runs that took them over from it."""
-    others = connection.execute(
-        "SELECT task.key FROM taken JOIN task ON task.run = taken.run WHERE taken.origin = ?",
-        (run_id,),
-    ).fetchall()
-    for (task,) in others:
+    for task in _tasks_that_took(connection, run_id):
         rows = connection.execute(
             "SELECT key, identity FROM instance WHERE key BETWEEN ? AND ?"
             " AND state = 'CACHED' AND origin = ? AND result IS NULL AND identity IS NOT NULL",
@@ -482,28 +482,17 @@ def _put_live(
 
 
 def _found(
-    connection: sqlite3.Connection, wanted: set[bytes], newest: bool
+    connection: sqlite3.Connection, wanted: set[bytes], newest: bool, besides: Collection[str]
 ) -> dict[str, CachedResult]:
-    # In the order of the index, whose pages are then read once each.
-    prefixes = sorted(int.from_bytes(identity[:PREFIX], "big") for identity in wanted)
-    # Keys grow with every run that is added, so the greatest is of the newest.
-    best: dict[bytes, tuple[Any, ...]] = {}
-    for start in range(0, len(prefixes), _CHUNK):
-        chunk = prefixes[start : start + _CHUNK]
-        rows = connection.execute(
-            "SELECT key, identity, digest, value, paths, prints FROM instance"
-            f" WHERE result IN ({', '.join('?' * len(chunk))})",
-            chunk,
-        ).fetchall()
-        for row in rows:
-            rival = best.setdefault(row[1], row)
+    rows = _indexed_results(connection, wanted, newest, besides)
+    if besides:
+        for identity, row in _taken_over(connection, wanted, newest, besides).items():
+            rival = rows.setdefault(identity, row)
             if rival is not row and (row[0] > rival[0]) == newest:
-                best[row[1]] = row
+                rows[identity] = row
     found: dict[str, CachedResult] = {}
     tasks: dict[int, tuple[str, str, str]] = {}
-    for key, identity, digest, value, paths, prints in best.values():
-        if identity not in wanted:
-            continue
+    for key, identity, digest, value, paths, prints in rows.values():
         task = key >> SHIFT
         names = tasks.get(task)
         if names is None:
@@ -519,6 +508,68 @@ def _found(
             tuple(json.loads(prints)) if prints else (),
         )
     return found
+
+
+def _indexed_results(
+    connection: sqlite3.Connection, wanted: set[bytes], newest: bool, besides: Collection[str]
+) -> dict[bytes, tuple[Any, ...]]:
+    """Return by identity the rows of results that stand in the index."""
+    others = {task for run_id in besides for task in _task_keys(connection, run_id)}
+    # In the order of the index, whose pages are then read once each.
+    prefixes = sorted(int.from_bytes(identity[:PREFIX], "big") for identity in wanted)
+    # Keys grow with every run that is added, so the greatest is of the newest.
+    best: dict[bytes, tuple[Any, ...]] = {}
+    for start in range(0, len(prefixes), _CHUNK):
+        chunk = prefixes[start : start + _CHUNK]
+        rows = connection.execute(
+            "SELECT key, identity, digest, value, paths, prints FROM instance"
+            f" WHERE result IN ({', '.join('?' * len(chunk))})",
+            chunk,
+        ).fetchall()
+        if others:
+            rows = [row for row in rows if row[0] >> SHIFT not in others]
+        for row in rows:
+            rival = best.setdefault(row[1], row)
+            if rival is not row and (row[0] > rival[0]) == newest:
+                best[row[1]] = row
+    return {identity: row for identity, row in best.items() if identity in wanted}
+
+
+def _taken_over(
+    connection: sqlite3.Connection, wanted: set[bytes], newest: bool, besides: Collection[str]
+) -> dict[bytes, tuple[Any, ...]]:
+    """Return by identity the rows of what other runs took over from some."""
+    found: dict[bytes, tuple[Any, ...]] = {}
+    tasks = {task for run_id in besides for task in _tasks_that_took(connection, run_id)}
+    tasks -= {task for run_id in besides for task in _task_keys(connection, run_id)}
+    for task in sorted(tasks, reverse=newest):
+        rows = connection.execute(
+            "SELECT key, identity, digest, value, paths, prints, origin FROM instance"
+            " WHERE key BETWEEN ? AND ? AND state = 'CACHED'",
+            span([task]),
+        )
+        for *row, origin in rows:
+            if origin in besides and row[1] in wanted:
+                found.setdefault(row[1], tuple(row))
+        if len(found) == len(wanted):
+            break  # most have all from the last run
+    return found
+
+
+def _task_keys(connection: sqlite3.Connection, run_id: str) -> list[int]:
+    rows = connection.execute(
+        "SELECT task.key FROM task JOIN run ON run.key = task.run WHERE run_id = ?", (run_id,)
+    )
+    return [key for (key,) in rows]
+
+
+def _tasks_that_took(connection: sqlite3.Connection, run_id: str) -> list[int]:
+    """Return the tasks of the runs that took results over from one."""
+    rows = connection.execute(
+        "SELECT task.key FROM taken JOIN task ON task.run = taken.run WHERE taken.origin = ?",
+        (run_id,),
+    )
+    return [key for (key,) in rows]
 
 
 def _names(connection: sqlite3.Connection, task: int) -> tuple[str, str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import define, evolve, field
 
 from ..records import WHOLE_TASK, Outcome
-from ..states import PENDING, SUCCESS, TERMINAL
+from ..states import CACHED, PENDING, SUCCESS, TERMINAL
 from ..stores.base import InstanceRow, Position, RunRow, TaskRow
 
 
@@ -66,12 +66,16 @@ class ModelStore:
         run.position = position
         return True
 
-    def lookup(self, identities: Sequence[str], *, newest: bool) -> dict[str, tuple[str, Outcome]]:
+    def lookup(
+        self, identities: Sequence[str], *, newest: bool, besides: Collection[str] = ()
+    ) -> dict[str, tuple[str, Outcome]]:
         """Return by identity the run that has the result, and the result."""
+        runs = {name: run for name, run in self.runs.items() if name not in besides}
         found = {}
-        for run in self.runs.values() if newest else reversed(self.runs.values()):
+        for run in runs.values() if newest else reversed(runs.values()):
             for one in run.outcomes.values():
-                if one.state == SUCCESS and one.identity in identities:
+                here = one.state == CACHED and one.origin not in runs
+                if (one.state == SUCCESS or here) and one.identity in identities:
                     found[one.identity] = (run.row.run_id, one)
         return found
 

@@ -650,6 +650,31 @@ class StoreContract:
         filled.apply("flow-1", [taken], {"many": 2}, None, Position(1, 1))
         assert filled.lookup([taken.identity])[taken.identity].run_id == "flow-1"
 
+    def test_what_was_taken_over_from_runs_that_do_not_count_is_found(self, empty: Store) -> None:
+        """As when somebody has deleted their directories, and the store does not know."""
+        one, other = success("first"), success("last")
+        for run_id, origin in (("a-1", ""), ("b-1", "a-1"), ("c-1", "a-1"), ("d-1", "")):
+            empty.add_run(run_row(run_id), TASKS)
+            taken = one._replace(state=CACHED, attempt=0, origin=origin) if origin else one
+            changes = [taken, *([other] if run_id == "d-1" else ())]
+            empty.apply(run_id, changes, {}, SUCCESS, Position(1, 1))
+
+        def found(*besides: str, newest: bool = False) -> str:
+            hit = empty.lookup([one.identity], newest=newest, besides=besides).get(one.identity)
+            return hit.run_id if hit else ""
+
+        assert (found(), found(newest=True)) == ("a-1", "d-1")
+        assert (found("a-1"), found("a-1", newest=True)) == ("b-1", "d-1")
+        assert (found("d-1"), found("d-1", newest=True)) == ("a-1", "a-1")
+        assert (found("a-1", "d-1"), found("a-1", "d-1", newest=True)) == ("b-1", "c-1")
+        assert found("a-1", "b-1", "d-1", "not-there") == "c-1"
+        assert found("a-1", "b-1", "c-1", "d-1") == ""
+        hits = empty.lookup([one.identity, other.identity, sha("none")], besides=["a-1"])
+        assert {key: hit.run_id for key, hit in hits.items()} == {
+            one.identity: "b-1", other.identity: "d-1"
+        }  # fmt: skip
+        assert hits[one.identity].value == one.value
+
     # Indexing anew
 
     def test_a_run_is_indexed_anew(self, filled: Store) -> None:
@@ -801,11 +826,12 @@ def assert_as_modelled(store: Store, model: ModelStore) -> None:
         assert store.summary(run_id) == model.summary(run_id)
         assert store.instances(run_id) == model.instances(run_id)
     for newest in (False, True):
-        found = store.lookup(_IDENTITIES, newest=newest)
-        assert {key: (row.run_id, row.value) for key, row in found.items()} == {
-            key: (run_id, one.value)
-            for key, (run_id, one) in model.lookup(_IDENTITIES, newest=newest).items()
-        }
+        for besides in ((), ("a-1",), ("b-1", "c-1")):
+            found = store.lookup(_IDENTITIES, newest=newest, besides=besides)
+            expected = model.lookup(_IDENTITIES, newest=newest, besides=besides)
+            assert {key: (row.run_id, row.value) for key, row in found.items()} == {
+                key: (run_id, one.value) for key, (run_id, one) in expected.items()
+            }
 
 
 Step = tuple[str, str, tuple[Any, ...]]

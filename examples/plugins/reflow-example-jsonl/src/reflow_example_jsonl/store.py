@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -162,14 +162,16 @@ class JsonLinesStore(Store):
             return opened.run(run_id).position
 
     def lookup(
-        self, identities: Sequence[bytes | str], *, newest: bool = False
-    ) -> dict[str, CachedResult]:
+        self, identities: Sequence[bytes | str], *, newest: bool = False,
+        besides: Collection[str] = (),
+    ) -> dict[str, CachedResult]:  # fmt: skip
         wanted = {one.hex() if isinstance(one, bytes) else one for one in identities}
         found: dict[str, CachedResult] = {}
         with self._opened() as opened:
-            for run in opened.runs.values():
+            runs = {name: run for name, run in opened.runs.items() if name not in besides}
+            for run in runs.values():
                 for one in run.outcomes.values():
-                    here = one.state == CACHED and one.origin not in opened.runs
+                    here = one.state == CACHED and one.origin not in runs
                     if not (here or one.state == SUCCESS) or one.identity not in wanted:
                         continue
                     if newest or one.identity not in found:
