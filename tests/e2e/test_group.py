@@ -195,6 +195,9 @@ def test_one_runs_and_the_other_takes_over(people: list[Person]) -> None:
     folder = ann.folder / "team" / "bob"
     assert {path.lstat().st_uid for path in folder.rglob("*")} == {uid}
     assert states(bob.run("more", umask=0o022))["pickled"] == "CACHED"
+    # Nor do the two make theirs again in turns.
+    told = ann.run("again")
+    assert (states(told)["pickled"], told["notes"]) == ("CACHED", [])
     # Each sees the other's runs, and the store takes both in turns.
     runs = json.loads(ann.reflow("runs", "--all", "--json"))
     assert {one["user_id"] for one in runs} == set(USERS)

@@ -518,6 +518,7 @@ class Dispatch:
             return {}
         used = {one.name for one in self.request.spec.serializers}
         judges: list[Judge] | None = None  # asked for by the first result: it loads the user's code
+        told: dict[str, str] = {}
 
         def judge(hit: CachedResult) -> Refusal | None:
             nonlocal judges
@@ -526,19 +527,28 @@ class Dispatch:
             lost = self._lost(spec, hit) if options.verify else ""
             if lost:
                 if lost.endswith(NO_ACCESS):
-                    self.note(not_used(hit.record, "not all files that they name can be read"))
+                    told[hit.identity] = not_used(
+                        hit.record, "not all files that they name can be read"
+                    )
                 return _REFUSED
-            if not adopt(self.files, self.record.values, used, hit, self.note):
+            if not adopt(
+                self.files, self.record.values, used, hit,
+                lambda text: told.setdefault(hit.identity, text),
+            ):  # fmt: skip
                 return _LOST
             return None if self._stands(spec.name, judges, hit) else _REFUSED
 
         try:
-            return find_results(self.store, identities, judge).good
+            found = find_results(self.store, identities, judge)
         except StoreError:
             return {}
         finally:
             if self._hashes is not None:
                 self._hashes.save()
+        for identity in found.refused:
+            if identity in told:
+                self.note(told[identity])
+        return found.good
 
     def _lost(self, spec: TaskSpec, hit: CachedResult) -> str:
         """Say which path of a result does not stand as its task left it, "" if all do."""
