@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+import reflow
 
 from .projects import GIVEN, TASKS, Project
 
@@ -198,8 +205,6 @@ FILES = """
 
 
 def test_a_plan_verifies(load: Any, tmp_path: Path) -> None:
-    import textwrap
-
     wf = load(textwrap.dedent(FILES)).wf
     out = tmp_path / "out"
     wf.run_local(out)
@@ -237,6 +242,232 @@ def test_inputs_that_differ_in_length_are_told(load: Any, tmp_path: Path) -> Non
     (told,) = [one for one in wf.plan(tmp_path).tasks if one.name == "c"]
     assert (told.size, told.misses, told.unknown) == (None, 0, None)
     assert "differ in length: x has 1, y has 2" in told.reasons[0].text
+
+
+SERIALIZER = """
+from reflow.hookspecs import SerializerEntry, hookimpl
+from reflow.serializers.base import Serializer
+
+class Cells(list):
+    pass
+
+class CellsSerializer(Serializer):
+    suffix = ".cells"
+
+    def dump(self, value, path):
+        path.write_text(" ".join(map(str, value)))
+
+    def load(self, path):
+        return Cells(map(int, path.read_text().split()))
+
+@hookimpl
+def reflow_register_serializers():
+    return [SerializerEntry(name="cells", target="cells:CellsSerializer")]
+"""
+KEEPING = """
+from typing import Annotated
+from cells import Cells
+from reflow import Result, Workflow
+wf = Workflow("keeping")
+
+@wf.job(serializer="cells", code="CODE")
+def make() -> object:
+    ran("make")
+    return Cells([1, 2, 3])
+
+@wf.job(code="CODE")
+def use(cells: Annotated[object, Result(step="make")]) -> int:
+    ran("use")
+    return sum(cells)
+
+def ran(task):
+    with open("ran", "a") as file:
+        print(task, file=file)
+
+wf.run_local("out"OPTIONS)
+"""
+OTHER_BYTES = ('" ".join(map(str, value))', '" ".join(f"{one:02}" for one in value)')
+
+
+class SerializerChange(NamedTuple):
+    """What becomes of the serializer and of the workflow, and what must run then."""
+
+    runs: list[str]
+    version: str = "1.0"
+    edits: tuple[tuple[str, str], ...] = ()
+    options: str = ""
+    deep: list[str] | None = None
+
+
+BOTH = ["make", "use"]
+SERIALIZER_CHANGES = {
+    "nothing": SerializerChange([]),
+    # By the version of the distribution of what its code reaches: `make` makes a Cells.
+    "version": SerializerChange([], "2.0", deep=["make"]),
+    "its code": SerializerChange([], edits=(OTHER_BYTES,)),
+    "its code, and made again": SerializerChange(
+        BOTH, edits=(OTHER_BYTES,), options=", force_tasks=['make']"
+    ),
+    "made again": SerializerChange(["make"], options=", force_tasks=['make']"),
+    "its name": SerializerChange(BOTH, edits=(('name="cells"', 'name="cells2"'),)),
+    "its class": SerializerChange([], edits=(("CellsSerializer", "OtherSerializer"),)),
+    "its suffix": SerializerChange([], edits=(('suffix = ".cells"', 'suffix = ".txt"'),)),
+}
+
+
+@pytest.mark.parametrize("code", ["function", "deep"])
+@pytest.mark.parametrize("change", SERIALIZER_CHANGES.values(), ids=SERIALIZER_CHANGES)
+def test_what_runs_again_when_a_serializer_changes(
+    change: SerializerChange, code: str, install: Any, script: Any, tmp_path: Path
+) -> None:
+    def run(flow: str, options: str) -> list[str]:
+        script(flow.replace("CODE", code).replace("OPTIONS", options), site, name="keeping.py")
+        ran = tmp_path / "ran"
+        found = ran.read_text().split() if ran.exists() else []
+        ran.unlink(missing_ok=True)
+        return found
+
+    site = install("cells", SERIALIZER)
+    # As where it is installed: what stands in a folder of one's own counts by its code.
+    (tmp_path / "env").mkdir()
+    site = site.rename(tmp_path / "env" / "site-packages")
+    assert run(KEEPING, "") == BOTH
+    plugin, flow = SERIALIZER, KEEPING
+    for old, new in change.edits:
+        assert old in plugin
+        plugin = plugin.replace(old, new)
+    if "cells2" in plugin:
+        flow = flow.replace('serializer="cells"', 'serializer="cells2"')
+    (site / "cells.py").write_text(plugin)
+    shutil.rmtree(site / "__pycache__", ignore_errors=True)
+    metadata = site / "cells-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", f"Version: {change.version}"))
+    deep = change.deep if code == "deep" and change.deep is not None else change.runs
+    assert run(flow, change.options) == deep
+    assert run(flow, "") == []
+
+
+PYTHONS = textwrap.dedent(
+    '''
+    import enum, functools, math, re
+    from dataclasses import dataclass, field
+    from pathlib import Path
+    from typing import Annotated, NamedTuple
+    from reflow import Result, Workflow
+    wf = Workflow("pythons")
+
+    class Kind(enum.Enum):
+        A = 1
+
+    class Pair(NamedTuple):
+        a: int
+        b: int = 2
+
+    @dataclass(frozen=True)
+    class Point:
+        """A place."""
+        x: float
+        y: float = 1.0
+        tags: list[str] = field(default_factory=list)
+
+        def norm(self):
+            return math.hypot(self.x, self.y)
+
+    class Box:
+        def __init__(self):
+            self.n = 3
+
+        @property
+        def p(self):
+            return self.n
+
+        @staticmethod
+        def s():
+            return Path("x")
+
+    WORD = re.compile(r"\\w+")
+
+    @functools.lru_cache
+    def odd(x):
+        return [y for y in range(x) if y % 2]
+
+    def helper(x):
+        return odd(x), WORD.findall(f"{x!r} {'a':>3}"), (lambda z: z + 1)(x)
+
+    @wf.job(code="CODE")
+    def make(n: int = 4) -> list[int]:
+        try:
+            with open("ran", "a") as file:
+                print("make", file=file)
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"{error}") from error
+        match n:
+            case 4:
+                return odd(n)
+        return [*odd(n), Box().p, Kind.A.value]
+
+    @wf.job(code="CODE", array=True)
+    def each(x: Annotated[int, Result(step="make")], kind: Kind = Kind.A) -> Pair:
+        with open("ran", "a") as file:
+            print("each", file=file)
+        return Pair(x, helper(x)[2] + Box.s().is_dir())
+
+    @wf.job(code="CODE")
+    def last(xs: Annotated[list[Pair], Result(step="each")], point: Point = Point(1.0)) -> float:
+        with open("ran", "a") as file:
+            print("last", file=file)
+        return point.norm() + sum(a for a, _ in xs)
+
+    exec("def bare():\\n    open('ran', 'a').write('bare ')\\n    return 1\\n")
+    wf.job(code="CODE")(bare)
+    wf.run_local("out")
+    '''
+)
+
+
+def other_pythons() -> Iterator[str]:
+    """Yield Pythons of other versions that can import what reflow needs from here."""
+    here = sys.version_info[:2]
+    installed = Path(sys.base_prefix).parent.glob("*/bin/python3")
+    named = (shutil.which(f"python3.{minor}") for minor in range(10, 20))
+    seen = {here}
+    asked = "import sys, attrs, cattrs, click, pluggy, reflow.workflow as _"
+    asked += "; print(*sys.version_info[:2])"
+    for python in (*map(str, sorted(installed)), *filter(None, named)):
+        done = subprocess.run(
+            [python, "-c", asked], capture_output=True, text=True, check=False, env=environment()
+        )
+        version = tuple(map(int, done.stdout.split())) if done.returncode == 0 else here
+        if version not in seen:
+            seen.add(version)
+            yield python
+
+
+def environment() -> dict[str, str]:
+    folders = [str(Path(reflow.__file__).parents[1])]
+    folders += [one for one in sys.path if one.endswith("-packages")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.mark.parametrize("code", ["function", "deep"])
+def test_the_version_of_python_is_no_reason_to_run_again(code: str, tmp_path: Path) -> None:
+    """Only of a function that has no source is bytecode taken, which every version has its own."""
+    others = list(other_pythons())
+    if not others:
+        pytest.skip("there is no Python of another version here that can import reflow")
+    (tmp_path / "pythons.py").write_text(PYTHONS.replace("CODE", code))
+    ran = tmp_path / "ran"
+    for python in (sys.executable, *others, sys.executable):
+        subprocess.run([python, "pythons.py"], cwd=tmp_path, env=environment(), check=True)
+        found = ran.read_text().split() if ran.exists() else []
+        ran.unlink(missing_ok=True)
+        if python != sys.executable:
+            assert found == ["bare"], python
+        elif others:
+            assert sorted(found) == ["bare", "each", "each", "last", "make"]
+            others = []
+        else:
+            assert found == [], "what was changed back is found again"
 
 
 def test_every_task_is_in_the_table() -> None:

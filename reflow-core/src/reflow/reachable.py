@@ -38,6 +38,9 @@ _NOT_CODE = frozenset(
         "_abc_impl", "__parameters__", "__orig_bases__", "__match_args__", "__slots__",
     }
 )  # fmt: skip
+_DESCRIPTORS = frozenset({"member_descriptor", "getset_descriptor", "_tuplegetter"})
+_DATACLASS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+"""What every version of Python knows of a dataclass; fields have the rest of their own."""
 _MISSING = object()
 
 Chain = tuple[str, ...]
@@ -140,7 +143,7 @@ class _Walk:
         if isinstance(value, ModuleType):
             return self._module(value)
         if isinstance(value, FunctionType):
-            if is_own(file_of(value), str(value.__globals__.get("__name__", ""))):
+            if _is_own_function(value):
                 return self._enter(value, _name(value), lambda: self._function(value))
             if not hasattr(value, "__wrapped__"):
                 return _named(value)
@@ -294,18 +297,14 @@ class _Walk:
         for name, value in sorted(vars(cls).items()):
             if name in _NOT_CODE or name in members or (members and name.startswith("_")):
                 continue
-            if type(value).__name__ in ("member_descriptor", "getset_descriptor"):
+            if type(value).__name__ in _DESCRIPTORS or (os.path.exists(file) and _is_made(value)):
                 continue
-            if (
-                isinstance(value, FunctionType)
-                and innermost(value).__code__.co_filename.startswith("<")  # type: ignore[attr-defined]
-                and os.path.exists(file)
-            ):
-                continue  # made by a decorator of what is told below
+            if name == "__replace__" and not _is_own_function(value):
+                continue  # Python 3.13 adds it
             told.append(f"{name}={self.refer(value)}")
         params = cls.__dict__.get("__dataclass_params__")
         if params is not None:
-            told.append(repr(params))
+            told.append(repr([getattr(params, name) for name in _DATACLASS]))
         for one in cls.__dict__.get("__dataclass_fields__", {}).values():
             flags = (one.init, one.repr, one.hash, one.compare, getattr(one, "kw_only", False))
             made = self._all((one.default, one.default_factory))
@@ -414,8 +413,26 @@ def _short(module: str, name: str) -> str:
     return name if module in ("", "__main__", "__reflow_main__") else f"{module}.{name}"
 
 
+def _is_made(value: Any) -> bool:
+    """Whether a function has no source: a decorator or base made it of what is told anyway."""
+    function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+    if not isinstance(function, FunctionType):
+        return False
+    code: CodeType = innermost(function).__code__  # type: ignore[attr-defined]
+    return code.co_filename.startswith("<")
+
+
+def _is_own_function(value: Any) -> bool:
+    return isinstance(value, FunctionType) and is_own(
+        file_of(value), str(value.__globals__.get("__name__", ""))
+    )
+
+
 def _named(value: Any) -> str:
     module = str(getattr(value, "__module__", "") or "")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        # Where in the standard library it really is differs between the versions of Python.
+        module = ".".join(part for part in module.split(".") if not part.startswith("_"))
     name = getattr(value, "__qualname__", type(value).__qualname__)
     return f"{module}.{name} {_version(module.partition('.')[0])}".rstrip()
 
