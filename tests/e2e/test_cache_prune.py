@@ -118,6 +118,11 @@ def test_it_holds_in_a_store_that_is_made_anew(runs: list[Run], wf: Any, tmp_pat
     assert [run.status(as_dict=True) for run in runs] == before
     assert wf.plan(tmp_path / "again").misses == 3
     assert "nothing is wrong" in reflow("store", "check")
+    for line in reflow("store", "export").splitlines():
+        as_json("store-export", line)
+    as_json("status", reflow("status", runs[0].run_id, "--json"))
+    assert "letter" in reflow("why", runs[2].run_id, "large[1]")
+    assert reflow("cache", "stats").count("flow") == 4
     # And `store gc` goes on with such records.
     plan = plan_cleaning(store(), Policy(), clock=Later(ORPHANED_AFTER + 10))
     assert (plan.orphans, plan.problems) == ((), ())
