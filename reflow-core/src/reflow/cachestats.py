@@ -12,8 +12,9 @@ from .stores.base import Store
 class TaskCache:
     """One task of a workflow over all runs that are listed.
 
-    `results` were computed and can be taken over, `hits` were taken over, `failed` have no
-    result. `last` is when the newest run with the task was created, ISO-8601 in UTC.
+    `results` were computed, those that `reflow cache prune` took out included, `hits` were taken
+    over, `failed` have no result. `last` is when the newest run with the task was created,
+    ISO-8601 in UTC.
     """
 
     graph_name: str
