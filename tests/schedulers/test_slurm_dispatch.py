@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,38 @@ def test_an_unchanged_value_stops_the_wave(person: Person) -> None:
     assert ran(person) == ["a"]
     script = f"from flow import wf; print(wf.run({third!r}).result('c')[-2:])"
     assert person.run("-c", script).strip() == "x2"
+
+
+PICKLED = """
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("pickled")
+
+    @wf.job()
+    def a(x: int) -> int:
+        return x // 10
+
+    @wf.job(serializer="pickle")
+    def b(y: Annotated[int, Result(step="a")]) -> object:
+        return {y}
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs files of another user")
+def test_the_pickle_of_another_user_is_not_read_where_it_was_queued_ahead(person: Person) -> None:
+    person.write(PICKLED)
+    first = person.ended(person.submit("--x", "10"))
+    folder = Path(first["run"]["run_dir"], ".reflow", first["run"]["run_id"], "values")
+    (pickled,) = folder.glob("*.pickle")
+    os.chown(pickled, 65534, 65534)
+    status = person.ended(person.submit("--x", "11", run_dir="second"))
+    assert [states(status, task) for task in "ab"] == [["SUCCESS"], ["SUCCESS"]]
+    (note,) = status["notes"]
+    assert "are not used but made again: they belong to the user" in note
 
 
 def test_force_and_other_values_run_everything(person: Person) -> None:

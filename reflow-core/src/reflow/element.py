@@ -141,6 +141,7 @@ class _Worker:
         self._values = f"{folder}/values"
         self._header = element.header
         self._task: TaskDefinition | None = None
+        self._told: list[str] = []
 
     def run(self) -> tuple[Answer | Known, str]:
         """Return what came out, and the identity of what it came out of."""
@@ -163,6 +164,7 @@ class _Worker:
         answer = TaskCaller(
             self._load(), element.common, self._attachments, header["files"]
         ).call(element.texts)
+        note = "; ".join([*filter(None, [note]), *self._told])
         return (answer._replace(detail=note) if answer.state == SUCCESS else answer), identity
 
     def _load(self) -> TaskDefinition:
@@ -198,7 +200,7 @@ class _Worker:
             return None
         if check and trouble(found.paths, found.prints if check["as_left"] else ()):
             return None
-        if not adopt(self._files, self._values, used, found):
+        if not adopt(self._files, self._values, used, found, self._told.append):
             return None
         if check is None or not (check["verifiers"] or check["own"]):
             return found
