@@ -43,10 +43,14 @@ def find_results(
     good: dict[str, CachedResult] = {}
     refused: dict[str, Refusal] = {}
     digests: dict[str, str] = {}
-    wanted, besides = list(identities), set[str]()
+    wanted, besides = list(dict.fromkeys(identities)), set[str]()
     for _ in range(MOST_ASKED):
         again: dict[str, list[str]] = defaultdict(list)
-        for identity, hit in store.lookup(wanted, newest=True, besides=besides).items():
+        found = store.lookup(wanted, newest=True, besides=besides)
+        for identity in wanted:  # in their order, whatever the store's is: it is told of
+            hit = found.get(identity)
+            if hit is None or identity in good:
+                continue
             same = digests.setdefault(identity, hit.digest) == hit.digest
             refusal = judge(hit) if same else refused[identity]
             if refusal is None:
