@@ -1,5 +1,6 @@
 """The memory of file hashes: what is remembered, what is in doubt."""
 
+import json
 import os
 import time
 from hashlib import sha256
@@ -46,3 +47,17 @@ def test_a_memory_that_cannot_be_written_is_no_error(
     hashes = FileHashes(str(tmp_path / "file" / "memory.json"))
     assert hashes.digest(str(tmp_path / "file")) == sha256(b"").hexdigest()
     hashes.save()
+
+
+def test_two_that_learn_at_the_same_time_both_remember(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filehashes, "DOUBT_SECONDS", -1.0)
+    memory = tmp_path / "memory.json"
+    both = [FileHashes(str(memory)) for _ in range(2)]
+    for number, one in enumerate(both):
+        (tmp_path / str(number)).write_text(str(number))
+        one.digest(str(tmp_path / str(number)))  # each has read the memory before the other wrote
+    for one in both:
+        one.save()
+    assert {Path(path).name for path in json.loads(memory.read_text())[1]} == {"0", "1"}

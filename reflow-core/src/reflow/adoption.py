@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from .attached import may_run_code, stranger_of
@@ -44,6 +43,8 @@ def adopt(
     try:
         text = found.value
         if text is None:
+            from hashlib import sha256  # few values are large; loading it takes long
+
             data = files.read(f"{folder}/{found.digest}.json")
             if sha256(data).hexdigest() != found.digest:
                 return False

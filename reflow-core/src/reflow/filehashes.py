@@ -26,14 +26,15 @@ _FORMAT = "reflow-filehashes-1"
 class FileHashes:
     """Hashes of files' contents, remembered in one file at `path`.
 
-    The file is read when the first hash is asked for and written whole by `save`, where
-    there is something new. One that cannot be read or written costs time and nothing else.
+    The file is read when the first hash is asked for. `save` adds what is new to what others
+    have written since, and writes it whole. One that cannot be read or written costs time and
+    nothing else, and so does what another adds in the same moment.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._known: dict[str, list[object]] | None = None
-        self._changed = False
+        self._new: dict[str, list[object]] = {}
 
     def digest(self, path: str, found: os.stat_result | None = None) -> str:
         """Return the sha256, in hex, of a regular file's content; read only if it may differ.
@@ -50,36 +51,44 @@ class FileHashes:
         read_at = time.time()
         text = Files().digest(path)
         newest = max(found.st_mtime, found.st_ctime)
-        known.pop(path, None)  # to the end of the order
         if read_at - newest > DOUBT_SECONDS and _stamp(os.stat(path)) == stamp:
-            known[path] = [*stamp, text]
-            self._changed = True
+            known[path] = self._new[path] = [*stamp, text]
         return text
 
     def save(self) -> None:
         """Write what is new, all at once."""
-        if self._known is None or not self._changed:
+        if not self._new:
             return
-        kept = dict(list(self._known.items())[-MOST:])
-        data = json.dumps([_FORMAT, kept]).encode("ascii")
+        known = _read(self._path)
+        for path, one in self._new.items():
+            known.pop(path, None)  # to the end of the order
+            known[path] = one
+        data = json.dumps([_FORMAT, dict(list(known.items())[-MOST:])]).encode("ascii")
         files = Files()
         with contextlib.suppress(OSError):
             files.make_folder(os.path.dirname(self._path))
             files.write(self._path, data)
-            self._changed = False
+            self._new.clear()
 
     def _load(self) -> dict[str, list[object]]:
         if self._known is None:
-            self._known = {}
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                format, known = json.loads(Files().read(self._path))
-                if format == _FORMAT:
-                    self._known = {
-                        path: one
-                        for path, one in known.items()
-                        if isinstance(one, list) and len(one) == 6
-                    }
+            self._known = _read(self._path)
         return self._known
+
+
+def _read(path: str) -> dict[str, list[object]]:
+    """Return what stands in the file, {} where that cannot be read."""
+    try:
+        format, known = json.loads(Files().read(path))
+        if format == _FORMAT:
+            return {
+                name: one
+                for name, one in known.items()
+                if isinstance(one, list) and len(one) == 6
+            }
+    except (OSError, ValueError, AttributeError):
+        pass
+    return {}
 
 
 def _stamp(found: os.stat_result) -> list[object]:
