@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import json
 import os
@@ -136,7 +137,12 @@ def usable_python(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def accounts() -> Iterator[str]:
-    """Two users and their group, while these tests run; return the Python that they can use."""
+    """Two users and their group, while these tests run; return the Python that they can use.
+
+    Tests of another checkout, which would have the same users, wait.
+    """
+    lock = open(Path(tempfile.gettempdir()) / f"{GROUP}.lock", "w")  # noqa: SIM115
+    fcntl.flock(lock, fcntl.LOCK_EX)
     undo: list[list[str]] = []
 
     def make(*command: str, back: list[str]) -> None:
@@ -157,6 +163,7 @@ def accounts() -> Iterator[str]:
     finally:
         for command in undo:
             subprocess.run(command, check=False, capture_output=True)
+        lock.close()
 
 
 @pytest.fixture

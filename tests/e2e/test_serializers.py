@@ -580,6 +580,7 @@ def test_a_queued_worker_finds_the_serializer_without_any_plugin(
             "source": None,
             "editable": True,
             "on_code_change": "run",
+            "files": "auto",
             "check": None,
         },
         [(0, 1, "identity", {})],
