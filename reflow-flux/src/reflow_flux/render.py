@@ -24,9 +24,12 @@ OURS = frozenset({
 })  # fmt: skip
 """Options that reflow sets itself, or that would change what is run or printed."""
 
+# Flux's own input waits for ever for one who reads it, and with --input=/dev/null each job stays
+# half a second after its end (Flux 0.88.0).
+_RUN = 'exec "$0" </dev/null'
 # flux-submit(1): a job of several nodes has a task on each, and the script is to run once. The
 # others leave, and the allocation stays as long as one task runs.
-_FIRST = ("/bin/sh", "-c", 'test "$FLUX_TASK_RANK" = 0 || exit 0; exec "$0"')
+_FIRST = f'test "$FLUX_TASK_RANK" = 0 || exit 0; {_RUN}'
 
 
 def arguments(
@@ -51,14 +54,13 @@ def arguments(
     made = [
         f"--cwd={request.directory}",
         f"--ntasks={nodes}",  # without it, --cores-per-task would run the script on every core
-        "--input=/dev/null",  # else who reads waits for ever
         "--setopt=output.mode=append",
         *(["--setopt=exit-timeout=none"] if nodes > 1 else []),
         *(f"--{name}={value}" if value else f"--{name}" for name, value in found.items()),
         *(f"--dependency=afterany:{one}" for one in request.after),
         *([f"--begin-time=+{max(1, math.ceil(request.begin))}s"] if request.begin else []),
     ]
-    command = [*(_FIRST if nodes > 1 else ()), request.script]
+    command = ["/bin/sh", "-c", _FIRST if nodes > 1 else _RUN, request.script]
     if request.size > 1:
         return _bulk(request, made, command, each)
     return ["submit", *made, f"--output={log}", f"--job-name={job_name(request.tag)}", *command]

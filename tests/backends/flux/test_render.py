@@ -172,7 +172,8 @@ def test_what_is_put_in_for_a_position_is_what_a_single_job_is_given(
     many = arguments(request(**given), NONE, {})
     for position in range(size):
         made = put_in(many, position)
-        expected = [one.replace(f"/{log}/0.x", f"/{log}/{position}.x") for one in single[1:-1]]
+        expected = [one.replace(f"/{log}/0.x", f"/{log}/{position}.x") for one in single[1:-4]]
         name = job_name(request().tag)
         expected[expected.index(f"--job-name={name}")] = f"--job-name={name}[{position}]"
-        assert made == [*expected, f"--env=FLUX_JOB_CC={position}", single[-1]]
+        # Before the shell's four words: sh -c … script
+        assert made == [*expected, f"--env=FLUX_JOB_CC={position}", *single[-4:]]
