@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median
 
+from schedulers import until_file
+
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 
 WORKFLOWS = '''
@@ -109,16 +111,6 @@ def sbatch(*options: str, command: str = f"{sys.executable} -c pass") -> str:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.strip()
-
-
-def until_file(path: Path, seconds: float = 300) -> float:
-    """Wait for a file and return when it was made."""
-    end = time.monotonic() + seconds
-    while not path.exists():
-        if time.monotonic() > end:
-            raise TimeoutError(path)
-        time.sleep(0.01)
-    return path.stat().st_mtime
 
 
 def chain_by_hand(folder: Path) -> float:

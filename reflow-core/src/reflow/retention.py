@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from attrs import field, frozen
 
@@ -22,6 +23,10 @@ class FileSize:
     links: int
 
 
+Files: TypeAlias = Mapping[tuple[int, int], FileSize]
+"""Files by (device, inode)."""
+
+
 @frozen(kw_only=True)
 class StoredRun:
     """A run and what it keeps on disk.
@@ -35,7 +40,7 @@ class StoredRun:
     created_at: str
     ended: bool
     ended_at: float
-    files: Mapping[tuple[int, int], FileSize] = field(factory=dict)
+    files: Files = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -59,20 +64,29 @@ def leaving(runs: Sequence[StoredRun], policy: Policy, now: float) -> dict[str, 
     if policy.older_than is not None:
         gone = {run.run_id: AGE for run in removable if now - run.ended_at > policy.older_than}
     if policy.max_size is not None:
-        # A file goes with the last run that has it.
-        holders = Counter(key for run in runs if run.run_id not in gone for key in run.files)
-        sizes = {key: one.size for run in runs for key, one in run.files.items()}
-        total = sum(sizes[key] for key in holders)
-        for run in removable:
-            if total <= policy.max_size:
-                break
-            if run.run_id in gone:
-                continue
-            gone[run.run_id] = SIZE
-            for key in run.files:
-                holders[key] -= 1
-                total -= 0 if holders[key] else sizes[key]
+        rest = [run.files for run in runs if run.run_id not in gone]
+        others = [run for run in removable if run.run_id not in gone]
+        count = _how_many([run.files for run in others], rest, policy.max_size)
+        gone.update((run.run_id, SIZE) for run in others[:count])
     return gone
+
+
+def _how_many(order: Sequence[Files], rest: Iterable[Files], most: int) -> int:
+    """Return how many, the first in this order, go until the rest takes no more than `most`.
+
+    `rest` is what there is, those in `order` among it. A file goes with the last that has it.
+    """
+    rest = list(rest)
+    holders = Counter(key for files in rest for key in files)
+    sizes = {key: one.size for files in rest for key, one in files.items()}
+    total = sum(sizes.values())
+    for count, files in enumerate(order):
+        if total <= most:
+            return count
+        for key in files:
+            holders[key] -= 1
+            total -= 0 if holders[key] else sizes[key]
+    return len(order)
 
 
 def _removable(runs: Iterable[StoredRun], keep: int) -> list[StoredRun]:
@@ -96,7 +110,7 @@ def freed_by(runs: Iterable[StoredRun]) -> int:
     return freed(run.files for run in runs)
 
 
-def freed(gone: Iterable[Mapping[tuple[int, int], FileSize]]) -> int:
+def freed(gone: Iterable[Files]) -> int:
     """Return how many bytes come free when a name of each of these files goes, in some places."""
     names: Counter[tuple[int, int]] = Counter()
     found: dict[tuple[int, int], FileSize] = {}
@@ -122,7 +136,7 @@ class Batch:
     results: int
     kept: bool
     superseded: bool
-    files: Mapping[tuple[int, int], FileSize] = field(factory=dict)
+    files: Files = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -158,17 +172,8 @@ def outdated(batches: Sequence[Batch], policy: ResultPolicy, now: float) -> dict
                 gone[number] = SUPERSEDED if policy.superseded else plain
     if policy.max_size is not None:
         rest = [one.files for number, one in enumerate(batches) if number not in gone]
-        holders = Counter(key for files in rest for key in files)
-        sizes = {key: one.size for files in rest for key, one in files.items()}
-        total = sum(sizes.values())
-        for number in may_go:
-            if total <= policy.max_size:
-                break
-            if number in gone:
-                continue
-            if batches[number].files:  # what takes no room makes none
-                gone[number] = SIZE
-            for key in batches[number].files:
-                holders[key] -= 1
-                total -= 0 if holders[key] else sizes[key]
+        others = [number for number in may_go if number not in gone]
+        count = _how_many([batches[number].files for number in others], rest, policy.max_size)
+        # What takes no room makes none.
+        gone.update((number, SIZE) for number in others[:count] if batches[number].files)
     return gone
