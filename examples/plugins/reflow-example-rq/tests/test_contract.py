@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from reflow_example_rq.executor import job_id
+from reflow_example_rq.executor import RQExecutor, job_id
+from rq import Queue
+from rq.job import Job
+from rq.registry import ReadyJobRegistry
 
+from reflow.executors.base import LIVE, JobRequest
 from reflow.spec import Resources
 from reflow.testing import ExecutorContract
 
@@ -111,6 +115,21 @@ class TestRQ(ExecutorContract):
 
     def repair(self) -> None:
         self.engine.socket.with_suffix(".away").rename(self.engine.socket)
+
+
+def test_a_job_that_rq_left_ready_is_put_into_its_queue(engine: Engine, tmp_path: Path) -> None:
+    executor = RQExecutor(url=engine.url, queue="that no worker looks after")
+    request = JobRequest(
+        name="left", tag="left", script="job", directory=str(tmp_path), log="log", begin=3600
+    )
+    left = executor.submit(request)
+    with Redis.from_url(engine.url) as redis, redis.pipeline() as changes:
+        # As RQ leaves it where another job of the queue became ready in the same moment.
+        job = Job.fetch(left, connection=redis)
+        ReadyJobRegistry(executor.queue, connection=redis).register_jobs([job], pipeline=changes)
+        changes.execute()
+        assert executor.poll([left])[left].state == LIVE
+        assert Queue(executor.queue, connection=redis).job_ids == [left]
 
 
 def test_a_workflow_runs_to_its_end(

@@ -15,6 +15,7 @@ from rq import Queue
 from rq.exceptions import InvalidJobOperation
 from rq.job import Dependency, Job
 from rq.job import JobStatus as Status
+from rq.registry import ReadyJobRegistry
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError, SubmissionRefusedError
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
@@ -89,9 +90,21 @@ class RQExecutor(Executor):
         return job_id(request.tag)
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
-        """Ask Redis once for all; what it has forgotten is absent."""
+        """Ask Redis once for all; what it has forgotten is absent.
+
+        What has nothing left to wait for, and yet is in no queue, is put into its queue: RQ 3.0
+        leaves a job like that for its workers' next cleaning, up to ten minutes later, where two
+        jobs of a queue become ready in the same moment.
+        """
         with self._redis() as redis:
-            return {job.id: _status(job) for job in _fetch(jobs, redis)}
+            known = _fetch(jobs, redis)
+            ready: dict[str, list[str]] = {}
+            for job in known:
+                if job.get_status(refresh=False) == Status.READY_TO_ENQUEUE:
+                    ready.setdefault(job.origin, []).append(job.id)
+            for queue, left in ready.items():
+                ReadyJobRegistry(queue, connection=redis).enqueue_jobs(left)
+            return {job.id: _status(job) for job in known}
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         """A job's id follows from its tag: see which are there."""
