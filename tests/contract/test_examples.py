@@ -15,7 +15,7 @@ NAMES = {
     # what of the contract does not apply to it
     "reflow-example-npy": (),
     "reflow-example-csvcheck": (),
-    "reflow-example-jsonl": (),
+    "reflow-example-jsonl": ("reserve",),
     "reflow-example-rq": ("arrays", "positions", "elementwise", "throttle", "commands", "calls",
                           "shows", "replaced", "queued", "native", "beyond_limit", "forbid"),
 }  # fmt: skip

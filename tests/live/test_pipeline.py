@@ -179,6 +179,16 @@ def test_runs_at_once_do_not_meet(site: Any) -> None:
         assert outputs(status, "total") == [squares(size)]
 
 
+def test_what_two_runs_need_at_once_is_computed_once(site: Any) -> None:
+    first = napping(site)
+    second = site.submit(SLEEPS)
+    until(lambda: any(f"under way in run {first}" in one for one in site.status(second)["notes"]))
+    make(site, "wake")
+    for run_id in (first, second):
+        assert site.ended(run_id, 240)["run"]["status"] == "SUCCESS"
+    assert counts(site) == {"0": 1, "1": 1, "2": 1}
+
+
 @pytest.mark.alone
 def test_a_scheduler_that_is_down_for_a_while_loses_nothing(site: Any, cluster: Any) -> None:
     if not site.scheduler.down:

@@ -364,7 +364,7 @@ def test_who_may_use_the_schema_may_use_the_tables(
 def test_newer_tables_are_refused(server: Server, store: PostgresStore, name: str) -> None:
     store.add_run(run_row(), TASKS)
     server.sql(f'UPDATE "{name}".reflow_schema SET version = 99')
-    with pytest.raises(StoreVersionError, match=r"version 99.*up to 2: upgrade"):
+    with pytest.raises(StoreVersionError, match=r"version 99.*up to 3: upgrade"):
         PostgresStore(store.url).list_runs()
 
 
@@ -376,12 +376,12 @@ def test_older_tables_are_brought_up_to_date(
     monkeypatch.setattr(schema, "MIGRATIONS", later)
     with PostgresStore(store.url) as again:
         assert again.run("flow-1") == run_row()
-    assert server.sql(f'SELECT version FROM "{name}".reflow_schema') == "3"
+    assert server.sql(f'SELECT version FROM "{name}".reflow_schema') == "4"
     broken = (*later, ("CREATE TABLE fresh (x int)", "no sql"))
     monkeypatch.setattr(schema, "MIGRATIONS", broken)
     with pytest.raises(StoreError, match="syntax error"):
         PostgresStore(store.url).list_runs()
-    assert server.sql(f'SELECT version FROM "{name}".reflow_schema') == "3"
+    assert server.sql(f'SELECT version FROM "{name}".reflow_schema') == "4"
 
 
 def test_tables_of_another_program_are_left_alone(server: Server, name: str) -> None:

@@ -24,11 +24,12 @@ import pytest
 import reflow.dispatch
 import reflow.drive
 import reflow.values
-from reflow.dispatch import Dispatch, Ledger, ask
+from reflow.dispatch import Dispatch, ask
 from reflow.drive import _loop
 from reflow.errors import LeaseHeldError, LeaseLostError
 from reflow.identity import digest
 from reflow.journal import LEASE_SECONDS, JournalReader
+from reflow.ledger import Ledger
 from reflow.plain import dump
 from reflow.records import Epoch, Finished, Opened, Outcome, decode_all
 from reflow.runrecord import RunOptions, RunRecord

@@ -10,11 +10,12 @@ import pytest
 
 from reflow.claims import claim, publish
 from reflow.clock import Clock
-from reflow.dispatch import Dispatch, Ledger, ask
+from reflow.dispatch import Dispatch, ask
 from reflow.errors import LeaseHeldError, RecordError, SchedulerUnreachableError
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 from reflow.files import Files
 from reflow.journal import JournalReader, SignOfLife, take_lease
+from reflow.ledger import Ledger
 from reflow.lookahead import ahead
 from reflow.planning import Progress
 from reflow.queueing import DispatchPass

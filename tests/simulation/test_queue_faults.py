@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from reflow.dispatch import Dispatch, Ledger, ask
+from reflow.dispatch import Dispatch, ask
 from reflow.element import Element, publish_answer, take_position
 from reflow.errors import (
     LeaseHeldError,
@@ -35,6 +35,7 @@ from reflow.errors import (
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 from reflow.identity import digest
 from reflow.journal import JournalReader
+from reflow.ledger import Ledger
 from reflow.queueing import GRACE_SECONDS, PAUSES, DispatchPass, PassReport
 from reflow.records import Epoch, Finished, Intent, Outcome, Retried, decode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest

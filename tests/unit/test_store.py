@@ -152,7 +152,7 @@ def test_a_newer_schema_is_refused_with_both_versions(filled: SqliteStore) -> No
     filled.close()
     with sqlite3.connect(filled.path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreVersionError, match=r"version 99.*up to 3: upgrade reflow"):
+    with pytest.raises(StoreVersionError, match=r"version 99.*up to 4: upgrade reflow"):
         filled.list_runs()
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .adoption import adopt, hashes_of_user, judges_of, not_used, still_stands
 from .attached import AttachmentFolder
 from .clock import Clock
+from .elsewhere import Elsewhere, Prospect
 from .errors import (
     RecordError,
     RunDirectoryError,
@@ -31,33 +34,29 @@ from .indexing import index_records
 from .inputs import SizeError, TaskInputs
 from .journal import JournalReader, take_lease
 from .known import Known
+from .ledger import Ledger
+from .lineage import element_lineage, task_lineages
 from .observing import observe
 from .owner import is_alive, this_process
-from .planning import Progress, TaskState
+from .planning import TaskState
 from .records import (
     HOME,
     WHOLE_TASK,
-    Barred,
-    Ended,
     Epoch,
     Finished,
-    Intent,
-    Missing,
     Note,
     Outcome,
     Place,
     Record,
     Retried,
     Sized,
-    Submitted,
-    Waiting,
     encode,
 )
 from .resultfiles import NO_ACCESS, trouble
 from .runrecord import RunRecord, RunRequest
 from .spec import TaskSpec
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
-from .stores.base import CachedResult, Position, Store
+from .stores.base import CachedResult, Position, Reservation, Store, Underway
 from .values import Values
 from .worker import Answer, Work
 
@@ -71,122 +70,16 @@ BATCH = 5000
 OLDER_RUNS, MOST_OLDER = 10, 20_000
 """So many runs, and elements of a task, are looked through for what is queued ahead."""
 
-NOT_TAKEN = "LIMIT"
-"""State of a job that the scheduler did not take for now."""
+LOOK_SECONDS = 1.0
+"""How often a process that stays looks after what other runs have in hand."""
+
+MOST_RIVALS = 5
+"""So often what a run that is gone had reserved is asked for, if others are quicker."""
 
 _LOST = Refusal("the file of its value is gone, or cannot be read")
 _REFUSED = Refusal("what it names is gone, or a verifier refused it", final=True)
 
 TaskLoader = Callable[[], Mapping[str, TaskDefinition]]
-
-
-class JobState:
-    """What the record says of one job.
-
-    `place` is the executor, and its settings as JSON, that it was given to ("": those of
-    the submission); `waiting` why the scheduler says that it does not start.
-    """
-
-    __slots__ = ("ended", "intent", "job", "missing", "place", "waiting")
-
-    def __init__(self, intent: Intent, place: Place = HOME) -> None:
-        self.intent = intent
-        self.place = place
-        self.waiting = ""
-        self.job = ""
-        self.missing: float | None = None
-        self.ended = False
-
-
-class Ledger:
-    """All that is folded from a run's records."""
-
-    def __init__(self, request: RunRequest) -> None:
-        self.progress = Progress(request.spec)
-        self.jobs: dict[str, JobState] = {}
-        self.epoch = 0
-        self.cancels: list[tuple[str, ...]] = []
-        self.notes: set[str] = set()
-        self.place: Place = HOME
-        self.barred: dict[str, str] = {}
-        self.stuck = ""
-        self.finished: str | None = None
-
-    def fold(self, records: Iterable[Record]) -> None:
-        """Move on by records that were read."""
-        progress = self.progress
-        for record in records:
-            kind = type(record)
-            if kind is Outcome:
-                progress.record(record)  # type: ignore[arg-type]
-            elif kind is Retried:
-                progress.retry(record)  # type: ignore[arg-type]
-            elif kind is Sized:
-                progress.resize(record.task, record.size)  # type: ignore[union-attr]
-            elif kind is Intent:
-                self.intend(record)  # type: ignore[arg-type]
-            elif kind is Submitted:
-                state = self.jobs.get(record.tag)  # type: ignore[union-attr]
-                if state is not None:
-                    state.job = record.job  # type: ignore[union-attr]
-                    state.missing = None
-            elif kind is Missing:
-                state = self.jobs.get(record.tag)  # type: ignore[union-attr]
-                if state is not None:
-                    state.missing = record.at  # type: ignore[union-attr]
-            elif kind is Ended:
-                self.end(record.tag, record.state)  # type: ignore[union-attr]
-            elif kind is Waiting:
-                self.wait(record)  # type: ignore[arg-type]
-            elif kind is Barred:
-                self.barred[record.role] = record.reason  # type: ignore[union-attr]
-            elif kind is Note:
-                self.notes.add(record.text)  # type: ignore[union-attr]
-            elif kind is Epoch:
-                self.take_up(record)  # type: ignore[arg-type]
-            elif kind is Finished:
-                self.finished = record.state  # type: ignore[union-attr]
-
-    def intend(self, intent: Intent) -> None:
-        """A job is about to be submitted, and has these elements in hand."""
-        self.jobs[intent.tag] = JobState(intent, self.place)
-        for index, attempt in zip(intent.indices, intent.attempts):  # noqa: B905 (equal by make)
-            self.progress.launch(intent.task, index, attempt, intent.tag)
-
-    def end(self, tag: str, how: str = "") -> None:
-        """A job is over; what it still had in hand is in nobody's."""
-        state = self.jobs.get(tag)
-        if state is None or state.ended:
-            return
-        state.ended = True
-        flying = self.progress.tasks[state.intent.task].flying if state.intent.indices else {}
-        for index in state.intent.indices:
-            if flying.get(index) == tag:
-                if how == NOT_TAKEN:
-                    # There never was a job, so this was no attempt: a full queue must not
-                    # use up the starts that an element has.
-                    self.progress.tasks[state.intent.task].tries[index] -= 1
-                self.progress.land(state.intent.task, index)
-
-    def wait(self, record: Waiting) -> None:
-        """A job does not start, or the run does not go on (no tag), for a reason or no more."""
-        if not record.tag:
-            self.stuck = record.reason
-        elif record.tag in self.jobs:
-            self.jobs[record.tag].waiting = record.reason
-
-    def take_up(self, epoch: Epoch) -> None:
-        """A cancel or a retry begins."""
-        self.epoch = epoch.number
-        if epoch.executor:
-            self.place = (epoch.executor, epoch.settings)
-            self.barred = {}  # of the one before
-        if epoch.kind == "cancel":
-            self.cancels.append(epoch.tasks)
-        if epoch.kind == "retry":
-            self.cancels = []
-            self.finished = None
-            self.progress.reopen(epoch.tasks or tuple(self.progress.tasks))
 
 
 class Dispatch:
@@ -238,6 +131,13 @@ class Dispatch:
         self.stopped = False
         # Of a run's first holder nothing is on record that it does not index itself.
         self._behind = self.lease.number > 1
+        self.elsewhere = Elsewhere(
+            self.files, lambda: self.files.touch(f"{record.folder}/probe"), lambda _: None
+        )
+        self.awaited: dict[tuple[str, int], Underway] = {}
+        """What other runs have in hand, by the elements here that need not run thanks to them."""
+        self._looked = time.monotonic()
+        self._ahead: list[Reservation] = []
         for tasks in self.ledger.cancels:
             # Whoever took the cancel up may not have come to record what it meant.
             self.mark_cancelled(tasks)
@@ -317,6 +217,8 @@ class Dispatch:
                 position = Position(segment=reader.segment, offset=reader.offset)
                 self._behind = False
             index_records(self.store, run_id, records, position)
+            ahead, self._ahead = self._ahead, []
+            self.store.reserve(run_id, ahead)
         except (StoreError, UnknownRunError):  # it may have been dropped, or its file deleted
             self._behind = True
 
@@ -397,6 +299,8 @@ class Dispatch:
         The elements are marked as in hand ("launched") unless `claim` is False.
         """
         works: list[Work] = []
+        if self.awaited and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._look_elsewhere_again()
         moved = True
         while moved:
             moved = False
@@ -449,10 +353,13 @@ class Dispatch:
                     Outcome(name, index, 0, FAILED, cause="ERROR", detail=str(error))
                 )
             return
-        hits = self._hits(
-            state,
-            [one for index, one in zip(indices, identities) if not inputs.new_files(index)],  # noqa: B905
-        )
+        # Whose inputs cannot be told from older ones stands for itself alone.
+        counted = {
+            identity: index
+            for index, identity in zip(indices, identities)  # noqa: B905 (equal by make)
+            if not inputs.new_files(index)
+        }
+        hits, awaited = self._hits(state, counted)
         tries = state.tries
         for index, identity in zip(indices, identities):  # noqa: B905 (equal by make)
             hit = hits.get(identity)
@@ -471,6 +378,9 @@ class Dispatch:
                         prints=hit.prints,
                     )
                 )
+                continue
+            if identity in awaited:
+                self.awaited[name, index] = awaited[identity]
                 continue
             attempt = tries.get(index, 0) + 1
             texts, stamps = inputs.texts(index), inputs.stamps(index)
@@ -511,11 +421,17 @@ class Dispatch:
             return found
         return found
 
-    def _hits(self, state: TaskState, identities: Sequence[str]) -> dict[str, CachedResult]:
-        """Return the older results that may stand for these identities."""
+    def _hits(
+        self, state: TaskState, wanted: Mapping[str, int]
+    ) -> tuple[dict[str, CachedResult], dict[str, Underway]]:
+        """Return what may stand for these identities (with the index of an element each): the
+        results of other runs, and what these have in hand.
+
+        What is in neither is reserved for this run.
+        """
         spec, options = state.spec, self.request.options
         if self.store is None or not self.may_reuse(spec):
-            return {}
+            return {}, {}
         used = {one.name for one in self.request.spec.serializers}
         judges: list[Judge] | None = None  # asked for by the first result: it loads the user's code
         told: dict[str, str] = {}
@@ -538,17 +454,92 @@ class Dispatch:
                 return _LOST
             return None if self._stands(spec.name, judges, hit) else _REFUSED
 
+        good: dict[str, CachedResult] = {}
+        awaited: dict[str, Underway] = {}
         try:
-            found = find_results(self.store, identities, judge)
-        except StoreError:
-            return {}
+            found = find_results(self.store, wanted, judge)
+            good = found.good
+            told = {one: text for one, text in told.items() if one in found.refused}
+            missing = [
+                Reservation(
+                    spec.name, index, one, element_lineage(self._lineages[spec.name], index),
+                    anew=one in found.refused,
+                )
+                for one, index in wanted.items()
+                if one not in good
+            ]  # fmt: skip
+            awaited = self._reserve(self.store, spec.name, missing, judge, good)
+        except (StoreError, UnknownRunError):
+            pass  # it is an index, and may be gone
         finally:
             if self._hashes is not None:
                 self._hashes.save()
-        for identity in found.refused:
-            if identity in told:
-                self.note(told[identity])
-        return found.good
+        for text in told.values():
+            self.note(text)
+        return good, awaited
+
+    # What other runs have in hand
+
+    def _reserve(
+        self,
+        store: Store,
+        name: str,
+        asked: list[Reservation],
+        judge: Callable[[CachedResult], Refusal | None],
+        good: dict[str, CachedResult],
+    ) -> dict[str, Underway]:
+        """Reserve instances, and return those that another run has in hand.
+
+        Results that another run has by now are put into `good` if they stand.
+        """
+        awaited: dict[str, Underway] = {}
+        for _ in range(MOST_RIVALS):
+            held = store.reserve(self.request.run_id, asked) if asked else {}
+            if not held:
+                break
+            gone = []
+            for identity, prospect in self.elsewhere.look(held).items():
+                if isinstance(prospect, CachedResult) and judge(prospect) is None:
+                    good[identity] = prospect
+                elif prospect is Prospect.UNDER_WAY:
+                    awaited[identity] = held[identity]
+                else:
+                    gone.append(identity)
+            asked = [
+                one._replace(over=held[one.identity].run_id)
+                for one in asked
+                if one.identity in gone
+            ]
+        for run_id in sorted({one.run_id for one in awaited.values()}):
+            text = (
+                f"{name}: the same is under way in run {run_id}, whose results are waited for; to "
+                f"have it computed here, cancel that run, or submit with --force-task {name}"
+            )
+            if text not in self.ledger.notes:
+                # Who submits, or runs it in this process, should not have to ask.
+                print(f"reflow: {text}", file=sys.stderr)
+            self.note(text)
+        return awaited
+
+    def reserve_ahead(self, state: TaskState, indices: Iterable[int]) -> None:
+        """Reserve, with the next entries into the store, what is queued ahead of its inputs."""
+        name = state.spec.name
+        lineage = self._lineages[name]
+        if lineage and self.store is not None:
+            self._ahead.extend(
+                Reservation(name, index, element_lineage(lineage, index)) for index in indices
+            )
+
+    @cached_property
+    def _lineages(self) -> dict[str, str]:
+        return task_lineages(self.request.spec, self.may_reuse)
+
+    def _look_elsewhere_again(self) -> None:
+        self._looked = time.monotonic()
+        self.elsewhere.look_again()
+        awaited, self.awaited = self.awaited, {}
+        for name, index in awaited:
+            self.progress.put_back(name, index)
 
     def _lost(self, spec: TaskSpec, hit: CachedResult) -> str:
         """Say which path of a result does not stand as its task left it, "" if all do."""
@@ -620,6 +611,7 @@ class Dispatch:
             self.write(epoch)
             self.ledger.take_up(epoch)
             self._inputs.clear()
+            self.awaited.clear()
             taken.append(epoch)
             if epoch.kind == "cancel":
                 break

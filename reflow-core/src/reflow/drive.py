@@ -16,6 +16,9 @@ from .states import FAILED, SKIPPED
 LOOK_SECONDS = 0.2
 """How often a driver looks for requests to cancel or retry."""
 
+WAIT_SECONDS = 0.05
+"""How long a driver rests that has nothing to run itself."""
+
 
 def drive(
     dispatch: Dispatch,
@@ -80,8 +83,10 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
                 for name, index, _ in progress.unfinished():
                     dispatch.settle(Outcome(name, index, 0, SKIPPED, detail="stopped"))
                 continue
-            raise LeaseLostError("the plan of this run has come to a standstill")
-        for work, answer in pool.results(0.05):
+            if not dispatch.awaited:
+                raise LeaseLostError("the plan of this run has come to a standstill")
+            time.sleep(WAIT_SECONDS)
+        for work, answer in pool.results(WAIT_SECONDS):
             outcome = dispatch.settle_answer(work, answer)
             if outcome is None:
                 continue  # it is tried again

@@ -233,6 +233,20 @@ def take_lease(
     return lease, records
 
 
+def is_held(files: Files, reader: JournalReader, now: float | None = None) -> bool:
+    """Whether somebody holds the lease of the run that was read, as far as can be told from here.
+
+    A holder on another machine counts as alive. With `now`, a time of the file server, every
+    holder does only while it shows signs of life: one that was suspended carries nothing on.
+    """
+    if reader.segment == 0 or isinstance(reader.last, Released):
+        return False
+    if is_alive(reader.owner) is False or is_abandoned(files, reader):
+        return False
+    changed = files.modified(f"{reader.folder}/{_name(reader.segment)}")
+    return now is None or now - changed < LEASE_SECONDS
+
+
 def is_abandoned(files: Files, reader: JournalReader) -> bool:
     """Whether the last holder let go without room to say so in its segment."""
     return files.modified(f"{reader.folder}/{_name(reader.segment)}") == 0

@@ -315,6 +315,12 @@ class Progress:
                 result.append((state, fresh))
         return result
 
+    def put_back(self, name: str, index: int) -> None:
+        """Have an element that `take_ready` returned, and that nobody took up, returned again."""
+        state = self.tasks[name]
+        if state.barrier == 0 and state.size is not None and index < state.size:
+            self._consider(state, index)
+
     def take_skips(self) -> list[Skip]:
         """Return what can never run."""
         skips, self._skips = self._skips, []

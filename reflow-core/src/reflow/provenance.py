@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from .dispatch import Ledger
 from .errors import RecordError, ReflowError
 from .filemarks import counted
 from .inputs import TaskInputs
 from .journal import JournalReader
+from .ledger import Ledger
 from .planning import Progress, TaskState
 from .records import Outcome
 from .runrecord import RunRecord, RunRequest

@@ -6,6 +6,7 @@ it. What it is about to do stands on record before it is done; what it did, afte
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections import Counter
@@ -26,7 +27,8 @@ from .claims import (
     write_job,
 )
 from .codec import unstructure
-from .dispatch import NOT_TAKEN, Dispatch, JobState
+from .dispatch import Dispatch
+from .elsewhere import Elsewhere, OtherRun
 from .entrypoint import is_editable
 from .errors import (
     CommandMissingError,
@@ -42,6 +44,7 @@ from .executors.command import calls
 from .identity import identity_parts
 from .ids import job_tag
 from .known import write_known
+from .ledger import NOT_TAKEN, JobState
 from .lookahead import Ahead, ahead, awaited, is_static, position_items
 from .records import (
     HOME,
@@ -74,7 +77,13 @@ be down, or the lease in the hands of a process whose node is."""
 BESIDE_MEMORY = 1 << 30
 """Bytes a job asks for, at least, in which a second interpreter beside its worker is no matter."""
 
+LOOK_LEAST, LOOK_MOST = 15.0, 600.0
+"""Seconds until another run is looked at that has in hand what is needed here: a quarter of the
+time for which it has had it, within these bounds."""
+
 SENTINEL, GUARD, WORKER, DISPATCH = "sentinel", "guard", "worker", "dispatch"
+LOOKOUT = "lookout"
+"""The role of a job that looks after what other runs have in hand."""
 
 _CLAIMED = "given up by a dispatch pass"
 
@@ -118,6 +127,7 @@ class DispatchPass:
         self._grace = grace
         self._folder = dispatch.record.folder
         self._waits_for = ""
+        dispatch.elsewhere = Elsewhere(dispatch.files, self._server_time, self._has_jobs)
         own = dispatch.ledger.jobs.get(own_tag)
         self._own_role = own.intent.role if own is not None else ""
         self._looked_up: dict[str, str] = {}
@@ -555,6 +565,7 @@ class DispatchPass:
             "known": "" if any(one.made_files() for one in (*state.chains, *state.barriers))
             else self._known(state.spec),
         }  # fmt: skip
+        dispatch.reserve_ahead(state, indices)
         return self._submit_job(
             state.spec.name,
             header,
@@ -806,6 +817,7 @@ class DispatchPass:
         if not any(_number(job) > newest for job in self._waiting(SENTINEL)):
             self._auxiliary(SENTINEL, () if begin else workers, begin)
         self._leave_guard()
+        self._leave_lookout()
 
     def _waiting(self, role: str) -> list[JobState]:
         """Return the jobs that can be counted on: one that no poll finds cannot."""
@@ -827,6 +839,34 @@ class DispatchPass:
             passes = sum(job.intent.role == GUARD for job in dispatch.ledger.jobs.values())
             # Twice the time after which a job that no poll finds is given up, and ever longer.
             self._auxiliary(GUARD, (), min(self._grace * 2 ** min(passes + 1, 20), 3600.0))
+
+    def _leave_lookout(self) -> None:
+        """Have other runs looked at again that have in hand what is needed here."""
+        dispatch = self._dispatch
+        if not dispatch.awaited or self._waiting(LOOKOUT):
+            return
+        now = dispatch.clock.now()
+        newest = max(map(dispatch.elsewhere.since, dispatch.awaited.values()))
+        self._auxiliary(LOOKOUT, (), min(max((now - newest) / 4, LOOK_LEAST), LOOK_MOST))
+
+    def _has_jobs(self, other: OtherRun) -> bool | None:
+        """Whether the scheduler has any job of another run; None where it cannot be asked."""
+        mine, ledger = self._dispatch.request, other.ledger
+        place = (mine.executor, mine.executor_settings)
+        jobs: list[str] = []
+        for job in ledger.jobs.values():
+            theirs = (other.request.executor, other.request.executor_settings)
+            if job.place != HOME:
+                theirs = (job.place[0], json.loads(job.place[1]))
+            if not job.ended and job.job and theirs == place:
+                jobs.append(job.job)
+        if not jobs or self._dispatch.ledger.place != HOME:
+            return None
+        try:
+            told = self._executor.poll(jobs)
+        except ExecutorError:
+            return None
+        return any(one.state == LIVE and not _held(one) for one in told.values())
 
     def _auxiliary(self, role: str, after: Sequence[str], begin: float) -> None:
         dispatch = self._dispatch

@@ -103,8 +103,8 @@ class Retried(NamedTuple):
 class Intent(NamedTuple):
     """A job is about to be submitted under a tag of its own.
 
-    `role` is "worker", "sentinel", "guard" or "driver". Position p of the job is
-    element `indices[p]` of `task`, all of them in their `attempts[p]`-th attempt.
+    `role` is "worker", "dispatch", "sentinel", "guard", "lookout" or "driver". Position p of the
+    job is element `indices[p]` of `task`, all of them in their `attempts[p]`-th attempt.
     """
 
     tag: str

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .attached import AttachmentFolder
 from .attachments import current
-from .dispatch import Ledger
 from .errors import RunFailedError, UnknownTaskError, unknown_name
 from .journal import JournalReader
+from .ledger import Ledger
 from .runrecord import RunRecord, RunRequest
 from .states import DONE
 from .values import Values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .journal import JournalReader, is_abandoned
+from .journal import JournalReader, is_held
 from .owner import is_alive
 from .records import (
     Called,
@@ -14,7 +14,6 @@ from .records import (
     Intent,
     Note,
     Outcome,
-    Released,
     Retried,
     Submitted,
     Waiting,
@@ -86,12 +85,7 @@ class Standing:
         """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt."""
         asked = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
         self.asked = max(asked, default=0)
-        self.held = (
-            reader.segment > 0
-            and not isinstance(reader.last, Released)
-            and is_alive(reader.owner) is not False
-            and not is_abandoned(record.files, reader)
-        )
+        self.held = is_held(record.files, reader)
 
     @property
     def state(self) -> str:

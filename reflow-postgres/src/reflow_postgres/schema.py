@@ -77,10 +77,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("ALTER TABLE instance ADD COLUMN prints text",),  # JSON: what stood under the paths
+    (
+        # What runs have in hand, so that no two compute the same: see `Store.reserve`.
+        """
+        CREATE TABLE reserved (
+            name bytea PRIMARY KEY,
+            task bigint NOT NULL REFERENCES task,
+            element bigint NOT NULL
+        )
+        """,
+        "CREATE INDEX reserved_instance ON reserved (task, element)",
+    ),
 )
 """What brings the tables from version n to n + 1, for each n."""
 
-_TABLES = ("reflow_schema", "run", "task", "instance", "tally")
+_TABLES = ("reflow_schema", "run", "task", "instance", "tally", "reserved")
 _LOCK = 0x72_66_6C_77
 """Of the advisory lock under which tables are made: two users may be the first at once."""
 

@@ -9,13 +9,23 @@ from typing import Any
 
 from reflow.errors import ReflowError, UnknownRunError, UnknownTaskError, unknown_name
 from reflow.records import WHOLE_TASK, Outcome
-from reflow.states import FAILED, INSTANCE_STATES, RUN_STATES, TERMINAL
+from reflow.states import ENDED, FAILED, INSTANCE_STATES, RUN_STATES, TERMINAL
 from reflow.stores.answers import several_runs, summary_of, unknown_run
 from reflow.stores.asked import check_limit, check_states, filters, microseconds
-from reflow.stores.base import CachedResult, InstanceRow, Position, RunRow, Store, TaskRow
+from reflow.stores.base import (
+    CachedResult,
+    InstanceRow,
+    Position,
+    Reservation,
+    RunRow,
+    Store,
+    TaskRow,
+    Underway,
+)
 from reflow.stores.collector import collector_paused
 
 from .address import Address, address_of
+from .reserved import give_up, reserve
 from .rows import (
     INSTANCE_COLUMNS,
     PUT,
@@ -111,11 +121,14 @@ class PostgresStore(Store):
         check_states([status], RUN_STATES)
 
         def change(connection: Connection) -> None:
-            done = connection.execute(
-                "UPDATE run SET status = %s WHERE run_id = %s", (status, stored(run_id))
-            )
-            if done.rowcount == 0:
+            row = connection.execute(
+                "UPDATE run SET status = %s WHERE run_id = %s RETURNING key",
+                (status, stored(run_id)),
+            ).fetchone()
+            if row is None:
                 raise self._unknown(connection, run_id)
+            if status in ENDED:
+                give_up(connection, row[0])
 
         self._session.write(change)
 
@@ -140,6 +153,19 @@ class PostgresStore(Store):
                 return False
             _apply(connection, found[0], run_id, changes, sizes, status, position, live)
             return True
+
+        return self._session.write(change)
+
+    def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+        """Reserve instances for a run; return, by identity, those that another run has."""
+        if not wanted:
+            return {}
+
+        def change(connection: Connection) -> dict[str, Underway]:
+            found = _locked(connection, run_id)
+            if found is None:
+                raise self._unknown(connection, run_id)
+            return reserve(connection, found[0], wanted)
 
         return self._session.write(change)
 
@@ -427,6 +453,7 @@ def _drop(connection: Connection, run_id: str) -> None:
         (stored(run_id),),
     )
     key = found[0]
+    give_up(connection, key)
     _forget_instances(connection, key)
     connection.execute("DELETE FROM task WHERE run = %s", (key,))
     connection.execute("DELETE FROM run WHERE key = %s", (key,))
@@ -481,6 +508,10 @@ def _apply(
         "UPDATE run SET status = coalesce(%s, status), segment = %s, position = %s WHERE key = %s",
         (status, position.segment, position.offset, run),
     )
+    if status in ENDED:
+        give_up(connection, run)
+    else:
+        give_up(connection, run, [(keys[one.task], one.index) for one in changes])
 
 
 def _put(

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from reflow.errors import StoreError, UnknownRunError
-from reflow.stores.base import CachedResult, InstanceRow, Position, RunRow
+from reflow.states import ENDED, SUCCESS
+from reflow.stores.base import (
+    CachedResult,
+    InstanceRow,
+    Position,
+    Reservation,
+    RunRow,
+    Underway,
+)
 from reflow.stores.sqlite import SqliteStore
 from reflow.testing import StoreContract
+from reflow.testing.stores import reservation
 
 
 class Contract(StoreContract):
@@ -208,3 +218,77 @@ class TestMixesWritersUp(Contract):
                 for other in self.list_runs():
                     if other.run_id not in mine:
                         self.drop_run(other.run_id)
+
+
+class TestReservesForEverybody(Contract):
+    case = "test_who_reserves_first_has_it"
+
+    class store(SqliteStore):
+        def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+            self.run(run_id)
+            return {}
+
+
+class TestKnowsOneNameOnly(Contract):
+    case = "test_a_reservation_has_two_names"
+
+    class store(SqliteStore):
+        def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+            return super().reserve(run_id, [one._replace(lineage="") for one in wanted])
+
+
+class TestNeverFreesWhatHasFailed(Contract):
+    case = "test_an_outcome_ends_a_reservation"
+
+    class store(SqliteStore):
+        def apply(self, run_id: str, changes: Any, *more: Any) -> bool:
+            return super().apply(run_id, [one for one in changes if one.state == SUCCESS], *more)
+
+
+class TestTakesOverFromAnybody(Contract):
+    case = "test_a_reservation_can_be_taken_over"
+
+    class store(SqliteStore):
+        def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+            held = super().reserve(run_id, wanted)
+            again = [
+                one._replace(over=held[one.identity].run_id)
+                for one in wanted
+                if one.over and one.identity in held
+            ]
+            super().reserve(run_id, again)
+            return {
+                identity: one
+                for identity, one in held.items()
+                if identity not in {one.identity for one in again}
+            }
+
+
+class TestKeepsWhatEndedRunsReserved(Contract):
+    case = "test_what_a_run_that_has_ended_had_reserved_is_free"
+
+    class store(SqliteStore):
+        def set_status(self, run_id: str, status: str) -> None:
+            super().set_status(run_id, status)
+            if status in ENDED:
+                self.reserve(run_id, [reservation("many", 1)])
+
+
+class TestDoesNotTellOfNewResults(Contract):
+    case = "test_a_result_that_has_come_meanwhile_is_told"
+
+    class store(SqliteStore):
+        def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+            return super().reserve(run_id, [one._replace(anew=True) for one in wanted])
+
+
+class TestLooksBeforeItReserves(Contract):
+    case = "test_of_many_that_reserve_at_once_one_has_it"
+
+    class store(SqliteStore):
+        def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+            held = super().reserve(run_id, wanted[:1])  # and takes the others without a look
+            rest = [one for one in wanted[1:] if one.identity not in held]
+            for other in self.list_runs():
+                super().reserve(run_id, [one._replace(over=other.run_id) for one in rest])
+            return held

@@ -103,6 +103,35 @@ class CachedResult(NamedTuple):
     prints: tuple[str, ...] = ()
 
 
+class Reservation(NamedTuple):
+    """An instance that a run is about to compute: it asks that no other run does so, too.
+
+    `identity` is what it is reserved under, `lineage` ("" for none) another name for it, under
+    which whoever does not know its identity yet may have reserved it. Both names are in hex.
+    A reservation of the run `over` gives way to this one; `anew`: results that are there do not
+    count.
+    """
+
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    identity: str
+    lineage: str = ""
+    over: str = ""
+    anew: bool = False
+
+
+class Underway(NamedTuple):
+    """An instance that another run has in hand, or has the result of.
+
+    `record` is that run's record directory.
+    """
+
+    run_id: str
+    record: str
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+
+
 @frozen(order=True)
 class Position:
     """How far a run is indexed: `offset` bytes of segment number `segment`."""
@@ -196,7 +225,8 @@ class Store(ABC):
         counts) and `sizes` the element counts that became known: what was indexed of an
         array as a whole (`reflow.records.WHOLE_TASK`) gives way to them. `live`, where
         given, is every instance under way after `changes`: these take the place
-        of all rows in a state that is not terminal. Applying the same again is
+        of all rows in a state that is not terminal. What `changes` name, and all of a run with
+        a final status, is reserved no more. Applying the same again is
         harmless. Returns False, and changes nothing, where the run is indexed
         further than `position` already: another process was quicker.
         """
@@ -218,6 +248,16 @@ class Store(ABC):
         verification is found). The runs `besides`, such as those whose records are gone,
         count as not in the store: what another run has is found, or took over from one of them.
         """
+
+    def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+        """Reserve instances for a run; return, by identity, those that another run has.
+
+        It has reserved them, or (what may have happened since they were looked up) their results
+        are there. In one transaction: of two runs that ask for the same at the same time one has
+        it. A reservation ends with the outcome of its instance, with its run, or where it gives
+        way. A store that keeps none, such as this one, lets each run compute for itself.
+        """
+        return {}
 
     @abstractmethod
     def list_runs(

@@ -17,12 +17,22 @@ from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
 from ..records import Outcome
-from ..states import FAILED, INSTANCE_STATES, RUN_STATES
+from ..states import ENDED, FAILED, INSTANCE_STATES, RUN_STATES
 from .answers import several_runs, summary_of, unknown_run
 from .asked import check_limit, check_states, filters, microseconds
-from .base import CachedResult, InstanceRow, Position, RunRow, Store, TaskRow
+from .base import (
+    CachedResult,
+    InstanceRow,
+    Position,
+    Reservation,
+    RunRow,
+    Store,
+    TaskRow,
+    Underway,
+)
 from .collector import collector_paused
 from .sqlitefile import DatabaseFile
+from .sqlitereserved import give_up, reserve
 from .sqliterows import (
     INSTANCE_COLUMNS,
     PREFIX,
@@ -160,6 +170,8 @@ class SqliteStore(Store):
         with self._file.writing() as connection:
             key = self._indexed(connection, run_id)[0]
             connection.execute("UPDATE run SET status = ? WHERE key = ?", (status, key))
+            if status in ENDED:
+                give_up(connection, key)
 
     def apply(
         self,
@@ -179,6 +191,18 @@ class SqliteStore(Store):
                 return False
             _apply(connection, run, run_id, changes, sizes, status, position, live)
         return True
+
+    def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
+        """Reserve instances for a run; return, by identity, those that another run has."""
+        if not wanted:
+            return {}
+        with self._file.writing() as connection:
+            held = reserve(connection, self._indexed(connection, run_id)[0], wanted)
+            found = {}
+            for identity, key in held.items():
+                names = _names(connection, key >> SHIFT)
+                found[identity] = Underway(*names, max((key & 0xFFFFFFFF) - 1, 0))
+        return found
 
     # Reading
 
@@ -385,6 +409,7 @@ def _add(
 
 def _drop(connection: sqlite3.Connection, run: int, run_id: str) -> None:
     _leave_to_others(connection, run_id)
+    give_up(connection, run)
     _forget_instances(connection, run)
     connection.execute(
         "DELETE FROM tally WHERE task IN (SELECT key FROM task WHERE run = ?)", (run,)
@@ -444,6 +469,9 @@ def _apply(
         "UPDATE run SET status = coalesce(?, status), segment = ?, offset = ? WHERE key = ?",
         (status, position.segment, position.offset, run),
     )
+    give_up(connection, run, None if status in ENDED else [
+        (keys[one.task] << SHIFT) + one.index + 1 for one in changes
+    ])  # fmt: skip
 
 
 def _put(

@@ -117,6 +117,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # What stood under the paths; the last column, as most rows have none.
     ("ALTER TABLE instance ADD COLUMN prints TEXT",),  # JSON
+    (
+        # What runs have in hand, so that no two compute the same: see `Store.reserve`.
+        """
+        CREATE TABLE reserved (
+            prefix INTEGER PRIMARY KEY,  -- first bytes of the name
+            name BLOB NOT NULL,
+            key INTEGER NOT NULL  -- as in instance
+        )
+        """,
+        "CREATE INDEX reserved_key ON reserved (key)",
+    ),
 )
 """What brings the schema from version n to n + 1, for each n."""
 
@@ -183,6 +194,10 @@ _CHECKS = (
     (
         "tasks with instances that belong to no run",
         "SELECT count(*) FROM tally WHERE number > 0 AND task NOT IN (SELECT key FROM task)",
+    ),
+    (
+        "reservations that belong to no run",
+        "SELECT count(*) FROM reserved WHERE key >> 32 NOT IN (SELECT key FROM task)",
     ),
     (
         "counts of states that are wrong",

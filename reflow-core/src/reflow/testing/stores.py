@@ -29,7 +29,15 @@ from ..states import (
     SUBMITTED,
     SUCCESS,
 )
-from ..stores.base import Position, QueryError, RunRow, Store, TaskRow
+from ..stores.base import (
+    Position,
+    QueryError,
+    Reservation,
+    RunRow,
+    Store,
+    TaskRow,
+    Underway,
+)
 from .modelstore import ModelStore, instance
 from .processes import finish, reference, run_fresh, start_fresh
 from .registration import not_promised
@@ -113,6 +121,11 @@ def success(task: str, index: int = 0, seed: str = "", **more: Any) -> Outcome:
     text = f"{task}{index}{seed}"
     done = Outcome(task, index, 1, SUCCESS, sha(text), sha("v" + text), f'"{text}"')
     return done._replace(**more)
+
+
+def reservation(task: str, index: int = 0, **more: Any) -> Reservation:
+    """Return the reservation of what `success` returns."""
+    return Reservation(task, index, sha(f"{task}{index}"))._replace(**more)
 
 
 class StoreContract:
@@ -674,6 +687,106 @@ class StoreContract:
             one.identity: "b-1", other.identity: "d-1"
         }  # fmt: skip
         assert hits[one.identity].value == one.value
+
+    # Reserving
+
+    def reserving(self, store: Store) -> Store:
+        """Return the store, with a second run; "not promised" where it keeps no reservations."""
+        if self.cls.reserve is Store.reserve:
+            not_promised("runs reserve what they compute (override `reserve`)")
+        store.add_run(run_row("other-1"), TASKS)
+        return store
+
+    def test_who_reserves_first_has_it(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        assert store.reserve("flow-1", []) == {}
+        assert store.reserve("flow-1", [reservation("many", 3), reservation("first")]) == {}
+        assert store.reserve("flow-1", [reservation("many", 3)]) == {}  # it has it already
+        held = store.reserve("other-1", [reservation("many", 3), reservation("many", 4)])
+        record = run_row("flow-1").record
+        assert held == {sha("many3"): Underway("flow-1", record, "many", 3)}
+        assert store.reserve("flow-1", [reservation("many", 4)]).keys() == {sha("many4")}
+        assert store.summary("flow-1")["many"] == {}  # nobody else hears of it
+        assert store.lookup([sha("many3"), sha("first0")]) == {}
+
+    def test_a_reservation_has_two_names(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        assert store.reserve("flow-1", [reservation("many", 3, identity=sha("line"))]) == {}
+        wanted = reservation("last", lineage=sha("line"))
+        held = store.reserve("other-1", [wanted])
+        assert held[sha("last0")][2:] == ("many", 3)
+        assert store.reserve("flow-1", [wanted]) == {}  # nor was it reserved under the other
+
+    def test_an_outcome_ends_a_reservation(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        store.reserve("flow-1", [reservation("many", index) for index in range(4)])
+        changes = [success("many", 1, state=FAILED), success("many", 2, seed="changed")]
+        store.apply("flow-1", changes, {"many": 4}, None, Position(1, 1))
+        wanted = [reservation("many", index) for index in range(4)]
+        assert store.reserve("other-1", wanted).keys() == {sha("many0"), sha("many3")}
+
+    @pytest.mark.parametrize("how", ["apply", "set_status", "drop_run", "replace_run"])
+    def test_what_a_run_that_has_ended_had_reserved_is_free(self, filled: Store, how: str) -> None:
+        store = self.reserving(filled)
+        store.reserve("flow-1", [reservation("many", 1)])
+        if how == "apply":
+            store.apply("flow-1", [], {}, CANCELLED, Position(1, 1))
+        elif how == "set_status":
+            store.set_status("flow-1", FAILED)
+        elif how == "drop_run":
+            store.drop_run("flow-1")
+        else:
+            row = evolve(run_row(), status=CANCELLED)
+            store.replace_run(row, TASKS, [], {}, Position(1, 1))
+        assert store.reserve("other-1", [reservation("many", 1)]) == {}
+        assert store.check() == []
+
+    def test_a_reservation_can_be_taken_over(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        store.add_run(run_row("third-1"), TASKS)
+        store.reserve("flow-1", [reservation("many", 1), reservation("many", 2)])
+        assert store.reserve("other-1", [reservation("many", 1, over="flow-1")]) == {}
+        # Who comes later to the same decision finds that somebody else has it by now.
+        held = store.reserve("third-1", [
+            reservation("many", 1, over="flow-1"), reservation("many", 2, over="not-there")
+        ])  # fmt: skip
+        assert {identity: one.run_id for identity, one in held.items()} == {
+            sha("many1"): "other-1", sha("many2"): "flow-1"
+        }  # fmt: skip
+
+    def test_a_result_that_has_come_meanwhile_is_told(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        store.apply("flow-1", [success("many", 1)], {"many": 2}, None, Position(1, 1))
+        held = store.reserve("other-1", [reservation("many", 1)])
+        assert held[sha("many1")][:1] == ("flow-1",)
+        assert store.reserve("other-1", [reservation("many", 1, over="flow-1")]) == {}
+        assert store.reserve("other-1", [reservation("many", 1, anew=True)]) == {}
+
+    def test_an_unknown_run_reserves_nothing(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        with pytest.raises(UnknownRunError):
+            store.reserve("nobody-1", [reservation("many", 1)])
+
+    def test_of_many_that_reserve_at_once_one_has_it(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        names = [f"rival-{i}" for i in range(4)]
+        for name in names:
+            store.add_run(run_row(name), TASKS)
+        held: dict[str, set[str]] = {}
+
+        def ask(name: str) -> None:
+            order = range(50) if name < "rival-2" else reversed(range(50))
+            with self.cls.from_url(store.url) as own:
+                found = own.reserve(name, [reservation("many", index) for index in order])
+            held[name] = {sha(f"many{index}") for index in range(50)} - found.keys()
+
+        threads = [threading.Thread(target=ask, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert held.keys() == {*names}, "a thread has raised"
+        assert sum(map(len, held.values())) == 50
 
     # Indexing anew
 

@@ -1,0 +1,85 @@
+"""What runs have reserved, in the SQLite store: see `reflow.stores.base.Store.reserve`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from .base import Reservation
+from .sqliterows import SHIFT, digest_of, prefix_of, span
+
+CHUNK = 500  # values of one IN list; SQLite builds may allow no more than 999
+
+
+def reserve(
+    connection: sqlite3.Connection, run: int, wanted: Sequence[Reservation]
+) -> dict[str, int]:
+    """Reserve what is free; return by identity the keys of the instances that have the rest."""
+    tasks = dict(
+        connection.execute("SELECT name, key FROM task WHERE run = ?", (run,)).fetchall()
+    )
+    least, most = span(tasks.values())
+    there = _there(
+        connection, "SELECT identity, key FROM instance WHERE result",
+        [one.identity for one in wanted if not one.anew],
+    )  # fmt: skip
+    if connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM reserved WHERE key < ?)"
+        " OR EXISTS (SELECT 1 FROM reserved WHERE key > ?)", (least, most),
+    ).fetchone() != (0,):  # fmt: skip
+        names = [text for one in wanted for text in (one.identity, one.lineage) if text]
+        there.update(_there(connection, "SELECT name, key FROM reserved WHERE prefix", names))
+    held: dict[str, int] = {}
+    if there:
+        over = {one.over: _span_of(connection, one.over) for one in wanted if one.over}
+        for one in wanted:
+            low, high = over[one.over] if one.over else (0, -1)
+            for text in filter(None, (one.identity, one.lineage)):
+                found = there.get(digest_of(text))
+                if found is None or least <= found <= most or low <= found <= high:
+                    continue
+                held[one.identity] = found
+                break
+    free = (one for one in wanted if one.identity not in held)
+    connection.executemany(
+        "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?)",
+        sorted(
+            (prefix_of(name := digest_of(identity)), name, (tasks[task] << SHIFT) + index + 1)
+            for task, index, identity, *_ in free
+        ),
+    )
+    return held
+
+
+def _there(
+    connection: sqlite3.Connection, query: str, names: Iterable[str]
+) -> dict[bytes, int]:
+    """Return by name the keys of the instances that a query finds by the first bytes of it."""
+    prefixes = sorted(prefix_of(digest_of(name)) for name in names)
+    found: dict[bytes, int] = {}
+    for start in range(0, len(prefixes), CHUNK):
+        chunk = prefixes[start : start + CHUNK]
+        found.update(connection.execute(f"{query} IN ({', '.join('?' * len(chunk))})", chunk))
+    return found
+
+
+def _span_of(connection: sqlite3.Connection, run_id: str) -> tuple[int, int]:
+    rows = connection.execute(
+        "SELECT task.key FROM task JOIN run ON run.key = task.run WHERE run_id = ?", (run_id,)
+    )
+    return span(key for (key,) in rows)
+
+
+def give_up(
+    connection: sqlite3.Connection, run: int, keys: Iterable[int] | None = None
+) -> None:
+    """Let what some instances of a run had reserved be free; by default all of its."""
+    tasks = connection.execute("SELECT key FROM task WHERE run = ?", (run,))
+    own = span(key for (key,) in tasks)
+    there = connection.execute("SELECT 1 FROM reserved WHERE key BETWEEN ? AND ? LIMIT 1", own)
+    if there.fetchone() is None:
+        return  # a run that is indexed anew has a million outcomes and nothing reserved
+    if keys is None:
+        connection.execute("DELETE FROM reserved WHERE key BETWEEN ? AND ?", own)
+    else:
+        connection.executemany("DELETE FROM reserved WHERE key = ?", ((key,) for key in keys))

@@ -1,0 +1,261 @@
+"""What two runs need at the same time is computed by one of them."""
+
+import contextlib
+import os
+import signal
+import textwrap
+import time
+from collections import Counter
+
+import pytest
+
+from reflow import LocalExecutor
+
+SOURCE = """
+import os, time
+from pathlib import Path
+from typing import Annotated
+from reflow import Workflow, Param, Result
+
+HERE = Path(__file__).parent
+wf = Workflow("shared")
+
+def ran(task, x):
+    with open(HERE / "ran", "a") as file:
+        print(task, x, file=file)
+    while not (HERE / "go").exists():
+        time.sleep(0.02)
+
+@wf.job()
+def numbers(first: int, last: int) -> list[int]:
+    return list(range(first, last))
+
+@wf.job(array=True)
+def square(x: Annotated[int, Result(step="numbers")]) -> int:
+    ran("square", x)
+    return x * x
+
+@wf.job()
+def total(xs: Annotated[list[int], Result(step="square")]) -> int:
+    ran("total", len(xs))
+    return sum(xs)
+"""
+FOUR = LocalExecutor(max_workers=4)
+
+
+@pytest.fixture
+def flow(load, tmp_path):
+    """The workflow, and how often each element has run by now."""
+    wf = load(SOURCE).wf
+
+    def ran():
+        with contextlib.suppress(FileNotFoundError):
+            return Counter((tmp_path / "ran").read_text().split("\n")[:-1])
+        return Counter()
+
+    def go():
+        (tmp_path / "go").touch()
+
+    return wf, ran, go
+
+
+def submit(wf, folder, first=1, last=5, **more):
+    return wf.submit(run_dir=folder, executor=FOUR, first=first, last=last, **more)
+
+
+def begun(watch, ran, number):
+    watch.until(lambda: sum(ran().values()) >= number)
+
+
+def is_told(run, of):
+    notes = run.status(as_dict=True)["notes"]
+    return any(f"under way in run {of.run_id}" in note for note in notes)
+
+
+def test_each_instance_is_computed_once(flow, watch, tmp_path):
+    wf, ran, go = flow
+    first = submit(wf, tmp_path / "a")
+    begun(watch, ran, 4)
+    second = submit(wf, tmp_path / "b")
+    watch.until(lambda: is_told(second, first))
+    assert second.state == "RUNNING"
+    go()
+    assert (first.wait(60), second.wait(60)) == ("SUCCESS", "SUCCESS")
+    assert (first.result("total"), second.result("total")) == (30, 30)
+    assert ran() == {**{f"square {x}": 1 for x in range(1, 5)}, "total 4": 1}
+    assert {one.origin for one in watch.outcomes(second)} == {first.run_id}
+
+
+def test_only_what_both_need_is_awaited(flow, watch, tmp_path):
+    wf, ran, go = flow
+    first = submit(wf, tmp_path / "a", 1, 4)
+    begun(watch, ran, 3)
+    second = submit(wf, tmp_path / "b", 2, 6)
+    begun(watch, ran, 5)  # what only the second needs begins at once
+    go()
+    assert (first.wait(60), second.wait(60)) == ("SUCCESS", "SUCCESS")
+    assert (first.result("total"), second.result("total")) == (14, 54)
+    assert [ran()[f"square {x}"] for x in range(1, 6)] == [1] * 5
+
+
+def test_a_run_that_waits_can_be_cancelled(flow, watch, tmp_path):
+    wf, ran, go = flow
+    first = submit(wf, tmp_path / "a")
+    begun(watch, ran, 4)
+    second = submit(wf, tmp_path / "b")
+    watch.until(lambda: is_told(second, first))
+    second.cancel()
+    assert second.wait(60) == "CANCELLED"
+    go()
+    assert first.wait(60) == "SUCCESS"
+    second.retry()
+    assert second.wait(60) == "SUCCESS"
+    assert ran()["square 1"] == 1
+
+
+def test_what_a_cancelled_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp_path):
+    wf, ran, go = flow
+    first = submit(wf, tmp_path / "a")
+    begun(watch, ran, 4)
+    second = submit(wf, tmp_path / "b")
+    watch.until(lambda: is_told(second, first))
+    first.cancel()
+    begun(watch, ran, 8)
+    go()
+    assert (first.wait(60), second.wait(60)) == ("CANCELLED", "SUCCESS")
+    assert second.result("total") == 30
+
+
+def test_what_a_killed_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp_path):
+    wf, ran, go = flow
+    first = submit(wf, tmp_path / "a")
+    begun(watch, ran, 4)
+    second = submit(wf, tmp_path / "b")
+    watch.until(lambda: is_told(second, first))
+    for pid in watch.processes(first):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    begun(watch, ran, 8)
+    go()
+    assert second.wait(60) == "SUCCESS"
+    # Carried on later, it takes over what was computed in its place.
+    assert first.wait(60) == "SUCCESS"
+    assert [ran()[f"square {x}"] for x in range(1, 5)] == [2] * 4
+
+
+def test_a_run_whose_process_was_suspended_is_not_waited_for(flow, watch, tmp_path):
+    wf, ran, go = flow
+    first = submit(wf, tmp_path / "a")
+    begun(watch, ran, 4)
+    second = submit(wf, tmp_path / "b")
+    watch.until(lambda: is_told(second, first))
+    stopped = watch.processes(first)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    for segment in (tmp_path / "a").rglob("*.seg"):
+        os.utime(segment, (1, time.time() - 120))  # two minutes later
+    begun(watch, ran, 8)
+    go()
+    assert second.wait(60) == "SUCCESS"
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    assert first.wait(60) == "SUCCESS"
+
+
+def test_whose_record_was_deleted_is_not_waited_for(flow, watch, tmp_path):
+    wf, ran, go = flow
+    first = submit(wf, tmp_path / "a")
+    begun(watch, ran, 4)
+    second = submit(wf, tmp_path / "b")
+    watch.until(lambda: is_told(second, first))
+    (tmp_path / "a").rename(tmp_path / "gone")
+    begun(watch, ran, 8)
+    go()
+    assert second.wait(60) == "SUCCESS"
+    for pid in watch.processes(first):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_failure_is_not_shared(load, watch, tmp_path):
+    source = SOURCE.replace("return x * x", "return 1 // (HERE / 'good').exists()")
+    wf = load(source).wf
+    first = submit(wf, tmp_path / "a", 1, 2)
+    watch.until(lambda: (tmp_path / "ran").exists())
+    second = submit(wf, tmp_path / "b", 1, 2)
+    watch.until(lambda: is_told(second, first))
+    (tmp_path / "go").touch()
+    assert first.wait(60) == "FAILED"
+    (tmp_path / "good").touch()
+    assert second.wait(60) in ("SUCCESS", "FAILED")  # as it goes, but of its own
+    failed = [one for one in watch.outcomes(second) if one.task == "square"]
+    assert [one.origin for one in failed] == [""]
+    assert (tmp_path / "ran").read_text().count("square 1") == 2
+
+
+@pytest.mark.parametrize("how", ["cache", "force_tasks"])
+def test_what_is_to_run_anew_waits_for_nobody(load, watch, tmp_path, how):
+    source = SOURCE
+    if how == "cache":
+        source = SOURCE.replace("@wf.job(array=True)", "@wf.job(array=True, cache=False)")
+    wf = load(source).wf
+    more = {"force_tasks": ["square"]} if how == "force_tasks" else {}
+    runs = [submit(wf, tmp_path / name, **more) for name in "ab"]
+    watch.until(lambda: (tmp_path / "ran").exists()
+                and len((tmp_path / "ran").read_text().splitlines()) == 8)
+    (tmp_path / "go").touch()
+    assert [run.wait(60) for run in runs] == ["SUCCESS"] * 2
+
+
+def test_a_run_inside_a_task_does_not_wait_for_that_task_s_run(load, tmp_path):
+    wf = load(SOURCE + textwrap.dedent("""
+        outer = Workflow("outer")
+
+        @outer.job()
+        def three() -> list[int]:
+            return [1, 2, 3]
+
+        @outer.job(array=True)
+        def inner(x: Annotated[int, Result(step="three")], depth: int = 1) -> int:
+            if depth:
+                outer.run_local(run_dir=HERE / f"inner{x}-{depth}", depth=depth - 1)
+            return x
+        """)).outer
+    run = wf.run_local(run_dir=tmp_path / "out")
+    assert run.state == "SUCCESS"
+
+
+def test_many_runs_at_once(flow, script, tmp_path):
+    _, ran, go = flow
+    go()
+    (tmp_path / "many.py").write_text(SOURCE)
+    told = script("""
+        import subprocess, sys, threading
+        from pathlib import Path
+        (Path(__file__).parent / "once.py").write_text(
+            "import sys; from many import wf; "
+            "run = wf.run_local(run_dir=sys.argv[1], first=1, last=30); print(run.result('total'))"
+        )
+        words = [sys.executable, "once.py"]
+        runs = [subprocess.Popen([*words, f"r{i}"], stdout=subprocess.PIPE) for i in range(6)]
+        print({run.communicate()[0] for run in runs})
+        """.replace("\n        ", "\n"), tmp_path)  # fmt: skip
+    assert told.strip() == str({f"{sum(x * x for x in range(1, 30))}\n".encode()})
+    assert max(ran().values()) == 1, ran()
+
+
+@pytest.mark.parametrize("broken", ["reserve raises", "no reservations"])
+def test_without_reservations_runs_go_on(flow, monkeypatch, tmp_path, broken):
+    from reflow.errors import StoreError
+    from reflow.stores.base import Store
+    from reflow.stores.sqlite import SqliteStore
+
+    wf, _, go = flow
+    go()
+
+    def fails(self, run_id, wanted):
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(SqliteStore, "reserve", fails if "raises" in broken else Store.reserve)
+    run = wf.run_local(run_dir=tmp_path / "r", first=1, last=4)
+    assert run.result("total") == 14

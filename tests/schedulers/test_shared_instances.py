@@ -1,0 +1,181 @@
+"""Two queued runs that need the same at the same time: one of them computes it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .engine.simulator import Simulator
+from .person import Person, of, states
+
+FLOW = """
+    import time
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Param, Result, Workflow
+
+    HERE = Path(__file__).parent
+    wf = Workflow("shared")
+
+    def ran(task, x=""):
+        with open(HERE / "ran", "a") as file:
+            print(f"{task}{x}", file=file)
+        while not (HERE / f"go-{task}").exists() and not (HERE / "go").exists():
+            time.sleep(0.05)
+
+    @wf.job()
+    def a(n: Annotated[int, Param()]) -> list[int]:
+        ran("a")
+        return list(range(n))
+
+    @wf.job(array=True)
+    def b(x: Annotated[int, Result(step="a")]) -> int:
+        ran("b", x)
+        return x * x
+
+    @wf.job(array=True)
+    def c(y: Annotated[int, Result(step="b")]) -> int:
+        ran("c", y)
+        return y + 1
+
+    @wf.job()
+    def d(zs: Annotated[list[int], Result(step="c")], last: Annotated[int, Param()] = 0) -> int:
+        ran("d", last)
+        return sum(zs)
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+ONCE = Counter(["a", "b0", "b1", "b2", "c0", "c1", "c4", "d0"])
+
+
+class Somebody(Person):
+    """Submits the workflow, lets its tasks go on, and counts what ran."""
+
+    def go(self, task: str = "") -> None:
+        (self.folder / (f"go-{task}" if task else "go")).touch()
+
+    def ran(self) -> Counter[str]:
+        file = self.folder / "ran"
+        return Counter(file.read_text().split() if file.exists() else [])
+
+    def begun(self, number: int) -> None:
+        end = time.monotonic() + 60
+        while sum(self.ran().values()) < number:
+            assert time.monotonic() < end, (self.ran(), self.simulator.jobs())
+            time.sleep(0.1)
+
+    def told(self, run: str, of_run: str) -> None:
+        text = f"under way in run {of_run}"
+        self.until(run, lambda status: any(text in note for note in status["notes"]))
+
+    def jobs_of(self, run: str) -> list[int]:
+        jobs = self.simulator.jobs()
+        return [one["id"] for one in jobs if one["state"] != "ended" and run in one["name"]]
+
+
+@pytest.fixture
+def person(tmp_path: Path, slurm_simulators: Callable[..., Simulator]) -> Somebody:
+    somebody = Somebody(tmp_path, slurm_simulators(speed=20.0), "slurm")
+    somebody.write(FLOW)
+    return somebody
+
+
+def both(person: Somebody, first: str, second: str) -> dict[str, Any]:
+    """Let everything go on, wait for both runs to end well, and return the second's status."""
+    person.go()
+    for run in (first, second):
+        assert person.ended(run)["run"]["status"] == "SUCCESS"
+    return person.status(second)
+
+
+def test_what_one_has_queued_the_other_waits_for(person: Somebody) -> None:
+    person.simulator.inject("partition_down", partition="compute")
+    first = person.submit("--n", "3")
+    second = person.submit("--n", "3", run_dir="second")
+    person.told(second, first)
+    person.simulator.inject("partition_up", partition="compute")
+    status = both(person, first, second)
+    assert person.ran() == ONCE
+    assert of(status, "d")[0]["output"] == 0 + 1 + 1 + 1 + 4 + 1
+
+
+def test_what_is_queued_ahead_of_its_inputs_is_known_by_its_lineage(person: Somebody) -> None:
+    person.go("a")
+    person.go("b")
+    first = person.submit("--n", "3")
+    person.begun(7)  # c runs: it was queued while nobody knew what it would receive
+    second = person.submit("--n", "3", "--last", "1", run_dir="second")
+    person.told(second, first)
+    status = both(person, first, second)
+    assert person.ran() == ONCE + Counter(["d1"])
+    assert [states(status, task) for task in "abcd"] == [
+        ["CACHED"], ["CACHED"] * 3, ["CACHED"] * 3, ["SUCCESS"]
+    ]  # fmt: skip
+
+
+def test_elements_that_only_one_needs_begin_at_once(person: Somebody) -> None:
+    person.go("a")
+    first = person.submit("--n", "2")
+    person.begun(3)
+    second = person.submit("--n", "3", run_dir="second")
+    person.begun(5)  # a of its own, and the third element of b
+    status = both(person, first, second)
+    assert [person.ran()[f"b{x}"] for x in range(3)] == [1, 1, 1]
+    assert sorted(states(status, "b")) == ["CACHED", "CACHED", "SUCCESS"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "taken out of the queue", "deleted"])
+def test_nobody_waits_for_what_nobody_will_compute(person: Somebody, how: str) -> None:
+    first = person.submit("--n", "3")
+    person.begun(1)
+    second = person.submit("--n", "3", run_dir="second")
+    person.told(second, first)
+    if how == "cancelled":
+        person.reflow("cancel", first, "--yes")
+    elif how == "deleted":
+        (person.folder / "out").rename(person.folder / "gone")
+    else:
+        command = ["scancel", *map(str, person.jobs_of(first))]
+        person.run("-c", f"import subprocess; subprocess.run({command!r}, check=True)")
+    person.begun(2)
+    person.go()
+    assert person.until(second, lambda one: one["run"]["status"] == "SUCCESS")
+    assert person.ran() == ONCE + Counter(["a"])
+    if how == "taken out of the queue":
+        # Who carries the first on finds what was computed in its place.
+        person.reflow("status", first, "--refresh")
+        assert person.ended(first)["run"]["status"] == "FAILED"  # as `a` was killed
+        person.reflow("retry", first)
+        assert person.ended(first)["run"]["status"] == "SUCCESS"
+        assert person.ran() == ONCE + Counter(["a"])
+
+
+def test_a_silent_scheduler_says_nothing_of_the_other_run(person: Somebody) -> None:
+    first = person.submit("--n", "3")
+    person.begun(1)
+    second = person.submit("--n", "3", run_dir="second")
+    person.told(second, first)
+    person.simulator.inject("down")
+    person.reflow("status", second, "--refresh")
+    person.simulator.inject("up")
+    both(person, first, second)
+    assert person.ran() == ONCE
+
+
+def test_a_run_that_waits_can_be_cancelled(person: Somebody) -> None:
+    first = person.submit("--n", "3")
+    person.begun(1)
+    second = person.submit("--n", "3", run_dir="second")
+    person.told(second, first)
+    person.reflow("cancel", second, "--yes")
+    assert person.status(second)["run"]["status"] == "CANCELLED"
+    assert not person.jobs_of(second)
+    person.go()
+    assert person.ended(first)["run"]["status"] == "SUCCESS"
+    assert person.ran() == ONCE
