@@ -72,12 +72,19 @@ def is_told(run, of):
     return any(f"under way in run {of.run_id}" in note for note in notes)
 
 
-def test_each_instance_is_computed_once(flow, watch, tmp_path):
-    wf, ran, go = flow
+def one_that_waits(flow, watch, tmp_path):
+    """A run that has begun, and another that waits for what it has in hand."""
+    wf, ran, _ = flow
     first = submit(wf, tmp_path / "a")
     begun(watch, ran, 4)
     second = submit(wf, tmp_path / "b")
     watch.until(lambda: is_told(second, first))
+    return first, second
+
+
+def test_each_instance_is_computed_once(flow, watch, tmp_path):
+    _, ran, go = flow
+    first, second = one_that_waits(flow, watch, tmp_path)
     assert second.state == "RUNNING"
     go()
     assert (first.wait(60), second.wait(60)) == ("SUCCESS", "SUCCESS")
@@ -99,11 +106,8 @@ def test_only_what_both_need_is_awaited(flow, watch, tmp_path):
 
 
 def test_a_run_that_waits_can_be_cancelled(flow, watch, tmp_path):
-    wf, ran, go = flow
-    first = submit(wf, tmp_path / "a")
-    begun(watch, ran, 4)
-    second = submit(wf, tmp_path / "b")
-    watch.until(lambda: is_told(second, first))
+    _, ran, go = flow
+    first, second = one_that_waits(flow, watch, tmp_path)
     second.cancel()
     assert second.wait(60) == "CANCELLED"
     go()
@@ -114,11 +118,8 @@ def test_a_run_that_waits_can_be_cancelled(flow, watch, tmp_path):
 
 
 def test_what_a_cancelled_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp_path):
-    wf, ran, go = flow
-    first = submit(wf, tmp_path / "a")
-    begun(watch, ran, 4)
-    second = submit(wf, tmp_path / "b")
-    watch.until(lambda: is_told(second, first))
+    _, ran, go = flow
+    first, second = one_that_waits(flow, watch, tmp_path)
     first.cancel()
     begun(watch, ran, 8)
     go()
@@ -127,11 +128,8 @@ def test_what_a_cancelled_run_had_in_hand_is_computed_by_who_waits(flow, watch, 
 
 
 def test_what_a_killed_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp_path):
-    wf, ran, go = flow
-    first = submit(wf, tmp_path / "a")
-    begun(watch, ran, 4)
-    second = submit(wf, tmp_path / "b")
-    watch.until(lambda: is_told(second, first))
+    _, ran, go = flow
+    first, second = one_that_waits(flow, watch, tmp_path)
     for pid in watch.processes(first):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -144,11 +142,8 @@ def test_what_a_killed_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp
 
 
 def test_a_run_whose_process_was_suspended_is_not_waited_for(flow, watch, tmp_path):
-    wf, ran, go = flow
-    first = submit(wf, tmp_path / "a")
-    begun(watch, ran, 4)
-    second = submit(wf, tmp_path / "b")
-    watch.until(lambda: is_told(second, first))
+    _, ran, go = flow
+    first, second = one_that_waits(flow, watch, tmp_path)
     stopped = watch.processes(first)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
@@ -163,11 +158,8 @@ def test_a_run_whose_process_was_suspended_is_not_waited_for(flow, watch, tmp_pa
 
 
 def test_whose_record_was_deleted_is_not_waited_for(flow, watch, tmp_path):
-    wf, ran, go = flow
-    first = submit(wf, tmp_path / "a")
-    begun(watch, ran, 4)
-    second = submit(wf, tmp_path / "b")
-    watch.until(lambda: is_told(second, first))
+    _, ran, go = flow
+    first, second = one_that_waits(flow, watch, tmp_path)
     (tmp_path / "a").rename(tmp_path / "gone")
     begun(watch, ran, 8)
     go()
