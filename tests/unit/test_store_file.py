@@ -98,7 +98,7 @@ def test_a_store_of_an_earlier_schema_is_brought_up_to_date(old: Path) -> None:
 
 def test_an_earlier_schema_is_not_read_without_write_access(old: Path) -> None:
     before = old.read_bytes()
-    with pytest.raises(StoreVersionError, match=r"version 1, older than the 3.*write access"):
+    with pytest.raises(StoreVersionError, match=r"version 1, older than the 4.*write access"):
         SqliteStore(old, read_only=True).list_runs()
     assert old.read_bytes() == before
 
