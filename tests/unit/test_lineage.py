@@ -1,0 +1,65 @@
+"""Lineages: names for instances whose inputs are not there yet."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from reflow.lineage import element_lineage, task_lineages
+from reflow.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
+
+
+def chain(**changes: TaskSpec) -> WorkflowSpec:
+    """Three tasks, one after the other, and one beside them; `changes` take their places."""
+    tasks = [
+        TaskSpec(name="a", constants=(Constant(parameter="x", type="int", text="1"),)),
+        TaskSpec(name="b", array=True, wires=(wire("a", each=True, flatten=True),)),
+        TaskSpec(name="c", array=True, wires=(wire("b", each=True, array=True),)),
+        TaskSpec(name="d"),
+    ]
+    return WorkflowSpec(name="flow", tasks=tuple(changes.get(one.name, one) for one in tasks))
+
+
+def wire(task: str, *, each: bool = False, **source: bool) -> Wire:
+    return Wire(
+        parameter="p", mode="chain", sources=(Source(task=task, **source),), each=each
+    )
+
+
+def lineages(**changes: TaskSpec) -> dict[str, str]:
+    return task_lineages(chain(**changes), lambda task: task.cache)
+
+
+def task(name: str) -> TaskSpec:
+    return next(one for one in chain().tasks if one.name == name)
+
+
+@pytest.mark.parametrize(
+    ("changed", "differ"),
+    [
+        (evolve(task("a"), constants=(Constant(parameter="x", type="int", text="2"),)), "abc"),
+        (evolve(task("a"), version="2"), "abc"),
+        (evolve(task("b"), code="0a"), "bc"),
+        (evolve(task("b"), wires=(wire("a", each=True),)), "bc"),
+        (evolve(task("c"), serializer="pickle"), "c"),
+        (evolve(task("d"), version="2"), "d"),
+        (evolve(task("a"), array_parallelism=3), ""),
+    ],
+)
+def test_a_change_counts_for_all_that_is_below_it(changed: TaskSpec, differ: str) -> None:
+    before, after = lineages(), lineages(**{changed.name: changed})
+    assert {name for name in before if before[name] != after[name]} == {*differ}
+
+
+def test_what_is_not_used_again_has_none_nor_has_what_is_below() -> None:
+    found = lineages(b=evolve(task("b"), cache=False))
+    assert {name for name, text in found.items() if not text} == {"b", "c"}
+
+
+def test_every_element_has_its_own() -> None:
+    found = lineages()
+    names = {element_lineage(text, index) for text in found.values() for index in range(1000)}
+    assert len(names) == 4000
+    assert len({name[:12] for name in names}) == 4000  # by so much stores find them
+    assert {len(bytes.fromhex(name)) for name in names} == {32}
+    assert element_lineage("", 3) == ""
