@@ -13,13 +13,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .adoption import adopt, hashes_of_user, judges_of, not_used, still_stands
 from .attached import AttachmentFolder
 from .clock import Clock
-from .elsewhere import Elsewhere, Prospect
+from .elsewhere import Elsewhere
 from .errors import (
     RecordError,
     RunDirectoryError,
@@ -35,7 +34,7 @@ from .inputs import SizeError, TaskInputs
 from .journal import JournalReader, take_lease
 from .known import Known
 from .ledger import Ledger
-from .lineage import element_lineage, task_lineages
+from .lineage import task_lineages
 from .observing import observe
 from .owner import is_alive, this_process
 from .planning import TaskState
@@ -52,11 +51,12 @@ from .records import (
     Sized,
     encode,
 )
+from .reserving import Reservations
 from .resultfiles import NO_ACCESS, trouble
 from .runrecord import RunRecord, RunRequest
 from .spec import TaskSpec
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
-from .stores.base import CachedResult, Position, Reservation, Store, Underway
+from .stores.base import CachedResult, Position, Store, Underway
 from .values import Values
 from .worker import Answer, Work
 
@@ -69,12 +69,6 @@ BATCH = 5000
 
 OLDER_RUNS, MOST_OLDER = 10, 20_000
 """So many runs, and elements of a task, are looked through for what is queued ahead."""
-
-LOOK_SECONDS = 1.0
-"""How often a process that stays looks after what other runs have in hand."""
-
-MOST_RIVALS = 5
-"""So often what a run that is gone had reserved is asked for, if others are quicker."""
 
 _LOST = Refusal("the file of its value is gone, or cannot be read")
 _REFUSED = Refusal("what it names is gone, or a verifier refused it", final=True)
@@ -131,13 +125,10 @@ class Dispatch:
         self.stopped = False
         # Of a run's first holder nothing is on record that it does not index itself.
         self._behind = self.lease.number > 1
-        self.elsewhere = Elsewhere(
-            self.files, lambda: self.files.touch(f"{record.folder}/probe"), lambda _: None
-        )
-        self.awaited: dict[tuple[str, int], Underway] = {}
-        """What other runs have in hand, by the elements here that need not run thanks to them."""
-        self._looked = time.monotonic()
-        self._ahead: list[Reservation] = []
+        self.reservations = None if store is None else Reservations(
+            store, request.run_id, task_lineages(request.spec, self.may_reuse),
+            Elsewhere(self.files, self.server_time, lambda _: None),
+        )  # fmt: skip
         for tasks in self.ledger.cancels:
             # Whoever took the cancel up may not have come to record what it meant.
             self.mark_cancelled(tasks)
@@ -217,8 +208,8 @@ class Dispatch:
                 position = Position(segment=reader.segment, offset=reader.offset)
                 self._behind = False
             index_records(self.store, run_id, records, position)
-            ahead, self._ahead = self._ahead, []
-            self.store.reserve(run_id, ahead)
+            if self.reservations is not None:
+                self.reservations.enter()
         except (StoreError, UnknownRunError):  # it may have been dropped, or its file deleted
             self._behind = True
 
@@ -299,8 +290,9 @@ class Dispatch:
         The elements are marked as in hand ("launched") unless `claim` is False.
         """
         works: list[Work] = []
-        if self.awaited and time.monotonic() - self._looked > LOOK_SECONDS:
-            self._look_elsewhere_again()
+        if self.reservations is not None:
+            for name, index in self.reservations.take_due():
+                self.progress.put_back(name, index)
         moved = True
         while moved:
             moved = False
@@ -430,7 +422,7 @@ class Dispatch:
         What is in neither is reserved for this run.
         """
         spec, options = state.spec, self.request.options
-        if self.store is None or not self.may_reuse(spec):
+        if self.store is None or self.reservations is None or not self.may_reuse(spec):
             return {}, {}
         used = {one.name for one in self.request.spec.serializers}
         judges: list[Judge] | None = None  # asked for by the first result: it loads the user's code
@@ -460,15 +452,9 @@ class Dispatch:
             found = find_results(self.store, wanted, judge)
             good = found.good
             told = {one: text for one, text in told.items() if one in found.refused}
-            missing = [
-                Reservation(
-                    spec.name, index, one, element_lineage(self._lineages[spec.name], index),
-                    anew=one in found.refused,
-                )
-                for one, index in wanted.items()
-                if one not in good
-            ]  # fmt: skip
-            awaited = self._reserve(self.store, spec.name, missing, judge, good)
+            missing = {one: index for one, index in wanted.items() if one not in good}
+            more, awaited = self.reservations.ask(spec.name, missing, found.refused, judge)
+            good.update(more)
         except (StoreError, UnknownRunError):
             pass  # it is an index, and may be gone
         finally:
@@ -476,70 +462,28 @@ class Dispatch:
                 self._hashes.save()
         for text in told.values():
             self.note(text)
+        for run_id in sorted({one.run_id for one in awaited.values()}):
+            self._tell_awaited(spec.name, run_id)
         return good, awaited
 
-    # What other runs have in hand
+    @property
+    def awaited(self) -> dict[tuple[str, int], Underway]:
+        """What other runs have in hand, by the elements here that need not run thanks to them."""
+        return {} if self.reservations is None else self.reservations.awaited
 
-    def _reserve(
-        self,
-        store: Store,
-        name: str,
-        asked: list[Reservation],
-        judge: Callable[[CachedResult], Refusal | None],
-        good: dict[str, CachedResult],
-    ) -> dict[str, Underway]:
-        """Reserve instances, and return those that another run has in hand.
+    def server_time(self) -> float:
+        """Return the file server's time, in seconds since the epoch."""
+        return self.files.touch(f"{self.record.folder}/probe")
 
-        Results that another run has by now are put into `good` if they stand.
-        """
-        awaited: dict[str, Underway] = {}
-        for _ in range(MOST_RIVALS):
-            held = store.reserve(self.request.run_id, asked) if asked else {}
-            if not held:
-                break
-            gone = []
-            for identity, prospect in self.elsewhere.look(held).items():
-                if isinstance(prospect, CachedResult) and judge(prospect) is None:
-                    good[identity] = prospect
-                elif prospect is Prospect.UNDER_WAY:
-                    awaited[identity] = held[identity]
-                else:
-                    gone.append(identity)
-            asked = [
-                one._replace(over=held[one.identity].run_id)
-                for one in asked
-                if one.identity in gone
-            ]
-        for run_id in sorted({one.run_id for one in awaited.values()}):
-            text = (
-                f"{name}: the same is under way in run {run_id}, whose results are waited for; to "
-                f"have it computed here, cancel that run, or submit with --force-task {name}"
-            )
-            if text not in self.ledger.notes:
-                # Who submits, or runs it in this process, should not have to ask.
-                print(f"reflow: {text}", file=sys.stderr)
-            self.note(text)
-        return awaited
-
-    def reserve_ahead(self, state: TaskState, indices: Iterable[int]) -> None:
-        """Reserve, with the next entries into the store, what is queued ahead of its inputs."""
-        name = state.spec.name
-        lineage = self._lineages[name]
-        if lineage and self.store is not None:
-            self._ahead.extend(
-                Reservation(name, index, element_lineage(lineage, index)) for index in indices
-            )
-
-    @cached_property
-    def _lineages(self) -> dict[str, str]:
-        return task_lineages(self.request.spec, self.may_reuse)
-
-    def _look_elsewhere_again(self) -> None:
-        self._looked = time.monotonic()
-        self.elsewhere.look_again()
-        awaited, self.awaited = self.awaited, {}
-        for name, index in awaited:
-            self.progress.put_back(name, index)
+    def _tell_awaited(self, task: str, run_id: str) -> None:
+        text = (
+            f"{task}: the same is under way in run {run_id}, whose results are waited for; to "
+            f"have it computed here, cancel that run, or submit with --force-task {task}"
+        )
+        if text not in self.ledger.notes:
+            # Who submits, or runs it in this process, should not have to ask.
+            print(f"reflow: {text}", file=sys.stderr)
+        self.note(text)
 
     def _lost(self, spec: TaskSpec, hit: CachedResult) -> str:
         """Say which path of a result does not stand as its task left it, "" if all do."""

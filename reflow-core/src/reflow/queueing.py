@@ -127,7 +127,10 @@ class DispatchPass:
         self._grace = grace
         self._folder = dispatch.record.folder
         self._waits_for = ""
-        dispatch.elsewhere = Elsewhere(dispatch.files, self._server_time, self._has_jobs)
+        if dispatch.reservations is not None:
+            dispatch.reservations.elsewhere = Elsewhere(
+                dispatch.files, dispatch.server_time, self._has_jobs
+            )
         own = dispatch.ledger.jobs.get(own_tag)
         self._own_role = own.intent.role if own is not None else ""
         self._looked_up: dict[str, str] = {}
@@ -149,12 +152,12 @@ class DispatchPass:
         else:
             # An absence counts from after the poll that first saw it to before the poll that
             # still does: this process may have stood still at any point in between.
-            before = self._server_time()
+            before = dispatch.server_time()
             try:
                 statuses = self._poll()
             except (SchedulerUnreachableError, CommandMissingError) as error:
                 return self._run_blind(error)
-            after = self._server_time()
+            after = dispatch.server_time()
             self._ingest()
         if own is not None and not own.ended and not self._in_hand(own):
             self._end(own, ENDED)  # it lives only to run this pass
@@ -349,9 +352,6 @@ class DispatchPass:
             if job is not own:
                 self._end(job, ENDED)
         return True
-
-    def _server_time(self) -> float:
-        return self._dispatch.files.touch(f"{self._folder}/probe")
 
     def _gone(self, job: JobState, before: float, after: float) -> bool:
         """Whether a job that a poll did not find has been away for longer than the lag."""
@@ -565,7 +565,8 @@ class DispatchPass:
             "known": "" if any(one.made_files() for one in (*state.chains, *state.barriers))
             else self._known(state.spec),
         }  # fmt: skip
-        dispatch.reserve_ahead(state, indices)
+        if dispatch.reservations is not None:
+            dispatch.reservations.ahead(state.spec.name, indices)
         return self._submit_job(
             state.spec.name,
             header,
@@ -843,10 +844,10 @@ class DispatchPass:
     def _leave_lookout(self) -> None:
         """Have other runs looked at again that have in hand what is needed here."""
         dispatch = self._dispatch
-        if not dispatch.awaited or self._waiting(LOOKOUT):
+        if dispatch.reservations is None or not dispatch.awaited or self._waiting(LOOKOUT):
             return
         now = dispatch.clock.now()
-        newest = max(map(dispatch.elsewhere.since, dispatch.awaited.values()))
+        newest = max(map(dispatch.reservations.elsewhere.since, dispatch.awaited.values()))
         self._auxiliary(LOOKOUT, (), min(max((now - newest) / 4, LOOK_LEAST), LOOK_MOST))
 
     def _has_jobs(self, other: OtherRun) -> bool | None:

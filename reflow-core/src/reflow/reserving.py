@@ -1,0 +1,113 @@
+"""What a run reserves before it computes it, and what it awaits because another run has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import NamedTuple
+
+from .elsewhere import Elsewhere, Prospect
+from .finding import Refusal
+from .lineage import element_lineage
+from .stores.base import CachedResult, Reservation, Store, Underway
+
+LOOK_SECONDS = 1.0
+"""How often a process that stays looks after what other runs have in hand, at most."""
+
+LOOK_SHARE = 10
+"""So many times as long as a look takes nobody looks again."""
+
+MOST_RIVALS = 5
+"""So often what a run that is gone had reserved is asked for, if others are quicker."""
+
+
+class Reserved(NamedTuple):
+    """What came of asking: by identity, results that another run has by now and that stand, and
+    what other runs have in hand. All else is reserved."""
+
+    good: dict[str, CachedResult]
+    awaited: dict[str, Underway]
+
+
+class Reservations:
+    """The reservations of one run in its store, for the holder of its lease.
+
+    `lineages` are those of its tasks, "" for tasks that reserve nothing ahead. `elsewhere` reads
+    what other runs have.
+    """
+
+    def __init__(
+        self, store: Store, run_id: str, lineages: Mapping[str, str], elsewhere: Elsewhere
+    ) -> None:
+        self._store, self._run_id = store, run_id
+        self._lineages = lineages
+        self._ahead: list[Reservation] = []
+        self._due = 0.0
+        self.elsewhere = elsewhere
+        self.awaited: dict[tuple[str, int], Underway] = {}
+        """What other runs have in hand, by the elements here that need not run thanks to them."""
+
+    def ask(
+        self,
+        task: str,
+        missing: Mapping[str, int],
+        refused: Container[str],
+        judge: Callable[[CachedResult], Refusal | None],
+    ) -> Reserved:
+        """Reserve instances, by identity with the index of an element each.
+
+        Of those in `refused` there are results that do not stand; `judge` says of others whether
+        they do. Raises `StoreError`.
+        """
+        began = time.monotonic()
+        found = Reserved({}, {})
+        lineage = self._lineages[task]
+        asked = [
+            Reservation(
+                task, index, one, element_lineage(lineage, index), anew=one in refused
+            )
+            for one, index in missing.items()
+        ]  # fmt: skip
+        for _ in range(MOST_RIVALS):
+            held = self._store.reserve(self._run_id, asked) if asked else {}
+            if not held:
+                break
+            gone = set()
+            for identity, prospect in self.elsewhere.look(held).items():
+                if isinstance(prospect, CachedResult) and judge(prospect) is None:
+                    found.good[identity] = prospect
+                elif prospect is Prospect.UNDER_WAY:
+                    found.awaited[identity] = held[identity]
+                else:
+                    gone.add(identity)
+            # From that run alone: of several who wait, one gets it.
+            asked = [
+                one._replace(over=held[one.identity].run_id)
+                for one in asked
+                if one.identity in gone
+            ]
+        if found.awaited:
+            now = time.monotonic()
+            self._due = max(self._due, now + max(LOOK_SECONDS, LOOK_SHARE * (now - began)))
+        return found
+
+    def ahead(self, task: str, indices: Iterable[int]) -> None:
+        """Reserve, with `enter`, elements that are queued ahead of their inputs."""
+        lineage = self._lineages[task]
+        if lineage:
+            self._ahead.extend(
+                Reservation(task, index, element_lineage(lineage, index)) for index in indices
+            )
+
+    def enter(self) -> None:
+        """Enter what was queued ahead into the store. Raises `StoreError`."""
+        ahead, self._ahead = self._ahead, []
+        self._store.reserve(self._run_id, ahead)
+
+    def take_due(self) -> list[tuple[str, int]]:
+        """Return the (task, index) that are to be looked at again, if it is time to."""
+        if not self.awaited or time.monotonic() < self._due:
+            return []
+        self.elsewhere.look_again()
+        awaited, self.awaited = self.awaited, {}
+        return list(awaited)
