@@ -185,6 +185,137 @@ def test_a_failure_is_not_shared(load, watch, tmp_path):
     assert (tmp_path / "ran").read_text().count("square 1") == 2
 
 
+def test_a_task_beside_what_is_awaited_can_be_cancelled(load, watch, tmp_path):
+    wf = load(SOURCE + textwrap.dedent("""
+        @wf.job()
+        def other(seed: Annotated[int, Param()] = 0) -> int:
+            while not (HERE / "go").exists():
+                time.sleep(0.02)
+            return seed
+        """)).wf
+    first = submit(wf, tmp_path / "a")
+    watch.until(lambda: (tmp_path / "ran").exists())
+    second = submit(wf, tmp_path / "b", seed=1)
+    watch.until(lambda: is_told(second, first))
+    second.cancel("other")
+    watch.until(lambda: second.counts()["other"] == {"CANCELLED": 1})
+    assert second.status(as_dict=True)["run"]["status"] == "RUNNING"
+    (tmp_path / "go").touch()
+    assert second.wait(60) == "CANCELLED"
+    assert second.result("total") == 30
+    # The store has it that the run went on: what it had in hand was not free.
+    assert first.wait(60) == "SUCCESS"
+    assert (tmp_path / "ran").read_text().count("square 1\n") == 1
+
+
+def test_who_has_cancelled_one_task_keeps_what_it_has_in_hand(load, watch, tmp_path):
+    wf = load(SOURCE + textwrap.dedent("""
+        @wf.job()
+        def other() -> None:
+            time.sleep(60)
+        """)).wf
+    first = submit(wf, tmp_path / "a")
+    watch.until(lambda: (tmp_path / "ran").exists())
+    first.cancel("other")
+    watch.until(lambda: first.counts()["other"] == {"CANCELLED": 1})
+    assert first.store.run(first.run_id).status in ("PENDING", "RUNNING")
+    second = submit(wf, tmp_path / "b")
+    watch.until(lambda: is_told(second, first))
+    (tmp_path / "go").touch()
+    second.wait(90)
+    assert (tmp_path / "ran").read_text().count("square 1\n") == 1
+    second.cancel()
+
+
+def test_what_is_tried_again_is_reserved_again(load, watch, tmp_path):
+    source = SOURCE.replace("ran(\"square\", x)", """
+    if not (HERE / "good").exists():
+        raise ValueError
+    ran("square", x)""")
+    wf = load(source).wf
+    first = submit(wf, tmp_path / "a", 1, 3)
+    watch.until(lambda: first.counts()["square"].get("FAILED") == 2)
+    (tmp_path / "good").touch()
+    first.retry()
+    watch.until(lambda: (tmp_path / "ran").exists())
+    time.sleep(2.5)  # longer than outcomes of before wait to be indexed
+    second = submit(wf, tmp_path / "b", 1, 3)
+    watch.until(lambda: is_told(second, first))
+    (tmp_path / "go").touch()
+    assert (first.wait(60), second.wait(60)) == ("SUCCESS", "SUCCESS")
+    assert (tmp_path / "ran").read_text().count("square 1\n") == 1
+
+
+def test_what_was_made_of_an_older_folder_does_not_stand(load, watch, tmp_path):
+    """A folder counts by its path: who takes it over from a run that goes on runs what is below."""
+    wf = load("""
+import time
+from pathlib import Path
+from typing import Annotated
+from reflow import Workflow, Param, Result
+
+HERE = Path(__file__).parent
+wf = Workflow("folders")
+
+@wf.job()
+def up(seed: Annotated[int, Param()]) -> Path:
+    folder = HERE / "folder"
+    folder.mkdir(exist_ok=True)
+    (HERE / f"began-{seed}").touch()
+    while not (HERE / f"go-{seed}").exists():
+        time.sleep(0.02)
+    (folder / "seed").write_text(str(seed))
+    return folder
+
+@wf.job()
+def down(folder: Annotated[Path, Result(step="up")]) -> str:
+    found = (folder / "seed").read_text()
+    time.sleep(2 if found == "2" else 0)
+    return found
+""").wf
+    (tmp_path / "go-1").touch()
+    wf.run_local(run_dir=tmp_path / "r0", seed=1)
+    runs = []
+    for name in "ab":
+        runs.append(wf.submit(run_dir=tmp_path / name, executor=FOUR, seed=2))
+        watch.until(lambda: (tmp_path / "began-2").exists())
+    watch.until(lambda: is_told(runs[1], runs[0]))
+    (tmp_path / "go-2").touch()
+    assert [run.wait(60) for run in runs] == ["SUCCESS"] * 2
+    assert [run.result("down") for run in runs] == ["2", "2"]
+
+
+def test_runs_inside_tasks_wait_for_nobody(load, watch, tmp_path):
+    """Or two runs with one worker each, whose tasks need of each other's, stood still for ever."""
+    wf = load("""
+import time
+from pathlib import Path
+from typing import Annotated
+from reflow import Workflow, Param, Result
+
+HERE = Path(__file__).parent
+leaves, outer = Workflow("leaves"), Workflow("outer")
+
+@leaves.job()
+def leaf(n: Annotated[int, Param()]) -> int:
+    return n
+
+def nest(n: Annotated[int, Param()]) -> int:
+    (HERE / f"nest-{n}").touch()
+    while len(list(HERE.glob("nest-*"))) < 2:
+        time.sleep(0.02)
+    inner = leaves.run_local(run_dir=HERE / f"inner-{n}", n=1 - n)  # the other's
+    return inner.result("leaf")
+
+outer.job()(nest)
+outer.job()(leaf)
+""").outer
+    one = LocalExecutor(max_workers=1)
+    runs = [wf.submit(run_dir=tmp_path / str(n), executor=one, n=n) for n in (0, 1)]
+    assert [run.wait(60) for run in runs] == ["SUCCESS"] * 2
+    assert [run.result("nest") for run in runs] == [1, 0]
+
+
 @pytest.mark.parametrize("how", ["cache", "force_tasks"])
 def test_what_is_to_run_anew_waits_for_nobody(load, watch, tmp_path, how):
     source = SOURCE

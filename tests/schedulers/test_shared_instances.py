@@ -95,11 +95,9 @@ def both(person: Somebody, first: str, second: str) -> dict[str, Any]:
 
 
 def test_what_one_has_queued_the_other_waits_for(person: Somebody) -> None:
-    person.simulator.inject("partition_down", partition="compute")
     first = person.submit("--n", "3")
     second = person.submit("--n", "3", run_dir="second")
     person.told(second, first)
-    person.simulator.inject("partition_up", partition="compute")
     status = both(person, first, second)
     assert person.ran() == ONCE
     assert of(status, "d")[0]["output"] == 0 + 1 + 1 + 1 + 4 + 1
@@ -130,6 +128,23 @@ def test_elements_that_only_one_needs_begin_at_once(person: Somebody) -> None:
     assert sorted(states(status, "b")) == ["CACHED", "CACHED", "SUCCESS"]
 
 
+def command(person: Somebody, *words: object) -> None:
+    """Type a command of the scheduler's."""
+    typed = list(map(str, words))
+    person.run("-c", f"import subprocess; subprocess.run({typed!r}, check=True)")
+
+
+def job_of(person: Somebody, run: str, task: str) -> str:
+    """Return the id of the job that runs a task."""
+    jobs = person.status(run)["jobs"]
+    return next(str(one["job_id"]) for one in jobs if one["task_name"] == task)
+
+
+def take_out(person: Somebody, run: str) -> None:
+    """Take all jobs of a run out of the queue."""
+    command(person, "scancel", *person.jobs_of(run))
+
+
 @pytest.mark.parametrize("how", ["cancelled", "taken out of the queue", "deleted"])
 def test_nobody_waits_for_what_nobody_will_compute(person: Somebody, how: str) -> None:
     first = person.submit("--n", "3")
@@ -141,8 +156,7 @@ def test_nobody_waits_for_what_nobody_will_compute(person: Somebody, how: str) -
     elif how == "deleted":
         (person.folder / "out").rename(person.folder / "gone")
     else:
-        command = ["scancel", *map(str, person.jobs_of(first))]
-        person.run("-c", f"import subprocess; subprocess.run({command!r}, check=True)")
+        take_out(person, first)
     person.begun(2)
     person.go()
     assert person.until(second, lambda one: one["run"]["status"] == "SUCCESS")
@@ -154,6 +168,68 @@ def test_nobody_waits_for_what_nobody_will_compute(person: Somebody, how: str) -
         person.reflow("retry", first)
         assert person.ended(first)["run"]["status"] == "SUCCESS"
         assert person.ran() == ONCE + Counter(["a"])
+
+
+def test_a_job_that_is_held_is_not_waited_for(person: Somebody) -> None:
+    person.simulator.inject("partition_down", partition="compute")
+    first = person.submit("--n", "3")
+    job = job_of(person, first, "a")
+    command(person, "scontrol", "hold", job)
+    person.simulator.inject("partition_up", partition="compute")
+    second = person.submit("--n", "3", run_dir="second")
+    person.go()
+    person.until(second, lambda one: one["run"]["status"] == "SUCCESS")
+    assert person.ran() == ONCE
+    command(person, "scontrol", "release", job)
+    assert person.ended(first)["run"]["status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("where", ["other settings", "this machine"])
+def test_the_scheduler_is_asked_after_the_jobs_of_any_run(person: Somebody, where: str) -> None:
+    first = person.submit("--n", "3")
+    person.begun(1)
+    if where == "this machine":
+        out = person.run("flow.py", "submit", "--executor", "local", "--run-dir", "b", "--n", "3")
+        second = out.split()[-1]
+    else:
+        person.configure(prologue="true")
+        second = person.submit("--n", "3", run_dir="second")
+    person.told(second, first)
+    take_out(person, first)
+    person.begun(2)  # once the scheduler has had the time to tell of all its jobs
+    person.go()
+    person.until(second, lambda one: one["run"]["status"] == "SUCCESS")
+
+
+def test_a_run_inside_a_job_does_not_wait_for_that_job_s_run(person: Somebody) -> None:
+    person.write("""
+        from pathlib import Path
+        from typing import Annotated
+        from reflow import Param, Result, Workflow
+
+        inner, outer = Workflow("inner"), Workflow("outer")
+
+        @inner.job()
+        def leaf() -> int:
+            return 1
+
+        @outer.job()
+        def nest() -> int:
+            return inner.run_local(run_dir=Path(__file__).parent / "inner").result("leaf")
+
+        outer.job()(leaf)
+
+        if __name__ == "__main__":
+            outer.cli()
+        """)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    job = job_of(person, run, "leaf")
+    command(person, "scontrol", "hold", job)
+    person.simulator.inject("partition_up", partition="compute")
+    person.until(run, lambda one: states(one, "nest") == ["SUCCESS"])
+    command(person, "scontrol", "release", job)
+    assert person.ended(run)["run"]["status"] == "SUCCESS"
 
 
 def test_a_silent_scheduler_says_nothing_of_the_other_run(person: Somebody) -> None:

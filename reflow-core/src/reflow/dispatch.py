@@ -40,6 +40,7 @@ from .owner import is_alive, this_process
 from .planning import TaskState
 from .records import (
     HOME,
+    NEW_FILES,
     WHOLE_TASK,
     Epoch,
     Finished,
@@ -58,7 +59,7 @@ from .spec import TaskSpec
 from .states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
 from .stores.base import CachedResult, Position, Store, Underway
 from .values import Values
-from .worker import Answer, Work
+from .worker import WITHIN_TASK, Answer, Work
 
 if TYPE_CHECKING:
     from .adoption import Judge
@@ -125,10 +126,13 @@ class Dispatch:
         self.stopped = False
         # Of a run's first holder nothing is on record that it does not index itself.
         self._behind = self.lease.number > 1
-        self.reservations = None if store is None else Reservations(
-            store, request.run_id, task_lineages(request.spec, self.may_reuse),
-            Elsewhere(self.files, self.server_time, lambda _: None),
-        )  # fmt: skip
+        self._succeeded: dict[str, bool] = {}
+        self.reservations: Reservations | None = None
+        if store is not None and not os.environ.get(WITHIN_TASK):
+            self.reservations = Reservations(
+                store, request.run_id, task_lineages(request.spec, self.may_reuse),
+                Elsewhere(self.files, request.user, self.server_time),
+            )  # fmt: skip
         for tasks in self.ledger.cancels:
             # Whoever took the cancel up may not have come to record what it meant.
             self.mark_cancelled(tasks)
@@ -366,19 +370,34 @@ class Dispatch:
                         hit.digest,
                         hit.value,
                         hit.paths,
+                        detail=self._detail(hit),
                         origin=hit.run_id,
                         prints=hit.prints,
                     )
                 )
                 continue
             if identity in awaited:
-                self.awaited[name, index] = awaited[identity]
+                assert self.reservations is not None
+                self.reservations.wait(name, index, identity, awaited[identity])
                 continue
             attempt = tries.get(index, 0) + 1
             texts, stamps = inputs.texts(index), inputs.stamps(index)
             works.append(Work(name, index, attempt, identity, texts, stamps))
             if claim:
                 self.progress.launch(name, index, attempt)
+
+    def _detail(self, hit: CachedResult) -> str:
+        """Return what is to be said of a result that is taken over."""
+        if not hit.paths or (hit.prints and "" not in hit.prints):
+            return ""
+        # Who works on below files that nobody has looked into may not have come to the end.
+        if hit.run_id not in self._succeeded:
+            assert self.store is not None
+            try:
+                self._succeeded[hit.run_id] = self.store.run(hit.run_id).status == SUCCESS
+            except (StoreError, UnknownRunError):
+                self._succeeded[hit.run_id] = False
+        return "" if self._succeeded[hit.run_id] else NEW_FILES
 
     def may_reuse(self, spec: TaskSpec) -> bool:
         """Whether results of older runs may stand for those of a task."""
@@ -422,7 +441,7 @@ class Dispatch:
         What is in neither is reserved for this run.
         """
         spec, options = state.spec, self.request.options
-        if self.store is None or self.reservations is None or not self.may_reuse(spec):
+        if self.store is None or not self.may_reuse(spec):
             return {}, {}
         used = {one.name for one in self.request.spec.serializers}
         judges: list[Judge] | None = None  # asked for by the first result: it loads the user's code
@@ -452,9 +471,10 @@ class Dispatch:
             found = find_results(self.store, wanted, judge)
             good = found.good
             told = {one: text for one, text in told.items() if one in found.refused}
-            missing = {one: index for one, index in wanted.items() if one not in good}
-            more, awaited = self.reservations.ask(spec.name, missing, found.refused, judge)
-            good.update(more)
+            if self.reservations is not None:
+                missing = {one: index for one, index in wanted.items() if one not in good}
+                more, awaited = self.reservations.ask(spec.name, missing, found.refused, judge)
+                good.update(more)
         except (StoreError, UnknownRunError):
             pass  # it is an index, and may be gone
         finally:
@@ -467,9 +487,9 @@ class Dispatch:
         return good, awaited
 
     @property
-    def awaited(self) -> dict[tuple[str, int], Underway]:
-        """What other runs have in hand, by the elements here that need not run thanks to them."""
-        return {} if self.reservations is None else self.reservations.awaited
+    def awaits(self) -> bool:
+        """Whether other runs have anything in hand that need not run here thanks to them."""
+        return self.reservations is not None and self.reservations.awaits
 
     def server_time(self) -> float:
         """Return the file server's time, in seconds since the epoch."""
@@ -555,8 +575,10 @@ class Dispatch:
             self.write(epoch)
             self.ledger.take_up(epoch)
             self._inputs.clear()
-            self.awaited.clear()
             taken.append(epoch)
+            if epoch.kind == "retry":
+                # What is reserved from now on is not for the outcomes of before to give up.
+                self.index()
             if epoch.kind == "cancel":
                 break
         return taken

@@ -25,7 +25,7 @@ from .identity import digest, identity_of
 from .records import Outcome
 from .states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS, SUSPECTED
 from .values import Values
-from .worker import Answer, TaskCaller, fail_unloadable, flush_output
+from .worker import WITHIN_TASK, Answer, TaskCaller, fail_unloadable, flush_output
 
 if TYPE_CHECKING:
     from .flow import TaskDefinition
@@ -117,6 +117,7 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
     if element is None:
         return ""
     now = time.time()
+    os.environ[WITHIN_TASK] = "1"
     try:
         answer, identity = _Worker(files, folder, element).run()
     except Exception as error:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from typing import NamedTuple
 
 from .claims import published
 from .errors import ReflowError
+from .executors.base import LIVE, Executor, JobStatus
 from .files import Files
 from .journal import JournalReader, is_held
 from .ledger import JobState, Ledger
-from .owner import is_above, is_alive
-from .records import Opened, Outcome
+from .owner import is_alive
+from .plugins import executor_from_reference
+from .records import HOME, Opened, Outcome, Place
 from .runrecord import RunRecord
 from .states import DONE
 from .stores.base import CachedResult, Underway
+
+LAG_SECONDS = 30.0
+"""So long after its last record a scheduler may not tell of a job that it has."""
 
 STALE_SECONDS = 2 * 3600.0
 """So long after its last record a queued run counts as given up where nobody can ask after its
@@ -30,6 +37,17 @@ class Prospect(Enum):
     """Nothing: it came out otherwise, or nobody works on it any more."""
 
 
+class _Seen(NamedTuple):
+    """What was seen of a run: a process `held` it, or somebody will have it `carried_on`.
+
+    `stuck` are the ids of jobs that do not start before a person acts.
+    """
+
+    held: bool = False
+    carried_on: bool = False
+    stuck: frozenset[str] = frozenset()
+
+
 class OtherRun:
     """Another run, read off its record as far as it has come; nothing is changed there."""
 
@@ -39,6 +57,7 @@ class OtherRun:
         self.request = self.record.request()
         self.ledger = Ledger(self.request)
         self.opened = 0.0
+        self._executors: dict[Place, Executor] = {}
         self._reader = JournalReader(files, self.record.segments)
 
     def read(self) -> None:
@@ -50,6 +69,17 @@ class OtherRun:
     def holder(self, now: float) -> str:
         """Return the process that carries the run on right now, "" where none does."""
         return self._reader.owner if is_held(self.record.files, self._reader, now) else ""
+
+    def executor(self, place: Place) -> Executor:
+        """Return the executor that has some of its jobs."""
+        if place == HOME:
+            name, settings = self.request.executor, self.request.executor_settings
+        else:
+            name, settings = place[0], json.loads(place[1])
+        found = self._executors.get(place)
+        if found is None:
+            found = self._executors[place] = executor_from_reference(name, settings)
+        return found
 
     def last_sign(self) -> float:
         """Return when the last record was written, by the file server's clock."""
@@ -80,27 +110,19 @@ class OtherRun:
 
 
 class Elsewhere:
-    """Looks after instances in the records of other runs.
+    """Looks after instances in the records of other runs, for a run of `user`.
 
-    `now` returns the file server's time; `has_jobs` says whether a scheduler has anything of a
-    queued run: None where it cannot be asked.
+    `now` returns the file server's time.
     """
 
-    def __init__(
-        self,
-        files: Files,
-        now: Callable[[], float],
-        has_jobs: Callable[[OtherRun], bool | None],
-    ) -> None:
-        self._files = files
-        self._now = now
-        self._has_jobs = has_jobs
+    def __init__(self, files: Files, user: str, now: Callable[[], float]) -> None:
+        self._files, self._user, self._now = files, user, now
         self._runs: dict[str, OtherRun] = {}
-        self._carried_on: dict[str, tuple[bool, bool]] = {}
+        self._seen: dict[str, _Seen] = {}
 
     def look_again(self) -> None:
         """What is asked from now on is read anew."""
-        self._carried_on.clear()
+        self._seen.clear()
 
     def since(self, one: Underway) -> float:
         """Return since when an instance has been under way there, in seconds since the epoch."""
@@ -126,45 +148,61 @@ class Elsewhere:
         """Do so for instances of one task of one run."""
         found: dict[str, CachedResult | Prospect] = {}
         first = next(iter(group.values()))
-        other, carried_on, held = self._read(first)
+        other, seen = self._read(first)
         outcomes = other.outcomes(first.task, [one.index for one in group.values()])
         for identity, one in group.items():
             outcome = outcomes.get(one.index)
             if outcome is not None:
                 if outcome.state in DONE and outcome.identity == identity:
                     found[identity] = _result(one, outcome)
-            elif held or (carried_on and other.job(one.task, one.index) is not None):
+                continue
+            job = other.job(one.task, one.index)
+            if seen.held or (seen.carried_on and job is not None and job.job not in seen.stuck):
                 found[identity] = Prospect.UNDER_WAY
         return found
 
-    def _read(self, one: Underway) -> tuple[OtherRun, bool, bool]:
-        """Return a run, read once until `look_again`; whether somebody carries it on, and
-        whether a process does so right now."""
+    def _read(self, one: Underway) -> tuple[OtherRun, _Seen]:
+        """Return a run, read once until `look_again`, and what was seen of it."""
         other = self._runs.get(one.run_id)
         if other is None:
             other = self._runs[one.run_id] = OtherRun(one.record, self._files)
-        if one.run_id not in self._carried_on:
+        seen = self._seen.get(one.run_id)
+        if seen is None:
             other.read()
             now = self._now()
-            holder = other.holder(now)
-            # What this very process waits for here it would never come to do.
-            held = bool(holder) and not is_above(holder)
-            carried_on = held or (not holder and self._is_carried_on(other, now))
-            self._carried_on[one.run_id] = (carried_on, held)
-            if not carried_on:
+            if other.holder(now):
+                seen = _Seen(held=True)
+            else:
+                seen = self._jobs(other, now)
                 other.read()  # what it left before that was known
-        return other, *self._carried_on[one.run_id]
+            self._seen[one.run_id] = seen
+        return other, seen
 
-    def _is_carried_on(self, other: OtherRun, now: float) -> bool:
-        """Whether anybody will carry on a run that nobody holds right now."""
-        live = [job for job in other.ledger.jobs.values() if not job.ended]
-        drivers = [job.job for job in live if job.intent.role == "driver" and job.job]
+    def _jobs(self, other: OtherRun, now: float) -> _Seen:
+        """Look whether any job will carry on a run that nobody holds right now."""
+        live = [job for job in other.ledger.jobs.values() if not job.ended and job.job]
+        silent = now - other.last_sign()
+        drivers = [job.job for job in live if job.intent.role == "driver"]
         if drivers:
-            return is_alive(drivers[-1]) is not False
+            living = is_alive(drivers[-1])
+            # On another machine it had the time to take the lease.
+            return _Seen(carried_on=silent < LAG_SECONDS if living is None else living)
         if other.ledger.finished is not None or not live:
-            return False
-        told = self._has_jobs(other)
-        return now - other.last_sign() < STALE_SECONDS if told is None else told
+            return _Seen()
+        told: dict[str, JobStatus] = {}
+        if other.request.user == self._user:
+            try:
+                for place in {job.place for job in live}:
+                    jobs = [job.job for job in live if job.place == place]
+                    told.update(other.executor(place).poll(jobs))
+            except ReflowError:
+                return _Seen(carried_on=silent < STALE_SECONDS)  # nobody knows
+            if told or silent > LAG_SECONDS:
+                alive = [job for job, one in told.items() if one.state == LIVE]
+                stuck = frozenset(job for job, one in told.items() if one.hold)
+                return _Seen(carried_on=bool(alive), stuck=stuck)
+        # Schedulers tell people of their own jobs, and of new ones after a while.
+        return _Seen(carried_on=silent < STALE_SECONDS)
 
 
 def _result(one: Underway, outcome: Outcome) -> CachedResult:

@@ -61,7 +61,11 @@ def changes_of(records: Iterable[Record]) -> Changes:
         elif kind is Opened:
             status = status or RUNNING
         elif kind is Epoch:
-            status = CANCELLED if record.kind == "cancel" else RUNNING  # type: ignore[union-attr]
+            asked: Epoch = record  # type: ignore[assignment]
+            if asked.kind != "cancel":
+                status = RUNNING
+            elif not asked.tasks:  # of a task alone: the run goes on
+                status = CANCELLED
     return Changes(outcomes, sizes, status)
 
 

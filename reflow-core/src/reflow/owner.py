@@ -53,20 +53,3 @@ def is_alive(owner: str) -> bool | None:
         return None  # another machine's, or the id of a job that is no process
     _, pid, start = parts
     return started(int(pid)) == start
-
-
-def is_above(owner: str) -> bool:
-    """Tell whether a marked process is this one, or one that this one was started by."""
-    parts = owner.rsplit("/", 2)
-    if len(parts) < 3 or parts[0] != _machine():
-        return False
-    pid = os.getpid()
-    while pid > 0:
-        if this_process(pid) == owner:
-            return True
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                pid = int(file.read().rpartition(")")[2].split()[1])
-        except OSError:
-            return False
-    return False

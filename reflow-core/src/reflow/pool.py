@@ -18,7 +18,15 @@ from multiprocessing.connection import Connection, Pipe, wait
 from .attachments import Attachments
 from .flow import TaskDefinition
 from .states import ERROR, FAILED
-from .worker import Answer, TaskCaller, Work, fail_unloadable, flush_output
+from .worker import (
+    WITHIN_TASK,
+    Answer,
+    TaskCaller,
+    Work,
+    fail_unloadable,
+    flush_output,
+    within_task,
+)
 
 Answered = tuple[Work, Answer]
 CommonTexts = Callable[[str], Mapping[str, str]]
@@ -84,11 +92,12 @@ class InProcess:
         """Run elements for about so long, at least one, and return the answers."""
         found: list[Answered] = []
         until = time.monotonic() + seconds
-        while self._queue:
-            work = self._queue.popleft()
-            found.append((work, self._callers.call(work, self._common)))
-            if time.monotonic() > until or found[-1][1].state == FAILED:
-                break
+        with within_task():
+            while self._queue:
+                work = self._queue.popleft()
+                found.append((work, self._callers.call(work, self._common)))
+                if time.monotonic() > until or found[-1][1].state == FAILED:
+                    break
         return found
 
     def drop(self, tasks: frozenset[str] | None, *, running: bool = True) -> list[Work]:
@@ -179,6 +188,7 @@ def _serve(channel: Connection, callers: _Callers) -> None:
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+    os.environ[WITHIN_TASK] = "1"
     commons: dict[str, Mapping[str, str]] = {}
     while True:
         try:

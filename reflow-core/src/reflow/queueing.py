@@ -6,7 +6,6 @@ it. What it is about to do stands on record before it is done; what it did, afte
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections import Counter
@@ -28,7 +27,6 @@ from .claims import (
 )
 from .codec import unstructure
 from .dispatch import Dispatch
-from .elsewhere import Elsewhere, OtherRun
 from .entrypoint import is_editable
 from .errors import (
     CommandMissingError,
@@ -39,7 +37,7 @@ from .errors import (
     SubmissionLimitError,
     SubmissionRefusedError,
 )
-from .executors.base import ENDED, LIVE, Executor, JobRequest, JobStatus
+from .executors.base import ENDED, Executor, JobRequest, JobStatus
 from .executors.command import calls
 from .identity import identity_parts
 from .ids import job_tag
@@ -127,10 +125,6 @@ class DispatchPass:
         self._grace = grace
         self._folder = dispatch.record.folder
         self._waits_for = ""
-        if dispatch.reservations is not None:
-            dispatch.reservations.elsewhere = Elsewhere(
-                dispatch.files, dispatch.server_time, self._has_jobs
-            )
         own = dispatch.ledger.jobs.get(own_tag)
         self._own_role = own.intent.role if own is not None else ""
         self._looked_up: dict[str, str] = {}
@@ -365,7 +359,7 @@ class DispatchPass:
     def _judge(self, statuses: Mapping[str, JobStatus], before: float, after: float) -> None:
         for job in self._live():
             status = statuses.get(job.intent.tag)
-            why = _held(status) if status is not None else ""
+            why = status.hold if status is not None else ""
             if why != job.waiting:
                 self._say_waiting(job.intent.tag, why)
             in_hand = self._in_hand(job)
@@ -813,12 +807,16 @@ class DispatchPass:
         limit = self._executor.capabilities.max_dependencies
         if limit is not None:
             workers = workers[max(0, len(workers) - limit) :]
+        delay = self._look_delay()
         begin = self._grace if self._waits_for or not workers else 0.0
+        if delay and not workers and not self._waits_for:
+            begin = delay
         newest = max(map(_number, self._live(WORKER)), default=0)
         if not any(_number(job) > newest for job in self._waiting(SENTINEL)):
             self._auxiliary(SENTINEL, () if begin else workers, begin)
         self._leave_guard()
-        self._leave_lookout()
+        if delay and workers and not self._waiting(LOOKOUT):
+            self._auxiliary(LOOKOUT, (), delay)
 
     def _waiting(self, role: str) -> list[JobState]:
         """Return the jobs that can be counted on: one that no poll finds cannot."""
@@ -841,33 +839,13 @@ class DispatchPass:
             # Twice the time after which a job that no poll finds is given up, and ever longer.
             self._auxiliary(GUARD, (), min(self._grace * 2 ** min(passes + 1, 20), 3600.0))
 
-    def _leave_lookout(self) -> None:
-        """Have other runs looked at again that have in hand what is needed here."""
-        dispatch = self._dispatch
-        if dispatch.reservations is None or not dispatch.awaited or self._waiting(LOOKOUT):
-            return
-        now = dispatch.clock.now()
-        newest = max(map(dispatch.reservations.elsewhere.since, dispatch.awaited.values()))
-        self._auxiliary(LOOKOUT, (), min(max((now - newest) / 4, LOOK_LEAST), LOOK_MOST))
-
-    def _has_jobs(self, other: OtherRun) -> bool | None:
-        """Whether the scheduler has any job of another run; None where it cannot be asked."""
-        mine, ledger = self._dispatch.request, other.ledger
-        place = (mine.executor, mine.executor_settings)
-        jobs: list[str] = []
-        for job in ledger.jobs.values():
-            theirs = (other.request.executor, other.request.executor_settings)
-            if job.place != HOME:
-                theirs = (job.place[0], json.loads(job.place[1]))
-            if not job.ended and job.job and theirs == place:
-                jobs.append(job.job)
-        if not jobs or self._dispatch.ledger.place != HOME:
-            return None
-        try:
-            told = self._executor.poll(jobs)
-        except ExecutorError:
-            return None
-        return any(one.state == LIVE and not _held(one) for one in told.values())
+    def _look_delay(self) -> float:
+        """Return in how many seconds to look after what other runs have in hand; 0: never."""
+        reservations = self._dispatch.reservations
+        if reservations is None or not reservations.awaits:
+            return 0.0
+        since = self._dispatch.clock.now() - reservations.newest()
+        return min(max(since / 4, LOOK_LEAST), LOOK_MOST)
 
     def _auxiliary(self, role: str, after: Sequence[str], begin: float) -> None:
         dispatch = self._dispatch
@@ -909,12 +887,6 @@ def count_calls() -> tuple[tuple[str, int], ...]:
     new = calls - _counted
     _counted.update(new)
     return tuple(sorted(new.items()))
-
-
-def _held(status: JobStatus) -> str:
-    """Return why a job that the scheduler has will not start before a person acts; "" if it may."""
-    told = [status, *status.positions.values()]
-    return next((one.reason for one in told if one.state == LIVE and one.cause == HELD), "")
 
 
 def _number(job: JobState) -> int:

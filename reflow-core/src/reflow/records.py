@@ -47,6 +47,11 @@ class Sized(NamedTuple):
     size: int
 
 
+NEW_FILES = "its run had not succeeded: its files may be newer than what was made of older ones"
+"""The `Outcome.detail` of a result that names files without fingerprints, and was taken over from
+a run that may still be at work below them."""
+
+
 class Outcome(NamedTuple):
     """How one attempt of one instance came out.
 
@@ -78,10 +83,12 @@ class Outcome(NamedTuple):
 
     @property
     def made_files(self) -> bool:
-        """Whether it names files that it has made, or may have, in this very run, and of which
-        nobody knows what is in them."""
-        return self.state == SUCCESS and bool(self.paths) and (
-            not self.prints or "" in self.prints
+        """Whether it names files that it has made, or may have, in this very run (or in one that
+        has not come to its end), and of which nobody knows what is in them."""
+        return (
+            (self.state == SUCCESS or self.detail == NEW_FILES)
+            and bool(self.paths)
+            and (not self.prints or "" in self.prints)
         )
 
 

@@ -43,9 +43,21 @@ class Reservations:
         self._lineages = lineages
         self._ahead: list[Reservation] = []
         self._due = 0.0
-        self.elsewhere = elsewhere
-        self.awaited: dict[tuple[str, int], Underway] = {}
-        """What other runs have in hand, by the elements here that need not run thanks to them."""
+        self._elsewhere = elsewhere
+        self._awaited: dict[tuple[str, int], tuple[str, Underway]] = {}
+
+    @property
+    def awaits(self) -> bool:
+        """Whether other runs have anything in hand that need not run here thanks to them."""
+        return bool(self._awaited)
+
+    def newest(self) -> float:
+        """Return since when the newest of what is awaited has been under way."""
+        return max(self._elsewhere.since(one) for _, one in self._awaited.values())
+
+    def wait(self, task: str, index: int, identity: str, one: Underway) -> None:
+        """An element here waits for what another run has in hand."""
+        self._awaited[task, index] = (identity, one)
 
     def ask(
         self,
@@ -73,7 +85,7 @@ class Reservations:
             if not held:
                 break
             gone = set()
-            for identity, prospect in self.elsewhere.look(held).items():
+            for identity, prospect in self._elsewhere.look(held).items():
                 if isinstance(prospect, CachedResult) and judge(prospect) is None:
                     found.good[identity] = prospect
                 elif prospect is Prospect.UNDER_WAY:
@@ -87,8 +99,7 @@ class Reservations:
                 if one.identity in gone
             ]
         if found.awaited:
-            now = time.monotonic()
-            self._due = max(self._due, now + max(LOOK_SECONDS, LOOK_SHARE * (now - began)))
+            self._look_later(began)
         return found
 
     def ahead(self, task: str, indices: Iterable[int]) -> None:
@@ -105,9 +116,23 @@ class Reservations:
         self._store.reserve(self._run_id, ahead)
 
     def take_due(self) -> list[tuple[str, int]]:
-        """Return the (task, index) that are to be looked at again, if it is time to."""
-        if not self.awaited or time.monotonic() < self._due:
+        """Look after what is awaited, if it is time to; return the (task, index) that need not
+        wait any longer."""
+        if not self._awaited or time.monotonic() < self._due:
             return []
-        self.elsewhere.look_again()
-        awaited, self.awaited = self.awaited, {}
-        return list(awaited)
+        began = time.monotonic()
+        self._elsewhere.look_again()
+        prospects = self._elsewhere.look(dict(self._awaited.values()))
+        over = [
+            place
+            for place, (identity, _) in self._awaited.items()
+            if prospects[identity] is not Prospect.UNDER_WAY
+        ]
+        for place in over:
+            del self._awaited[place]
+        self._look_later(began)
+        return over
+
+    def _look_later(self, began: float) -> None:
+        now = time.monotonic()
+        self._due = now + max(LOOK_SECONDS, LOOK_SHARE * (now - began))

@@ -6,8 +6,10 @@ on a cluster. Nothing here imports attrs, cattrs or a database.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .attachments import current
@@ -16,7 +18,7 @@ from .identity import digest
 from .states import ERROR, FAILED, SUCCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .attachments import Attachments
     from .flow import TaskDefinition
@@ -51,6 +53,23 @@ class Answer(NamedTuple):
     started: float
     ended: float
     prints: tuple[str, ...] = ()
+
+
+WITHIN_TASK = "REFLOW_WITHIN_TASK"
+"""The variable by which a run that a task begins knows that it may not wait for other runs: the
+task's own run, or one that waits for that, may be among them."""
+
+
+@contextmanager
+def within_task() -> Iterator[None]:
+    """Run tasks in here."""
+    before = os.environ.get(WITHIN_TASK)
+    os.environ[WITHIN_TASK] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[WITHIN_TASK]
 
 
 class TaskCaller:

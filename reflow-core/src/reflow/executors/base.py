@@ -13,6 +13,7 @@ from typing import ClassVar
 from attrs import evolve, field, frozen
 
 from ..spec import Resources
+from ..states import HELD
 
 LIVE = "LIVE"
 """The scheduler has the job: queued, held or running."""
@@ -105,6 +106,13 @@ class JobStatus:
     reason: str = ""
     raw: str = ""
     positions: Mapping[int, JobStatus] = field(factory=dict)
+
+    @property
+    def hold(self) -> str:
+        """Why a job that the scheduler has will not start before a person acts; "" if it may."""
+        told = [self, *self.positions.values()]
+        found = (one.reason or HELD for one in told if one.state == LIVE and one.cause == HELD)
+        return next(found, "")
 
 
 class Executor(ABC):

@@ -198,11 +198,12 @@ class SqliteStore(Store):
             return {}
         with self._file.writing() as connection:
             held = reserve(connection, self._indexed(connection, run_id)[0], wanted)
-            found = {}
-            for identity, key in held.items():
-                names = _names(connection, key >> SHIFT)
-                found[identity] = Underway(*names, max((key & 0xFFFFFFFF) - 1, 0))
-        return found
+            tasks = {key >> SHIFT for key in held.values()}
+            names = {task: _names(connection, task) for task in tasks}
+        return {
+            identity: Underway(*names[key >> SHIFT], max((key & 0xFFFFFFFF) - 1, 0))
+            for identity, key in held.items()
+        }
 
     # Reading
 

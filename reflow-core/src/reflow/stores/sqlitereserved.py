@@ -30,16 +30,21 @@ def reserve(
         names = [text for one in wanted for text in (one.identity, one.lineage) if text]
         there.update(_there(connection, "SELECT name, key FROM reserved WHERE prefix", names))
     held: dict[str, int] = {}
+    freed: list[tuple[int, int]] = []
     if there:
         over = {one.over: _span_of(connection, one.over) for one in wanted if one.over}
         for one in wanted:
             low, high = over[one.over] if one.over else (0, -1)
             for text in filter(None, (one.identity, one.lineage)):
                 found = there.get(digest_of(text))
-                if found is None or least <= found <= most or low <= found <= high:
+                if found is not None and low <= found <= high:
+                    freed.append((prefix_of(digest_of(text)), found))
+                    continue
+                if found is None or least <= found <= most:
                     continue
                 held[one.identity] = found
                 break
+    connection.executemany("DELETE FROM reserved WHERE prefix = ? AND key = ?", freed)
     free = (one for one in wanted if one.identity not in held)
     connection.executemany(
         "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?)",

@@ -754,6 +754,19 @@ class StoreContract:
             sha("many1"): "other-1", sha("many2"): "flow-1"
         }  # fmt: skip
 
+    def test_what_is_taken_over_is_free_under_both_names(self, filled: Store) -> None:
+        store = self.reserving(filled)
+        store.add_run(run_row("third-1"), TASKS)
+        one = reservation("many", 1, lineage=sha("line"))
+        store.reserve("flow-1", [reservation("many", 1)])
+        store.reserve("third-1", [reservation("many", 1, identity=sha("line"))])
+        wanted, held = [one], {}
+        for _ in range(3):  # as whoever finds that neither of the two carries on
+            held = store.reserve("other-1", wanted)
+            wanted = [one._replace(over=found.run_id) for found in held.values()]
+        assert held == {}
+        assert store.reserve("flow-1", [one])[one.identity].run_id == "other-1"
+
     def test_a_result_that_has_come_meanwhile_is_told(self, filled: Store) -> None:
         store = self.reserving(filled)
         store.apply("flow-1", [success("many", 1)], {"many": 2}, None, Position(1, 1))
