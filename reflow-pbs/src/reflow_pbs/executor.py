@@ -203,7 +203,8 @@ class PBSExecutor(CommandExecutor):
         A server (23.06) that is to delete several jobs, some of which it does not know, may die.
         """
         there = set(jobs).intersection(self._select()) if jobs else set()
-        for chunk in chunks(there, CHUNK):
+        # Torque (6.1) passes over an element that it starts in that moment, with a good answer.
+        for chunk in chunks(there, CHUNK) * (2 if self.torque else 1):
             self.settle([self.qdel, *chunk], parse.HARMLESS)
         if there and not self.torque:  # the newest; more by polls
             waiting = sorted(self._select("-s", "H"), key=parse.number)
