@@ -380,13 +380,13 @@ def limits(site):
     queue = re.search(r"default_queue = (\S+)", told)[1]
     assert "max_job_array_size" not in told
     order("set server max_job_array_size=5")
-    order(f"set queue {queue} max_user_queuable=1")
     try:
         told = "\n".join(site.ask("qstat", "-B", "-f"))
         assert re.search(r"^    max_job_array_size = 5$", told, re.MULTILINE)
         assert site.no("-t", "0-5") == (
             235, "(Bad Job Array Request MSG=Requested array size too large, limit is 5)"
         )  # fmt: skip
+        order(f"set queue {queue} max_user_queuable=1")
         code, text = site.no("-h", "-t", "0-3")
         assert (code, text[:46]) == (228, "(Maximum number of jobs already in queue for u")
     finally:
