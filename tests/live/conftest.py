@@ -48,7 +48,7 @@ class Site:
         lines = [f"{key} = {toml(value)}" for key, value in given.items()]
         folder = self.folder / "config" / "reflow"
         folder.mkdir(parents=True, exist_ok=True)
-        text = "\n".join([f"[executor.{self.scheduler.name}]", *lines, ""])
+        text = "\n".join([f"[executor.{self.scheduler.backend}]", *lines, ""])
         (folder / "config.toml").write_text(text)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
@@ -92,7 +92,7 @@ class Site:
 
     def submit(self, source: str, *arguments: str, run_dir: str = "out") -> str:
         """Submit a script's workflow and return the run's id."""
-        executor = ("--executor", self.scheduler.name, "--run-dir", run_dir)
+        executor = ("--executor", self.scheduler.backend, "--run-dir", run_dir)
         return self.python(source, "submit", *executor, *arguments).split()[-1]
 
     def queue(self) -> str:

@@ -35,7 +35,8 @@ class Scheduler:
     to it. `settings` go into the configuration. `limit` is a time limit in seconds that is
     kept, `overdue` in how many seconds who passes that has ended and is told of. `down` are the
     daemons, by the names that ``tools/clusters/<name>.sh`` knows, without which it answers nobody.
-    `cancelled` is the cause that it tells of what was cancelled by hand while it ran.
+    `cancelled` is the cause that it tells of what was cancelled by hand while it ran. `executor`
+    is the name of the backend, where that is another.
     """
 
     name: str
@@ -50,6 +51,12 @@ class Scheduler:
     overdue: float = 200.0
     down: tuple[str, ...] = ()
     cancelled: str = "CANCELLED"
+    executor: str = ""
+
+    @property
+    def backend(self) -> str:
+        """The name of the executor that drives it."""
+        return self.executor or self.name
 
     @property
     def path(self) -> str:
@@ -117,12 +124,24 @@ SCHEDULERS = {
         ),
         Scheduler(
             name="pbs",
-            marker="pbsnodes",
+            marker="pbs_rsub",
             probe="qstat -B",
             listing="qstat -f -w | awk '/^Job Id:/{id=$3} /^ *Job_Name = /{print id, $3}'",
             running="qselect -s R",
             cancel=("qdel",),
             variables=("PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER"),
+            limit=20,
+        ),
+        Scheduler(
+            name="torque",
+            executor="pbs",
+            marker="momctl",
+            probe="qstat -B",
+            listing="qstat -f | awk '/^Job Id:/{id=$3} /^ *Job_Name = /{name=$3} "
+            "/^ *job_state = [^C]/{print id, name}'",
+            running="qselect -s R",
+            cancel=("qdel",),
+            variables=("PBS_DEFAULT",),
             limit=20,
         ),
         Scheduler(

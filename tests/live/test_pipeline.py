@@ -168,7 +168,7 @@ def test_what_the_scheduler_refuses_fails_with_its_words_and_the_rest_goes_on(si
     assert states(status, "good") == ["SUCCESS"]
     (bad,) = of(status, "bad")
     assert (bad["state"], bad["cause"]) == ("FAILED", "ERROR")
-    assert f"{site.scheduler.name} refused job" in bad["error_text"]
+    assert f"{site.scheduler.backend} refused job" in bad["error_text"]
 
 
 def test_runs_at_once_do_not_meet(site: Any) -> None:

@@ -30,6 +30,8 @@ class SchedulerContract(ExecutorContract):
     """
 
     site: ClassVar[dict[str, Any]] = {"message_timeout": 0.05, "kill_wait": 0.1}
+    real: ClassVar[str] = ""
+    """The name of the real scheduler, where `entry` drives several."""
     simulator: Simulator | None
     _pool: ProcessPoolExecutor | None = None
 
@@ -42,13 +44,19 @@ class SchedulerContract(ExecutorContract):
     def scheduler(
         self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[None]:
+        yield from self.started(request, monkeypatch)
+
+    def started(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        """Start the scheduler that the fixture's parameter says, and stop it."""
         if request.param == "simulated":
             self.simulator, self.speed = start(self.entry, **self.site), 60.0
             monkeypatch.setenv("PATH", self.simulator.environment["PATH"])
             yield
             assert self.simulator.stop() == ""
             return
-        real = SCHEDULERS[self.entry]
+        real = SCHEDULERS[self.real or self.entry]
         real.need()
         self.simulator, self.patience, self.time_limit = None, real.overdue, real.limit
         self.settings = real.settings

@@ -1,10 +1,9 @@
-"""The executor for PBS Professional and OpenPBS."""
+"""The executor for PBS Professional, OpenPBS and Torque."""
 
 from __future__ import annotations
 
 import logging
 import os
-import pwd
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -12,13 +11,13 @@ from typing import ClassVar, TypeVar
 
 from attrs import evolve, frozen
 
-from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.errors import ExecutorError, SchedulerUnreachableError, SubmissionRefusedError
 from reflow.executors.answers import size_in, warn_of_unknown
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
-from reflow.executors.command import CommandExecutor, Completed, chunks, command
+from reflow.executors.command import CommandExecutor, Completed, chunks, command, user_name
 from reflow.executors.settings import largest_array, setting
 
-from . import parse
+from . import parse, torque
 from .render import arguments, job_name
 
 ASKED = 40
@@ -37,13 +36,13 @@ Self = TypeVar("Self", bound="PBSExecutor")
 
 @frozen(kw_only=True)
 class PBSExecutor(CommandExecutor):
-    """Runs jobs on PBS Professional and OpenPBS.
+    """Runs jobs on PBS Professional, OpenPBS and Torque.
 
     `qsub`, `qstat`, `qdel`, `qselect`, `qalter` are the commands to use: a name on PATH or a
     path. `max_array_size` is the most elements of one job, the server's or queue's
     `max_array_size`; larger arrays are split. `history` says whether the server keeps what it
-    knows of finished jobs (`job_history_enable`). A submission asks the server where they are
-    not set.
+    knows of finished jobs (`job_history_enable`), `torque` whether it is Torque's. A submission
+    asks where they are not set.
     """
 
     name: ClassVar[str] = "pbs"
@@ -56,9 +55,8 @@ class PBSExecutor(CommandExecutor):
     max_array_size: int | None = largest_array(
         "Most elements of one job; the server's, where it is not set."
     )
-    history: bool | None = setting(
-        None, "Whether the server keeps what it knows of finished jobs."
-    )
+    history: bool | None = setting(None, "Whether the server keeps what it knows of finished jobs.")
+    torque: bool | None = setting(None, "Whether it is Torque; asked for, where it is not set.")
 
     # Of a job we may be in, and PBS_DPREFIX, which changes what qsub reads of a script.
     scrubbed: ClassVar[tuple[str, ...]] = ("REFLOW_JOB_", "PBS_")
@@ -66,30 +64,26 @@ class PBSExecutor(CommandExecutor):
         "PBS_CONF_FILE", "PBS_EXEC", "PBS_HOME", "PBS_SERVER", "PBS_SERVER_HOST_NAME",
         "PBS_PRIMARY", "PBS_SECONDARY", "PBS_LEAF_NAME", "PBS_LEAF_ROUTERS", "PBS_AUTH_METHOD",
         "PBS_ENCRYPT_METHOD", "PBS_BATCH_SERVICE_PORT", "PBS_MANAGER_SERVICE_PORT",
-        "PBS_OUTPUT_HOST_NAME", "PBS_TMPDIR",
+        "PBS_OUTPUT_HOST_NAME", "PBS_TMPDIR", "PBS_DEFAULT", "PBS_CLIENTRETRY",
     )  # fmt: skip
     limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
     forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
     silent: ClassVar[re.Pattern[str] | None] = parse.UNREACHABLE
 
+    # qsub takes 2040 characters, in which it writes the server twice for each id.
     can: ClassVar[Capabilities] = Capabilities(
         max_array_size=10000,  # PBS's own default
-        array_variable="PBS_ARRAY_INDEX",
-        job_variable="PBS_JOBID",
-        # qsub takes 2040 characters, in which it writes the server twice for each id.
-        max_dependencies=25,
-        throttle=True,
-        begin=True,
-    )
+        array_variable="PBS_ARRAY_INDEX", job_variable="PBS_JOBID",
+        max_dependencies=25, throttle=True, begin=True,
+    )  # fmt: skip
 
     def located(self: Self) -> Self:
-        """Return the executor as a later process can use it: paths, largest array, history."""
-        found = super().located()
+        """Return the executor as a later process can use it: paths, dialect, array, history."""
+        found = super().located().learned([self.qstat, "--version"], torque=torque.said)
+        most = torque.LARGEST if found.torque else None
         return found.learned(
             [found.qstat, "-B", "-f"],
-            max_array_size=lambda done: size_in(
-                r"^ +max_array_size = ([1-9][0-9]{0,8})$", done.out
-            ),
+            max_array_size=lambda done: size_in(parse.MOST, done.out) or most,
             history=lambda done: None if done.code else "job_history_enable = True" in done.out,
         )
 
@@ -97,22 +91,26 @@ class PBSExecutor(CommandExecutor):
         """Raise `ExecutorError` where PBS's commands are not to be found, or are another's."""
         super().check()
         done = self.call([self.qstat, "--version"])
-        if "pbs_version" not in done.out + done.err:
+        if "pbs_version" not in done.out + done.err and not torque.said(done):
             raise ExecutorError(
-                f"executor 'pbs': {self.qstat!r} is not that of PBS Professional or OpenPBS (it "
-                f"says {done.told!r}); Torque and Grid Engine have commands of the same names: "
+                f"executor 'pbs': {self.qstat!r} is not that of PBS Professional, OpenPBS or "
+                f"Torque (it says {done.told!r}); Grid Engine has commands of the same names: "
                 "set qsub, qstat, qdel and qselect in [executor.pbs] to the paths of PBS's own"
             )
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of qsub."""
-        with open("/proc/self/status") as file:
-            umask = next((line.split()[1] for line in file if line.startswith("Umask:")), "022")
         # d: logs are written where they belong at once, and not copied there when the job has
         # ended. Without a umask they are for their owner alone.
-        site = {"k": "oed", "umask": umask, "q": self.queue or "", "A": self.account or ""}
+        kept = {} if self.torque else {"k": "oed", "umask": _umask()}
+        site = {**kept, "q": self.queue or "", "A": self.account or ""}
         lowest = {name: one for name, one in site.items() if one}
-        return [self.qsub, *arguments(request, (lowest, self.options), time.time())]
+        layers, on_torque = (lowest, self.options), bool(self.torque)
+        return [self.qsub, *arguments(request, layers, time.time(), on_torque)]
+
+    def read(self, request: JobRequest) -> str:
+        """Return the script that Torque's qsub reads."""
+        return torque.script(request, _umask()) if self.torque else ""
 
     def read_job_id(self, done: Completed) -> str:
         """Return the id that qsub printed."""
@@ -123,11 +121,17 @@ class PBSExecutor(CommandExecutor):
 
         A job that is to wait for one that has ended, or is forgotten, PBS takes with a good
         answer and deletes without a word. So it is looked for, and where it is gone it is
-        submitted again without what has ended.
+        submitted again without what has ended. Torque refuses it, which is simpler.
         """
         for _ in range(SUBMISSIONS):
-            job = super().submit(request)
-            queued = set(self._select()) if request.after else {job}
+            try:
+                job = super().submit(request)
+            except SubmissionRefusedError as error:
+                if torque.DROPPED not in str(error) or not request.after:
+                    raise
+                request = request.behind(self._select())
+                continue
+            queued = set(self._select()) if request.after and not self.torque else {job}
             left = tuple(one for one in request.after if one in queued)
             if job in queued or left == request.after:
                 return job
@@ -135,11 +139,12 @@ class PBSExecutor(CommandExecutor):
             if seen is not None and seen.status.started:
                 return job  # it has run already
             request = evolve(request, after=left)
-        raise SchedulerUnreachableError(f"qsub: PBS deleted job {job} while it was submitted")
+        raise SchedulerUnreachableError(f"qsub: PBS did not keep a job behind {request.after}")
 
     def queued(self) -> int:
         """Return how many jobs and elements of this user are in the queue."""
-        return sum("[]" not in one for one in self._select("-T", "-s", "EHQRSTUW"))
+        asked = () if self.torque else ("-T", "-s", "EHQRSTUW")
+        return sum("[]" not in one for one in self._listed(*asked))
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask qstat for up to `ASKED` jobs, with the elements of arrays.
@@ -148,9 +153,10 @@ class PBSExecutor(CommandExecutor):
         that have left it, then arrays; the others live, as far as is told, until a later poll.
         """
         asked, later = sorted(jobs, key=parse.number), []
-        if len(asked) > ASKED:
-            queued = set(self._select())
-            known = queued if self.history is False else set(self._select(history=True)) | queued
+        # Each id that is unknown leaves a connection of Torque's qstat open, and it has ten.
+        if len(asked) > (FEW if self.torque else ASKED):
+            queued, told = set(self._select()), self.torque or self.history is not False
+            known = set(self._select(history=True)) | queued if told else queued
             asked = [one for one in asked if one in known]
             asked.sort(key=lambda one: (one in queued, "[]" not in one))
             asked, later = asked[:ASKED], asked[ASKED:]
@@ -163,32 +169,29 @@ class PBSExecutor(CommandExecutor):
     def _free(self, seen: Mapping[str, parse.Seen]) -> None:
         """Let go those that wait for nothing that is there.
 
-        PBS never releases a job that waits for one which was deleted before it began.
+        PBS never releases a job that waits for one which was deleted before it began; Torque does.
         """
         live = {job for job, one in seen.items() if one.status.state == LIVE}
         behind = {job: seen[job].behind for job in live if seen[job].behind}
-        if all(live.intersection(waited) for waited in behind.values()):
+        if self.torque or all(live.intersection(waited) for waited in behind.values()):
             return
         live.update(self._select())
         stuck = [job for job, waited in behind.items() if not live.intersection(waited)]
         if not stuck:
             return
-        try:
-            # Told again of one that it knows to have ended, the server lets go; of one that it
-            # has forgotten, it deletes who waits, as it does at submission.
-            ended = behind[stuck[0]][0]
-            done = self.call([self.qalter, "-W", f"depend=afterany:{ended}", *stuck])
-        except ExecutorError as error:
-            _log.warning("jobs that wait for deleted ones: %s", error)
-        else:
-            if done.code != 0:
-                _log.warning("jobs that wait for deleted ones: qalter: %s", done.told)
+        # Told again of one that it knows to have ended, the server lets go; of one that it
+        # has forgotten, it deletes who waits, as it does at submission.
+        ended = behind[stuck[0]][0]
+        done = self.attempt([self.qalter, "-W", f"depend=afterany:{ended}", *stuck])
+        if done is None or done.code != 0:
+            why = done.told if done else f"there is no {self.qalter!r}, or it has no answer"
+            _log.warning("jobs that wait for deleted ones: qalter: %s", why)
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         """Look for job names: for a few by qselect, which takes one, for more among all jobs."""
         history = self.history is not False
-        if len(tags) > FEW:
-            named = parse.named(self._ask([self.qstat, "-f"], history), _user())
+        if len(tags) > (0 if self.torque else FEW):  # Torque's qselect knows no arrays
+            named = parse.named(self._ask([self.qstat, "-f"], history), user_name() or "")
             return {tag: named[job_name(tag)] for tag in tags if job_name(tag) in named}
         found = {tag: self._select("-N", job_name(tag), history=history) for tag in tags}
         # Of several, those before the last were deleted by PBS.
@@ -200,9 +203,10 @@ class PBSExecutor(CommandExecutor):
         A server (23.06) that is to delete several jobs, some of which it does not know, may die.
         """
         there = set(jobs).intersection(self._select()) if jobs else set()
-        for chunk in chunks(there, CHUNK):
+        # Torque (6.1) passes over an element that it starts in that moment, with a good answer.
+        for chunk in chunks(there, CHUNK) * (2 if self.torque else 1):
             self.settle([self.qdel, *chunk], parse.HARMLESS)
-        if there:  # the newest; more by polls
+        if there and not self.torque:  # the newest; more by polls
             waiting = sorted(self._select("-s", "H"), key=parse.number)
             self._free(self._told(waiting[-ASKED:]))
 
@@ -210,11 +214,18 @@ class PBSExecutor(CommandExecutor):
         """Return what qstat says of jobs; of what it does not know, nothing."""
         # As text: of several ids, JSON shows the first only in some versions, with a good answer.
         done = self._ask([self.qstat, "-t", "-f", *jobs], self.history is not False) if jobs else ""
-        return parse.jobs(done, _user())
+        return parse.jobs(torque.translated(done) if self.torque else done, user_name() or "")
 
     def _select(self, *filters: str, history: bool = False) -> list[str]:
         """Return the ids of this user's jobs that qselect lists, with `history` ended ones too."""
-        return parse.listed(self._ask([self.qselect, "-u", _user(), *filters], history))
+        found = self._listed(*filters, history=history)
+        return list(dict.fromkeys(re.sub(r"\[[0-9]+\]", "[]", one) for one in found))
+
+    def _listed(self, *filters: str, history: bool = False) -> list[str]:
+        # Without states, Torque's lists ended jobs, too.
+        states = ("-s", "EHQRTW") if self.torque and not history else ()
+        asked = [self.qselect, "-u", user_name() or "", *filters, *states]
+        return parse.listed(self._ask(asked, history and not self.torque))
 
     def _ask(self, asked: list[str], history: bool) -> str:
         done = self.call([*asked[:1], "-x", *asked[1:]] if history else asked, asks=True)
@@ -225,5 +236,6 @@ class PBSExecutor(CommandExecutor):
         return done.out
 
 
-def _user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name
+def _umask() -> str:
+    with open("/proc/self/status") as file:
+        return next((line.split()[1] for line in file if line.startswith("Umask:")), "022")

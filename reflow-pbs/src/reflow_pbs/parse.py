@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 
 from attrs import evolve, frozen
 
-from reflow.executors.answers import ended_badly, only_id
+from reflow.executors.answers import array_status, ended_badly, only_id
 from reflow.executors.base import ENDED, LIVE, JobStatus
 from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
 
@@ -23,8 +24,7 @@ BEHIND, DELETED, FAILED = "22", "91", "93"  # substates
 CODES = {
     **dict.fromkeys((-4, -5, -6), (NODE_FAIL, "its node was started anew")),
     -20: (NODE_FAIL, "its node failed"),
-    -24: (ERROR, "it used more processors than it asked for"),
-    -25: (ERROR, "it used more processors than it asked for"),
+    **dict.fromkeys((-24, -25), (ERROR, "it used more processors than it asked for")),
     -26: (OOM, "it used more virtual memory than it asked for"),
     -27: (OOM, "it used more memory than it asked for"),
     -28: (TIMEOUT, "it used more processor time than it asked for"),
@@ -40,18 +40,21 @@ HOLDS = {
 
 LIMIT = re.compile(r"would exceed .*limit|Maximum number of jobs")
 """What qsub says where the job could be taken later."""
-FORBIDDEN = re.compile(r"Access from host not allowed")
-"""What it says on a host that acl_hosts of the server or queue leaves out."""
+FORBIDDEN = re.compile(r"Access from host not allowed|ruserok failed")
+"""What it says on a host that acl_hosts of the server or queue leaves out; Torque's on one that is
+not among submit_hosts."""
 UNREACHABLE = re.compile(
     r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|"
     r"Unknown Host\.|errno=15\d{3}|End of File|Premature end of message|Communication failure|"
     r"No route to host|Server shutting down|Invalid credential", re.IGNORECASE
 )  # fmt: skip
-GONE = re.compile(r"Unknown Job Id|Job has finished", re.IGNORECASE)
+GONE = re.compile(r"Unknown Job Id|Job has finished|nonexistent job id", re.IGNORECASE)
 HARMLESS = re.compile(rf"{GONE.pattern}|Unauthorized Request|Invalid state|invalid for state", re.I)
 """What is said of jobs that are gone, are ending, or are another's by now."""
 NO_HISTORY = "not configured to maintain job history"
 
+MOST = r"^ +max_(?:job_)?array_size = ([1-9][0-9]{0,8})$"
+_LAST = re.compile(r" -t 0-([0-9]{1,6})\b")  # of an array of Torque
 _ID = re.compile(r"([0-9]+)(\[([0-9]*)\])?(\.[A-Za-z0-9_.-]+)?")
 
 
@@ -86,40 +89,51 @@ def number(job: str) -> int:
 def jobs(text: str, user: str = "") -> dict[str, Seen]:
     """Read ``qstat -t -f``: jobs by full id, of arrays with their elements.
 
-    Jobs of others than `user` are passed over: numbers begin again some day.
+    Jobs of others than `user` are passed over: numbers begin again some day. Torque shows the
+    elements of an array and not the array, and makes them one after the other: those that are
+    yet to be made live, or are deleted as the last that was made.
     """
     whole: dict[str, Seen] = {}
     places: dict[str, dict[int, JobStatus]] = {}
-    # Long lines go on after a tab.
-    for block in text.replace("\n\t", "").split("Job Id: ")[1:]:
-        name = block.partition("\n")[0].strip()
-        match = _ID.fullmatch(name)
-        if match is None:
-            continue
+    asked: dict[str, str] = {}
+    for block, match in _blocks(text, user):
         if match[3]:
             array = f"{match[1]}[]{match[4] or ''}"
             places.setdefault(array, {})[int(match[3])] = status(block)
-        elif not user or value(block, "Job_Owner").partition("@")[0] == user:
+            asked[array] = value(block, "submit_args")
+        else:
             # depend = afterany:1.host@host:2[].host@host,beforeany:3.host@host
             clauses = [one.split(":") for one in value(block, "depend").split(",")]
             behind = [one for kind, *ids in clauses if kind.startswith("after") for one in ids]
             waited = tuple(one.partition("@")[0] for one in behind)
-            whole[name] = Seen(status=status(block), behind=waited)
-    for array in whole.keys() & places.keys():
-        told = evolve(whole[array].status, positions=places[array])
-        whole[array] = evolve(whole[array], status=told)
+            whole[match[0]] = Seen(status=status(block), behind=waited)
+    for array, told in places.items():
+        last, latest = _LAST.search(asked[array]), told[max(told)]
+        rest = range(max(told) + 1, int(last[1]) + 1 if last else 0)
+        unmade = latest if latest.cause == CANCELLED else JobStatus(state=LIVE)
+        of_them = array_status({**told, **dict.fromkeys(rest, unmade)})
+        seen = whole.get(array, Seen(status=of_them))
+        whole[array] = evolve(seen, status=evolve(seen.status, positions=of_them.positions))
     return whole
 
 
 def named(text: str, user: str) -> dict[str, str]:
     """Return the ids of a user's jobs by their names, from ``qstat -f``; the last one counts."""
     found: dict[str, str] = {}
-    for block in text.replace("\n\t", "").split("Job Id: ")[1:]:
-        job, name = block.partition("\n")[0].strip(), value(block, "Job_Name")
-        mine = _ID.fullmatch(job) and value(block, "Job_Owner").partition("@")[0] == user
-        if mine and number(job) >= number(found.get(name, "")):
-            found[name] = job
+    for block, match in _blocks(text, user):
+        name = value(block, "Job_Name")
+        if number(match[0]) >= number(found.get(name, "")):
+            found[name] = match[0]
     return found
+
+
+def _blocks(text: str, user: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Yield what is said of each job of a user, "" for all, and the job's id."""
+    # Long lines go on after a tab.
+    for block in text.replace("\n\t", "").split("Job Id: ")[1:]:
+        match = _ID.fullmatch(block.partition("\n")[0].strip())
+        if match and (not user or value(block, "Job_Owner").partition("@")[0] == user):
+            yield block, match
 
 
 def value(block: str, name: str) -> str:
@@ -142,10 +156,8 @@ def status(block: str) -> JobStatus:
 
 
 @lru_cache(maxsize=8192)  # of the elements of an array many are alike
-def _status(
-    state: str, substate: str, comment: str, code: str, began: str, ended: str, hosts: str,
-    hold: str,
-) -> JobStatus:  # fmt: skip
+def _status(*told: str) -> JobStatus:
+    state, substate, comment, code, began, ended, hosts, hold = told
     raw = f"state {state}, substate {substate}, exit status {code or 'none'}: {comment}"
     known, over = len(state) == 1, state in tuple(OVER)
     if comment == "Subjob finished":  # never ran; the time is its array's, and so is the code
@@ -161,17 +173,11 @@ def _status(
     elif over:
         cause, reason = _ended(substate, number, comment, ran=bool(began))
     return JobStatus(
-        state=ENDED if over else LIVE,
-        running=known and state in RUNNING,
-        cause=cause,
-        exit_code=None if (number or 0) < 0 or (number or 0) > 255 else number,
-        signal=signal,
+        state=ENDED if over else LIVE, running=known and state in RUNNING,
+        cause=cause, reason=reason, raw=raw, started=_time(began), ended=_time(ended),
+        exit_code=None if (number or 0) < 0 or (number or 0) > 255 else number, signal=signal,
         nodes=tuple(dict.fromkeys(re.findall(r"(?:^|\+)([^/+]+)", hosts))),
-        started=_time(began),
-        ended=_time(ended),
-        reason=reason,
-        raw=raw,
-    )
+    )  # fmt: skip
 
 
 def _held(state: str, substate: str, hold: str, comment: str) -> str:
@@ -200,10 +206,7 @@ def _ended(substate: str, code: int | None, comment: str, *, ran: bool) -> tuple
 
 def killed_by(code: int) -> int | None:
     """Return the signal that an exit status stands for: 256 and more; a login shell's 128."""
-    for base in (256, 128):
-        if base < code <= base + 64:
-            return code - base
-    return None
+    return next((code - base for base in (256, 128) if base < code <= base + 64), None)
 
 
 @lru_cache(maxsize=4096)

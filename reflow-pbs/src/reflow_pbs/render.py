@@ -1,4 +1,4 @@
-"""Requests as `qsub` wants them; pure. Manual page: qsub(1B) of OpenPBS 23.06."""
+"""Requests as `qsub` wants them; pure. Manual page: qsub(1B) of OpenPBS 23.06, of Torque 6.1."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from reflow.executors.base import JobRequest
 from reflow.executors.paths import log_path
 from reflow.executors.ranges import elements
 
+from . import torque
+
 OURS = frozenset("aCefhIJjNoRrtXz") | {"block", "depend", "interactive", "max_run_subjobs"}
 """Options that reflow sets itself: another value would break what the engine relies on."""
-ATTRIBUTES = frozenset(
-    {"create_resv_from_job", "group_list", "pwd", "release_nodes_on_stageout", "run_count",
-     "sandbox", "stagein", "stageout", "tolerate_node_failures", "umask"}
-)  # fmt: skip
+ATTRIBUTES = {"create_resv_from_job", "group_list", "pwd", "release_nodes_on_stageout", "run_count",
+              "sandbox", "stagein", "stageout", "tolerate_node_failures", "umask"}  # fmt: skip
 """Names that belong to -W; other long names are resources, of -l."""
 CHUNK = ("ncpus", "mem", "ngpus", "mpiprocs", "ompthreads")
 """Resources of a chunk, which qsub takes within select= only."""
@@ -32,7 +32,9 @@ INDEX = "^array_index^"
 _NAME = re.compile(r"[^A-Za-z0-9_.+-]")
 
 
-def arguments(request: JobRequest, layers: Iterable[Mapping[str, str]], now: float) -> list[str]:
+def arguments(
+    request: JobRequest, layers: Iterable[Mapping[str, str]], now: float, on_torque: bool = False
+) -> list[str]:
     """Return the options and the script that `qsub` is called with at the time `now`.
 
     An option is taken from the first that names it: the task's native options, what the
@@ -40,15 +42,17 @@ def arguments(request: JobRequest, layers: Iterable[Mapping[str, str]], now: flo
     native option that reflow sets itself, and for a path that qsub would not take.
     """
     # -f: no process of qsub's is left behind, which in a job would be one of the job's.
-    made = ["-f", "-N", job_name(request.tag), "-j", "oe", "-o", log_pattern(request)]
+    made = ["-o", "/dev/null"] if on_torque else ["-f", "-o", log_pattern(request)]
+    made += ["-N", job_name(request.tag), "-j", "oe"]
     if request.size > 1:
-        made += ["-J", elements(request)]
-    else:
+        made += ["-t" if on_torque else "-J", elements(request)]
+    if request.size == 1 or on_torque:
         # PBS's own second start would be one that the engine has not counted. Of an array
-        # qsub refuses it: there the element that starts again takes its own claim over.
+        # OpenPBS refuses it: there the element that starts again takes its own claim over.
         made += ["-r", "n"]
     if request.after:
-        made += ["-W", f"depend=afterany:{':'.join(request.after)}"]
+        waits = f"afterany:{':'.join(request.after)}"
+        made += ["-W", f"depend={torque.depend(request.after) if on_torque else waits}"]
     if request.begin:  # full seconds, and never early
         begin = time.localtime(math.ceil(now + max(1.0, request.begin)))
         made += ["-a", time.strftime("%Y%m%d%H%M.%S", begin)]
@@ -60,32 +64,33 @@ def arguments(request: JobRequest, layers: Iterable[Mapping[str, str]], now: flo
             found = {name: one for name, one in found.items() if name not in WHOLE}
         found.update(layer)
     chunks = found.pop(CHUNKS, "1")
-    chunk = "".join(f":{name}={found.pop(name)}" for name in CHUNK if name in found)
+    if on_torque and "mem" in found:
+        made += ["-l", f"mem={torque.times(chunks, found.pop('mem'))}"]
+    words = torque.WORDS if on_torque else {}
+    chunk = "".join(f":{words.get(one, one)}={found.pop(one)}" for one in CHUNK if one in found)
     if not found.keys() & {*WHOLE}:
-        found["select"] = f"{chunks}{chunk}"
-        if chunks != "1":  # what a task asks for is meant for each node
+        found["nodes" if on_torque else "select"] = f"{chunks}{chunk}"
+        if chunks != "1" and not on_torque:  # what a task asks for is meant for each node
             found.setdefault("place", "scatter")
     for name, value in found.items():
         if len(name) == 1:
             made += [f"-{name}", value] if value else [f"-{name}"]
         else:
             made += ["-W" if name in ATTRIBUTES else "-l", f"{name}={value}"]
-    return [*made, request.script]
+    return [*made, "-" if on_torque else request.script]
 
 
 def asked(request: JobRequest) -> dict[str, str]:
     """Return what a task asks for by the names of PBS; what it leaves open is not there."""
     wants = request.resources
     found = {
-        "ncpus": "" if wants.cpus == 1 else str(wants.cpus),
+        "ncpus": "" if wants.cpus == 1 else str(wants.cpus), "ngpus": str(wants.gpus or ""),
         # Rounded up; without a unit it would be bytes.
         "mem": "" if wants.mem is None else f"{max(1, -(-wants.mem // 1024))}kb",
-        "ngpus": str(wants.gpus or ""),
         CHUNKS: "" if wants.nodes == 1 else str(wants.nodes),
         "walltime": "" if wants.time is None else walltime(wants.time),
-        "q": wants.queue or "",
-        "A": wants.account or "",
-    }
+        "q": wants.queue or "", "A": wants.account or "",
+    }  # fmt: skip
     return {name: value for name, value in found.items() if value}
 
 

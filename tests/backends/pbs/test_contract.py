@@ -1,10 +1,12 @@
-"""The contract of executors on PBS."""
+"""The contract of executors on PBS, and on Torque."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
+import pytest
 from schedulers.contract import SchedulerContract
 
 from reflow.states import LOST
@@ -46,3 +48,26 @@ class TestPBS(SchedulerContract):
         jobs.make("go")
         jobs.gone(first)
         assert jobs.lines("parent") == jobs.lines("child") == []
+
+
+class TestTorque(SchedulerContract):
+    """On the real one alone: there is none that is simulated."""
+
+    entry = "pbs"
+    real = "torque"
+    samples = ({"torque": True}, {"torque": False, "history": True})
+    refusal = "Unknown queue"
+    native: ClassVar = {"p": "10", "l": "file=1mb"}
+    own: ClassVar = {"N": "x", "t": "0-3", "depend": "afterany:1"}
+    outer: ClassVar = {"PBS_JOBID": "77.other", "PBS_DPREFIX": "#!", "PBS_ARRAYID": "3"}
+    starts_in_directory = False
+    slots = 8
+
+    @pytest.fixture(params=[pytest.param("live", marks=[pytest.mark.live, pytest.mark.slow])])
+    def scheduler(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        yield from self.started(request, monkeypatch)
+
+    def unknown_job(self, number: int) -> str:
+        return f"{9_900_000 + number}.{os.uname().nodename}"

@@ -434,15 +434,15 @@ def test_a_cancel_that_fails_says_so(pbs: PBS, err: str, error: type[Exception])
 SERVER = "Server: pbshost\n    max_array_size = 4000\n    job_history_enable = True\n"
 
 
-def test_located_asks_once_for_the_largest_array_and_history(pbs: PBS) -> None:
+def test_located_asks_once_for_dialect_largest_array_and_history(pbs: PBS) -> None:
     pbs.says("qstat", SERVER)
     found = PBSExecutor().located()
     assert found.capabilities.max_array_size == 4000
-    assert found.history is True
+    assert (found.history, found.torque) == (True, False)
     assert found.qsub == str(pbs.folder / "qsub")
     assert found.located() == found
     assert structure(unstructure(found), PBSExecutor) == found
-    assert pbs.calls("qstat") == ["-B -f"]
+    assert pbs.calls("qstat") == ["--version", "-B -f"]
 
 
 def test_what_a_server_does_not_tell_is_its_default(pbs: PBS) -> None:
@@ -458,7 +458,7 @@ def test_a_server_that_is_down_leaves_it_open(pbs: PBS) -> None:
 
 
 def test_what_is_given_is_not_asked_for(pbs: PBS) -> None:
-    found = PBSExecutor(max_array_size=50, history=True).located()
+    found = PBSExecutor(max_array_size=50, history=True, torque=False).located()
     assert found.capabilities.max_array_size == 50
     assert pbs.calls("qstat") == []
 
@@ -472,13 +472,13 @@ def test_check_names_the_command_that_is_missing(pbs: PBS) -> None:
 
 @pytest.mark.parametrize(
     ("out", "err", "code"),
-    [("", "Version: 6.1.2\nCommit: 0", 0), ("", "Unknown option --version", 1), ("", "", 0)],
+    [("", "Unknown option --version", 1), ("", "", 0), ("SGE 8.1.9\nusage: qstat", "", 0)],
 )
 def test_check_tells_other_programs_of_the_same_name(
     pbs: PBS, out: str, err: str, code: int
 ) -> None:
     pbs.says("qstat", out, err=err, code=code)
-    with pytest.raises(ExecutorError, match="Torque and Grid Engine"):
+    with pytest.raises(ExecutorError, match="Grid Engine has commands"):
         PBSExecutor().check()
 
 
@@ -491,3 +491,124 @@ def test_check_tells_other_programs_of_the_same_name(
 def test_settings_that_make_no_sense(make: Callable[[], PBSExecutor]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (the wording is attrs')
         make()
+
+
+# Torque
+
+TORQUE = PBSExecutor(torque=True, history=False)
+DROPPED = "qsub: submit error (Invalid Job Dependency)"
+OVER = "qsub: submit error (Maximum number of jobs already in queue for user MSG=total number)"
+NOT_HERE = "qsub: submit error (Bad UID for job execution MSG=ruserok failed validating me from n)"
+
+
+def shown(job: str, state: str, **more: str) -> str:
+    return told(job, state, submit_args="-N x -t 0-2%1 -", **more)
+
+
+@pytest.mark.parametrize("said", ["Version: 6.1.3.h5\nCommit: \n", "version: 2.5.13\n"])
+def test_it_is_told_once_by_its_version(pbs: PBS, said: str) -> None:
+    limit = "Server: pbshost\\n    pbs_version = 6.1.3\\n    max_job_array_size = 300\\n"
+    body = f'case "$*" in --version) cat "$0.err" >&2;; *) printf "{limit}";; esac; exit 0'
+    pbs.says("qstat", err=said, body=body)
+    PBSExecutor().check()
+    found = PBSExecutor().located()
+    assert (found.torque, found.history) == (True, False)
+    assert found.capabilities.max_array_size == 300
+    assert found.located() == found
+    assert structure(unstructure(found), PBSExecutor) == found
+    assert pbs.calls("qstat") == ["--version"] * 2 + ["-B -f"]
+
+
+def test_arrays_of_torque_stay_small_where_the_server_has_no_limit(pbs: PBS) -> None:
+    pbs.says("qstat", "Server: pbshost\n")
+    assert PBSExecutor(torque=True).located().capabilities.max_array_size == 1000
+    most = PBSExecutor(torque=True, max_array_size=2000).located().capabilities.max_array_size
+    assert most == 2000
+
+
+def test_qsub_of_torque_reads_the_script(pbs: PBS) -> None:
+    pbs.says("qsub", body='cat > "$0.read"; echo 32.pbshost')
+    assert TORQUE.submit(REQUEST) == "32.pbshost"
+    assert pbs.calls("qsub")[0].endswith(" -")
+    assert "exec /bin/sh /r/1.sh >> /r/1." in (pbs.folder / "qsub.read").read_text()
+    assert pbs.calls("qselect") == []
+
+
+def test_what_has_ended_is_left_out_where_torque_refuses_it(pbs: PBS) -> None:
+    refuse = f'case "$*" in *29.pbshost*) echo "{DROPPED}" >&2; exit 208;; esac; echo 32.pbshost'
+    pbs.says("qsub", body=refuse)
+    pbs.says("qselect", "30[0].pbshost\n30[1].pbshost\n31.pbshost\n")
+    request = evolve(REQUEST, after=("29.pbshost", "30[].pbshost", "31.pbshost"))
+    assert TORQUE.submit(request) == "32.pbshost"
+    assert "depend=afterany:31.pbshost,afteranyarray:30[].pbshost" in pbs.calls("qsub")[1]
+    assert pbs.calls("qselect") == [f"-u {ME} -s EHQRTW"]
+
+
+def test_where_torque_refuses_again_and_again_it_is_in_doubt(pbs: PBS) -> None:
+    pbs.says("qsub", err=DROPPED, code=208)
+    pbs.says("qselect", "31.pbshost\n")
+    with pytest.raises(SchedulerUnreachableError, match=r"31\.pbshost"):
+        TORQUE.submit(evolve(REQUEST, after=("31.pbshost",)))
+    with pytest.raises(SubmissionRefusedError):  # without one, it means something else
+        TORQUE.submit(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("err", "code", "error"),
+    [("qsub: submit error (Unknown queue MSG=requested queue not found)", 172,
+      SubmissionRefusedError),
+     (OVER, 228, SubmissionLimitError), (NOT_HERE, 184, SubmissionForbiddenError),
+     ("Cannot connect to specified server host 'h'.\n"
+      "qsub: cannot connect to server h (errno=111) Connection refused", 111,
+      SchedulerUnreachableError)],
+)  # fmt: skip
+def test_a_submission_to_torque_that_fails(
+    pbs: PBS, err: str, code: int, error: type[Exception]
+) -> None:
+    pbs.says("qsub", err=err, code=code)
+    with pytest.raises(ExecutorError) as caught:
+        TORQUE.submit(REQUEST)
+    assert type(caught.value) is error
+
+
+def test_poll_of_torque(pbs: PBS) -> None:
+    pbs.says("qstat", shown("1[0].pbshost", "C", exit_status="3", start_time="x")
+             + shown("1[1].pbshost", "R") + told("2.pbshost", "C", exit_status="0"))  # fmt: skip
+    found = TORQUE.poll(["1[].pbshost", "2.pbshost"])
+    assert pbs.calls("qstat") == ["-t -f 1[].pbshost 2.pbshost"]
+    array = found["1[].pbshost"]
+    assert (array.state, array.running) == (LIVE, True)
+    assert [array.positions[at].exit_code for at in range(3)] == [3, None, None]
+    assert (found["2.pbshost"].state, found["2.pbshost"].cause) == (ENDED, "")
+
+
+def test_torque_is_asked_for_what_it_knows(pbs: PBS) -> None:
+    """Each unknown id leaves a connection of qstat's open, and it has ten."""
+    pbs.says("qselect", "1[0].pbshost\n1[1].pbshost\n2.pbshost\n")
+    pbs.says("qstat", shown("1[0].pbshost", "R") + shown("1[1].pbshost", "H", Hold_Types="l"))
+    jobs = [f"{number}.pbshost" for number in range(10, 30)]
+    found = TORQUE.poll(["1[].pbshost", *jobs])
+    assert set(found) == {"1[].pbshost"}
+    assert pbs.calls("qstat") == ["-t -f 1[].pbshost"]
+    assert pbs.calls("qselect") == [f"-u {ME} -s EHQRTW", f"-u {ME}"]
+
+
+def test_jobs_of_torque_are_found_among_all(pbs: PBS) -> None:
+    named = told("1[].pbshost", "Q", Job_Name="a.1.w") + told("2.pbshost", "C", Job_Name="b.1.w")
+    pbs.says("qstat", named)
+    assert TORQUE.find(["a.1.w", "c.1.w"]) == {"a.1.w": "1[].pbshost"}
+    assert TORQUE.find([]) == {}
+    assert pbs.calls("qstat") == ["-f"]
+
+
+def test_jobs_of_torque_are_counted_and_cancelled(pbs: PBS) -> None:
+    pbs.says("qselect", "1[0].pbshost\n1[1].pbshost\n2.pbshost\n")
+    assert TORQUE.queued() == 3
+    pbs.says("qdel", err="qdel: nonexistent job id: 1[].pbshost\n", code=153)
+    TORQUE.cancel(["1[].pbshost", "9.pbshost"])
+    # Twice: an element that starts in that moment is passed over.
+    assert pbs.calls("qdel") == ["1[].pbshost"] * 2
+    assert pbs.calls("qstat") == pbs.calls("qalter") == []
+    pbs.says("qdel", err="qdel: odd\n", code=1)
+    with pytest.raises(ExecutorError, match="odd"):
+        TORQUE.cancel(["1[].pbshost"])

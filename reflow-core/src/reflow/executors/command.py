@@ -198,8 +198,8 @@ class CommandExecutor(Executor):
     def submit(self, request: JobRequest) -> str:
         """Submit a job by the scheduler's command, and return its id."""
         self.keep_within_limit(request)
-        done = self.call(self.arguments(evolve(request, resources=self.asked(request))))
-        return self.taken(request, done)
+        wanted = evolve(request, resources=self.asked(request))
+        return self.taken(request, self.call(self.arguments(wanted), text=self.read(wanted)))
 
     def taken(self, request: JobRequest, done: Completed) -> str:
         """Return the id of the job that a command submitted, or raise why it did not."""
@@ -229,6 +229,10 @@ class CommandExecutor(Executor):
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line that submits a job; pure. Raises `SubmissionRefusedError`."""
         raise NotImplementedError
+
+    def read(self, request: JobRequest) -> str:
+        """Return what that command reads; most read a file or nothing."""
+        return ""
 
     def read_job_id(self, done: Completed) -> str:
         """Return the job's id from what that command printed; `ValueError` if it is not there."""
