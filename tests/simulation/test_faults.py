@@ -457,7 +457,7 @@ class SimPool:
             if self.queue:
                 # With several processes, any of the first few may answer first.
                 work = self.queue.pop(rng.randrange(min(self.width, len(self.queue))))
-                found.append((work, self._answer(work)))
+                found.append((work, self._answer(work), None))
         return found
 
     def _answer(self, work: Work) -> Answer:

@@ -110,8 +110,8 @@ def test_whatever_is_there_when_it_is_queued(
                 found = Inputs(files, folder, known, items, 0.0)
                 assert {**found.common, **found.texts} == {**now.common, **now.texts(index)}
                 assert found.stamps == {**now.common_stamps, **now.stamps(index)}
-                code = header["identity"]["code"]
-                made = _identity(header, found.common, found.texts, found.stamps, code)
+                parts = header["identity"]
+                made = _identity(header, parts, found.common, found.texts, found.stamps)
                 assert made == now.identity(index)
                 new = {(one.task, one.index) for one in outcomes if one.made_files} - there
                 received = {("write", index), ("single", 0)} if name == "chained" else {

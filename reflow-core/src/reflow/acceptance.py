@@ -14,6 +14,7 @@ from .errors import ParameterError, UnknownTaskError, unknown_name
 from .fingerprint import code_of
 from .flow import TaskDefinition
 from .ids import new_run_id
+from .inputprints import is_beside, stood_text
 from .provenance import Recorded
 from .records import Outcome
 from .runrecord import RunRecord, RunRequest
@@ -68,7 +69,13 @@ def accept(
     kept = None
     if not os.path.isabs(new.entrypoint.target) and new.entrypoint.kind in ("file", "pickle"):
         kept = record.files.read(f"{record.folder}/{new.entrypoint.target}")
-    enter(made, new, kept, store, {name: tasks[name] for name in names if name in tasks})
+    beside = {
+        one.stood: stood_text(record.files, record.values, one.stood)
+        for spec in specs
+        for one in spec.constants
+        if is_beside(one.stood)
+    }
+    enter(made, new, kept, store, {name: tasks[name] for name in names if name in tasks}, beside)
     _take_over(made, new, store, tasks, old)
     return made, new
 
@@ -108,7 +115,10 @@ def _outcome(made: RunRecord, request: RunRequest, work: Work, old: Recorded) ->
     """Return the older result of an element under its new identity; CANCELLED for none."""
     outcomes = old.progress.tasks[work.task].outcomes
     found = outcomes[work.index] if work.index < len(outcomes) else None
-    if found is not None and found.state in DONE:
+    why = f"run {old.request.run_id} has no result of it to accept"
+    if found is not None and found.state in DONE and not _is_of_the_same(old, work, found):
+        why += ": what it read was changed meanwhile, or it was taken out of the cache"
+    elif found is not None and found.state in DONE:
         result = CachedResult(
             old.request.run_id, old.record.folder, work.task, work.index, found.identity,
             found.digest, found.value, found.paths, found.prints,
@@ -121,6 +131,13 @@ def _outcome(made: RunRecord, request: RunRequest, work: Work, old: Recorded) ->
                 prints=found.prints,
             )  # fmt: skip
     return Outcome(
-        work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED,
-        detail=f"run {old.request.run_id} has no result of it to accept",
-    )  # fmt: skip
+        work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED, detail=why
+    )
+
+
+def _is_of_the_same(old: Recorded, work: Work, found: Outcome) -> bool:
+    """Whether a result may be of the files that were submitted, whatever code it is of."""
+    if not found.identity or not old.progress.tasks[work.task].spec.stood:
+        return bool(found.identity)
+    side = old.side(work.task, work.index)
+    return side is not None and found.identity == side.inputs.identity(work.index)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
+from .adoption import hashes_of_user
 from .dispatch import Dispatch
 from .errors import LeaseLostError
 from .flow import TaskDefinition
@@ -12,6 +15,10 @@ from .journal import SignOfLife
 from .pool import InProcess, ProcessPool
 from .records import Outcome
 from .states import FAILED, SKIPPED
+
+if TYPE_CHECKING:
+    from .inputprints import Changed, InputFiles
+    from .worker import Work
 
 LOOK_SECONDS = 0.2
 """How often a driver looks for requests to cancel or retry."""
@@ -35,10 +42,13 @@ def drive(
     """
     pool: InProcess | ProcessPool
     files = {spec.name: spec.files for spec in dispatch.request.spec.tasks}
+    watch = partial(_watch, dispatch)
     if isolate or max_workers > 1:
-        pool = ProcessPool(tasks, dispatch.common, dispatch.attachments, files, max_workers)
+        pool = ProcessPool(
+            tasks, dispatch.common, dispatch.attachments, files, watch, max_workers
+        )
     else:
-        pool = InProcess(tasks, dispatch.common, dispatch.attachments, files)
+        pool = InProcess(tasks, dispatch.common, dispatch.attachments, files, watch)
     try:
         with SignOfLife(dispatch.lease):
             return _loop(dispatch, pool)
@@ -86,7 +96,9 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
             if not dispatch.awaits:
                 raise LeaseLostError("the plan of this run has come to a standstill")
             time.sleep(WAIT_SECONDS)
-        for work, answer in pool.results(WAIT_SECONDS):
+        for work, answer, changed in pool.results(WAIT_SECONDS):
+            if changed is not None:
+                work = _made_of(dispatch, work, changed)
             outcome = dispatch.settle_answer(work, answer)
             if outcome is None:
                 continue  # it is tried again
@@ -96,6 +108,27 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
                     progress.tasks[dropped_work.task].flying.pop(dropped_work.index, None)
                 dispatch.stop(culprit)
         dispatch.save()
+
+
+def _watch(dispatch: Dispatch, task: str) -> InputFiles | None:
+    """Return the files that the parameters of a task name, None where there are none."""
+    spec = dispatch.progress.tasks[task].spec
+    if not spec.stood:
+        return None
+    from .inputprints import InputFiles
+
+    record = dispatch.record
+    return InputFiles(task, spec.stood, spec.files, record.files, record.values, hashes_of_user)
+
+
+def _made_of(dispatch: Dispatch, work: Work, changed: Changed) -> Work:
+    """Return an element with the identity of what it has read, and say what that was."""
+    for text in changed.notes:
+        dispatch.note(text)
+    if changed.files is None:
+        return work._replace(identity="")
+    inputs = dispatch.inputs(dispatch.progress.tasks[work.task])
+    return work._replace(identity=inputs.identity(work.index, changed.files))
 
 
 def _told(outcome: Outcome, array: bool) -> str:

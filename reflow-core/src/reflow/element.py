@@ -21,14 +21,16 @@ from .claims import claim, publish, read_header, read_position
 from .entrypoint import load_tasks
 from .errors import RecordError
 from .files import Files
-from .identity import digest, identity_of
+from .identity import digest, identity_of, with_files
 from .records import Outcome
 from .states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS, SUSPECTED
 from .values import Values
 from .worker import WITHIN_TASK, Answer, TaskCaller, fail_unloadable, flush_output
 
 if TYPE_CHECKING:
+    from .filehashes import FileHashes
     from .flow import TaskDefinition
+    from .inputprints import InputFiles
     from .known import Known
 
 PATIENCE = 3.0
@@ -86,7 +88,7 @@ def take_position(
             common, texts, stamps = inputs.common, inputs.texts, inputs.stamps
             if inputs.new_files:
                 header = {**header, "known": ""}  # older results are of older files
-            identity = _identity(header, common, texts, stamps, header["identity"]["code"])
+            identity = _identity(header, header["identity"], common, texts, stamps)
         except Deferred as error:
             print(f"reflow: not run: {error}", file=sys.stderr)
             return None
@@ -149,7 +151,8 @@ class _Worker:
         element, header = self._element, self._header
         if header["entrypoint"]["directory"]:
             os.chdir(header["entrypoint"]["directory"])
-        identity, note = element.identity, ""
+        identity, notes = element.identity, list[str]()
+        parts = header["identity"]
         code = self._changed_code()
         if code:
             told = f"the code of task {element.task!r} has changed since it was submitted"
@@ -157,16 +160,40 @@ class _Worker:
                 now = time.time()
                 why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
                 return Answer(FAILED, "", "", (), ERROR, why, now, now), identity
-            identity = _identity(header, element.common, element.texts, element.stamps, code)
-            note = f"{told}: the new code ran"
-        found = self._known(identity) if header.get("known") else None
+            parts = {**parts, "code": code}
+            notes.append(f"{told}: the new code ran")
+        inputs = self._input_files() if header.get("stood") else None
+        changed = inputs.begin() if inputs else None
+        if changed:
+            parts = with_files(parts, changed.files or {})
+        if changed and changed.files is None:
+            identity = ""
+        elif code or changed:
+            identity = _identity(header, parts, element.common, element.texts, element.stamps)
+        found = self._known(identity) if identity and header.get("known") else None
         if found is not None:
             return found, identity
         answer = TaskCaller(
             self._load(), element.common, self._attachments, header["files"]
         ).call(element.texts)
-        note = "; ".join([*filter(None, [note]), *self._told])
-        return (answer._replace(detail=note) if answer.state == SUCCESS else answer), identity
+        if inputs:
+            changed = inputs.end(changed)
+        if changed:
+            notes.extend(changed.notes)
+            answer = answer.told(changed.notes)
+            identity = identity if changed.files is not None else ""
+        if answer.state == SUCCESS:
+            answer = answer._replace(detail="; ".join([*notes, *self._told]))
+        return answer, identity
+
+    def _input_files(self) -> InputFiles:
+        from .inputprints import InputFiles
+
+        header = self._header
+        return InputFiles(
+            self._element.task, header["stood"], header["files"], self._files, self._values,
+            _hashes,
+        )  # fmt: skip
 
     def _load(self) -> TaskDefinition:
         if self._task is None:
@@ -215,14 +242,23 @@ class _Worker:
             return None
 
 
+def _hashes() -> FileHashes:
+    from .adoption import hashes_of_user  # for the few that meet a file that is another
+
+    return hashes_of_user()
+
+
 def _identity(
     header: dict[str, Any],
+    parts: dict[str, Any],
     common: dict[str, str],
     texts: dict[str, str],
     stamps: dict[str, str],
-    code: str,
 ) -> str:
-    """Return the identity of an element that receives these texts, by the task's `code`."""
+    """Return the identity of an element that receives these texts.
+
+    `parts` are those of its task, as `reflow.identity.identity_parts` has them.
+    """
     order = header["order"]
     digests = {name: digest((texts if each else common)[name]) for name, each in order}
     if stamps:
@@ -230,7 +266,7 @@ def _identity(
 
         digests = {name: stamped(one, stamps.get(name, "")) for name, one in digests.items()}
     return identity_of(
-        {**header["identity"], "code": code},
+        parts,
         [(name, digests[name]) for name, each in order if not each],
         [(name, digests[name]) for name, each in order if each],
     )

@@ -14,10 +14,11 @@ from .provenance import (
     Difference,
     Recorded,
     Side,
+    besides,
     earlier_runs,
+    edits,
     instance_name,
     nearest,
-    ran_other_code,
 )
 from .records import Outcome
 from .runrecord import RunRecord, RunRequest
@@ -117,14 +118,15 @@ def _compared(
     if found is None:
         return told.why(*reasons, "it has never run before, in the newest runs of this workflow")
     differences = found.differences
-    if told.outcome is not None and ran_other_code(side, told.outcome):
-        edited = Difference(kind=CODE, after="what ran was edited while it was queued")
-        differences = [*(one for one in differences if one.kind != CODE), edited]
+    if told.outcome is not None:
+        differences = besides(differences, edits(run, side, told.outcome))
     name = instance_name(found.run.progress.tasks[told.task].spec, found.index)
     if not differences and not reasons:
         reasons.append(
             "nothing that it is made of has changed; the result of then "
             + ("was a failure" if found.outcome.state == FAILED else
+               "counts for no other run: a file that it read was changed while it ran, or it was "
+               "taken out of the cache" if not found.outcome.identity else
                "was not taken: its value or a file of it was gone or changed, or a verifier "
                "refused it")
         )  # fmt: skip

@@ -54,6 +54,16 @@ def identity_parts(task: TaskSpec) -> dict[str, Any]:
     }
 
 
+def with_files(parts: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """Return `identity_parts` with other hashes of what parameters name, by parameter."""
+    constants = []
+    for one in parts["constants"]:
+        name, kind, text, *_ = one
+        found = files.get(name)
+        constants.append(one if found is None else [name, kind, text, *([found] if found else ())])
+    return {**parts, "constants": constants}
+
+
 def identity_of(
     parts: Mapping[str, Any],
     common: Iterable[tuple[str, str]],

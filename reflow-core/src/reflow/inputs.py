@@ -8,8 +8,8 @@ loads the user's code.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import RecordError
 from .filemarks import Mark, counted, marks_in, marks_of, stamp_of, stamped
@@ -19,6 +19,9 @@ from .planning import Progress, TaskState
 from .records import Outcome
 from .spec import Wire
 from .values import Values
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 
 class SizeError(RecordError):
@@ -102,8 +105,17 @@ class TaskInputs:
                 assert outcome is not None
                 marks = marks_of(outcome).items()
                 self._share(wire.parameter, values.text(outcome), outcome.digest, marks)
-        each = [one.parameter for one in self._each]
-        self._base = task_hash(state.spec, self.hashed, each)
+        self._bases: dict[tuple[tuple[str, str], ...], _Hash] = {}
+        self._base = self._base_of({})
+
+    def _base_of(self, files: Mapping[str, str]) -> _Hash:
+        """Return the hash that all elements share, which was made before if it was asked for."""
+        key = tuple(sorted(files.items()))
+        if key not in self._bases:
+            spec = self.spec.with_files(files) if files else self.spec
+            each = [one.parameter for one in self._each]
+            self._bases[key] = task_hash(spec, self.hashed, each)
+        return self._bases[key]
 
     def _share(self, parameter: str, text: str, found: str, marks: Iterable[Mark]) -> None:
         stamp = stamp_of(marks)
@@ -148,11 +160,16 @@ class TaskInputs:
                 found[parameter] = stamp
         return found
 
-    def identity(self, index: int) -> str:
-        """Return the identity of element `index`."""
+    def identity(self, index: int, files: Mapping[str, str] | None = None) -> str:
+        """Return the identity of element `index`.
+
+        `files` are the hashes of what parameters name, by parameter, where that is not what it
+        was at submission.
+        """
+        base = self._base_of(files) if files else self._base
         if not self._each:
-            return self._base.hexdigest()
-        return element_identity(self._base, self.digests(index))
+            return base.hexdigest()
+        return element_identity(base, self.digests(index))
 
     def new_files(self, index: int) -> bool:
         """Whether element `index` receives paths of files that this run made, and that have

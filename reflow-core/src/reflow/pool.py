@@ -14,6 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.connection import Connection, Pipe, wait
+from typing import TYPE_CHECKING
 
 from .attachments import Attachments
 from .flow import TaskDefinition
@@ -28,8 +29,14 @@ from .worker import (
     within_task,
 )
 
-Answered = tuple[Work, Answer]
+if TYPE_CHECKING:
+    from .inputprints import Changed, InputFiles
+
+Answered = tuple[Work, Answer, "Changed | None"]
+"""With what the element was made of besides what was submitted."""
 CommonTexts = Callable[[str], Mapping[str, str]]
+Watch = Callable[[str], "InputFiles | None"]
+"""Returns the files that the parameters of a task name, None where there are none."""
 
 _CHUNK_SECONDS = 0.05
 """A process of the pool is handed about as much work at once as takes so long."""
@@ -38,7 +45,8 @@ _CHUNK_SECONDS = 0.05
 class _Callers:
     """The tasks that a process has prepared, made when they are first called.
 
-    `files` is how files count that the results of each name, as in ``job(files=)``.
+    `files` is how files count that the results of each name, as in ``job(files=)``, and `watch`
+    looks after those that its parameters name.
     """
 
     def __init__(
@@ -46,23 +54,31 @@ class _Callers:
         tasks: Mapping[str, TaskDefinition],
         attachments: Attachments,
         files: Mapping[str, str],
+        watch: Watch,
     ) -> None:
         self._tasks = tasks
         self._attachments = attachments
         self._files = files
-        self._made: dict[str, TaskCaller] = {}
+        self._watch = watch
+        self._made: dict[str, tuple[TaskCaller, InputFiles | None]] = {}
 
-    def call(self, work: Work, common: CommonTexts) -> Answer:
-        caller = self._made.get(work.task)
+    def call(self, work: Work, common: CommonTexts) -> tuple[Answer, Changed | None]:
         try:
-            if caller is None:
-                caller = self._made[work.task] = TaskCaller(
+            if work.task not in self._made:
+                caller = TaskCaller(
                     self._tasks[work.task], common(work.task), self._attachments,
                     self._files[work.task],
                 )  # fmt: skip
+                self._made[work.task] = caller, self._watch(work.task)
+            caller, inputs = self._made[work.task]
+            if inputs is None:
+                return caller.call(work.texts), None
+            changed = inputs.begin()
         except Exception as error:
-            return fail_unloadable(error, time.time())
-        return caller.call(work.texts)
+            return fail_unloadable(error, time.time()), None
+        answer = caller.call(work.texts)
+        changed = inputs.end(changed)
+        return (answer.told(changed.notes) if changed else answer), changed
 
 
 class InProcess:
@@ -74,8 +90,9 @@ class InProcess:
         common: CommonTexts,
         attachments: Attachments,
         files: Mapping[str, str],
+        watch: Watch,
     ) -> None:
-        self._callers = _Callers(tasks, attachments, files)
+        self._callers = _Callers(tasks, attachments, files, watch)
         self._common = common
         self._queue: deque[Work] = deque()
 
@@ -95,7 +112,7 @@ class InProcess:
         with within_task():
             while self._queue:
                 work = self._queue.popleft()
-                found.append((work, self._callers.call(work, self._common)))
+                found.append((work, *self._callers.call(work, self._common)))
                 if time.monotonic() > until or found[-1][1].state == FAILED:
                     break
         return found
@@ -197,10 +214,10 @@ def _serve(channel: Connection, callers: _Callers) -> None:
             return
         commons.update(new)
         for work in works:
-            answer = callers.call(work, commons.__getitem__)
+            answered = callers.call(work, commons.__getitem__)
             flush_output()
             try:
-                channel.send(answer)
+                channel.send(answered)
             except (BrokenPipeError, OSError):
                 return
 
@@ -214,9 +231,10 @@ class ProcessPool:
         common: CommonTexts,
         attachments: Attachments,
         files: Mapping[str, str],
+        watch: Watch,
         size: int,
     ) -> None:
-        self._callers = _Callers(tasks, attachments, files)
+        self._callers = _Callers(tasks, attachments, files, watch)
         self._common = common
         self._size = size
         self._queue: deque[Work] = deque()
@@ -271,8 +289,9 @@ class ProcessPool:
             process = by_channel[channel]  # type: ignore[index]
             try:
                 while process.pending and process.channel.poll():
-                    answer: Answer = process.channel.recv()
-                    found.append((process.pending.popleft(), answer))
+                    answer: Answer
+                    answer, changed = process.channel.recv()
+                    found.append((process.pending.popleft(), answer, changed))
                     took = max(answer.ended - answer.started, 2e-5)
                     process.pace = took if not process.pace else (process.pace + took) / 2
             except (EOFError, OSError):
@@ -294,7 +313,7 @@ class ProcessPool:
         self._queue.extendleft(reversed(process.pending))
         now = time.time()
         detail = f"task {culprit.task!r} left no answer: {how}"
-        return [(culprit, Answer(FAILED, "", "", (), ERROR, detail, now, now))]
+        return [(culprit, Answer(FAILED, "", "", (), ERROR, detail, now, now), None)]
 
     def drop(self, tasks: frozenset[str] | None, *, running: bool = True) -> list[Work]:
         """Give up elements of some tasks or (None) of all; return them.

@@ -25,7 +25,7 @@ from .records import Outcome
 from .resultfiles import trouble
 from .runrecord import RunOptions
 from .spec import TaskSpec, WorkflowSpec
-from .states import CACHED
+from .states import CACHED, DONE
 from .stores.base import CachedResult, Store
 from .submission import specify
 from .values import Values
@@ -133,7 +133,7 @@ def preview(
     """Return what would run. Raises what `submit` raises before it starts anything."""
     folder = os.path.abspath(os.fspath(run_dir))
     spec = specify(workflow, parameters, folder, options)
-    spec = with_input_files(spec, workflow.tasks, os.getcwd())
+    spec, _ = with_input_files(spec, workflow.tasks, os.getcwd())
     return _Preview(workflow, store, spec, options).plan(folder)
 
 
@@ -279,6 +279,7 @@ class _Earlier:
 
     def _reason(self, new: Side) -> str:
         best: list[str] | None = None
+        done = False
         for run in self._all():
             state = run.progress.tasks.get(new.spec.name)
             inputs = run.inputs(new.spec.name) if state is not None else None
@@ -288,6 +289,8 @@ class _Earlier:
             found = [str(one) for one in task_differences(old, new)]
             if best is None or len(found) < len(best):
                 best = found
+                outcome = state.outcomes[0]
+                done = outcome is not None and outcome.state in DONE
             if len(found) < 2:
                 break
         if best is None:
@@ -295,6 +298,8 @@ class _Earlier:
         if best:
             return "; ".join(best)
         each = [wire for wire in new.spec.wires if wire.each]
+        if not each and done:
+            return "what ran then was edited after its submission, or counts for no other run"
         if not each:
             return "it did not succeed with these inputs"
         told = ", ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -66,6 +66,7 @@ class Recorded:
         ledger = Ledger(self.request)
         ledger.fold(JournalReader(record.files, record.segments).read())
         self.progress = ledger.progress
+        self.notes = ledger.notes
         self.values = Values(record.files, record.values)
         self._inputs: dict[str, TaskInputs | None] = {}
 
@@ -286,7 +287,7 @@ def nearest(new: Side, runs: Iterable[Recorded]) -> Nearest | None:
                 count = len(element_differences(side, new))
             key = (level + count, outcome.state == FAILED, order, abs(index - new.index))
             if best is None or key < best[0]:
-                edited = int(ran_other_code(side, outcome))
+                edited = int(ran_another(side, outcome))
                 key = (key[0] + edited, *key[1:])
                 if best is None or key < best[0]:
                     best = (key, run, index, outcome)
@@ -298,11 +299,32 @@ def nearest(new: Side, runs: Iterable[Recorded]) -> Nearest | None:
     old = run.side(name, index)
     assert old is not None
     found = [*task_differences(old, new), *element_differences(old, new)]
-    if ran_other_code(old, outcome) and all(one.kind != CODE for one in found):
-        found.append(Difference(kind=CODE, after="what ran was edited while it was queued"))
-    return Nearest(run, index, outcome, found)
+    return Nearest(run, index, outcome, besides(edits(run, old, outcome), found))
 
 
-def ran_other_code(side: Side, outcome: Outcome) -> bool:
-    """Whether other code ran than was submitted, by the identity on record."""
+def ran_another(side: Side, outcome: Outcome) -> bool:
+    """Whether what ran is not what was submitted, by the identity on record."""
     return bool(outcome.identity) and outcome.identity != side.inputs.identity(side.index)
+
+
+def edits(run: Recorded, side: Side, outcome: Outcome) -> list[Difference]:
+    """Return what was edited between the submission of a run and the start of an element."""
+    if not ran_another(side, outcome):
+        return []
+    found = [
+        Difference(
+            kind=PARAMETER, name=one.parameter, before=short(one.text),
+            after="what stands there was changed after the submission",
+        )
+        for one in side.spec.constants
+        if one.stood and any(f"parameter {one.parameter!r} names " in note for note in run.notes)
+    ]  # fmt: skip
+    if not found or any(f"the code of task {side.spec.name!r}" in note for note in run.notes):
+        found.append(Difference(kind=CODE, after="what ran was edited while it was queued"))
+    return found
+
+
+def besides(more: Sequence[Difference], found: Sequence[Difference]) -> list[Difference]:
+    """Return what was found, and of more only what is of other components."""
+    told = {(one.kind, one.name) for one in found}
+    return [*found, *(one for one in more if (one.kind, one.name) not in told)]

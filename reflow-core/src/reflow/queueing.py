@@ -620,6 +620,7 @@ class DispatchPass:
             "editable": is_editable(dispatch.request.entrypoint),
             "on_code_change": dispatch.request.options.on_code_change,
             "files": spec.files,
+            "stood": spec.stood,
             "check": self._check(spec),
             "serializers": unstructure(dispatch.request.spec.serializers),
             "entrypoint": unstructure(dispatch.request.entrypoint),

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -116,8 +117,13 @@ class RunRecord:
         """Folder of what jobs print."""
         return f"{self.folder}/logs"
 
-    def create(self, request: RunRequest, kept: bytes | None) -> None:
-        """Write what was asked. Raises `RunDirectoryError` if it cannot be written."""
+    def create(
+        self, request: RunRequest, kept: bytes | None, beside: Mapping[str, str]
+    ) -> None:
+        """Write what was asked, and the large texts of it by their digests.
+
+        Raises `RunDirectoryError` if it cannot be written.
+        """
         try:
             make_folders(os.path.dirname(self.folder), common=True)
             for folder in (self.segments, self.epochs, self.jobs, self.logs):
@@ -126,6 +132,10 @@ class RunRecord:
                 self.files.write(f"{self.folder}/{request.entrypoint.target}", kept)
             elif request.entrypoint.kind == "file":
                 self._copy_script(request.entrypoint.target)
+            for name, text in beside.items():
+                self.files.make_folder(self.values)
+                data = text.encode("utf-8", "surrogatepass")
+                self.files.create(f"{self.values}/{name}.json", data)
             text = json.dumps(unstructure(request), ensure_ascii=False, indent=1)
             self.files.write(f"{self.folder}/run.json", text.encode("utf-8", "surrogatepass"))
         except OSError as error:

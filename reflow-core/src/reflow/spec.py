@@ -8,7 +8,7 @@ passes plan from it alone and never load the user's script.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
@@ -70,13 +70,16 @@ class Constant:
 
     `text` is the value's canonical JSON; `type` the annotation as written, so
     that the path "1" and the string "1" are different work. `files` is the hash of
-    what stood at submission under the paths in the value, "" where that does not count.
+    what stood at submission under the paths in the value, "" where that does not count;
+    `stood` is what was seen of each of them then, a text of `reflow.inputprints` (of a large
+    one only the digest: it is in the record's folder of values), "" for a value without paths.
     """
 
     parameter: str
     type: str
     text: str
     files: str = ""
+    stood: str = ""
 
     def counted(self) -> list[str]:
         """Return what of it counts in an identity."""
@@ -209,6 +212,20 @@ class TaskSpec:
         """Every task that must come before this one, each once, in order."""
         names = [source.task for wire in self.wires for source in wire.sources]
         return tuple(dict.fromkeys([*names, *self.after]))
+
+    @property
+    def stood(self) -> dict[str, str]:
+        """How the files stood that its parameters name: `Constant.stood`, by parameter."""
+        return {one.parameter: one.stood for one in self.constants if one.stood}
+
+    def with_files(self, files: Mapping[str, str]) -> TaskSpec:
+        """Return it with other hashes of what parameters name, by parameter."""
+        return evolve(
+            self,
+            constants=tuple(
+                evolve(one, files=files.get(one.parameter, one.files)) for one in self.constants
+            ),
+        )
 
 
 @frozen(kw_only=True)

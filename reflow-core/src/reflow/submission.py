@@ -69,7 +69,8 @@ def prepare(
             executor = executor.located()
         name, settings = executor_reference(executor)
     entrypoint, kept = describe_entrypoint(workflow, *origin, needed=executor is not None)
-    spec = with_input_files(spec, workflow.tasks, entrypoint.directory or os.getcwd())
+    directory = entrypoint.directory or os.getcwd()
+    spec, beside = with_input_files(spec, workflow.tasks, directory)
     run_id = new_run_id(workflow.name)
     given = {}
     for task in spec.tasks:
@@ -98,7 +99,7 @@ def prepare(
     )
     record = RunRecord(f"{folder}/{FOLDER}/{run_id}")
     store.list_runs(limit=0)  # an unusable store is found before anything is written
-    enter(record, request, kept, store, workflow.tasks)
+    enter(record, request, kept, store, workflow.tasks, beside)
     return record, request
 
 
@@ -119,10 +120,14 @@ def enter(
     kept: bytes | None,
     store: Store,
     tasks: Mapping[str, TaskDefinition],
+    beside: Mapping[str, str],
 ) -> None:
-    """Write the record of a new run, and enter it into the store; nothing is left on an error."""
+    """Write the record of a new run, and enter it into the store; nothing is left on an error.
+
+    `beside` are the texts, by digest, of how the files of its parameters stand.
+    """
     try:
-        record.create(request, kept)
+        record.create(request, kept, beside)
         with contextlib.suppress(OSError):  # then no later run can show what has changed
             keep(record, texts_of(tasks.values()))
         store.add_run(run_row(request, record.folder, PENDING), task_list(request))

@@ -18,7 +18,7 @@ from .identity import digest
 from .states import ERROR, FAILED, SUCCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .attachments import Attachments
     from .flow import TaskDefinition
@@ -53,6 +53,12 @@ class Answer(NamedTuple):
     started: float
     ended: float
     prints: tuple[str, ...] = ()
+
+    def told(self, notes: Iterable[str]) -> Answer:
+        """Return it with what may be why it failed; of a success they are no part."""
+        if self.state == SUCCESS:
+            return self
+        return self._replace(detail="\n".join([self.detail, *notes]))
 
 
 WITHIN_TASK = "REFLOW_WITHIN_TASK"

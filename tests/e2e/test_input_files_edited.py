@@ -1,0 +1,393 @@
+"""Files among the parameters that change between submission and an element, or while it runs.
+
+Through `run_local` and the local driver.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import pytest
+
+from reflow import Result, Run, RunFailedError, Workflow
+from reflow.plain import dump
+
+from .test_input_files import (
+    delete,
+    into_folder,
+    nothing,
+    other_size,
+    replace_by_copy,
+    same_size,
+    settle,
+    touch,
+)
+
+Change = Callable[[Path], None]
+
+WAYS = ("auto", "content", "stat", "path")
+NOTICED: dict[Change, dict[str, bool]] = {
+    nothing: dict.fromkeys(WAYS, False),
+    touch: {**dict.fromkeys(WAYS, False), "stat": True},
+    replace_by_copy: {**dict.fromkeys(WAYS, False), "stat": True},
+    same_size: {"auto": True, "content": True, "stat": False, "path": False},
+    other_size: {**dict.fromkeys(WAYS, True), "path": False},
+    delete: {**dict.fromkeys(WAYS, True), "path": False},
+    into_folder: {**dict.fromkeys(WAYS, True), "path": False},
+}
+CASES = [(change, how) for change in NOTICED for how in WAYS]
+
+
+def seen(path: Path) -> str:
+    """Return what a task finds at a path."""
+    return path.read_text() if path.is_file() else "a folder" if path.is_dir() else "nothing"
+
+
+class Project:
+    """A task that reads a file, behind one in which a test changes it."""
+
+    def __init__(self, folder: Path, how: str = "auto", workers: int = 1) -> None:
+        self.folder, self.workers = folder, workers
+        self.file = folder / "in.txt"
+        self.ran = folder / "ran"
+        self.wf = Workflow("edited")
+        self.before: Change = nothing
+        self.during: Change = nothing
+
+        @self.wf.job(cache=False)
+        def first() -> list[int]:
+            self.before(self.file)
+            return [1, 2]
+
+        @self.wf.job(files=how)
+        def read(given: Path, x: Annotated[list[int], Result(step=first)]) -> str:
+            self.note("read")
+            found = seen(given)
+            self.during(self.file)
+            return found
+
+        @self.wf.job(array=True, files=how)
+        def each(several: list[Path], x: Annotated[int, Result(step=first)]) -> str:
+            self.note("each")
+            return f"{x} {seen(several[0])}"
+
+    def note(self, task: str) -> None:
+        with self.ran.open("a") as file:
+            print(task, file=file)
+
+    def write(self, text: str) -> None:
+        """Write the file as it is at submission, at a time that nobody doubts."""
+        if self.file.is_dir():
+            self.file.rmdir()
+        self.file.write_text(text)
+        settle(self.file)
+
+    def run(self, before: Change = nothing, during: Change = nothing) -> tuple[Run, list[str]]:
+        """Run it with changes in between; return the run, and what of it really ran."""
+        self.before, self.during = before, during
+        self.ran.write_text("")
+        run = self.wf.run_local(
+            self.folder / "out", given=self.file, several=[self.file], max_workers=self.workers
+        )
+        return run, sorted(self.ran.read_text().split())
+
+
+def notes(run: Run) -> list[str]:
+    found: list[str] = run.status(as_dict=True)["notes"]
+    return found
+
+
+
+ALL = ["each", "each", "read"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("change", "how"), CASES)
+def test_what_is_changed_before_an_element_begins(
+    tmp_path: Path, change: Change, how: str, workers: int
+) -> None:
+    project = Project(tmp_path, how, workers)
+    project.write("one")
+    run, ran = project.run(before=change)
+    after = seen(project.file)
+    assert ran == ALL
+    assert (run.result("read"), run.result("each")) == (after, [f"1 {after}", f"2 {after}"])
+    told = notes(run)
+    if NOTICED[change][how]:
+        how_told = "is gone since" if change is delete else "was changed since"
+        assert [one.split(":")[0] for one in sorted(told)] == [
+            f"parameter {name!r} names {project.file}, which {how_told} the run was submitted"
+            for name in ("given", "several")
+        ]
+    else:
+        assert told == []
+    # Found by whoever has what was read ...
+    if NOTICED[change][how] and how != "stat":
+        again, ran = project.run()
+        assert ran == []
+        assert again.result("read") == after
+    # ... and by nobody who has what was there at submission.
+    project.write("one")
+    again, ran = project.run()
+    found = (again.result("read"), again.result("each")[1])
+    if how == "path" or (how == "stat" and not NOTICED[change][how]):
+        return  # as asked: the content does not count
+    assert found == ("one", "2 one")
+    assert (ran == ALL) is (NOTICED[change][how] or how == "stat")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("change", "how"), CASES)
+def test_what_is_changed_while_an_element_runs(
+    tmp_path: Path, change: Change, how: str, workers: int
+) -> None:
+    project = Project(tmp_path, how, workers)
+    project.write("one")
+    run, _ = project.run(during=change)
+    assert run.result("read") == "one"
+    told = [one for one in notes(run) if "while task 'read' ran: its result counts for this" in one]
+    noticed = NOTICED[change][how]
+    assert len(told) == noticed
+    if noticed:
+        assert "in.txt" in told[0]
+        assert 'files="path" is for what a task writes' in told[0]
+        (row,) = (one for one in project.wf.store.instances(run.run_id) if one.task == "read")
+        assert (row.state, row.identity) == ("SUCCESS", "")
+        # Neither what was there before nor what is there now was surely read.
+        _, ran = project.run()
+        assert "read" in ran
+    project.write("one")
+    _, ran = project.run()
+    if how in ("auto", "content"):
+        assert ("read" in ran) is noticed
+
+
+def test_a_file_that_comes_after_the_submission_counts_by_what_is_in_it(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    run, _ = project.run(before=lambda path: project.write("one"))
+    assert run.result("read") == "one"
+    assert "which was not there when the run was submitted: what is there now" in notes(run)[0]
+    _, ran = project.run()
+    assert ran == []
+    project.file.unlink()
+    run, ran = project.run()
+    assert (run.result("read"), ran) == ("nothing", ALL)
+
+
+def test_each_element_is_known_by_what_it_has_read(tmp_path: Path) -> None:
+    wf = Workflow("steps")
+    file, moving = tmp_path / "in.txt", tmp_path / "moving"
+
+    @wf.job()
+    def numbers() -> list[int]:
+        return [0, 1, 2, 3]
+
+    @wf.job(array=True)
+    def read(given: Path, x: Annotated[int, Result(step=numbers)]) -> str:
+        found = given.read_text()
+        if moving.exists() and x < 3:
+            given.write_text(f"text {x + 1}")
+            settle(given, 10 - x)
+        return f"{x}: {found}"
+
+    def states() -> list[tuple[str, bool]]:
+        return [
+            (one.state, bool(one.identity)) for one in wf.store.instances(run.run_id, "read")
+        ]
+
+    moving.touch()
+    file.write_text("text 0")
+    run = wf.run_local(tmp_path / "out", given=file)
+    assert run.result("read") == [f"{x}: text {x}" for x in range(4)]
+    assert states() == [*[("SUCCESS", False)] * 3, ("SUCCESS", True)]
+    assert len(notes(run)) == 2
+    moving.unlink()
+    file.write_text("text 0")
+    run = wf.run_local(tmp_path / "out", given=file)
+    assert run.result("read") == [f"{x}: text 0" for x in range(4)]
+    file.write_text("text 3")
+    run = wf.run_local(tmp_path / "out", given=file)
+    assert states() == [*[("SUCCESS", True)] * 3, ("CACHED", True)]
+
+
+@pytest.mark.parametrize(
+    ("how", "edited", "touched"),
+    [("auto", False, False), ("content", True, False), ("stat", True, True)],
+)
+def test_what_is_in_a_folder(tmp_path: Path, how: str, edited: bool, touched: bool) -> None:
+    def told(before: Change = nothing, during: Change = nothing) -> list[str]:
+        """Return which changes of the folder are told, at a first run."""
+        project = Project(Path(tempfile.mkdtemp(dir=tmp_path)), how)
+        inside = project.file / "deep" / "a.txt"
+        inside.parent.mkdir(parents=True)
+        inside.write_text("one")
+        settle(inside)
+        run, _ = project.run(lambda _: before(inside), lambda _: during(inside))
+        found = [one for one in notes(run) if one.startswith("parameter 'given' names")]
+        return [one.split(", which ")[1].split(":")[0] for one in found]
+
+    since = ["was changed since the run was submitted"]
+    meanwhile = ["was changed while task 'read' ran"]
+    assert told(before=touch) == since * touched
+    assert told(before=other_size) == since * edited
+    assert told(during=touch) == meanwhile * touched
+    assert told(during=other_size) == meanwhile * edited
+    assert told(other_size, delete) == [*since * edited, *meanwhile * edited]
+
+
+def test_ten_thousand_files_are_kept_beside_and_told_in_a_line(tmp_path: Path) -> None:
+    many = [tmp_path / "many" / f"{number:05}.txt" for number in range(10_000)]
+    many[0].parent.mkdir()
+    for file in many:
+        file.write_text("one")
+    wf = Workflow("many")
+
+    @wf.job(cache=False)
+    def first() -> int:
+        for file in (many[5], many[9]):
+            file.write_text("other")
+        return 1
+
+    @wf.job()
+    def count(files: list[Path], x: Annotated[int, Result(step=first)]) -> int:
+        return sum(file.read_text() == "one" for file in files)
+
+    run = wf.run_local(tmp_path / "out", files=many)
+    assert run.result("count") == 9_998
+    (note,) = notes(run)
+    assert note.startswith(f"parameter 'files' names {many[5]} (and 1 more), which was changed")
+    folder = Path(run.record.folder)
+    assert len(list((folder / "values").iterdir())) == 1
+    # The paths stand there twice, as parameters, but not how each of them looked.
+    assert (folder / "run.json").stat().st_size < 2.5 * len(dump([str(one) for one in many]))
+
+
+def test_a_record_without_what_is_beside_says_so(tmp_path: Path) -> None:
+    many = [tmp_path / f"{number:04}.txt" for number in range(1_000)]
+    for file in many:
+        file.write_text("one")
+    wf = Workflow("many")
+    beside = tmp_path / "out" / ".reflow"
+
+    @wf.job()
+    def first() -> int:
+        for file in beside.glob("*/values/*.json"):
+            file.unlink()
+        return 1
+
+    @wf.job()
+    def count(files: list[Path], x: Annotated[int, Result(step=first)]) -> int:
+        return 1
+
+    with pytest.raises(RunFailedError) as failed:
+        wf.run_local(tmp_path / "out", files=many)
+    assert failed.value.run is not None
+    (row,) = (one for one in failed.value.run.status(as_dict=True)["instances"][1:])
+    assert "how the files of the run's parameters stood; submit the run anew" in row["error_text"]
+
+
+def test_a_task_that_misses_its_file_is_told_since_when(tmp_path: Path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("one")
+    wf = Workflow("missing")
+
+    @wf.job()
+    def first() -> int:
+        file.unlink()
+        return 1
+
+    @wf.job()
+    def read(given: Path, x: Annotated[int, Result(step=first)]) -> str:
+        return given.read_text()
+
+    with pytest.raises(RunFailedError) as failed:
+        wf.run_local(tmp_path / "out", given=file)
+    run = failed.value.run
+    assert run is not None
+    error = run.status(as_dict=True)["instances"][1]["error_text"]
+    assert "FileNotFoundError" in error
+    assert error.endswith(
+        f"parameter 'given' names {file}, which is gone since the run was submitted: "
+        "the task found nothing there"
+    )
+    # Whoever puts it back and retries runs on what was submitted.
+    file.write_text("one")
+    run.retry()
+    assert run.wait() == "SUCCESS"
+
+
+def test_what_cannot_be_looked_at_has_no_identity(tmp_path: Path) -> None:
+    def loop(path: Path) -> None:
+        path.unlink()
+        path.symlink_to(path)
+
+    project = Project(tmp_path)
+    project.write("one")
+    run, _ = project.run(before=loop)
+    assert run.result("read") == "nothing"
+    assert {one.identity for one in project.wf.store.instances(run.run_id, "read")} == {""}
+    assert "which cannot be read (" in notes(run)[0]
+    assert "its result counts for this run alone" in notes(run)[0]
+
+
+def test_results_of_edited_files_are_not_accepted_for_what_was_submitted(
+    load: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    source = (
+        "from pathlib import Path\nfrom typing import Annotated\n"
+        "from reflow import Result, Workflow\nwf = Workflow('w')\nedit = None\n"
+        "@wf.job(cache=False)\ndef first() -> int:\n    edit and edit()\n    return 1\n"
+        "@wf.job()\n"
+        "def read(data: Path, x: Annotated[int, Result(step='first')]) -> str:\n"
+        "    return data.read_text()\n"
+        "@wf.job()\ndef other(data: Path) -> str:\n    return data.read_text()\n"
+    )
+    data = tmp_path / "data"
+    data.write_text("one")
+    module = load(source)
+    module.edit = lambda: other_size(data)
+    run = module.wf.run_local(tmp_path / "out", data=data)
+    assert (run.result("read"), len(notes(run))) == ("three", 1)
+    renewed = load(source.replace("data.read_text()", "data.read_text() + ''")).wf
+    made = renewed.run(run.run_id).accept()
+    states = {one.task: one.state for one in renewed.store.instances(made.run_id)}
+    assert states["read"] == "CANCELLED"
+    data.write_text("one")
+    assert renewed.run_local(tmp_path / "out", data=data).result("read") == "one"
+
+
+def test_why_and_plan_tell_what_was_edited(
+    load: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    source = (
+        "from pathlib import Path\nfrom typing import Annotated\n"
+        "from reflow import Result, Workflow\nwf = Workflow('w')\nedit = during = None\n"
+        "@wf.job(cache=False)\ndef first() -> int:\n    edit and edit()\n    return 1\n"
+        "@wf.job()\n"
+        "def read(data: Path, x: Annotated[int, Result(step='first')]) -> str:\n"
+        "    during and during()\n    return data.read_text()\n"
+    )
+    data = tmp_path / "data"
+    data.write_text("one")
+    module = load(source)
+    module.edit = lambda: other_size(data)
+    first = module.wf.run_local(tmp_path / "out", data=data)
+    module.edit = None
+    data.write_text("one")
+    run = module.wf.run_local(tmp_path / "out", data=data)
+    told = "what stands there was changed after the submission"
+    assert [one.after for one in run.why("read").differences] == [told]
+    assert run.why("read").compared_with.startswith(first.run_id)
+    data.write_text("two")
+    module.during = lambda: other_size(data)
+    module.wf.run_local(tmp_path / "out", data=data)
+    module.during = None
+    data.write_text("two")
+    run = module.wf.run_local(tmp_path / "out", data=data)
+    assert run.result("read") == "two"
+    (reason,) = run.why("read").reasons
+    assert "counts for no other run: a file that it read was changed while it ran" in reason

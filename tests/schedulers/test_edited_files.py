@@ -1,0 +1,202 @@
+"""Files among the parameters that are edited while a run is queued, or while its jobs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .person import Person, of, states
+
+SOURCE = """
+    import time
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("edited")
+    HERE = Path(__file__).parent
+
+    def ran(task):
+        with open(HERE / "ran", "a") as file:
+            print(task, file=file)
+
+    @wf.job(cache=False)
+    def first() -> list[int]:
+        while not (HERE / "go").exists():
+            time.sleep(0.05)
+        return [1, 2]
+
+    @wf.job()
+    def ahead(data: Path, x: Annotated[list[int], Result(step="first")]) -> str:
+        ran("ahead")
+        found = data.read_text()
+        if (HERE / "meanwhile").exists():
+            data.write_text((HERE / "meanwhile").read_text())
+        return found
+
+    @wf.job(array=True)
+    def each(many: list[Path], x: Annotated[int, Result(step="first")]) -> str:
+        ran("each")
+        return str(x) + many[-1].read_text()
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.fixture(params=["slurm", "local"])
+def person(request: pytest.FixtureRequest, tmp_path: Path, slurm_simulator: Any) -> Person:
+    made = Person(tmp_path, slurm_simulator, request.param)
+    made.write(SOURCE)
+    return made
+
+
+def edited(person: Person, before: str, after: str | None, files: int = 1) -> dict[str, Any]:
+    """Submit with one content, go on with another; return the status at the end."""
+    data, go = person.folder / "data", person.folder / "go"
+    go.unlink(missing_ok=True)
+    person.folder.joinpath("ran").unlink(missing_ok=True)
+    data.write_text(before)
+    many = [arg for _ in range(files) for arg in ("--many", str(data))]
+    run = person.submit("--data", str(data), *many)
+    if after is None:
+        data.unlink()
+    elif after != before:
+        data.write_text(after)
+    go.touch()
+    return person.ended(run)
+
+
+def ran(person: Person) -> list[str]:
+    file = person.folder / "ran"
+    return sorted(file.read_text().split()) if file.exists() else []
+
+
+def outputs(status: dict[str, Any]) -> list[str]:
+    return [one["output"] for task in ("ahead", "each") for one in of(status, task)]
+
+
+ALL = ["ahead", "each", "each"]
+
+
+def test_what_was_read_is_on_record(person: Person) -> None:
+    status = edited(person, "old", "newer")
+    assert outputs(status) == ["newer", "1newer", "2newer"]
+    data = person.folder / "data"
+    assert sorted(status["notes"]) == [
+        f"parameter {name!r} names {data}, which was changed since the run was submitted: the new "
+        "content was read"
+        for name in ("data", "many")
+    ]
+    assert not [one["error_text"] for one in status["instances"] if one["error_text"]]
+    assert "the new content was read" in person.reflow("status", status["run"]["run_id"])
+    # Who puts the old content back gets no result of the other.
+    status = edited(person, "old", "old")
+    assert (outputs(status), ran(person)) == (["old", "1old", "2old"], ALL)
+    assert status["notes"] == []
+    status = edited(person, "newer", "newer")
+    assert (outputs(status), ran(person)) == (["newer", "1newer", "2newer"], [])
+
+
+def test_what_is_queued_ahead_finds_the_older_result_of_what_is_there_now(
+    person: Person,
+) -> None:
+    edited(person, "newer", "newer")
+    status = edited(person, "old", "newer")
+    assert outputs(status) == ["newer", "1newer", "2newer"]
+    if person.executor == "slurm":
+        assert states(status, "ahead") == ["CACHED"]
+        assert ran(person) == ["each", "each"]
+
+
+def test_what_is_edited_while_it_is_read_counts_for_its_run_alone(person: Person) -> None:
+    (person.folder / "meanwhile").write_text("newer")
+    status = edited(person, "old", "old")
+    assert outputs(status)[0] == "old"
+    told = [one for one in status["notes"] if "while task 'ahead' ran: its result counts" in one]
+    assert len(told) == 1
+    (person.folder / "meanwhile").unlink()
+    for content in ("newer", "old"):
+        status = edited(person, content, content)
+        assert "ahead" in ran(person)
+        assert outputs(status)[0] == content
+
+
+def test_what_is_gone_is_told_with_the_error(person: Person) -> None:
+    status = edited(person, "old", None)
+    assert states(status, "ahead") == ["FAILED"]
+    error = of(status, "ahead")[0]["error_text"]
+    assert "FileNotFoundError" in error
+    assert "which is gone since the run was submitted: the task found nothing there" in error
+
+
+def test_how_many_files_stood_is_kept_once(person: Person) -> None:
+    """Ten thousand files would be in the header of each job, and in what each pass reads."""
+    person.write(SOURCE.replace("x: Annotated[list", "many: list[Path], x: Annotated[list"))
+    places = []
+    for number in range(1_500):
+        places.append(person.folder / f"file{number}")
+        places[-1].write_text("old")
+    person.write(
+        f"""
+        import sys, time
+        from pathlib import Path
+        from flow import wf
+        many = [Path({str(person.folder)!r}) / f"file{{n}}" for n in range(1_500)]
+        run = wf.submit("out", executor=sys.argv[1], data=many[0], many=many)
+        print(run.run_id)
+        """,
+        "start.py",
+    )
+    run = person.run("start.py", person.executor).split()[-1]
+    places[-1].write_text("newer")
+    (person.folder / "go").touch()
+    status = person.ended(run)
+    assert outputs(status) == ["old", "1newer", "2newer"]
+    assert len(status["notes"]) == 1
+    folder = person.folder / "out" / ".reflow" / run
+    (beside,) = (folder / "values").iterdir()
+    text = beside.read_text()
+    names = len(str(places[0])) * len(places)
+    assert len(text) > 2 * names
+    for file in [folder / "run.json", *folder.glob("jobs/*.json")]:
+        assert file.stat().st_size < 4 * names + 10_000, file
+        assert text[200:400] not in file.read_text()
+
+
+def test_what_has_no_files_loads_nothing_for_them(
+    tmp_path: Path, slurm_simulator: Any
+) -> None:
+    person = Person(tmp_path, slurm_simulator, "slurm")
+    person.write(LOADS)
+    (person.folder / "data").write_text("one")
+    status = person.ended(person.submit("--data", "data"))
+    loaded = {task: of(status, task)[0]["output"] for task in ("without", "with_file")}
+    assert loaded["without"] == []
+    assert loaded["with_file"] == ["reflow.fileprint", "reflow.inputprints"]
+
+
+LOADS = """
+    import sys
+    from pathlib import Path
+    from reflow import Workflow
+
+    wf = Workflow("loads")
+
+    def loaded() -> list[str]:
+        wanted = "fileprint inputprints filehashes adoption stores.sqlite"
+        return sorted(f"reflow.{one}" for one in wanted.split() if f"reflow.{one}" in sys.modules)
+
+    @wf.job()
+    def without(x: int = 1) -> list[str]:
+        return loaded()
+
+    @wf.job()
+    def with_file(data: Path) -> list[str]:
+        return loaded()
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
