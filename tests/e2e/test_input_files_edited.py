@@ -12,9 +12,13 @@ from types import ModuleType
 from typing import Annotated
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from reflow import Result, Run, RunFailedError, Workflow
 from reflow.plain import dump
+from reflow.stores.base import Store
+from reflow.stores.sqlite import SqliteStore
 
 from .test_input_files import (
     delete,
@@ -50,11 +54,13 @@ def seen(path: Path) -> str:
 class Project:
     """A task that reads a file, behind one in which a test changes it."""
 
-    def __init__(self, folder: Path, how: str = "auto", workers: int = 1) -> None:
+    def __init__(
+        self, folder: Path, how: str = "auto", workers: int = 1, store: Store | None = None
+    ) -> None:
         self.folder, self.workers = folder, workers
         self.file = folder / "in.txt"
         self.ran = folder / "ran"
-        self.wf = Workflow("edited")
+        self.wf = Workflow("edited", store=store)
         self.before: Change = nothing
         self.during: Change = nothing
 
@@ -164,6 +170,48 @@ def test_what_is_changed_while_an_element_runs(
     _, ran = project.run()
     if how in ("auto", "content"):
         assert ("read" in ran) is noticed
+
+
+CONTENTS = st.sampled_from(["nothing", "a", "bb", "cc"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(CONTENTS, st.none() | CONTENTS, st.none() | CONTENTS), min_size=1, max_size=6
+    )
+)
+def test_whatever_is_changed_nobody_gets_what_was_not_read(
+    runs: list[tuple[str, str | None, str | None]],
+) -> None:
+    """A model: which contents have a result. A run is what it is submitted with, what is there
+    when its element begins, and what is there when it ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore(Path(folder) / "store")
+        project = Project(Path(folder), store=store)
+        ages, known = iter(range(10**6)), set[str]()
+
+        def becomes(content: str | None) -> Change:
+            def change(path: Path) -> None:
+                if content == "nothing":
+                    path.unlink(missing_ok=True)
+                elif content is not None:
+                    path.write_text(content)
+                    settle(path, 100 + next(ages))  # another time, however quick this is
+
+            return change
+
+        for submitted, before, during in runs:
+            becomes(submitted)(project.file)
+            run, ran = project.run(becomes(before), becomes(during))
+            begun = before or submitted
+            if submitted in known:
+                assert (run.result("read"), "read" in ran) == (submitted, False)
+                continue
+            assert (run.result("read"), "read" in ran) == (begun, True)
+            if (during or begun) == begun:
+                known.add(begun)
+        store.close()
 
 
 def test_a_file_that_comes_after_the_submission_counts_by_what_is_in_it(tmp_path: Path) -> None:
