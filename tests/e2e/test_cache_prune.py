@@ -110,6 +110,25 @@ def test_older_results_go_and_their_runs_stay(runs: list[Run], wf: Any, tmp_path
     assert wf.run_local(tmp_path / "b", letter="b").counts()["large"] == {"CACHED": 3}
 
 
+def stats(task: str) -> tuple[int, int, int, float]:
+    found = as_json("cache-stats", reflow("cache", "stats", "--json"))
+    (one,) = (one for one in found if one["task"] == task)
+    return one["results"], one["out_of_cache"], one["hits"], one["share"]
+
+
+def test_what_was_taken_out_is_not_counted_as_a_result(runs: list[Run], tmp_path: Path) -> None:
+    assert stats("large") == (6, 0, 3, 0.3333)
+    assert stats("last") == (2, 0, 1, 0.3333)
+    pruned("--task", "large", "--keep", "0", "--yes")
+    for _ in range(2):
+        # They were computed once, and nobody need compute the value of a hit again.
+        assert stats("large") == (0, 6, 3, 0.3333)
+        assert stats("last") == (2, 0, 1, 0.3333)
+        default_store_path().unlink()
+        reflow("store", "rebuild", str(tmp_path))
+    assert "OUT" in reflow("cache", "stats").splitlines()[0]
+
+
 def test_it_holds_in_a_store_that_is_made_anew(runs: list[Run], wf: Any, tmp_path: Path) -> None:
     pruned("--older-than", "0s", "--yes")
     before = [run.status(as_dict=True) for run in runs]

@@ -286,6 +286,20 @@ class PostgresStore(Store):
 
         return self._session.read(query)
 
+    def out_of_cache(self, run_id: str) -> dict[str, int]:
+        """Return by task how many successes no look-up finds."""
+
+        def query(connection: Connection) -> dict[str, int]:
+            names = {key: name for key, name, _, _ in self._tasks(connection, run_id)}
+            counted = connection.execute(
+                "SELECT task, count(*) FROM instance WHERE task = ANY(%s)"
+                " AND state = 'SUCCESS' AND identity IS NULL GROUP BY task",
+                ([*names],),
+            )
+            return {names[key]: number for key, number in counted}
+
+        return self._session.read(query)
+
     def instances(
         self, run_id: str, task: str | None = None, states: Iterable[str] | None = None
     ) -> list[InstanceRow]:

@@ -34,7 +34,12 @@ def stats_command(access: Access) -> click.Command:
     @click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
     @profile_option(access)
     def stats(workflow: str | None, as_json: bool) -> None:
-        """Count, for each task, the results that runs computed and those that they took over."""
+        """Count, for each task, the results that runs computed and those that they took over.
+
+        OUT are those computed that no run takes over any more: `cache prune` took them out, or a
+        file of their task's parameters was changed while they were computed. SHARE is that of
+        HITS in all values that were needed.
+        """
         from attrs import asdict
 
         from ..cachestats import cache_stats
@@ -44,10 +49,13 @@ def stats_command(access: Access) -> click.Command:
             told = [{**asdict(one), "share": round(one.share, 4)} for one in found]
             click.echo(json.dumps(told, indent=2))
         elif found:
-            heads = ("WORKFLOW", "TASK", "RUNS", "RESULTS", "HITS", "SHARE", "FAILED", "LAST RUN")
+            heads = (
+                "WORKFLOW", "TASK", "RUNS", "RESULTS", "OUT", "HITS", "SHARE", "FAILED", "LAST RUN",
+            )  # fmt: skip
             cells = [
-                (one.graph_name, one.task, str(one.runs), str(one.results), str(one.hits),
-                 f"{one.share:.0%}", str(one.failed), one.last[:19])
+                (one.graph_name, one.task, str(one.runs), str(one.results),
+                 str(one.out_of_cache), str(one.hits), f"{one.share:.0%}", str(one.failed),
+                 one.last[:19])
                 for one in found
             ]  # fmt: skip
             click.echo(table(heads, cells))

@@ -8,6 +8,7 @@ indexed), and losing it costs time and nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,7 @@ from attrs import field, frozen
 
 from ..errors import StoreError, UnknownRunError
 from ..records import Outcome
+from ..states import SUCCESS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -301,6 +303,15 @@ class Store(ABC):
 
         Raises `UnknownTaskError` or, for an unknown state, `QueryError`.
         """
+
+    def out_of_cache(self, run_id: str) -> dict[str, int]:
+        """Return by task how many successes have no identity, so that no look-up finds them.
+
+        They were pruned, or count for their run alone. Tasks without any are left out. A store
+        that can count need not return rows for it.
+        """
+        rows = self.instances(run_id, states=(SUCCESS,))
+        return dict(Counter(one.task for one in rows if not one.identity))
 
     @abstractmethod
     def close(self) -> None:

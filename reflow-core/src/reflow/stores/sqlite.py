@@ -297,6 +297,20 @@ class SqliteStore(Store):
 
         return self._file.read(query)
 
+    def out_of_cache(self, run_id: str) -> dict[str, int]:
+        """Return by task how many successes no look-up finds."""
+
+        def query(connection: sqlite3.Connection) -> dict[str, int]:
+            names = {key: name for key, name, _, _ in self._tasks(connection, run_id)}
+            counted = connection.execute(
+                "SELECT key >> 32, count(*) FROM instance WHERE key BETWEEN ? AND ?"
+                " AND state = 'SUCCESS' AND identity IS NULL GROUP BY 1",
+                span(list(names)),
+            )
+            return {names[key]: number for key, number in counted}
+
+        return self._file.read(query)
+
     def instances(
         self, run_id: str, task: str | None = None, states: Iterable[str] | None = None
     ) -> list[InstanceRow]:

@@ -625,8 +625,10 @@ class StoreContract:
     def test_a_result_that_lost_its_identity_is_found_no_more(self, filled: Store) -> None:
         """As when it was taken out of the cache: how the instance ended stays."""
         filled.apply("flow-1", [success("first"), success("last")], {}, SUCCESS, Position(1, 1))
+        assert filled.out_of_cache("flow-1") == {}
         pruned = success("first", identity="", digest="", value=None)
         filled.apply("flow-1", [pruned], {}, None, Position(2, 1))
+        assert filled.out_of_cache("flow-1") == {"first": 1}
         assert filled.lookup([success("first").identity]) == {}
         assert len(filled.lookup([success("last").identity])) == 1
         assert filled.instances("flow-1", "first") == [instance(pruned, array=False)]
