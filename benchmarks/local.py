@@ -41,7 +41,14 @@ entry = {
     "kind": "file", "target": f"{here}/definitions.py", "workflow": "bench_definitions",
     "directory": home, "search_path": [], "arguments": [],
 }
-header = {"task": "measure", "common": {}, "epoch": 0, "entrypoint": entry}
+header = {
+    "task": "measure", "common": {}, "epoch": 0, "entrypoint": entry,
+    "identity": {
+        "name": "measure", "version": "1", "code": "", "serializer": "", "constants": [],
+    },
+    "order": [["path", True]], "sources": [], "editable": True, "on_code_change": "run",
+    "files": "auto", "stood": {}, "check": None, "serializers": [],
+}
 places = [(index, 1, "0" * 64, {"path": f'"p{index}"'}) for index in range(10_000)]
 write_job(Files(), f"{home}/jobs", "bench.1.w", header, places)
 """
@@ -175,6 +182,9 @@ class Bench:
                 own = [python, "-c", "import typing; from typing import Annotated"]
                 bare = self.call(own, home).cpu_seconds
                 collect(row, who, self.call(command, home).cpu_seconds - bare)
+                for outcome in (home / "outcomes" / "measure").iterdir():
+                    if '"SUCCESS"' not in outcome.read_text(encoding="utf-8"):
+                        row.note = "the worker failed"
         return [row]
 
     def turns(
