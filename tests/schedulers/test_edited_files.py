@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,21 @@ def test_how_many_files_stood_is_kept_once(person: Person) -> None:
     for file in [folder / "run.json", *folder.glob("jobs/*.json")]:
         assert file.stat().st_size < 4 * names + 10_000, file
         assert text[200:400] not in file.read_text()
+
+
+def test_a_name_that_is_no_text(person: Person) -> None:
+    """File names are bytes; Python reads those that are no UTF-8 with lone surrogates."""
+    name = os.fsdecode(b"caf\xe9")
+    data = person.folder / name
+    data.write_text("old")
+    run = person.submit("--data", str(data), "--many", str(data))
+    data.write_text("newer")
+    (person.folder / "go").touch()
+    status = person.ended(run)
+    assert outputs(status) == ["newer", "1newer", "2newer"]
+    told = " ".join(status["notes"]).encode("utf-8", "surrogateescape")
+    assert b"caf\xe9, which was changed since the run was submitted" in told
+    assert "which was changed" in person.reflow("status", run)
 
 
 def test_what_has_no_files_loads_nothing_for_them(

@@ -109,13 +109,18 @@ def write_job(
     The map begins with a table of offsets, so that a worker reads its own line only,
     however large the array is.
     """
-    lines = [json.dumps(list(one), ensure_ascii=False).encode() for one in positions]
+    lines = [_line(list(one)) for one in positions]
     offsets = [0]
     for line in lines:
         offsets.append(offsets[-1] + len(line))
     table = struct.pack(f"<{len(offsets)}Q", *offsets)
     files.write(f"{jobs}/{tag}.map", _HEAD.pack(len(lines)) + table + b"".join(lines))
-    files.write(f"{jobs}/{tag}.json", json.dumps(dict(header), ensure_ascii=False).encode())
+    files.write(f"{jobs}/{tag}.json", _line(dict(header)))
+
+
+def _line(native: object) -> bytes:
+    # A file's name may be any bytes, of which Python makes lone surrogates.
+    return json.dumps(native, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def read_header(files: Files, jobs: str, tag: str) -> dict[str, Any]:
