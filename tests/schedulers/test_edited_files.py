@@ -167,6 +167,27 @@ def test_how_many_files_stood_is_kept_once(person: Person) -> None:
         assert text[200:400] not in file.read_text()
 
 
+def test_code_and_file_may_both_be_edited(tmp_path: Path, slurm_simulator: Any) -> None:
+    person = Person(tmp_path, slurm_simulator, "slurm")
+    edits = SOURCE.replace("found = data.read_text()", "found = data.read_text() + '!'")
+    person.write(SOURCE)
+    data = person.folder / "data"
+    data.write_text("old")
+    run = person.submit("--data", str(data), "--many", str(data))
+    person.write(edits)
+    data.write_text("newer")
+    (person.folder / "go").touch()
+    status = person.ended(run)
+    assert outputs(status) == ["newer!", "1newer", "2newer"]
+    assert any("the new code ran; parameter 'data' names" in one for one in status["notes"])
+    for source, content, rerun in (
+        (edits, "newer", []), (SOURCE, "newer", ["ahead"]), (edits, "old", ALL)
+    ):  # fmt: skip
+        person.write(source)
+        edited(person, content, content)
+        assert ran(person) == rerun
+
+
 def test_a_name_that_is_no_text(person: Person) -> None:
     """File names are bytes; Python reads those that are no UTF-8 with lone surrogates."""
     name = os.fsdecode(b"caf\xe9")
