@@ -188,6 +188,44 @@ def test_code_and_file_may_both_be_edited(tmp_path: Path, slurm_simulator: Any) 
         assert ran(person) == rerun
 
 
+SHARED = """
+    import time
+    from pathlib import Path
+    from reflow import Workflow
+
+    wf = Workflow("shared")
+    HERE = Path(__file__).parent
+
+    @wf.job()
+    def read(data: Path) -> str:
+        found = data.read_text()
+        (HERE / "begun").touch()
+        while not (HERE / "go").exists():
+            time.sleep(0.05)
+        data.write_text("newer")
+        return found
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_who_waits_for_another_run_does_not_get_what_was_edited_under_its_hands(
+    person: Person,
+) -> None:
+    person.write(SHARED)
+    data = person.folder / "data"
+    data.write_text("old")
+    first = person.submit("--data", str(data))
+    person.until(first, lambda _: (person.folder / "begun").exists())
+    second = person.submit("--data", str(data), run_dir="second")
+    person.until(second, lambda status: "is under way in run" in str(status["notes"]))
+    (person.folder / "go").touch()
+    assert [one["output"] for one in person.ended(first)["instances"]] == ["old"]
+    (row,) = person.ended(second)["instances"]
+    assert (row["state"], row["output"]) == ("SUCCESS", "newer")
+
+
 def test_a_name_that_is_no_text(person: Person) -> None:
     """File names are bytes; Python reads those that are no UTF-8 with lone surrogates."""
     name = os.fsdecode(b"caf\xe9")
