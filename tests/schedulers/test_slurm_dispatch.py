@@ -488,3 +488,34 @@ def test_jobs_and_local_processes_do_not_mix(person: Person) -> None:
     person.reflow("retry", run, "--executor", "local", code=2)
     person.simulator.inject("partition_up", partition="compute")
     person.ended(run)
+
+
+TERMINATED = """
+    import os, signal
+    from pathlib import Path
+    from reflow import Workflow
+
+    wf = Workflow("terminated")
+
+    @wf.job()
+    def task() -> None:
+        Path(__file__).with_name("began").touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -> None:
+    """Its job may be under way to its end, too, and only for that reason the worker is dead."""
+    person.write(TERMINATED)
+    run = person.submit()
+    person.until(run, lambda _: (person.folder / "began").exists())
+    time.sleep(1)
+    job = next(one["job_id"] for one in person.status(run)["jobs"] if one["task_name"] == "task")
+    person.run("-c", f"import subprocess; subprocess.run(['scancel', '{job}'], check=True)")
+    assert of(person.ended(run), "task")[0]["cause"] == "CANCELLED"
+    # Nobody else has ended this one.
+    run = person.submit()
+    assert of(person.ended(run), "task")[0]["cause"] == "ERROR"

@@ -37,6 +37,11 @@ PATIENCE = 3.0
 """Seconds in which an outcome that its job has published must have become visible."""
 
 
+TERM_SECONDS = 15.0
+"""So long after SIGTERM a job that still lives was not ended by its scheduler. PBS and LSF send
+SIGKILL after 10 s ($kill_delay of qmgr(8B), JOB_TERMINATE_INTERVAL of lsb.params(5))."""
+
+
 class Element(NamedTuple):
     """One element that a worker has claimed, with the texts of its inputs.
 
@@ -278,6 +283,10 @@ def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int)
     `code` is the exit code as the job's shell, which outlives the interpreter, has it:
     128 and more for a signal. `mark` is that of `run_position`.
     """
+    if code == 128 + signal.SIGTERM:
+        # So a scheduler ends a job that was cancelled or is over its time: it kills what is left
+        # of it soon (this process, too), and knows why.
+        time.sleep(TERM_SECONDS)
     files = Files()
     header = read_header(files, f"{folder}/jobs", tag)
     place = read_position(files, f"{folder}/jobs", tag, position)
