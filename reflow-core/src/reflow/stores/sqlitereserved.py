@@ -1,4 +1,8 @@
-"""What runs have reserved, in the SQLite store: see `reflow.stores.base.Store.reserve`."""
+"""What runs have reserved, in the SQLite store: see `reflow.stores.base.Store.reserve`.
+
+Names stand there by their first bytes alone. Where two of them begin alike, somebody waits for
+nothing, finds another identity, and computes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from .base import Reservation
-from .sqliterows import SHIFT, digest_of, prefix_of, span
+from .sqliterows import PREFIX, SHIFT, span
 
 CHUNK = 500  # values of one IN list; SQLite builds may allow no more than 999
+_DIGITS = 2 * PREFIX
 
 
 def reserve(
@@ -19,16 +24,14 @@ def reserve(
         connection.execute("SELECT name, key FROM task WHERE run = ?", (run,)).fetchall()
     )
     least, most = span(tasks.values())
-    there = _there(
-        connection, "SELECT identity, key FROM instance WHERE result",
-        [one.identity for one in wanted if not one.anew],
-    )  # fmt: skip
+    new = [int(one.identity[:_DIGITS], 16) for one in wanted if not one.anew]
+    there = _there(connection, "SELECT result, key FROM instance WHERE result", new)
     if connection.execute(
         "SELECT EXISTS (SELECT 1 FROM reserved WHERE key < ?)"
         " OR EXISTS (SELECT 1 FROM reserved WHERE key > ?)", (least, most),
     ).fetchone() != (0,):  # fmt: skip
-        names = [text for one in wanted for text in (one.identity, one.lineage) if text]
-        there.update(_there(connection, "SELECT name, key FROM reserved WHERE prefix", names))
+        names = [int(text[:_DIGITS], 16) for one in wanted for text in one[2:4] if text]
+        there.update(_there(connection, "SELECT prefix, key FROM reserved WHERE prefix", names))
     held: dict[str, int] = {}
     freed: list[tuple[int, int]] = []
     if there:
@@ -36,34 +39,36 @@ def reserve(
         for one in wanted:
             low, high = over[one.over] if one.over else (0, -1)
             for text in filter(None, (one.identity, one.lineage)):
-                found = there.get(digest_of(text))
+                prefix = int(text[:_DIGITS], 16)
+                found = there.get(prefix)
                 if found is not None and low <= found <= high:
-                    freed.append((prefix_of(digest_of(text)), found))
+                    freed.append((prefix, found))
                     continue
                 if found is None or least <= found <= most:
                     continue
                 held[one.identity] = found
                 break
     connection.executemany("DELETE FROM reserved WHERE prefix = ? AND key = ?", freed)
-    free = (one for one in wanted if one.identity not in held)
+    first = {name: (key << SHIFT) + 1 for name, key in tasks.items()}
     connection.executemany(
-        "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?)",
+        "INSERT OR REPLACE INTO reserved VALUES (?, ?)",
         sorted(
-            (prefix_of(name := digest_of(identity)), name, (tasks[task] << SHIFT) + index + 1)
-            for task, index, identity, *_ in free
+            (int(one.identity[:_DIGITS], 16), first[one.task] + one.index)
+            for one in wanted
+            if one.identity not in held
         ),
     )
     return held
 
 
 def _there(
-    connection: sqlite3.Connection, query: str, names: Iterable[str]
-) -> dict[bytes, int]:
-    """Return by name the keys of the instances that a query finds by the first bytes of it."""
-    prefixes = sorted(prefix_of(digest_of(name)) for name in names)
-    found: dict[bytes, int] = {}
-    for start in range(0, len(prefixes), CHUNK):
-        chunk = prefixes[start : start + CHUNK]
+    connection: sqlite3.Connection, query: str, prefixes: Iterable[int]
+) -> dict[int, int]:
+    """Return the keys of the instances that a query finds, by what it finds them by."""
+    wanted = sorted(prefixes)  # in the order of the index, whose pages are then read once each
+    found: dict[int, int] = {}
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
         found.update(connection.execute(f"{query} IN ({', '.join('?' * len(chunk))})", chunk))
     return found
 

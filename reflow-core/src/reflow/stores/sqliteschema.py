@@ -121,8 +121,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What runs have in hand, so that no two compute the same: see `Store.reserve`.
         """
         CREATE TABLE reserved (
-            prefix INTEGER PRIMARY KEY,  -- first bytes of the name
-            name BLOB NOT NULL,
+            prefix INTEGER PRIMARY KEY,  -- first bytes of an identity or lineage
             key INTEGER NOT NULL  -- as in instance
         )
         """,
