@@ -143,7 +143,7 @@ def test_every_command(there: Typist) -> None:
         # Until it submits; no qsub is here anyway.
         assert said.startswith("error: ")
         assert "'pbs'" in said
-        assert "is installed" not in said
+        assert "no executor named" not in said
     else:
         assert said == f"error: {missing}{more}"
     said = there("demo.py submit --executor pbbs", *submit, "pbbs", code=2)

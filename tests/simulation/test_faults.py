@@ -625,7 +625,9 @@ class Simulation:
         rng = self.world.rng
         self.plan = Plan(rng)
         self.options = RunOptions(on_error=rng.choice(("continue", "continue", "stop")))
-        self.request = SimpleNamespace(spec=self.plan.spec, options=self.options, run_id="run")
+        self.request = SimpleNamespace(
+            spec=self.plan.spec, options=self.options, run_id="run", user="u"
+        )
         self.clock = SimClock(self.world)
         self.asked: list[tuple[str, str | None]] = []
         self.launched = 0

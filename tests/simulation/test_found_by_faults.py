@@ -53,7 +53,7 @@ def record(tmp_path):
 
 
 def request_of(workflow: WorkflowSpec) -> SimpleNamespace:
-    return SimpleNamespace(spec=workflow, options=RunOptions(), run_id="r")
+    return SimpleNamespace(spec=workflow, options=RunOptions(), run_id="r", user="u")
 
 
 def test_array_over_values_and_a_chain_waits_for_the_size_of_the_chain() -> None:

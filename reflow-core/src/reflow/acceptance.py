@@ -137,7 +137,9 @@ def _outcome(made: RunRecord, request: RunRequest, work: Work, old: Recorded) ->
 
 def _is_of_the_same(old: Recorded, work: Work, found: Outcome) -> bool:
     """Whether a result may be of the files that were submitted, whatever code it is of."""
-    if not found.identity or not old.progress.tasks[work.task].spec.stood:
-        return bool(found.identity)
+    if not found.identity:
+        return False
+    if not old.progress.tasks[work.task].spec.stood:
+        return True
     side = old.side(work.task, work.index)
     return side is not None and found.identity == side.inputs.identity(work.index)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 
-from .carrying import carry_on, current_executor, is_queued, run_pass
+from .carrying import carry_on, is_queued, run_pass
 from .dispatch import Dispatch, ask, check_task
 from .errors import ExecutorError, LeaseHeldError, LeaseLostError
 from .executors.base import Executor
 from .executors.command import CommandExecutor
+from .places import current_executor
 from .plugins import executor_reference
 from .records import HOME, Place
 from .runrecord import RunRecord, RunRequest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import time
@@ -16,16 +15,16 @@ from attrs import evolve
 from .dispatch import Dispatch
 from .entrypoint import is_editable, load_tasks
 from .errors import DefinitionError, LeaseHeldError, LeaseLostError
-from .executors.base import Executor, JobRequest
+from .executors.base import JobRequest
 from .executors.local import LocalExecutor
 from .fingerprint import changed
 from .flow import TaskDefinition
 from .ids import job_tag
 from .journal import SignOfLife
-from .plugins import executor_from_reference
+from .places import current_executor, executor_of
 from .queueing import DispatchPass, PassReport
-from .records import HOME, Intent, Outcome, Place, Submitted
-from .runrecord import INLINE, RunRecord, RunRequest, job_command
+from .records import Intent, Outcome, Submitted
+from .runrecord import RunRecord, RunRequest, job_command
 from .standing import Standing
 from .states import FAILED, WAITING
 from .stores.base import Store
@@ -41,31 +40,6 @@ LOOK_SECONDS = 20.0
 
 START_SECONDS = 30.0
 """A driver that was started has so long to take the lease before it counts as dead."""
-
-
-def executor_of(request: RunRequest, place: Place = HOME) -> Executor:
-    """Return the executor that a run was submitted with, or the one at `place`."""
-    name, settings = place
-    if place != HOME:
-        return executor_from_reference(name, json.loads(settings))
-    if request.executor == INLINE:
-        return LocalExecutor(max_workers=request.options.max_workers)
-    return executor_from_reference(request.executor, request.executor_settings)
-
-
-def place_of(record: RunRecord) -> Place:
-    """Return where the jobs of a run go: what the last retry asked for, if any did."""
-    files = record.files
-    for name in sorted(files.list(record.epochs), reverse=True):
-        asked = json.loads(files.read(f"{record.epochs}/{name}"))
-        if asked.get("executor"):
-            return asked["executor"], asked["settings"]
-    return HOME
-
-
-def current_executor(record: RunRecord, request: RunRequest) -> Executor:
-    """Return the executor that jobs of a run are submitted to now."""
-    return executor_of(request, place_of(record))
 
 
 def start_driver(record: RunRecord, request: RunRequest, store: Store | None) -> None:

@@ -34,7 +34,6 @@ from .inputs import SizeError, TaskInputs
 from .journal import JournalReader, take_lease
 from .known import Known
 from .ledger import Ledger
-from .lineage import task_lineages
 from .observing import observe
 from .owner import is_alive, this_process
 from .planning import TaskState
@@ -51,6 +50,7 @@ from .records import (
     Retried,
     Sized,
     encode,
+    lacks_prints,
 )
 from .reserving import Reservations
 from .resultfiles import NO_ACCESS, trouble
@@ -127,12 +127,10 @@ class Dispatch:
         # Of a run's first holder nothing is on record that it does not index itself.
         self._behind = self.lease.number > 1
         self._succeeded: dict[str, bool] = {}
-        self.reservations: Reservations | None = None
-        if store is not None and not os.environ.get(WITHIN_TASK):
-            self.reservations = Reservations(
-                store, request.run_id, task_lineages(request.spec, self.may_reuse),
-                Elsewhere(self.files, request.user, self.server_time),
-            )  # fmt: skip
+        self.reservations = Reservations(
+            None if os.environ.get(WITHIN_TASK) else store, request.run_id, request.spec,
+            self.may_reuse, Elsewhere(self.files, request.user, self.server_time),
+        )  # fmt: skip
         for tasks in self.ledger.cancels:
             # Whoever took the cancel up may not have come to record what it meant.
             self.mark_cancelled(tasks)
@@ -212,8 +210,7 @@ class Dispatch:
                 position = Position(segment=reader.segment, offset=reader.offset)
                 self._behind = False
             index_records(self.store, run_id, records, position)
-            if self.reservations is not None:
-                self.reservations.enter()
+            self.reservations.enter()
         except (StoreError, UnknownRunError):  # it may have been dropped, or its file deleted
             self._behind = True
 
@@ -294,9 +291,8 @@ class Dispatch:
         The elements are marked as in hand ("launched") unless `claim` is False.
         """
         works: list[Work] = []
-        if self.reservations is not None:
-            for name, index in self.reservations.take_due():
-                self.progress.put_back(name, index)
+        for name, index in self.reservations.take_due():
+            self.progress.put_back(name, index)
         moved = True
         while moved:
             moved = False
@@ -377,7 +373,6 @@ class Dispatch:
                 )
                 continue
             if identity in awaited:
-                assert self.reservations is not None
                 self.reservations.wait(name, index, identity, awaited[identity])
                 continue
             attempt = tries.get(index, 0) + 1
@@ -388,7 +383,7 @@ class Dispatch:
 
     def _detail(self, hit: CachedResult) -> str:
         """Return what is to be said of a result that is taken over."""
-        if not hit.paths or (hit.prints and "" not in hit.prints):
+        if not lacks_prints(hit.paths, hit.prints):
             return ""
         # Who works on below files that nobody has looked into may not have come to the end.
         if hit.run_id not in self._succeeded:
@@ -471,10 +466,9 @@ class Dispatch:
             found = find_results(self.store, wanted, judge)
             good = found.good
             told = {one: text for one, text in told.items() if one in found.refused}
-            if self.reservations is not None:
-                missing = {one: index for one, index in wanted.items() if one not in good}
-                more, awaited = self.reservations.ask(spec.name, missing, found.refused, judge)
-                good.update(more)
+            missing = {one: index for one, index in wanted.items() if one not in good}
+            more, awaited = self.reservations.ask(spec.name, missing, found.refused, judge)
+            good.update(more)
         except (StoreError, UnknownRunError):
             pass  # it is an index, and may be gone
         finally:
@@ -485,11 +479,6 @@ class Dispatch:
         for run_id in sorted({one.run_id for one in awaited.values()}):
             self._tell_awaited(spec.name, run_id)
         return good, awaited
-
-    @property
-    def awaits(self) -> bool:
-        """Whether other runs have anything in hand that need not run here thanks to them."""
-        return self.reservations is not None and self.reservations.awaits
 
     def server_time(self) -> float:
         """Return the file server's time, in seconds since the epoch."""

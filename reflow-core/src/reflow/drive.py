@@ -93,7 +93,7 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
                 for name, index, _ in progress.unfinished():
                     dispatch.settle(Outcome(name, index, 0, SKIPPED, detail="stopped"))
                 continue
-            if not dispatch.awaits:
+            if not dispatch.reservations.awaits:
                 raise LeaseLostError("the plan of this run has come to a standstill")
             time.sleep(WAIT_SECONDS)
         for work, answer, changed in pool.results(WAIT_SECONDS):

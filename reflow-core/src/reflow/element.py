@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 PATIENCE = 3.0
 """Seconds in which an outcome that its job has published must have become visible."""
 
-
 TERM_SECONDS = 15.0
 """So long after SIGTERM a job that still lives was not ended by its scheduler. PBS and LSF send
 SIGKILL after 10 s ($kill_delay of qmgr(8B), JOB_TERMINATE_INTERVAL of lsb.params(5))."""

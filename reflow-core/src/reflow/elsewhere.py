@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from .claims import published
 from .errors import ReflowError
-from .executors.base import LIVE, Executor, JobStatus
+from .executors.base import LIVE, JobStatus
 from .files import Files
-from .journal import JournalReader, is_held
+from .journal import JournalReader, is_held, last_sign
 from .ledger import JobState, Ledger
 from .owner import is_alive
-from .plugins import executor_from_reference
-from .records import HOME, Opened, Outcome, Place
+from .places import executor_of
+from .records import Opened, Outcome
 from .runrecord import RunRecord
 from .states import DONE
 from .stores.base import CachedResult, Underway
@@ -57,7 +56,6 @@ class OtherRun:
         self.request = self.record.request()
         self.ledger = Ledger(self.request)
         self.opened = 0.0
-        self._executors: dict[Place, Executor] = {}
         self._reader = JournalReader(files, self.record.segments)
 
     def read(self) -> None:
@@ -70,21 +68,9 @@ class OtherRun:
         """Return the process that carries the run on right now, "" where none does."""
         return self._reader.owner if is_held(self.record.files, self._reader, now) else ""
 
-    def executor(self, place: Place) -> Executor:
-        """Return the executor that has some of its jobs."""
-        if place == HOME:
-            name, settings = self.request.executor, self.request.executor_settings
-        else:
-            name, settings = place[0], json.loads(place[1])
-        found = self._executors.get(place)
-        if found is None:
-            found = self._executors[place] = executor_from_reference(name, settings)
-        return found
-
     def last_sign(self) -> float:
-        """Return when the last record was written, by the file server's clock."""
-        folder = self.record.segments
-        return self.record.files.modified(f"{folder}/{self._reader.segment:06d}.seg")
+        """Return when it last showed a sign of life, by the file server's clock."""
+        return last_sign(self.record.files, self._reader)
 
     def job(self, task: str, index: int) -> JobState | None:
         """Return the job that has an element in hand, if one has."""
@@ -194,7 +180,7 @@ class Elsewhere:
             try:
                 for place in {job.place for job in live}:
                     jobs = [job.job for job in live if job.place == place]
-                    told.update(other.executor(place).poll(jobs))
+                    told.update(executor_of(other.request, place).poll(jobs))
             except ReflowError:
                 return _Seen(carried_on=silent < STALE_SECONDS)  # nobody knows
             if told or silent > LAG_SECONDS:

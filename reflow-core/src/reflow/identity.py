@@ -27,24 +27,8 @@ def digest(text: str) -> str:
     return sha256_hex(text)
 
 
-def task_hash(
-    task: TaskSpec, common: Iterable[tuple[str, str]], each: Sequence[str]
-) -> _Hash:
-    """Return the hash that all elements of a task share.
-
-    `common` are the (parameter, digest) pairs that every element receives, `each`
-    the parameters, in order, whose digests `element_identity` adds.
-    """
-    constants = [one.counted() for one in task.constants]
-    text = _task_text(
-        task.name, task.version, task.code, constants, common, each, task.serializer
-    )
-    found: _Hash = sha256(text.encode("utf-8", "surrogatepass"))
-    return found
-
-
 def identity_parts(task: TaskSpec) -> dict[str, Any]:
-    """Return what of a task its identities are made of, JSON-safe: see `identity_of`."""
+    """Return what of a task its identities are made of, JSON-safe: see `task_hash`."""
     return {
         "name": task.name,
         "version": task.version,
@@ -64,47 +48,44 @@ def with_files(parts: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, 
     return {**parts, "constants": constants}
 
 
+def task_hash(
+    parts: Mapping[str, Any], common: Iterable[tuple[str, str]], each: Iterable[str]
+) -> _Hash:
+    """Return the hash that all elements of a task share.
+
+    `parts` are its `identity_parts`, `common` the (parameter, digest) pairs that every element
+    receives, `each` the parameters, in order, whose digests `element_identity` adds.
+    """
+    text = json.dumps(
+        [
+            SCHEME,
+            parts["name"],
+            parts["version"],
+            parts["code"],
+            parts["constants"],
+            [list(pair) for pair in common],
+            list(each),
+            *([parts["serializer"]] if parts["serializer"] else ()),
+        ],
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+    found: _Hash = sha256(text.encode("utf-8", "surrogatepass"))
+    return found
+
+
 def identity_of(
     parts: Mapping[str, Any],
     common: Iterable[tuple[str, str]],
     each: Sequence[tuple[str, str]],
 ) -> str:
-    """Return the identity of an element, as `task_hash` and `element_identity` make it.
+    """Return the identity of an element.
 
     `parts` are a task's `identity_parts`; `common` and `each` the (parameter, digest) of the
     values it receives, of those that all elements receive and of its own.
     """
-    text = _task_text(
-        parts["name"], parts["version"], parts["code"], parts["constants"], common,
-        [parameter for parameter, _ in each], parts["serializer"],
-    )  # fmt: skip
-    base: _Hash = sha256(text.encode("utf-8", "surrogatepass"))
-    return element_identity(base, [one for _, one in each]) if each else base.hexdigest()
-
-
-def _task_text(
-    name: str,
-    version: str,
-    code: str,
-    constants: Sequence[Sequence[str]],
-    common: Iterable[tuple[str, str]],
-    each: Sequence[str],
-    serializer: str,
-) -> str:
-    return json.dumps(
-        [
-            SCHEME,
-            name,
-            version,
-            code,
-            constants,
-            [list(pair) for pair in common],
-            list(each),
-            *([serializer] if serializer else ()),
-        ],
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+    base = task_hash(parts, common, [parameter for parameter, _ in each])
+    return element_identity(base, [one for _, one in each])
 
 
 def element_identity(base: _Hash, digests: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import RecordError
 from .filemarks import Mark, counted, marks_in, marks_of, stamp_of, stamped
-from .identity import digest, element_identity, task_hash
+from .identity import digest, element_identity, identity_parts, task_hash, with_files
 from .plain import dump
 from .planning import Progress, TaskState
 from .records import Outcome
@@ -112,9 +112,9 @@ class TaskInputs:
         """Return the hash that all elements share, which was made before if it was asked for."""
         key = tuple(sorted(files.items()))
         if key not in self._bases:
-            spec = self.spec.with_files(files) if files else self.spec
+            parts = with_files(identity_parts(self.spec), files)
             each = [one.parameter for one in self._each]
-            self._bases[key] = task_hash(spec, self.hashed, each)
+            self._bases[key] = task_hash(parts, self.hashed, each)
         return self._bases[key]
 
     def _share(self, parameter: str, text: str, found: str, marks: Iterable[Mark]) -> None:

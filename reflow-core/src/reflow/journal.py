@@ -208,7 +208,7 @@ def take_lease(
         living = False if is_abandoned(files, reader) else alive(reader.owner)
         if living is None:
             now = files.touch(f"{folder}/probe")
-            living = now - files.modified(f"{folder}/{_name(reader.segment)}") < seconds
+            living = now - last_sign(files, reader) < seconds
         if living:
             raise LeaseHeldError(f"the run is being carried on by {reader.owner}")
         # It may have written until it was judged.
@@ -243,10 +243,14 @@ def is_held(files: Files, reader: JournalReader, now: float | None = None) -> bo
         return False
     if is_alive(reader.owner) is False or is_abandoned(files, reader):
         return False
-    changed = files.modified(f"{reader.folder}/{_name(reader.segment)}")
-    return now is None or now - changed < LEASE_SECONDS
+    return now is None or now - last_sign(files, reader) < LEASE_SECONDS
 
 
 def is_abandoned(files: Files, reader: JournalReader) -> bool:
     """Whether the last holder let go without room to say so in its segment."""
-    return files.modified(f"{reader.folder}/{_name(reader.segment)}") == 0
+    return last_sign(files, reader) == 0
+
+
+def last_sign(files: Files, reader: JournalReader) -> float:
+    """Return when the last holder showed a sign of life, by the file server's clock."""
+    return files.modified(f"{reader.folder}/{_name(reader.segment)}")

@@ -94,7 +94,7 @@ class Selection:
     @property
     def _shares(self) -> bool:
         """Whether the elements run inside the driver and print into its log."""
-        from .carrying import place_of
+        from .places import place_of
 
         try:
             return _capabilities(self.request, place_of(self.record)).inline
@@ -160,7 +160,7 @@ def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:
 
 
 def _capabilities(request: RunRequest, place: Place) -> Capabilities:
-    from .carrying import executor_of
+    from .places import executor_of
 
     return executor_of(request, place).capabilities
 

@@ -559,8 +559,7 @@ class DispatchPass:
             "known": "" if any(one.made_files() for one in (*state.chains, *state.barriers))
             else self._known(state.spec),
         }  # fmt: skip
-        if dispatch.reservations is not None:
-            dispatch.reservations.ahead(state.spec.name, indices)
+        dispatch.reservations.ahead(state.spec.name, indices)
         return self._submit_job(
             state.spec.name,
             header,
@@ -809,9 +808,11 @@ class DispatchPass:
         if limit is not None:
             workers = workers[max(0, len(workers) - limit) :]
         delay = self._look_delay()
-        begin = self._grace if self._waits_for or not workers else 0.0
-        if delay and not workers and not self._waits_for:
-            begin = delay
+        begin = 0.0
+        if self._waits_for:
+            begin = self._grace
+        elif not workers:
+            begin = delay or self._grace
         newest = max(map(_number, self._live(WORKER)), default=0)
         if not any(_number(job) > newest for job in self._waiting(SENTINEL)):
             self._auxiliary(SENTINEL, () if begin else workers, begin)
@@ -843,7 +844,7 @@ class DispatchPass:
     def _look_delay(self) -> float:
         """Return in how many seconds to look after what other runs have in hand; 0: never."""
         reservations = self._dispatch.reservations
-        if reservations is None or not reservations.awaits:
+        if not reservations.awaits:
             return 0.0
         since = self._dispatch.clock.now() - reservations.newest()
         return min(max(since / 4, LOOK_LEAST), LOOK_MOST)

@@ -9,10 +9,13 @@ and workers write them without importing attrs.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zlib import crc32
 
 from .states import SUCCESS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FORMAT = 1
 """Version of the record format; a reader refuses a higher one."""
@@ -87,9 +90,13 @@ class Outcome(NamedTuple):
         has not come to its end), and of which nobody knows what is in them."""
         return (
             (self.state == SUCCESS or self.detail == NEW_FILES)
-            and bool(self.paths)
-            and (not self.prints or "" in self.prints)
+            and lacks_prints(self.paths, self.prints)
         )
+
+
+def lacks_prints(paths: Sequence[str], prints: Sequence[str]) -> bool:
+    """Whether there are paths of which nobody knows what stood there."""
+    return bool(paths) and (not prints or "" in prints)
 
 
 class Retried(NamedTuple):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from .elsewhere import Elsewhere, Prospect
 from .finding import Refusal
-from .lineage import element_lineage
+from .lineage import element_lineage, task_lineages
+from .spec import TaskSpec, WorkflowSpec
 from .stores.base import CachedResult, Reservation, Store, Underway
 
 LOOK_SECONDS = 1.0
@@ -32,19 +34,28 @@ class Reserved(NamedTuple):
 class Reservations:
     """The reservations of one run in its store, for the holder of its lease.
 
-    `lineages` are those of its tasks, "" for tasks that reserve nothing ahead. `elsewhere` reads
-    what other runs have.
+    `counts` says of a task of its `workflow` whether its results are to be used again, and
+    `elsewhere` reads what other runs have. Without a store nothing is reserved or awaited.
     """
 
     def __init__(
-        self, store: Store, run_id: str, lineages: Mapping[str, str], elsewhere: Elsewhere
+        self,
+        store: Store | None,
+        run_id: str,
+        workflow: WorkflowSpec,
+        counts: Callable[[TaskSpec], bool],
+        elsewhere: Elsewhere,
     ) -> None:
         self._store, self._run_id = store, run_id
-        self._lineages = lineages
+        self._workflow, self._counts = workflow, counts
         self._ahead: list[Reservation] = []
         self._due = 0.0
         self._elsewhere = elsewhere
         self._awaited: dict[tuple[str, int], tuple[str, Underway]] = {}
+
+    @cached_property
+    def _lineages(self) -> dict[str, str]:
+        return task_lineages(self._workflow, self._counts)
 
     @property
     def awaits(self) -> bool:
@@ -73,6 +84,8 @@ class Reservations:
         """
         began = time.monotonic()
         found = Reserved({}, {})
+        if self._store is None:
+            return found
         lineage = self._lineages[task]
         asked = [
             Reservation(
@@ -104,7 +117,7 @@ class Reservations:
 
     def ahead(self, task: str, indices: Iterable[int]) -> None:
         """Reserve, with `enter`, elements that are queued ahead of their inputs."""
-        lineage = self._lineages[task]
+        lineage = self._lineages[task] if self._store is not None else ""
         if lineage:
             self._ahead.extend(
                 Reservation(task, index, element_lineage(lineage, index)) for index in indices
@@ -113,7 +126,8 @@ class Reservations:
     def enter(self) -> None:
         """Enter what was queued ahead into the store. Raises `StoreError`."""
         ahead, self._ahead = self._ahead, []
-        self._store.reserve(self._run_id, ahead)
+        if self._store is not None:
+            self._store.reserve(self._run_id, ahead)
 
     def take_due(self) -> list[tuple[str, int]]:
         """Look after what is awaited, if it is time to; return the (task, index) that need not

@@ -8,7 +8,7 @@ passes plan from it alone and never load the user's script.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from attrs import evolve, field, frozen
 
@@ -217,15 +217,6 @@ class TaskSpec:
     def stood(self) -> dict[str, str]:
         """How the files stood that its parameters name: `Constant.stood`, by parameter."""
         return {one.parameter: one.stood for one in self.constants if one.stood}
-
-    def with_files(self, files: Mapping[str, str]) -> TaskSpec:
-        """Return it with other hashes of what parameters name, by parameter."""
-        return evolve(
-            self,
-            constants=tuple(
-                evolve(one, files=files.get(one.parameter, one.files)) for one in self.constants
-            ),
-        )
 
 
 @frozen(kw_only=True)

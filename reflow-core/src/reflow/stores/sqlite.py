@@ -43,6 +43,7 @@ from .sqliterows import (
     instance_row,
     loaded,
     prefix_of,
+    rows_in,
     rows_of,
     run_row,
     span,
@@ -53,7 +54,6 @@ from .sqliteschema import inconsistencies
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_CHUNK = 500  # values of one IN list; SQLite builds may allow no more than 999
 
 
 def default_store_path() -> Path:
@@ -484,9 +484,8 @@ def _apply(
         "UPDATE run SET status = coalesce(?, status), segment = ?, offset = ? WHERE key = ?",
         (status, position.segment, position.offset, run),
     )
-    give_up(connection, run, None if status in ENDED else [
-        (keys[one.task] << SHIFT) + one.index + 1 for one in changes
-    ])  # fmt: skip
+    told = ((keys[one.task] << SHIFT) + one.index + 1 for one in changes)
+    give_up(connection, run, None if status in ENDED else told)
 
 
 def _put(
@@ -558,23 +557,16 @@ def _indexed_results(
 ) -> dict[bytes, tuple[Any, ...]]:
     """Return by identity the rows of results that stand in the index."""
     others = {task for run_id in besides for task in _task_keys(connection, run_id)}
-    # In the order of the index, whose pages are then read once each.
-    prefixes = sorted(int.from_bytes(identity[:PREFIX], "big") for identity in wanted)
+    prefixes = (int.from_bytes(identity[:PREFIX], "big") for identity in wanted)
+    query = "SELECT key, identity, digest, value, paths, prints FROM instance WHERE result"
     # Keys grow with every run that is added, so the greatest is of the newest.
     best: dict[bytes, tuple[Any, ...]] = {}
-    for start in range(0, len(prefixes), _CHUNK):
-        chunk = prefixes[start : start + _CHUNK]
-        rows = connection.execute(
-            "SELECT key, identity, digest, value, paths, prints FROM instance"
-            f" WHERE result IN ({', '.join('?' * len(chunk))})",
-            chunk,
-        ).fetchall()
-        if others:
-            rows = [row for row in rows if row[0] >> SHIFT not in others]
-        for row in rows:
-            rival = best.setdefault(row[1], row)
-            if rival is not row and (row[0] > rival[0]) == newest:
-                best[row[1]] = row
+    for row in rows_in(connection, query, prefixes):
+        if row[0] >> SHIFT in others:
+            continue
+        rival = best.setdefault(row[1], row)
+        if rival is not row and (row[0] > rival[0]) == newest:
+            best[row[1]] = row
     return {identity: row for identity, row in best.items() if identity in wanted}
 
 

@@ -10,9 +10,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from .base import Reservation
-from .sqliterows import PREFIX, SHIFT, span
+from .sqliterows import PREFIX, SHIFT, rows_in, span
 
-CHUNK = 500  # values of one IN list; SQLite builds may allow no more than 999
 _DIGITS = 2 * PREFIX
 
 
@@ -25,13 +24,13 @@ def reserve(
     )
     least, most = span(tasks.values())
     new = [int(one.identity[:_DIGITS], 16) for one in wanted if not one.anew]
-    there = _there(connection, "SELECT result, key FROM instance WHERE result", new)
+    there = dict(rows_in(connection, "SELECT result, key FROM instance WHERE result", new))
     if connection.execute(
         "SELECT EXISTS (SELECT 1 FROM reserved WHERE key < ?)"
         " OR EXISTS (SELECT 1 FROM reserved WHERE key > ?)", (least, most),
     ).fetchone() != (0,):  # fmt: skip
         names = [int(text[:_DIGITS], 16) for one in wanted for text in one[2:4] if text]
-        there.update(_there(connection, "SELECT prefix, key FROM reserved WHERE prefix", names))
+        there.update(rows_in(connection, "SELECT prefix, key FROM reserved WHERE prefix", names))
     held: dict[str, int] = {}
     freed: list[tuple[int, int]] = []
     if there:
@@ -59,18 +58,6 @@ def reserve(
         ),
     )
     return held
-
-
-def _there(
-    connection: sqlite3.Connection, query: str, prefixes: Iterable[int]
-) -> dict[int, int]:
-    """Return the keys of the instances that a query finds, by what it finds them by."""
-    wanted = sorted(prefixes)  # in the order of the index, whose pages are then read once each
-    found: dict[int, int] = {}
-    for start in range(0, len(wanted), CHUNK):
-        chunk = wanted[start : start + CHUNK]
-        found.update(connection.execute(f"{query} IN ({', '.join('?' * len(chunk))})", chunk))
-    return found
 
 
 def _span_of(connection: sqlite3.Connection, run_id: str) -> tuple[int, int]:

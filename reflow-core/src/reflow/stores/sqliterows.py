@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ SHIFT = 32
 
 PREFIX = 6
 """Bytes of an identity in the index; SQLite stores such integers without waste."""
+
+_CHUNK = 500  # values of one IN list; SQLite builds may allow no more than 999
 
 RUN_COLUMNS = (
     "run_id, graph_name, user_id, created_at, run_dir, record, status, parameters, executor"
@@ -39,6 +42,16 @@ INSTANCE_COLUMNS = (
 def prefix_of(identity: bytes) -> int:
     """Return what stands for an identity in the index."""
     return int.from_bytes(identity[:PREFIX], "big")
+
+
+def rows_in(
+    connection: sqlite3.Connection, query: str, values: Iterable[int]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query that ends with what is to be one of these values."""
+    wanted = sorted(values)  # in the order of the index, whose pages are then read once each
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        yield from connection.execute(f"{query} IN ({', '.join('?' * len(chunk))})", chunk)
 
 
 def span(tasks: Iterable[int]) -> tuple[int, int]:
