@@ -125,7 +125,7 @@ define bench-folder
 	install -d -o reflow $(LIVE)-bench/runs
 	cp benchmarks/slurm.py benchmarks/schedulers.py $(LIVE)-bench/
 endef
-BENCH_USER := cd $(LIVE)-bench/runs && runuser -u reflow -- env HOME=$(LIVE)-bench/runs ../venv/bin/python
+BENCH_USER := cd $(LIVE)-bench/runs && runuser -u reflow -- env -u PYTHONDONTWRITEBYTECODE -u PYTHONUNBUFFERED HOME=$(LIVE)-bench/runs ../venv/bin/python
 
 bench-slurm: cluster-slurm ## Measure reflow on Slurm beside the same work by hand (as root)
 	$(bench-folder)

@@ -110,6 +110,10 @@ def test_what_is_queued_ahead_finds_the_older_result_of_what_is_there_now(
     if person.executor == "slurm":
         assert states(status, "ahead") == ["CACHED"]
         assert ran(person) == ["each", "each"]
+    told = ("parameter 'data' names", "parameter 'many' names")
+    pairs = zip(sorted(status["notes"]), told, strict=True)
+    assert all(note.startswith(text) for note, text in pairs)
+    assert not [one["error_text"] for one in status["instances"] if one["error_text"]]
 
 
 def test_what_is_edited_while_it_is_read_counts_for_its_run_alone(person: Person) -> None:
@@ -179,7 +183,7 @@ def test_code_and_file_may_both_be_edited(tmp_path: Path, slurm_simulator: Any) 
     (person.folder / "go").touch()
     status = person.ended(run)
     assert outputs(status) == ["newer!", "1newer", "2newer"]
-    assert any("the new code ran; parameter 'data' names" in one for one in status["notes"])
+    assert any("the new code counts; parameter 'data' names" in one for one in status["notes"])
     for source, content, rerun in (
         (edits, "newer", []), (SOURCE, "newer", ["ahead"]), (edits, "old", ALL)
     ):  # fmt: skip

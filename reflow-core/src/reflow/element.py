@@ -125,15 +125,15 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
     now = time.time()
     os.environ[WITHIN_TASK] = "1"
     try:
-        answer, identity = _Worker(files, folder, element).run()
+        answer, identity, detail = _Worker(files, folder, element).run()
     except Exception as error:
-        answer, identity = fail_unloadable(error, now), element.identity
+        answer, identity, detail = fail_unloadable(error, now), element.identity, ""
     flush_output()
     if not isinstance(answer, Answer):
         cached = Outcome(
             element.task, element.index, element.attempt, CACHED, identity, answer.digest,
-            answer.value, answer.paths, origin=answer.run_id, job=tag, started=now,
-            ended=time.time(), prints=answer.prints,
+            answer.value, answer.paths, detail=detail, origin=answer.run_id, job=tag,
+            started=now, ended=time.time(), prints=answer.prints,
         )  # fmt: skip
         return CACHED if publish(files, folder, cached) else ""
     return publish_answer(files, folder, element.task, element.index, element.attempt,
@@ -150,8 +150,9 @@ class _Worker:
         self._task: TaskDefinition | None = None
         self._told: list[str] = []
 
-    def run(self) -> tuple[Answer | Known, str]:
-        """Return what came out, and the identity of what it came out of."""
+    def run(self) -> tuple[Answer | Known, str, str]:
+        """Return what came out, the identity of what it came out of, and what is to be said of a
+        result of an older run; an answer says it itself."""
         element, header = self._element, self._header
         if header["entrypoint"]["directory"]:
             os.chdir(header["entrypoint"]["directory"])
@@ -163,9 +164,9 @@ class _Worker:
             if header["on_code_change"] == "fail":
                 now = time.time()
                 why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
-                return Answer(FAILED, "", "", (), ERROR, why, now, now), identity
+                return Answer(FAILED, "", "", (), ERROR, why, now, now), identity, ""
             parts = {**parts, "code": code}
-            notes.append(f"{told}: the new code ran")
+            notes.append(f"{told}: the new code counts")
         inputs = self._input_files() if header.get("stood") else None
         changed = inputs.begin() if inputs else None
         if changed:
@@ -176,7 +177,7 @@ class _Worker:
             identity = _identity(header, parts, element.common, element.texts, element.stamps)
         found = self._known(identity) if identity and header.get("known") else None
         if found is not None:
-            return found, identity
+            return found, identity, "; ".join([*notes, *(changed.notes if changed else ())])
         answer = TaskCaller(
             self._load(), element.common, self._attachments, header["files"]
         ).call(element.texts)
@@ -188,7 +189,7 @@ class _Worker:
             identity = identity if changed.files is not None else ""
         if answer.state == SUCCESS:
             answer = answer._replace(detail="; ".join([*notes, *self._told]))
-        return answer, identity
+        return answer, identity, ""
 
     def _input_files(self) -> InputFiles:
         from .inputprints import InputFiles

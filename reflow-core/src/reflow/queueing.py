@@ -58,7 +58,7 @@ from .records import (
 )
 from .runrecord import job_command
 from .spec import Resources, TaskSpec
-from .states import CANCELLED, ERROR, FAILED, HELD, LOST, SKIPPED, SUCCESS
+from .states import CANCELLED, DONE, ERROR, FAILED, HELD, LOST, SKIPPED
 from .worker import Work
 
 GRACE_SECONDS = 30.0
@@ -302,8 +302,8 @@ class DispatchPass:
             # Its worker was queued ahead of a failure that is being retried by now.
             progress.land(outcome.task, outcome.index)
         else:
-            if outcome.state == SUCCESS and outcome.detail:
-                self._dispatch.note(outcome.detail)  # not how it failed, but how it ran
+            if outcome.state in DONE and outcome.detail:
+                self._dispatch.note(outcome.detail)  # not how it failed, but what it is of
                 outcome = outcome._replace(detail="")
             self._dispatch.settle(outcome)
 
