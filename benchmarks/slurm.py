@@ -7,8 +7,8 @@ are medians; "spread" is that of the figures by hand, half the range over the me
 calls, submission, diamond.
 
 slurmctld starts jobs that waited at moments a second apart, and those of its backfill scheduler
-lie anywhere between: what takes a hop or two is a matter of where these moments are. `chain`
-and `tail` meet all of them alike (see `stir`), in four times as many pairs, and show means.
+lie somewhere between: what takes a hop or two is a matter of where these moments are. `chain`
+and `tail` begin at any time in relation to them, in four times as many pairs, and show means.
 """
 
 from __future__ import annotations
@@ -166,19 +166,6 @@ def submission_by_hand(size: int, most: int) -> float:
     return seconds
 
 
-def stir() -> None:
-    """Move the moments at which slurmctld starts jobs: what it starts delays them.
-
-    Comes back at any time in relation to them.
-    """
-    size = random.randint(20, 80)
-    subprocess.run(
-        ["sbatch", "--wait", "--output=/dev/null", f"--array=1-{size}", "--wrap", "true"],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    time.sleep(random.random())
-
-
 def ours(name: str, folder: Path, last: str, **parameters: float) -> dict[str, float]:
     """Run a workflow; return when each task's last element ended, in seconds from submission."""
     import bench_workflows
@@ -242,16 +229,14 @@ def ratio_error(by_hand: list[float], with_reflow: list[float]) -> float:
 
 
 def pairs(
-    hand: Callable[[], float], own: Callable[[], float], *, stirred: bool = False
+    hand: Callable[[], float], own: Callable[[], float], rounds: int = ROUNDS
 ) -> tuple[list[float], list[float]]:
-    """Measure in turns, what is stirred four times as often."""
+    """Measure in turns, each side from a moment on that it does not choose."""
     found: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS * (4 if stirred else 1)):
+    for _ in range(rounds):
         for side, measure in zip(found, (hand, own), strict=True):
-            if stirred:
-                stir()
+            time.sleep(0.3 + random.random())
             side.append(measure())
-        time.sleep(0.3)
     return found
 
 
@@ -303,7 +288,7 @@ def main() -> None:
     def chain() -> None:
         report("chain of 5, submit to last result",
                *pairs(lambda: chain_by_hand(folder), lambda: ours("chain", folder, "t4")["t4"],
-                      stirred=True), reach=1.1, average=mean)  # fmt: skip
+                      4 * ROUNDS), reach=1.1, average=mean)  # fmt: skip
 
     def tail() -> None:
         # A scheduler that starts jobs once a second is met at each of its moments alike.
