@@ -6,7 +6,6 @@ it. What it is about to do stands on record before it is done; what it did, afte
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -788,16 +787,13 @@ class DispatchPass:
     def _setting(self) -> str:
         """Return the lines of shell that every job begins with."""
         entrypoint = self._dispatch.request.entrypoint
-        # This reflow, wherever it was imported from, for a python that has none installed.
-        home = shlex.quote(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         prologue = getattr(self._executor, "prologue", "")
         variables = getattr(self._executor, "environment", {})
         return (
             f"cd {shlex.quote(entrypoint.directory)} || exit 1\n"
             + "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables.items())
             + (f"{prologue.rstrip()}\n" if prologue.strip() else "")
-            + f"PYTHONPATH={home}${{PYTHONPATH:+:$PYTHONPATH}}; export PYTHONPATH\n"
-            f'reflow() {{ {job_command(self._dispatch.request.python)} "$@"; }}\n'
+            + f'reflow() {{ {job_command(self._dispatch.request.python)} "$@"; }}\n'
         )
 
     def _leave_successor(self) -> None:
