@@ -58,6 +58,15 @@ def test_the_search_path_is_the_submitter_s(person: Person) -> None:
     assert last["output"]["PYTHONPATH"] == person.environment["PYTHONPATH"]
 
 
+@pytest.mark.parametrize("locale", ["C.UTF-8", None])
+def test_the_locale_is_the_submitter_s(person: Person, locale: str | None) -> None:
+    person.environment.pop("LC_ALL", None)
+    if locale is not None:
+        person.environment["LC_ALL"] = locale
+    (last,) = of(person.ended(person.submit()), "last")
+    assert last["output"]["LC_ALL"] == locale
+
+
 def test_site_packages_do_not_come_before_the_standard_library(person: Person) -> None:
     """A forgotten backport there, such as typing's, is not what `import typing` finds."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"],

@@ -6,6 +6,7 @@ it. What it is about to do stands on record before it is done; what it did, afte
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -789,8 +790,11 @@ class DispatchPass:
         entrypoint = self._dispatch.request.entrypoint
         prologue = getattr(self._executor, "prologue", "")
         variables = getattr(self._executor, "environment", {})
+        # The scheduler's commands are given C, and some hand on to the job what they are given.
+        locale = os.environ.get("LC_ALL", "")
         return (
             f"cd {shlex.quote(entrypoint.directory)} || exit 1\n"
+            + (f"export LC_ALL={shlex.quote(locale)}\n" if locale else "unset LC_ALL\n")
             + "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables.items())
             + (f"{prologue.rstrip()}\n" if prologue.strip() else "")
             + f'reflow() {{ {job_command(self._dispatch.request.python)} "$@"; }}\n'
