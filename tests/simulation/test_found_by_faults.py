@@ -18,7 +18,7 @@ from reflow.journal import JournalReader, SignOfLife, take_lease
 from reflow.ledger import Ledger
 from reflow.lookahead import ahead
 from reflow.planning import Progress
-from reflow.queueing import DispatchPass
+from reflow.queueing import GRACE_SECONDS, MAX_STARTS, DispatchPass
 from reflow.records import WHOLE_TASK, Note, Opened, Outcome, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
@@ -371,10 +371,10 @@ def queued_request(*tasks: TaskSpec) -> RunRequest:
     )  # fmt: skip
 
 
-def run_pass(record, request: RunRequest, scheduler: Scheduler):
+def run_pass(record, request: RunRequest, scheduler: Scheduler, grace: float = GRACE_SECONDS):
     dispatch = Dispatch(record, request, None, dict)
     try:
-        return DispatchPass(dispatch, scheduler).run()
+        return DispatchPass(dispatch, scheduler, grace=grace).run()
     finally:
         dispatch.release()
 
@@ -477,3 +477,22 @@ def test_what_was_taken_out_because_of_a_lost_attempt_runs_behind_the_next(recor
     run_pass(record, request, scheduler)
     assert outcomes(record) == {("first", 2): SUCCESS}
     assert scheduler.job(".second") != second
+
+
+def test_submissions_in_doubt_are_no_attempts_that_vanished(record) -> None:
+    """Where slurmctld is busy, or has all the jobs that it takes, sbatch waits; squeue answers."""
+    scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
+    submit = scheduler.submit
+
+    def silent(request: JobRequest) -> str:
+        if request.auxiliary:
+            return submit(request)
+        raise SchedulerUnreachableError("sbatch: no answer within 60 s")
+
+    scheduler.submit = silent
+    for _ in range(4 * MAX_STARTS):
+        assert run_pass(record, request, scheduler, grace=0).finished is None
+    scheduler.submit = submit
+    for _ in range(3):
+        run_pass(record, request, scheduler, grace=0)
+    assert scheduler.job(".one")

@@ -27,6 +27,9 @@ from .runrecord import RunRequest
 NOT_TAKEN = "LIMIT"
 """State of a job that the scheduler did not take for now."""
 
+UNSEEN = "UNSEEN"
+"""State of a job whose submission ended in doubt, and which the scheduler never showed."""
+
 
 class JobState:
     """What the record says of one job.
@@ -114,6 +117,9 @@ class Ledger:
                     # There never was a job, so this was no attempt: a full queue must not
                     # use up the starts that an element has.
                     self.progress.tasks[state.intent.task].tries[index] -= 1
+                elif how == UNSEEN:
+                    # Nor must a scheduler that does not answer; but this attempt is taken.
+                    self.progress.tasks[state.intent.task].forgive(index)
                 self.progress.land(state.intent.task, index)
 
     def wait(self, record: Waiting) -> None:

@@ -42,7 +42,7 @@ from .executors.command import calls
 from .identity import identity_parts
 from .ids import job_tag
 from .known import write_known
-from .ledger import NOT_TAKEN, JobState
+from .ledger import NOT_TAKEN, UNSEEN, JobState
 from .lookahead import Ahead, ahead, awaited, is_static, position_items
 from .records import (
     HOME,
@@ -391,26 +391,34 @@ class DispatchPass:
                 continue
             self._ingest([job.intent.task])
             flying = self._dispatch.progress.tasks[job.intent.task].flying
+            unseen = not job.job
             for position, index, attempt in in_hand:
                 if flying.get(index) == job.intent.tag:
                     told = status.positions.get(position, status) if status else None
-                    self._give_up(job, index, attempt, told)
-            if over and not self._in_hand(job):
+                    unseen &= self._give_up(job, index, attempt, told)
+            if unseen:
+                self._end(job, UNSEEN)
+            elif over and not self._in_hand(job):
                 self._end(job, ENDED)
 
     def _give_up(
         self, job: JobState, index: int, attempt: int, status: JobStatus | None
-    ) -> None:
-        """Nothing will come of an attempt any more: begin another, or record its failure."""
+    ) -> bool:
+        """Nothing will come of an attempt any more: begin another, or record its failure.
+
+        Returns whether it may never have been submitted; then it is still in hand.
+        """
         task = job.intent.task
         cause = status.cause if status is not None and status.cause else LOST
         files, progress = self._dispatch.files, self._dispatch.progress
         begun = not claim(files, self._folder, task, index, attempt, _CLAIMED)
+        if not (begun or job.job):
+            return True
         # What a person took out of the queue stays out; what a scheduler took out, because
         # that which it was to wait for was lost, does not.
         supplied, stranded = progress.supplied(task, index), progress.stranded(task, index)
         if cause == CANCELLED and not (begun or supplied or stranded):
-            return  # which of the two will show when what it waits for has ended
+            return False  # which of the two will show when what it waits for has ended
         by_hand = cause == CANCELLED and supplied and self._had_inputs(job, index)
         # What the scheduler can never run fares no better at another start.
         never = cause == HELD and not (begun or stranded)
@@ -418,7 +426,7 @@ class DispatchPass:
         if again and progress.tasks[task].starts(index) < MAX_STARTS:
             # It never began, and now never will: the next plan starts it anew.
             progress.land(task, index)
-            return
+            return False
         where = f"job {job.job or job.intent.tag}"
         detail = (
             f"{where} ended without an outcome ({cause}); "
@@ -434,6 +442,7 @@ class DispatchPass:
             + (f"; {status.reason}" if status and status.reason else "")
         )
         self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
+        return False
 
     def _had_inputs(self, job: JobState, index: int) -> bool:
         """Whether a job could have begun: what it was queued behind did not come to nothing."""
