@@ -382,7 +382,7 @@ def test_what_slurm_refuses_fails_with_its_words(site: Any, options: str, says: 
 
 def test_a_submission_limit_is_back_pressure(site: Any) -> None:
     source = SQUARES.replace('mem="100M"', 'mem="100M", account="limited"')
-    run_id = submit(site, source, "--n", "4")
+    run_id = submit(site, source, "--n", "12")  # more at once than it takes
     assert site.ended(run_id)["run"]["status"] == "SUCCESS"
 
 

@@ -411,6 +411,27 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
     assert of(status, "total")[0]["output"] == 6
 
 
+def test_an_array_above_a_limit_of_the_site_goes_in_parts(person: Person) -> None:
+    """Whole, it would never be taken: that account may have five jobs."""
+    source = BRANCHES.replace("[1, 2, 3]", "list(range(12))")
+    person.write(source.replace("array=True", "array=True, account='limited'"))
+    run = person.submit()
+    (total,) = of(person.ended(run), "total")
+    assert total["output"] == sum(range(12))
+
+
+def test_a_limit_that_keeps_a_task_out_is_told(person: Person) -> None:
+    person.simulator.inject("submit_limit", account="limited", limit=0)
+    person.write(BRANCHES.replace("array=True", "array=True, account='limited'"))
+    run = person.submit()
+    status = person.until(run, lambda status: status["notes"])
+    (note,) = status["notes"]
+    assert "each could be submitted yet: sbatch: sbatch: error: AssocMaxSubmitJobLimit" in note
+    person.simulator.inject("submit_limit", account="limited", limit=None)
+    status = person.ended(run)
+    assert (status["run"]["status"], status["notes"]) == ("SUCCESS", [])
+
+
 STARTING = """
     from reflow import Workflow
 

@@ -249,6 +249,11 @@ class DispatchPass:
         if reason != self._dispatch.ledger.stuck:
             self._say_waiting("", reason)
 
+    def _hold_back(self, task: str, reason: str) -> None:
+        """Take note of why elements of a task cannot be submitted; "" where they can."""
+        if reason != self._dispatch.ledger.held_back.get(task, ""):
+            self._say_waiting(task, reason)
+
     def _say_waiting(self, tag: str, reason: str) -> None:
         record = Waiting(tag, reason, self._dispatch.clock.now())
         self._dispatch.write(record)
@@ -522,13 +527,31 @@ class DispatchPass:
         for work in works:
             causes = self._dispatch.progress.tasks[work.task].causes.get(work.index, ())
             alike.setdefault((work.task, causes), []).append(work)
-        size = self._executor.capabilities.max_array_size or 1_000_000
         for (name, causes), group in alike.items():
             make_folders(self._dispatch.files, self._folder, name)
-            for start in range(0, len(group), size):
-                if not self._submit(name, group[start : start + size], causes):
+            start = 0
+            while start < len(group):
+                part = group[start : start + self._size(name)]
+                if not self._submit(name, part, causes):
                     return False
+                start += len(part)
         return True
+
+    def _size(self, name: str) -> int:
+        """Return the most elements that the next job of a task is to have.
+
+        After one that a limit has kept out, half of that, and from then on twice as many each
+        time: whole, it might never be taken.
+        """
+        most = self._executor.capabilities.max_array_size or 1_000_000
+        taken = 0
+        for job in reversed(self._dispatch.ledger.jobs.values()):
+            if job.intent.role == WORKER and job.intent.task == name:
+                if job.not_taken:
+                    half = max(1, len(job.intent.indices) // 2)
+                    return min(most, half << min(taken, 20))
+                taken += 1
+        return most
 
     def _look_ahead(self) -> None:
         """Queue what can be queued behind the jobs that are under way."""
@@ -653,9 +676,11 @@ class DispatchPass:
             if leads_on and not self._has_tail(len(rows), resources):
                 # Of an array the scheduler counts the elements, not the elements each other.
                 self._auxiliary(DISPATCH, [dispatch.ledger.jobs[tag].job], 0.0)
+            self._hold_back(name, "" if taken else self._waits_for)
             return taken
-        except SubmissionLimitError:
+        except SubmissionLimitError as error:
             self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
+            self._hold_back(name, str(error))
             self._waits_for = "the scheduler takes no more jobs of this user for now"
             return False
         except (SubmissionForbiddenError, CommandMissingError) as error:

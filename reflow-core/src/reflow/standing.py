@@ -40,7 +40,8 @@ class Standing:
         self.calls: Counter[str] = Counter()
         """How often dispatch passes have called each of the scheduler's commands."""
         self.waiting: dict[str, str] = {}
-        """Why jobs do not start, by tag; by "" why the run does not go on."""
+        """Why jobs do not start, by tag; why tasks are not submitted, by name; by "" why the run
+        does not go on."""
         self.retried: Counter[tuple[str, str]] = Counter()
         """How many attempts were tried again, by task and cause."""
         self.place = ""
@@ -79,6 +80,8 @@ class Standing:
                 self.place = one.executor or self.place
                 if one.kind == "retry":
                     self.finished = None
+                    for name in self.waiting.keys() - self.intents.keys() - {""}:
+                        del self.waiting[name]
         self.jobs = queued
         """Id of each job that is on record as in a scheduler's hands, by tag."""
         self.queued = tuple(queued.values())

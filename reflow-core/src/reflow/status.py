@@ -119,7 +119,12 @@ def status_dict(
 def _notes(standing: Standing, run: RunRow) -> list[str]:
     notes = list(standing.notes)
     for tag, reason in standing.waiting.items():
-        if tag and reason:
+        if not reason or not tag:
+            continue
+        if tag not in standing.intents:
+            if standing.finished is None:
+                notes.append(f"not all of {tag} could be submitted yet: {reason}")
+        else:
             task = standing.intents[tag].task or standing.intents[tag].role
             notes.append(f"job {standing.jobs.get(tag)} ({task}) does not start: {reason}")
     stuck = standing.waiting.get("", "")
