@@ -432,6 +432,38 @@ def test_a_limit_that_keeps_a_task_out_is_told(person: Person) -> None:
     assert (status["run"]["status"], status["notes"]) == ("SUCCESS", [])
 
 
+def test_a_submission_that_came_to_nothing_is_told(person: Person) -> None:
+    """Nobody has a job that would carry it on: what is in doubt may not be there."""
+    person.write(BRANCHES)
+    person.simulator.inject("down")
+    run = person.submit()
+    person.simulator.inject("up")
+    status = person.status(run)
+    assert status["run"]["status"] == "WAITING"
+    assert "Unable to contact slurm controller" in status["notes"][0]
+    assert f"reflow retry {run}" in status["notes"][1]
+    person.reflow("retry", run)
+    assert person.status(run)["run"]["status"] == "PENDING"
+
+
+def test_a_site_that_refuses_the_jobs_that_carry_a_run_on(person: Person) -> None:
+    """As one does whose jobs have to say how long they take."""
+    person.write(BRANCHES.replace("job(", "job(time='10m', ").replace("', )", "')"))
+    sbatch = person.folder / "sbatch"
+    sbatch.write_text(
+        '#!/bin/sh\ncase "$*" in *--time=*) ;; *) echo "sbatch: error: say --time" >&2; exit 1;;\n'
+        f'esac\nexec {person.simulator.path}/sbatch "$@"\n'
+    )
+    sbatch.chmod(0o755)
+    person.configure(sbatch=str(sbatch))
+    run = person.submit()
+    notes = "".join(person.status(run)["notes"])
+    assert "say --time" in notes
+    assert "dispatch_time" in notes
+    person.configure(sbatch=str(sbatch), dispatch_time="5m")
+    assert person.ended(person.submit("--force"))["notes"] == []
+
+
 STARTING = """
     from reflow import Workflow
 

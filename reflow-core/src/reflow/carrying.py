@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -180,7 +181,10 @@ def start(record: RunRecord, request: RunRequest, store: Store | None) -> None:
     Raises `LeaseHeldError` if somebody carries the run on already.
     """
     if is_queued(record, request):
-        run_pass(record, request, store)
+        report = run_pass(record, request, store)
+        if report.again:
+            # On record, but for whoever submits it looks as if all were well.
+            print(f"reflow: run {request.run_id}: {report.waits_for}", file=sys.stderr)
     else:
         start_driver(record, request, store)
 

@@ -896,6 +896,12 @@ class DispatchPass:
                 self._bar(str(error))
             elif isinstance(error, CommandMissingError):
                 raise
+            elif not isinstance(error, SubmissionLimitError):
+                dispatch.note(
+                    f"the {role} jobs that carry this run on cannot be submitted ({error}): set "
+                    "dispatch_queue, dispatch_account, dispatch_time or dispatch_mem; until then "
+                    f"`reflow status {dispatch.request.run_id} --refresh` or `submit --wait` does it"
+                )
             self._waits_for = str(error)
 
     def _clear_away(self) -> None:

@@ -85,7 +85,8 @@ class Standing:
         self.jobs = queued
         """Id of each job that is on record as in a scheduler's hands, by tag."""
         self.queued = tuple(queued.values())
-        """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt."""
+        """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt: such
+        jobs, which may not be there, carry nothing on."""
         asked = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
         self.asked = max(asked, default=0)
         self.held = is_held(record.files, reader)
@@ -99,6 +100,6 @@ class Standing:
             return RUNNING
         if self.waiting.get("") and not any(self.intents[tag].task for tag in self.jobs):
             return WAITING  # what lives only looks on: it may not submit
-        if self.queued or (self.driver and is_alive(self.driver) is not False):
+        if any(self.queued) or (self.driver and is_alive(self.driver) is not False):
             return RUNNING if self.progressed else PENDING
         return WAITING
