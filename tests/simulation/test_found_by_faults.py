@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from attrs import evolve
 
 from reflow.claims import claim, publish
 from reflow.clock import Clock
@@ -327,14 +329,14 @@ class Scheduler(Executor):
 
     def __init__(self, *, begin: bool = True) -> None:
         self.down = False
-        self.begin = begin
+        self.can = Capabilities(array_variable="N", begin=begin, elementwise=True)
         self.taken: list[JobRequest] = []
         self.statuses: dict[str, JobStatus] = {}
         self.cancelling = lambda: None
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(array_variable="N", begin=self.begin, elementwise=True)
+        return self.can
 
     def _reach(self) -> None:
         if self.down:
@@ -496,3 +498,24 @@ def test_submissions_in_doubt_are_no_attempts_that_vanished(record) -> None:
     for _ in range(3):
         run_pass(record, request, scheduler, grace=0)
     assert scheduler.job(".one")
+
+
+def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
+    """A large array is several jobs, and what failed is tried again beside it."""
+    wide = evolve(ITEMS, array_parallelism=4)
+    scheduler, request = Scheduler(), queued_request(LIST, wide)
+    scheduler.can = evolve(scheduler.can, throttle=True, max_array_size=10)
+    run_pass(record, request, scheduler)
+    claim(record.files, record.folder, "list", 0, 1, "worker")
+    items = json.dumps(list(range(21)))
+    publish(
+        record.files, record.folder, Outcome("list", 0, 1, SUCCESS, value=items, digest="d")
+    )
+    run_pass(record, request, scheduler)
+    parts = {
+        str(n): one for n, one in enumerate(scheduler.taken, 1) if one.name.endswith(".items")
+    }
+    first, second, third = parts
+    assert [one.size for one in parts.values()] == [10, 10, 1]
+    assert [one.after for one in parts.values()] == [(), (first,), (first, second)]
+    assert parts[first].throttle == 4

@@ -669,7 +669,8 @@ class DispatchPass:
         try:
             taken = self._hand_in(
                 intent, name, size=len(rows), resources=resources,
-                throttle=spec.array_parallelism, after=after, after_each=after_each,
+                throttle=spec.array_parallelism, after_each=after_each,
+                after=[*after, *self._ahead_of(spec, len(rows))],
             )  # fmt: skip
             waits = self._executor.capabilities.max_dependencies != 0
             leads_on = taken and waits and self._unblocks(name)
@@ -694,6 +695,24 @@ class DispatchPass:
         except SubmissionRefusedError as error:
             self._refuse(name, rows, tag, error)
         return True
+
+    def _ahead_of(self, spec: TaskSpec, size: int) -> list[str]:
+        """Return the jobs that one of `size` elements of the same task must let end first.
+
+        The scheduler keeps to `array_parallelism` in each job; this keeps to it over all of them.
+        """
+        most, capabilities = spec.array_parallelism, self._executor.capabilities
+        if most is None or not capabilities.throttle or capabilities.max_dependencies == 0:
+            return []
+        others = {
+            job.job: len(elements)
+            for job in self._live(WORKER)
+            if job.intent.task == spec.name and job.job
+            and job.place == self._dispatch.ledger.place and (elements := self._in_hand(job))
+        }  # fmt: skip
+        if sum(min(most, one) for one in others.values()) + min(most, size) <= most:
+            return []
+        return list(others)[-(capabilities.max_dependencies or len(others)) :]
 
     def _refuse(
         self, name: str, rows: Sequence[tuple[Any, ...]], tag: str, error: ExecutorError
