@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from attrs import evolve
 
-from reflow.claims import claim, publish
+from reflow import element
+from reflow.claims import claim, publish, read_outcome
 from reflow.clock import Clock
 from reflow.dispatch import Dispatch, ask
 from reflow.errors import LeaseHeldError, RecordError, SchedulerUnreachableError
@@ -24,7 +25,7 @@ from reflow.queueing import GRACE_SECONDS, MAX_STARTS, DispatchPass
 from reflow.records import WHOLE_TASK, Note, Opened, Outcome, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
-from reflow.states import CANCELLED, FAILED, SKIPPED, SUCCESS
+from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 
 
 def each(parameter: str, task: str, *, array: bool, flatten: bool) -> Wire:
@@ -519,3 +520,15 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
     assert [one.size for one in parts.values()] == [10, 10, 1]
     assert [one.after for one in parts.values()] == [(), (first,), (first, second)]
     assert parts[first].throttle == 4
+
+
+@pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
+def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
+    monkeypatch.setattr(element, "_met_memory_limit", lambda: met)
+    scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
+    run_pass(record, request, scheduler)
+    (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
+    assert element.run_position(record.folder, tag, 0, mark="1") == FAILED
+    outcome = read_outcome(record.files, record.folder, "one", 0, 1)
+    assert outcome is not None
+    assert (outcome.cause, "met its memory limit" in outcome.detail) == (cause, met)
