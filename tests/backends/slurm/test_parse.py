@@ -90,6 +90,17 @@ def test_a_row_that_accounting_has_not_filled_in_yet_is_not_taken_for_the_array(
     assert parse.merge([], parse.sacct(row, 1001)) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [("CANCELLED|Dependency", "CANCELLED"), ("CANCELLED|DependencyNeverSatisfied", "LOST"),
+     ("CANCELLED by 1001|Dependency|0:0", "CANCELLED"), ("CANCELLED|Dependency|0:0", "LOST")],
+)  # fmt: skip
+def test_whether_a_person_or_slurm_cancelled_what_waited(text: str, cause: str) -> None:
+    """As squeue and sacct of Slurm 22.05 have told it."""
+    state, reason, code = (*text.split("|"), "")[:3]
+    assert parse.status(state, reason=reason, code=code).cause == cause
+
+
 def test_scontrol() -> None:
     found = parse.merge(parse.scontrol(read("scontrol")))
     assert {at: one.exit_code for at, one in found["935"].positions.items()} == {0: 0, 1: 3, 2: 0}
