@@ -22,9 +22,11 @@ LIVE_STATES = {
     "REQUEUE_HOLD": False, "RESV_DEL_HOLD": False, "SPECIAL_EXIT": False, "POWER_UP_NODE": False,
     "RUNNING": True, "COMPLETING": True, "SUSPENDED": True, "STOPPED": True, "RESIZING": True,
     "SIGNALING": True, "STAGE_OUT": True,
+    # In a federation another cluster has the job now, and runs it.
+    "REVOKED": False,
 }  # fmt: skip
 ENDED_STATES = {
-    "COMPLETED": "", "FAILED": ERROR, "CANCELLED": CANCELLED, "REVOKED": CANCELLED,
+    "COMPLETED": "", "FAILED": ERROR, "CANCELLED": CANCELLED,
     "TIMEOUT": TIMEOUT, "DEADLINE": TIMEOUT, "NODE_FAIL": NODE_FAIL, "BOOT_FAIL": NODE_FAIL,
     "OUT_OF_MEMORY": OOM, "PREEMPTED": PREEMPTED,
 }  # fmt: skip

@@ -101,6 +101,11 @@ def test_whether_a_person_or_slurm_cancelled_what_waited(text: str, cause: str) 
     assert parse.status(state, reason=reason, code=code).cause == cause
 
 
+def test_a_job_that_runs_on_another_cluster_of_a_federation_is_not_over() -> None:
+    found = parse.merge(parse.squeue("67108868|REVOKED|None||N/A|2026-11-23T04:37:12|1\n"))
+    assert (found["67108868"].state, found["67108868"].cause) == (LIVE, "")
+
+
 def test_scontrol() -> None:
     found = parse.merge(parse.scontrol(read("scontrol")))
     assert {at: one.exit_code for at, one in found["935"].positions.items()} == {0: 0, 1: 3, 2: 0}
