@@ -124,7 +124,10 @@ def job_id(text: str) -> str:
 
 def array_size(text: str) -> int | None:
     """Return the elements that an array may have, from ``scontrol show config``."""
-    return size_in(r"^MaxArraySize\s*=\s*([0-9]+)\s*$", text)
+    size = size_in(r"^MaxArraySize\s*=\s*([0-9]+)\s*$", text)
+    # A site may allow larger indices than it takes elements: slurm.conf(5), SchedulerParameters.
+    fewer = size_in(r"^SchedulerParameters\s*=.*\bmax_array_tasks=([0-9]+)", text)
+    return min(size, fewer) if size is not None and fewer is not None else size
 
 
 SQUEUE_FORMAT = "%i|%T|%r|%N|%S|%V|%U"

@@ -207,7 +207,8 @@ def test_named() -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [("MaxArraySize            = 1001\n", 1001), ("A = 1\nMaxArraySize = 0\n", 1), ("", None),
-     ("MaxArraySize = many", None)],
+     ("MaxArraySize = many", None),
+     ("MaxArraySize = 100001\nSchedulerParameters = defer,max_array_tasks=1000,x=1\n", 1000)],
 )  # fmt: skip
 def test_array_size(text: str, size: int | None) -> None:
     assert parse.array_size(text) == size
