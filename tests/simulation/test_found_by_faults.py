@@ -14,7 +14,12 @@ from reflow import element
 from reflow.claims import claim, publish, read_outcome
 from reflow.clock import Clock
 from reflow.dispatch import Dispatch, ask
-from reflow.errors import LeaseHeldError, RecordError, SchedulerUnreachableError
+from reflow.errors import (
+    CommandMissingError,
+    LeaseHeldError,
+    RecordError,
+    SchedulerUnreachableError,
+)
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 from reflow.files import Files
 from reflow.journal import JournalReader, SignOfLife, take_lease
@@ -22,7 +27,7 @@ from reflow.ledger import Ledger
 from reflow.lookahead import ahead
 from reflow.planning import Progress
 from reflow.queueing import GRACE_SECONDS, MAX_STARTS, DispatchPass
-from reflow.records import WHOLE_TASK, Note, Opened, Outcome, encode
+from reflow.records import WHOLE_TASK, Barred, Note, Opened, Outcome, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
@@ -374,10 +379,20 @@ def queued_request(*tasks: TaskSpec) -> RunRequest:
     )  # fmt: skip
 
 
-def run_pass(record, request: RunRequest, scheduler: Scheduler, grace: float = GRACE_SECONDS):
+def run_pass(
+    record,
+    request: RunRequest,
+    scheduler: Scheduler,
+    other: Scheduler | None = None,
+    *,
+    grace: float = GRACE_SECONDS,
+    own_tag: str = "",
+):
     dispatch = Dispatch(record, request, None, dict)
     try:
-        return DispatchPass(dispatch, scheduler, grace=grace).run()
+        return DispatchPass(
+            dispatch, scheduler, make=lambda place: other, grace=grace, own_tag=own_tag
+        ).run()
     finally:
         dispatch.release()
 
@@ -516,7 +531,7 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
     parts = {
         str(n): one for n, one in enumerate(scheduler.taken, 1) if one.name.endswith(".items")
     }
-    first, second, third = parts
+    first, second, _ = parts
     assert [one.size for one in parts.values()] == [10, 10, 1]
     assert [one.after for one in parts.values()] == [(), (first,), (first, second)]
     assert parts[first].throttle == 4
@@ -532,3 +547,56 @@ def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, 
     outcome = read_outcome(record.files, record.folder, "one", 0, 1)
     assert outcome is not None
     assert (outcome.cause, "met its memory limit" in outcome.detail) == (cause, met)
+
+
+def retried_elsewhere(record) -> tuple[RunRequest, Scheduler, Scheduler]:
+    """Return a run that one scheduler has a job of, and that is to go on with another."""
+    request, first, second = queued_request(*TWO, TaskSpec(name="beside")), Scheduler(), Scheduler()
+    run_pass(record, request, first)
+    begin_and_publish(record, "beside", 1, FAILED)
+    first.statuses[first.job(".beside")] = JobStatus(state=ENDED)
+    run_pass(record, request, first)
+    ask(record, request, "retry", None, ("scheduler", "{}"))
+    return request, first, second
+
+
+def names(scheduler: Scheduler) -> list[str]:
+    return sorted(one.name.removeprefix("r.") for one in scheduler.taken)
+
+
+def test_what_goes_on_with_another_executor_has_its_guard_there(record) -> None:
+    request, first, second = retried_elsewhere(record)
+    run_pass(record, request, first, second)
+    assert names(second) == ["beside", "guard", "sentinel"]
+
+
+def test_a_run_goes_on_with_another_executor_where_the_first_is_silent(record) -> None:
+    """That may be why it was retried. What the first has is left as it is."""
+    request, first, second = retried_elsewhere(record)
+    first.down = True
+    for _ in range(3):
+        report = run_pass(record, request, first, second, grace=0)
+    assert names(second) == ["beside", "guard", "sentinel"]
+    assert not report.again
+    begin_and_publish(record, "beside", 2, SUCCESS)
+    begin_and_publish(record, "first", 1, SUCCESS)
+    begin_and_publish(record, "second", 1, SUCCESS)
+    cancelled: list[str] = []
+    second.cancelling = lambda: cancelled.append("second")
+    assert run_pass(record, request, first, second).finished == SUCCESS
+    assert cancelled
+
+
+def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None:
+    """Its node may lack the other's commands."""
+    request, first, second = retried_elsewhere(record)
+    run_pass(record, request, first, second)
+    (tag,) = [one.tag for one in first.taken if one.name == "r.guard"]
+
+    def missing(*given: object) -> None:
+        raise CommandMissingError("cannot run 'sbatch': No such file or directory")
+
+    second.poll = second.submit = missing
+    run_pass(record, request, first, second, own_tag=tag)
+    found = JournalReader(Files(), record.segments).read()
+    assert not [one for one in found if isinstance(one, Barred)]

@@ -44,6 +44,7 @@ from .ids import job_tag
 from .known import write_known
 from .ledger import NOT_TAKEN, UNSEEN, JobState
 from .lookahead import Ahead, ahead, awaited, is_static, position_items
+from .places import place_of
 from .records import (
     HOME,
     Barred,
@@ -128,6 +129,8 @@ class DispatchPass:
         own = dispatch.ledger.jobs.get(own_tag)
         self._own_role = own.intent.role if own is not None else ""
         self._looked_up: dict[str, str] = {}
+        self._bar_here = ""
+        self._silent: set[Place] = set()
 
     def run(self) -> PassReport:
         """Do the pass. Raises `LeaseLostError` where another process has taken over."""
@@ -224,25 +227,37 @@ class DispatchPass:
             found = self._executors[place] = self._make(place)
         return found
 
-    def _by_place(self, jobs: Iterable[JobState]) -> Iterator[tuple[Executor, list[JobState]]]:
+    def _by_place(
+        self, jobs: Iterable[JobState]
+    ) -> Iterator[tuple[Place, Executor, list[JobState]]]:
         """Yield jobs with the executor that they were given to."""
         found: dict[Place, list[JobState]] = {}
         for job in jobs:
             found.setdefault(job.place, []).append(job)
         for place, group in found.items():
-            yield self._at(place), group
+            yield place, self._at(place), group
 
     @property
     def _barred(self) -> str:
         """Why this process may not submit jobs; "" where it may, as far as is known."""
+        if self._is_elsewhere:
+            return self._bar_here
         return self._dispatch.ledger.barred.get(self._own_role, "") if self._own_role else ""
 
     def _bar(self, reason: str) -> None:
         """Take note that a job of this one's role may not submit others."""
+        self._waits_for = self._bar_here = reason
+        if self._is_elsewhere:
+            return  # that says nothing of jobs that are where others go now
         record = Barred(self._own_role, reason, self._dispatch.clock.now())
         self._dispatch.write(record)
         self._dispatch.ledger.fold([record])
-        self._waits_for = reason
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the job of this pass was given to another executor than jobs go to now."""
+        own = self._dispatch.ledger.jobs.get(self._own_tag)
+        return own is not None and own.place != self._dispatch.ledger.place
 
     def _say_stuck(self, stuck: bool) -> None:
         reason = self._barred if stuck else ""
@@ -269,18 +284,32 @@ class DispatchPass:
         ]
 
     def _poll(self) -> Mapping[str, JobStatus]:
-        """Return what schedulers say of all jobs that are not known to have ended, by tag."""
+        """Return what schedulers say of all jobs that are not known to have ended, by tag.
+
+        One that jobs go to no more may be silent, or out of reach from here: then what it has is
+        left as it is, and the run goes on with the other.
+        """
         found: dict[str, JobStatus] = {}
-        for executor, jobs in self._by_place(self._live()):
-            lost = [job.intent.tag for job in jobs if not job.job]
-            if lost:
-                # Submission ended in doubt: the scheduler knows by the tag.
-                for tag, job_id in executor.find(lost).items():
-                    self._note_submitted(tag, job_id)
-            tags = {job.job: job.intent.tag for job in jobs if job.job}
-            told = executor.poll(list(tags)) if tags else {}
-            found.update({tags[job]: status for job, status in told.items()})
+        here = place_of(self._dispatch.record)
+        for place, executor, jobs in self._by_place(self._live()):
+            try:
+                found.update(self._poll_at(executor, jobs))
+            except (SchedulerUnreachableError, CommandMissingError) as error:
+                if place == here:
+                    raise
+                self._silent.add(place)
+                self._dispatch.note(f"{executor.name} does not tell of its jobs: {error}")
         return found
+
+    def _poll_at(self, executor: Executor, jobs: Iterable[JobState]) -> Mapping[str, JobStatus]:
+        lost = [job.intent.tag for job in jobs if not job.job]
+        if lost:
+            # Submission ended in doubt: the scheduler knows by the tag.
+            for tag, job_id in executor.find(lost).items():
+                self._note_submitted(tag, job_id)
+        tags = {job.job: job.intent.tag for job in jobs if job.job}
+        told = executor.poll(list(tags)) if tags else {}
+        return {tags[job]: status for job, status in told.items()}
 
     def _note_submitted(self, tag: str, job_id: str) -> None:
         record = Submitted(tag, job_id, self._dispatch.clock.now())
@@ -363,6 +392,8 @@ class DispatchPass:
 
     def _judge(self, statuses: Mapping[str, JobStatus], before: float, after: float) -> None:
         for job in self._live():
+            if job.place in self._silent:
+                continue
             status = statuses.get(job.intent.tag)
             why = status.hold if status is not None else ""
             if why != job.waiting:
@@ -515,8 +546,14 @@ class DispatchPass:
         return True
 
     def _cancel_jobs(self, jobs: Iterable[JobState]) -> None:
-        for executor, group in self._by_place(jobs):
-            executor.cancel([job.job for job in group if job.job])
+        failed: ExecutorError | None = None
+        for _, executor, group in self._by_place(jobs):
+            try:
+                executor.cancel([job.job for job in group if job.job])
+            except ExecutorError as error:
+                failed = error  # what others have is cancelled all the same
+        if failed is not None:
+            raise failed
 
     # What to do next
 
@@ -874,8 +911,10 @@ class DispatchPass:
             self._auxiliary(LOOKOUT, (), delay)
 
     def _waiting(self, role: str) -> list[JobState]:
-        """Return the jobs that can be counted on: one that no poll finds cannot."""
-        return [job for job in self._live(role) if job.missing is None]
+        """Return the jobs that can be counted on: not one that no poll finds, or that was given to
+        another executor than jobs go to now."""
+        here = self._dispatch.ledger.place
+        return [job for job in self._live(role) if job.missing is None and job.place == here]
 
     def _has_successors(self, own: JobState | None = None) -> bool:
         """Whether the scheduler is known to have a sentinel and, where it can, a guard.
@@ -918,8 +957,8 @@ class DispatchPass:
             elif not isinstance(error, SubmissionLimitError):
                 dispatch.note(
                     f"the {role} jobs that carry this run on cannot be submitted ({error}): set "
-                    "dispatch_queue, dispatch_account, dispatch_time or dispatch_mem; until then "
-                    f"`reflow status {dispatch.request.run_id} --refresh` or `submit --wait` does it"
+                    "dispatch_queue, dispatch_account, dispatch_time or dispatch_mem; until then it "
+                    f"takes `reflow status {dispatch.request.run_id} --refresh` or `submit --wait`"
                 )
             self._waits_for = str(error)
 
