@@ -957,7 +957,7 @@ class DispatchPass:
             elif not isinstance(error, SubmissionLimitError):
                 dispatch.note(
                     f"the {role} jobs that carry this run on cannot be submitted ({error}): set "
-                    "dispatch_queue, dispatch_account, dispatch_time or dispatch_mem; until then it "
+                    "dispatch_queue, dispatch_account, dispatch_time, dispatch_mem; until then it "
                     f"takes `reflow status {dispatch.request.run_id} --refresh` or `submit --wait`"
                 )
             self._waits_for = str(error)
