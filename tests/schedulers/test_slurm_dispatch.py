@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -462,6 +463,19 @@ def test_a_site_that_refuses_the_jobs_that_carry_a_run_on(person: Person) -> Non
     assert "dispatch_time" in notes
     person.configure(sbatch=str(sbatch), dispatch_time="5m")
     assert person.ended(person.submit("--force"))["notes"] == []
+
+
+def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
+    """No job can start there; what carries the run on does, and says so."""
+    gone = person.folder / "gone"
+    gone.mkdir()
+    person.write(f"import os\nos.chdir({str(gone)!r})\n" + textwrap.dedent(BRANCHES))
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit(run_dir=str(person.folder / "out"))
+    gone.rmdir()
+    person.simulator.inject("partition_up", partition="compute")
+    (one,) = of(person.ended(run), "items")
+    assert "working directory is missing" in one["error_text"]
 
 
 STARTING = """

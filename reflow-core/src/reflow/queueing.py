@@ -783,8 +783,11 @@ class DispatchPass:
         script = f"{dispatch.record.jobs}/{intent.tag}.sh"
         text = self._script(intent, size, begin, resources)
         dispatch.files.write(script, text.encode(), executable=True)
-        # What carries the run on must start even where a person has cleaned the logs away.
-        logs = dispatch.record.logs if intent.role == WORKER else dispatch.record.jobs
+        # What carries the run on must start even where a person has cleaned the logs away, or the
+        # folder that the run was submitted from.
+        logs, directory = dispatch.record.logs, dispatch.request.entrypoint.directory
+        if intent.role != WORKER:
+            logs, directory = dispatch.record.jobs, dispatch.record.folder
         dispatch.write(intent)
         dispatch.ledger.intend(intent)
         dispatch.sync()
@@ -795,7 +798,7 @@ class DispatchPass:
                     tag=intent.tag,
                     name=f"{dispatch.request.run_id}.{name}",
                     script=script,
-                    directory=dispatch.request.entrypoint.directory,
+                    directory=directory,
                     log=f"{logs}/{intent.tag}.{{position}}.log",
                     size=size,
                     resources=resources,
@@ -883,7 +886,8 @@ class DispatchPass:
         # The scheduler's commands are given C, and some hand on to the job what they are given.
         locale = os.environ.get("LC_ALL", "")
         return (
-            f"cd {shlex.quote(entrypoint.directory)} || exit 1\n"
+            # Where it is gone, the worker puts that on record, and a pass can do without.
+            f"cd {shlex.quote(entrypoint.directory)}\n"
             + (f"export LC_ALL={shlex.quote(locale)}\n" if locale else "unset LC_ALL\n")
             + "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables.items())
             + (f"{prologue.rstrip()}\n" if prologue.strip() else "")
