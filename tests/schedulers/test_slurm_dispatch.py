@@ -478,6 +478,19 @@ def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
     assert "working directory is missing" in one["error_text"]
 
 
+def test_a_run_that_nobody_has_looked_after_for_hours_is_told(person: Person) -> None:
+    """Whatever it was that every job of it died of: only those who ask the scheduler know."""
+    person.write(BRANCHES)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    assert person.status(run)["notes"] == []
+    for segment in person.folder.glob("out/.reflow/*/segments/*.seg"):
+        os.utime(segment, (time.time() - 3 * 3600,) * 2)
+    (note,) = person.status(run)["notes"]
+    assert "for 3 hours" in note
+    assert f"reflow status {run} --refresh" in note
+
+
 STARTING = """
     from reflow import Workflow
 

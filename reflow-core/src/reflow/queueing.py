@@ -59,6 +59,7 @@ from .records import (
 )
 from .runrecord import job_command
 from .spec import Resources, TaskSpec
+from .standing import LONGEST_WATCH
 from .states import CANCELLED, ERROR, FAILED, HELD, LOST, SKIPPED, SUCCESS
 from .worker import Work
 
@@ -935,7 +936,8 @@ class DispatchPass:
         if self._executor.capabilities.begin and not self._waiting(GUARD):
             passes = sum(job.intent.role == GUARD for job in dispatch.ledger.jobs.values())
             # Twice the time after which a job that no poll finds is given up, and ever longer.
-            self._auxiliary(GUARD, (), min(self._grace * 2 ** min(passes + 1, 20), 3600.0))
+            delay = min(self._grace * 2 ** min(passes + 1, 20), LONGEST_WATCH)
+            self._auxiliary(GUARD, (), delay)
 
     def _look_delay(self) -> float:
         """Return in how many seconds to look after what other runs have in hand; 0: never."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .journal import JournalReader, is_held
+from .journal import JournalReader, is_held, last_sign
 from .owner import is_alive
 from .records import (
     Called,
@@ -20,6 +20,9 @@ from .records import (
 )
 from .runrecord import RunRecord
 from .states import PENDING, RUNNING, WAITING
+
+LONGEST_WATCH = 3600.0
+"""Seconds after which a queued run's next guard begins, at most."""
 
 
 class Standing:
@@ -90,6 +93,8 @@ class Standing:
         asked = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
         self.asked = max(asked, default=0)
         self.held = is_held(record.files, reader)
+        self.seen_at = last_sign(record.files, reader) if reader.segment else 0.0
+        """When anybody last had the run in hand, in seconds since the epoch."""
 
     @property
     def state(self) -> str:
