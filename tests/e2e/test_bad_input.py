@@ -576,3 +576,20 @@ def test_the_directory_goes_away_under_run_local(out):
 
     with pytest.raises(ReflowError):
         wf.run_local(out)
+
+
+def test_an_error_of_megabytes_is_kept_in_part(tmp_path):
+    """All passes of a run hold it: one of 30 MB has killed them all by its size."""
+    wf = Workflow("wordy")
+
+    @wf.job()
+    def wordy() -> int:
+        raise ValueError("begin" + "x" * 3_000_000 + "end")
+
+    with pytest.raises(RunFailedError) as caught:
+        wf.run_local(tmp_path)
+    (failed,) = caught.value.run.status(as_dict=True)["failed_instances"]
+    text = failed["error_text"]
+    assert len(text) < 100_000
+    assert "ValueError: begin" in text
+    assert text.endswith("end")

@@ -355,6 +355,24 @@ def test_a_script_that_is_gone(place):
     assert "cannot read the workflow's script" in out
 
 
+def test_a_script_that_exits_when_a_job_loads_it(place):
+    """What it leaves with, 0 at that, is no success, and no death without a word."""
+    (place / "script.py").write_text(
+        "import os, sys\nif os.path.exists('out'):\n    sys.exit(0)\n" + TASKS + SUBMIT
+        + "print(run.wait(30))\nrun.status(errors=True)\n"
+    )  # fmt: skip
+    out = python(place, "script.py")
+    assert "FAILED" in out
+    assert "it called sys.exit(0)" in out
+
+
+def test_a_script_that_exits_after_it_has_submitted(place):
+    """As one does whose own `except` catches what ends its loading."""
+    body = "try:\n" + textwrap.indent(SUBMIT, "    ") + "except BaseException:\n    sys.exit(1)\n"
+    (place / "script.py").write_text("import sys\n" + TASKS + body + CHECK)
+    assert "runs 1" in python(place, "script.py")
+
+
 def test_a_record_is_all_that_a_reader_needs(place):
     """Another process without the script reads the JSON forms."""
     (place / "script.py").write_text(TASKS + SUBMIT + CHECK)

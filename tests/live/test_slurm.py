@@ -382,7 +382,7 @@ def test_what_slurm_refuses_fails_with_its_words(site: Any, options: str, says: 
 
 def test_a_submission_limit_is_back_pressure(site: Any) -> None:
     source = SQUARES.replace('mem="100M"', 'mem="100M", account="limited"')
-    run_id = submit(site, source, "--n", "4")
+    run_id = submit(site, source, "--n", "12")  # more at once than it takes
     assert site.ended(run_id)["run"]["status"] == "SUCCESS"
 
 
@@ -524,21 +524,27 @@ def test_code_that_changes_in_the_queue_is_told(site: Any) -> None:
 
 
 HUNGRY = """
+    import subprocess, sys
     from reflow import Retry, Scale, Workflow
 
     wf = Workflow("hungry")
 
     @wf.job(mem="100M", retry=Retry(2, oom=Scale(mem=4)))
     def eat() -> int:
-        return len(b"x" * 250_000_000)
+        return len(EATEN)
 
     if __name__ == "__main__":
         wf.cli()
     """
 
 
-def test_more_memory_after_out_of_memory(site: Any) -> None:
-    status = site.ended(submit(site, HUNGRY))
+@pytest.mark.parametrize("eaten", [
+    'b"x" * 250_000_000',
+    'subprocess.check_output([sys.executable, "-c", "print(len(bytearray(250_000_000)))"])',
+])  # fmt: skip
+def test_more_memory_after_out_of_memory(site: Any, eaten: str) -> None:
+    """Of the task itself, and of a program that it has started."""
+    status = site.ended(submit(site, HUNGRY.replace("EATEN", eaten)))
     assert status["run"]["status"] == "SUCCESS"
     assert by_index(status, "eat")[None]["attempt"] == 2
 

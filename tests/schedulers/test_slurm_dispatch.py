@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,85 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
         time.sleep(0.3)
     assert turns >= 1
     assert of(status, "total")[0]["output"] == 6
+
+
+def test_an_array_above_a_limit_of_the_site_goes_in_parts(person: Person) -> None:
+    """Whole, it would never be taken: that account may have five jobs."""
+    source = BRANCHES.replace("[1, 2, 3]", "list(range(12))")
+    person.write(source.replace("array=True", "array=True, account='limited'"))
+    run = person.submit()
+    (total,) = of(person.ended(run), "total")
+    assert total["output"] == sum(range(12))
+
+
+def test_a_limit_that_keeps_a_task_out_is_told(person: Person) -> None:
+    person.simulator.inject("submit_limit", account="limited", limit=0)
+    person.write(BRANCHES.replace("array=True", "array=True, account='limited'"))
+    run = person.submit()
+    status = person.until(run, lambda status: status["notes"])
+    (note,) = status["notes"]
+    assert "each could be submitted yet: sbatch: sbatch: error: AssocMaxSubmitJobLimit" in note
+    person.simulator.inject("submit_limit", account="limited", limit=None)
+    status = person.ended(run)
+    assert (status["run"]["status"], status["notes"]) == ("SUCCESS", [])
+
+
+def test_a_submission_that_came_to_nothing_is_told(person: Person) -> None:
+    """Nobody has a job that would carry it on: what is in doubt may not be there."""
+    person.write(BRANCHES)
+    person.simulator.inject("down")
+    run = person.submit()
+    person.simulator.inject("up")
+    status = person.status(run)
+    assert status["run"]["status"] == "WAITING"
+    assert "Unable to contact slurm controller" in status["notes"][0]
+    assert f"reflow retry {run}" in status["notes"][1]
+    person.reflow("retry", run)
+    assert person.status(run)["run"]["status"] == "PENDING"
+
+
+def test_a_site_that_refuses_the_jobs_that_carry_a_run_on(person: Person) -> None:
+    """As one does whose jobs have to say how long they take."""
+    person.write(BRANCHES.replace("job(", "job(time='10m', ").replace("', )", "')"))
+    sbatch = person.folder / "sbatch"
+    sbatch.write_text(
+        '#!/bin/sh\ncase "$*" in *--time=*) ;; *) echo "sbatch: error: say --time" >&2; exit 1;;\n'
+        f'esac\nexec {person.simulator.path}/sbatch "$@"\n'
+    )
+    sbatch.chmod(0o755)
+    person.configure(sbatch=str(sbatch))
+    run = person.submit()
+    notes = "".join(person.status(run)["notes"])
+    assert "say --time" in notes
+    assert "dispatch_time" in notes
+    person.configure(sbatch=str(sbatch), dispatch_time="5m")
+    assert person.ended(person.submit("--force"))["notes"] == []
+
+
+def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
+    """No job can start there; what carries the run on does, and says so."""
+    gone = person.folder / "gone"
+    gone.mkdir()
+    person.write(f"import os\nos.chdir({str(gone)!r})\n" + textwrap.dedent(BRANCHES))
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit(run_dir=str(person.folder / "out"))
+    gone.rmdir()
+    person.simulator.inject("partition_up", partition="compute")
+    (one,) = of(person.ended(run), "items")
+    assert "working directory is missing" in one["error_text"]
+
+
+def test_a_run_that_nobody_has_looked_after_for_hours_is_told(person: Person) -> None:
+    """Whatever it was that every job of it died of: only those who ask the scheduler know."""
+    person.write(BRANCHES)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    assert person.status(run)["notes"] == []
+    for segment in person.folder.glob("out/.reflow/*/segments/*.seg"):
+        os.utime(segment, (time.time() - 3 * 3600,) * 2)
+    (note,) = person.status(run)["notes"]
+    assert "for 3 hours" in note
+    assert f"reflow status {run} --refresh" in note
 
 
 STARTING = """

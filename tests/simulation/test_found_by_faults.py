@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from attrs import evolve
 
-from reflow.claims import claim, publish
+from reflow import element
+from reflow.claims import claim, publish, read_outcome
 from reflow.clock import Clock
 from reflow.dispatch import Dispatch, ask
-from reflow.errors import LeaseHeldError, RecordError, SchedulerUnreachableError
+from reflow.errors import (
+    CommandMissingError,
+    LeaseHeldError,
+    RecordError,
+    SchedulerUnreachableError,
+)
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 from reflow.files import Files
 from reflow.journal import JournalReader, SignOfLife, take_lease
 from reflow.ledger import Ledger
 from reflow.lookahead import ahead
 from reflow.planning import Progress
-from reflow.queueing import DispatchPass
-from reflow.records import WHOLE_TASK, Note, Opened, Outcome, encode
+from reflow.queueing import GRACE_SECONDS, MAX_STARTS, DispatchPass
+from reflow.records import WHOLE_TASK, Barred, Note, Opened, Outcome, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
-from reflow.states import CANCELLED, FAILED, SKIPPED, SUCCESS
+from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 
 
 def each(parameter: str, task: str, *, array: bool, flatten: bool) -> Wire:
@@ -327,14 +335,14 @@ class Scheduler(Executor):
 
     def __init__(self, *, begin: bool = True) -> None:
         self.down = False
-        self.begin = begin
+        self.can = Capabilities(array_variable="N", begin=begin, elementwise=True)
         self.taken: list[JobRequest] = []
         self.statuses: dict[str, JobStatus] = {}
         self.cancelling = lambda: None
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(array_variable="N", begin=self.begin, elementwise=True)
+        return self.can
 
     def _reach(self) -> None:
         if self.down:
@@ -371,10 +379,20 @@ def queued_request(*tasks: TaskSpec) -> RunRequest:
     )  # fmt: skip
 
 
-def run_pass(record, request: RunRequest, scheduler: Scheduler):
+def run_pass(
+    record,
+    request: RunRequest,
+    scheduler: Scheduler,
+    other: Scheduler | None = None,
+    *,
+    grace: float = GRACE_SECONDS,
+    own_tag: str = "",
+):
     dispatch = Dispatch(record, request, None, dict)
     try:
-        return DispatchPass(dispatch, scheduler).run()
+        return DispatchPass(
+            dispatch, scheduler, make=lambda place: other, grace=grace, own_tag=own_tag
+        ).run()
     finally:
         dispatch.release()
 
@@ -477,3 +495,108 @@ def test_what_was_taken_out_because_of_a_lost_attempt_runs_behind_the_next(recor
     run_pass(record, request, scheduler)
     assert outcomes(record) == {("first", 2): SUCCESS}
     assert scheduler.job(".second") != second
+
+
+def test_submissions_in_doubt_are_no_attempts_that_vanished(record) -> None:
+    """Where slurmctld is busy, or has all the jobs that it takes, sbatch waits; squeue answers."""
+    scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
+    submit = scheduler.submit
+
+    def silent(request: JobRequest) -> str:
+        if request.auxiliary:
+            return submit(request)
+        raise SchedulerUnreachableError("sbatch: no answer within 60 s")
+
+    scheduler.submit = silent
+    for _ in range(4 * MAX_STARTS):
+        assert run_pass(record, request, scheduler, grace=0).finished is None
+    scheduler.submit = submit
+    for _ in range(3):
+        run_pass(record, request, scheduler, grace=0)
+    assert scheduler.job(".one")
+
+
+def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
+    """A large array is several jobs, and what failed is tried again beside it."""
+    wide = evolve(ITEMS, array_parallelism=4)
+    scheduler, request = Scheduler(), queued_request(LIST, wide)
+    scheduler.can = evolve(scheduler.can, throttle=True, max_array_size=10)
+    run_pass(record, request, scheduler)
+    claim(record.files, record.folder, "list", 0, 1, "worker")
+    items = json.dumps(list(range(21)))
+    publish(
+        record.files, record.folder, Outcome("list", 0, 1, SUCCESS, value=items, digest="d")
+    )
+    run_pass(record, request, scheduler)
+    parts = {
+        str(n): one for n, one in enumerate(scheduler.taken, 1) if one.name.endswith(".items")
+    }
+    first, second, _ = parts
+    assert [one.size for one in parts.values()] == [10, 10, 1]
+    assert [one.after for one in parts.values()] == [(), (first,), (first, second)]
+    assert parts[first].throttle == 4
+
+
+@pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
+def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
+    monkeypatch.setattr(element, "_met_memory_limit", lambda: met)
+    scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
+    run_pass(record, request, scheduler)
+    (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
+    assert element.run_position(record.folder, tag, 0, mark="1") == FAILED
+    outcome = read_outcome(record.files, record.folder, "one", 0, 1)
+    assert outcome is not None
+    assert (outcome.cause, "met its memory limit" in outcome.detail) == (cause, met)
+
+
+def retried_elsewhere(record) -> tuple[RunRequest, Scheduler, Scheduler]:
+    """Return a run that one scheduler has a job of, and that is to go on with another."""
+    request, first, second = queued_request(*TWO, TaskSpec(name="beside")), Scheduler(), Scheduler()
+    run_pass(record, request, first)
+    begin_and_publish(record, "beside", 1, FAILED)
+    first.statuses[first.job(".beside")] = JobStatus(state=ENDED)
+    run_pass(record, request, first)
+    ask(record, request, "retry", None, ("scheduler", "{}"))
+    return request, first, second
+
+
+def names(scheduler: Scheduler) -> list[str]:
+    return sorted(one.name.removeprefix("r.") for one in scheduler.taken)
+
+
+def test_what_goes_on_with_another_executor_has_its_guard_there(record) -> None:
+    request, first, second = retried_elsewhere(record)
+    run_pass(record, request, first, second)
+    assert names(second) == ["beside", "guard", "sentinel"]
+
+
+def test_a_run_goes_on_with_another_executor_where_the_first_is_silent(record) -> None:
+    """That may be why it was retried. What the first has is left as it is."""
+    request, first, second = retried_elsewhere(record)
+    first.down = True
+    for _ in range(3):
+        report = run_pass(record, request, first, second, grace=0)
+    assert names(second) == ["beside", "guard", "sentinel"]
+    assert not report.again
+    begin_and_publish(record, "beside", 2, SUCCESS)
+    begin_and_publish(record, "first", 1, SUCCESS)
+    begin_and_publish(record, "second", 1, SUCCESS)
+    cancelled: list[str] = []
+    second.cancelling = lambda: cancelled.append("second")
+    assert run_pass(record, request, first, second).finished == SUCCESS
+    assert cancelled
+
+
+def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None:
+    """Its node may lack the other's commands."""
+    request, first, second = retried_elsewhere(record)
+    run_pass(record, request, first, second)
+    (tag,) = [one.tag for one in first.taken if one.name == "r.guard"]
+
+    def missing(*given: object) -> None:
+        raise CommandMissingError("cannot run 'sbatch': No such file or directory")
+
+    second.poll = second.submit = missing
+    run_pass(record, request, first, second, own_tag=tag)
+    found = JournalReader(Files(), record.segments).read()
+    assert not [one for one in found if isinstance(one, Barred)]

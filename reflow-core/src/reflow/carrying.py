@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -77,14 +77,11 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
 
 def driver_script(record: RunRecord, request: RunRequest) -> str:
     """Return the script of a run's driver; it can be run again by hand."""
-    # This reflow, wherever it was imported from, for a python that has none installed.
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     run = f"{job_command(request.python)} drive {shlex.quote(record.folder)}"
     return (
         "#!/bin/sh\n"
         f"# Carries run {request.run_id} on; safe to run again by hand.\n"
         f"cd {shlex.quote(request.entrypoint.directory)} || exit 1\n"
-        f"PYTHONPATH={shlex.quote(home)}${{PYTHONPATH:+:$PYTHONPATH}}; export PYTHONPATH\n"
         "tries=0\n"
         f"until {run}; do\n"
         "  tries=$((tries + 1))\n"
@@ -184,7 +181,10 @@ def start(record: RunRecord, request: RunRequest, store: Store | None) -> None:
     Raises `LeaseHeldError` if somebody carries the run on already.
     """
     if is_queued(record, request):
-        run_pass(record, request, store)
+        report = run_pass(record, request, store)
+        if report.again:
+            # On record, but for whoever submits it looks as if all were well.
+            print(f"reflow: run {request.run_id}: {report.waits_for}", file=sys.stderr)
     else:
         start_driver(record, request, store)
 

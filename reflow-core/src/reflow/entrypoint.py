@@ -199,6 +199,7 @@ def load_tasks(entry: Entrypoint | SimpleNamespace, record: str) -> Mapping[str,
             tasks: Mapping[str, TaskDefinition] = pickle.load(file)
         return tasks
     _Loading.workflow, _Loading.created = entry.workflow, []
+    left = ""
     try:
         # The second time for workflows that stand under the main guard.
         for name in (MODULE_NAME if entry.kind == FILE else entry.target, "__main__"):
@@ -211,12 +212,16 @@ def load_tasks(entry: Entrypoint | SimpleNamespace, record: str) -> Mapping[str,
                     _import_module(name, entry.source)
             except Loaded:
                 pass
+            except SystemExit as error:  # it would end this process without a word
+                left = f": it called sys.exit({error.code!r})"
             for workflow in reversed(_Loading.created):
                 if workflow.name == entry.workflow:
                     return workflow.tasks
     finally:
         _Loading.workflow = None
-    raise RecordError(f"{entry.target} defines no workflow {entry.workflow!r} when it is loaded")
+    raise RecordError(
+        f"{entry.target} defines no workflow {entry.workflow!r} when it is loaded{left}"
+    )
 
 
 def _import_module(name: str, source: str) -> None:

@@ -27,15 +27,19 @@ from .runrecord import RunRequest
 NOT_TAKEN = "LIMIT"
 """State of a job that the scheduler did not take for now."""
 
+UNSEEN = "UNSEEN"
+"""State of a job whose submission ended in doubt, and which the scheduler never showed."""
+
 
 class JobState:
     """What the record says of one job.
 
     `place` is the executor, and its settings as JSON, that it was given to ("": those of
-    the submission); `waiting` why the scheduler says that it does not start.
+    the submission); `waiting` why the scheduler says that it does not start; `not_taken`
+    whether the scheduler did not take it for now.
     """
 
-    __slots__ = ("ended", "intent", "job", "missing", "place", "waiting")
+    __slots__ = ("ended", "intent", "job", "missing", "not_taken", "place", "waiting")
 
     def __init__(self, intent: Intent, place: Place = HOME) -> None:
         self.intent = intent
@@ -44,6 +48,7 @@ class JobState:
         self.job = ""
         self.missing: float | None = None
         self.ended = False
+        self.not_taken = False
 
 
 class Ledger:
@@ -58,6 +63,8 @@ class Ledger:
         self.place: Place = HOME
         self.barred: dict[str, str] = {}
         self.stuck = ""
+        self.held_back: dict[str, str] = {}
+        """By task, why elements of it could not be submitted yet; "" where they could."""
         self.finished: str | None = None
 
     def fold(self, records: Iterable[Record]) -> None:
@@ -107,6 +114,7 @@ class Ledger:
         if state is None or state.ended:
             return
         state.ended = True
+        state.not_taken = how == NOT_TAKEN
         flying = self.progress.tasks[state.intent.task].flying if state.intent.indices else {}
         for index in state.intent.indices:
             if flying.get(index) == tag:
@@ -114,14 +122,20 @@ class Ledger:
                     # There never was a job, so this was no attempt: a full queue must not
                     # use up the starts that an element has.
                     self.progress.tasks[state.intent.task].tries[index] -= 1
+                elif how == UNSEEN:
+                    # Nor must a scheduler that does not answer; but this attempt is taken.
+                    self.progress.tasks[state.intent.task].forgive(index)
                 self.progress.land(state.intent.task, index)
 
     def wait(self, record: Waiting) -> None:
-        """A job does not start, or the run does not go on (no tag), for a reason or no more."""
+        """A job does not start, a task is held back, or the run does not go on (no tag), for a
+        reason or no more."""
         if not record.tag:
             self.stuck = record.reason
         elif record.tag in self.jobs:
             self.jobs[record.tag].waiting = record.reason
+        elif record.tag in self.progress.tasks:
+            self.held_back[record.tag] = record.reason
 
     def take_up(self, epoch: Epoch) -> None:
         """A cancel or a retry begins."""
@@ -133,5 +147,6 @@ class Ledger:
             self.cancels.append(epoch.tasks)
         if epoch.kind == "retry":
             self.cancels = []
+            self.held_back = {}
             self.finished = None
             self.progress.reopen(epoch.tasks or tuple(self.progress.tasks))

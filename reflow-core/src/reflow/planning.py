@@ -65,6 +65,10 @@ class TaskState:
         """Return how many attempts of an element have come to nothing, or are under way."""
         return self.tries.get(index, 0) - self.spent.get(index, 0)
 
+    def forgive(self, index: int) -> None:
+        """An attempt of an element that is under way is not to count as one."""
+        self.spent[index] = self.spent.get(index, 0) + 1
+
     def tried_again(self, outcome: Outcome) -> str:
         """Return the cause for which an element is tried again; "" for a failure that is its end.
 

@@ -42,8 +42,9 @@ from .executors.command import calls
 from .identity import identity_parts
 from .ids import job_tag
 from .known import write_known
-from .ledger import NOT_TAKEN, JobState
+from .ledger import NOT_TAKEN, UNSEEN, JobState
 from .lookahead import Ahead, ahead, awaited, is_static, position_items
+from .places import place_of
 from .records import (
     HOME,
     Barred,
@@ -58,6 +59,7 @@ from .records import (
 )
 from .runrecord import job_command
 from .spec import Resources, TaskSpec
+from .standing import LONGEST_WATCH
 from .states import CANCELLED, DONE, ERROR, FAILED, HELD, LOST, SKIPPED
 from .worker import Work
 
@@ -128,6 +130,8 @@ class DispatchPass:
         own = dispatch.ledger.jobs.get(own_tag)
         self._own_role = own.intent.role if own is not None else ""
         self._looked_up: dict[str, str] = {}
+        self._bar_here = ""
+        self._silent: set[Place] = set()
 
     def run(self) -> PassReport:
         """Do the pass. Raises `LeaseLostError` where another process has taken over."""
@@ -224,30 +228,47 @@ class DispatchPass:
             found = self._executors[place] = self._make(place)
         return found
 
-    def _by_place(self, jobs: Iterable[JobState]) -> Iterator[tuple[Executor, list[JobState]]]:
+    def _by_place(
+        self, jobs: Iterable[JobState]
+    ) -> Iterator[tuple[Place, Executor, list[JobState]]]:
         """Yield jobs with the executor that they were given to."""
         found: dict[Place, list[JobState]] = {}
         for job in jobs:
             found.setdefault(job.place, []).append(job)
         for place, group in found.items():
-            yield self._at(place), group
+            yield place, self._at(place), group
 
     @property
     def _barred(self) -> str:
         """Why this process may not submit jobs; "" where it may, as far as is known."""
+        if self._is_elsewhere:
+            return self._bar_here
         return self._dispatch.ledger.barred.get(self._own_role, "") if self._own_role else ""
 
     def _bar(self, reason: str) -> None:
         """Take note that a job of this one's role may not submit others."""
+        self._waits_for = self._bar_here = reason
+        if self._is_elsewhere:
+            return  # that says nothing of jobs that are where others go now
         record = Barred(self._own_role, reason, self._dispatch.clock.now())
         self._dispatch.write(record)
         self._dispatch.ledger.fold([record])
-        self._waits_for = reason
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the job of this pass was given to another executor than jobs go to now."""
+        own = self._dispatch.ledger.jobs.get(self._own_tag)
+        return own is not None and own.place != self._dispatch.ledger.place
 
     def _say_stuck(self, stuck: bool) -> None:
         reason = self._barred if stuck else ""
         if reason != self._dispatch.ledger.stuck:
             self._say_waiting("", reason)
+
+    def _hold_back(self, task: str, reason: str) -> None:
+        """Take note of why elements of a task cannot be submitted; "" where they can."""
+        if reason != self._dispatch.ledger.held_back.get(task, ""):
+            self._say_waiting(task, reason)
 
     def _say_waiting(self, tag: str, reason: str) -> None:
         record = Waiting(tag, reason, self._dispatch.clock.now())
@@ -264,18 +285,32 @@ class DispatchPass:
         ]
 
     def _poll(self) -> Mapping[str, JobStatus]:
-        """Return what schedulers say of all jobs that are not known to have ended, by tag."""
+        """Return what schedulers say of all jobs that are not known to have ended, by tag.
+
+        One that jobs go to no more may be silent, or out of reach from here: then what it has is
+        left as it is, and the run goes on with the other.
+        """
         found: dict[str, JobStatus] = {}
-        for executor, jobs in self._by_place(self._live()):
-            lost = [job.intent.tag for job in jobs if not job.job]
-            if lost:
-                # Submission ended in doubt: the scheduler knows by the tag.
-                for tag, job_id in executor.find(lost).items():
-                    self._note_submitted(tag, job_id)
-            tags = {job.job: job.intent.tag for job in jobs if job.job}
-            told = executor.poll(list(tags)) if tags else {}
-            found.update({tags[job]: status for job, status in told.items()})
+        here = place_of(self._dispatch.record)
+        for place, executor, jobs in self._by_place(self._live()):
+            try:
+                found.update(self._poll_at(executor, jobs))
+            except (SchedulerUnreachableError, CommandMissingError) as error:
+                if place == here:
+                    raise
+                self._silent.add(place)
+                self._dispatch.note(f"{executor.name} does not tell of its jobs: {error}")
         return found
+
+    def _poll_at(self, executor: Executor, jobs: Iterable[JobState]) -> Mapping[str, JobStatus]:
+        lost = [job.intent.tag for job in jobs if not job.job]
+        if lost:
+            # Submission ended in doubt: the scheduler knows by the tag.
+            for tag, job_id in executor.find(lost).items():
+                self._note_submitted(tag, job_id)
+        tags = {job.job: job.intent.tag for job in jobs if job.job}
+        told = executor.poll(list(tags)) if tags else {}
+        return {tags[job]: status for job, status in told.items()}
 
     def _note_submitted(self, tag: str, job_id: str) -> None:
         record = Submitted(tag, job_id, self._dispatch.clock.now())
@@ -358,6 +393,8 @@ class DispatchPass:
 
     def _judge(self, statuses: Mapping[str, JobStatus], before: float, after: float) -> None:
         for job in self._live():
+            if job.place in self._silent:
+                continue
             status = statuses.get(job.intent.tag)
             why = status.hold if status is not None else ""
             if why != job.waiting:
@@ -391,26 +428,34 @@ class DispatchPass:
                 continue
             self._ingest([job.intent.task])
             flying = self._dispatch.progress.tasks[job.intent.task].flying
+            unseen = not job.job
             for position, index, attempt in in_hand:
                 if flying.get(index) == job.intent.tag:
                     told = status.positions.get(position, status) if status else None
-                    self._give_up(job, index, attempt, told)
-            if over and not self._in_hand(job):
+                    unseen &= self._give_up(job, index, attempt, told)
+            if unseen:
+                self._end(job, UNSEEN)
+            elif over and not self._in_hand(job):
                 self._end(job, ENDED)
 
     def _give_up(
         self, job: JobState, index: int, attempt: int, status: JobStatus | None
-    ) -> None:
-        """Nothing will come of an attempt any more: begin another, or record its failure."""
+    ) -> bool:
+        """Nothing will come of an attempt any more: begin another, or record its failure.
+
+        Returns whether it may never have been submitted; then it is still in hand.
+        """
         task = job.intent.task
         cause = status.cause if status is not None and status.cause else LOST
         files, progress = self._dispatch.files, self._dispatch.progress
         begun = not claim(files, self._folder, task, index, attempt, _CLAIMED)
+        if not (begun or job.job):
+            return True
         # What a person took out of the queue stays out; what a scheduler took out, because
         # that which it was to wait for was lost, does not.
         supplied, stranded = progress.supplied(task, index), progress.stranded(task, index)
         if cause == CANCELLED and not (begun or supplied or stranded):
-            return  # which of the two will show when what it waits for has ended
+            return False  # which of the two will show when what it waits for has ended
         by_hand = cause == CANCELLED and supplied and self._had_inputs(job, index)
         # What the scheduler can never run fares no better at another start.
         never = cause == HELD and not (begun or stranded)
@@ -418,7 +463,7 @@ class DispatchPass:
         if again and progress.tasks[task].starts(index) < MAX_STARTS:
             # It never began, and now never will: the next plan starts it anew.
             progress.land(task, index)
-            return
+            return False
         where = f"job {job.job or job.intent.tag}"
         detail = (
             f"{where} ended without an outcome ({cause}); "
@@ -434,6 +479,7 @@ class DispatchPass:
             + (f"; {status.reason}" if status and status.reason else "")
         )
         self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
+        return False
 
     def _had_inputs(self, job: JobState, index: int) -> bool:
         """Whether a job could have begun: what it was queued behind did not come to nothing."""
@@ -501,8 +547,14 @@ class DispatchPass:
         return True
 
     def _cancel_jobs(self, jobs: Iterable[JobState]) -> None:
-        for executor, group in self._by_place(jobs):
-            executor.cancel([job.job for job in group if job.job])
+        failed: ExecutorError | None = None
+        for _, executor, group in self._by_place(jobs):
+            try:
+                executor.cancel([job.job for job in group if job.job])
+            except ExecutorError as error:
+                failed = error  # what others have is cancelled all the same
+        if failed is not None:
+            raise failed
 
     # What to do next
 
@@ -513,13 +565,31 @@ class DispatchPass:
         for work in works:
             causes = self._dispatch.progress.tasks[work.task].causes.get(work.index, ())
             alike.setdefault((work.task, causes), []).append(work)
-        size = self._executor.capabilities.max_array_size or 1_000_000
         for (name, causes), group in alike.items():
             make_folders(self._dispatch.files, self._folder, name)
-            for start in range(0, len(group), size):
-                if not self._submit(name, group[start : start + size], causes):
+            start = 0
+            while start < len(group):
+                part = group[start : start + self._size(name)]
+                if not self._submit(name, part, causes):
                     return False
+                start += len(part)
         return True
+
+    def _size(self, name: str) -> int:
+        """Return the most elements that the next job of a task is to have.
+
+        After one that a limit has kept out, half of that, and from then on twice as many each
+        time: whole, it might never be taken.
+        """
+        most = self._executor.capabilities.max_array_size or 1_000_000
+        taken = 0
+        for job in reversed(self._dispatch.ledger.jobs.values()):
+            if job.intent.role == WORKER and job.intent.task == name:
+                if job.not_taken:
+                    half = max(1, len(job.intent.indices) // 2)
+                    return min(most, half << min(taken, 20))
+                taken += 1
+        return most
 
     def _look_ahead(self) -> None:
         """Queue what can be queued behind the jobs that are under way."""
@@ -637,16 +707,19 @@ class DispatchPass:
         try:
             taken = self._hand_in(
                 intent, name, size=len(rows), resources=resources,
-                throttle=spec.array_parallelism, after=after, after_each=after_each,
+                throttle=spec.array_parallelism, after_each=after_each,
+                after=[*after, *self._ahead_of(spec, len(rows))],
             )  # fmt: skip
             waits = self._executor.capabilities.max_dependencies != 0
             leads_on = taken and waits and self._unblocks(name)
             if leads_on and not self._has_tail(len(rows), resources):
                 # Of an array the scheduler counts the elements, not the elements each other.
                 self._auxiliary(DISPATCH, [dispatch.ledger.jobs[tag].job], 0.0)
+            self._hold_back(name, "" if taken else self._waits_for)
             return taken
-        except SubmissionLimitError:
+        except SubmissionLimitError as error:
             self._end(dispatch.ledger.jobs[tag], NOT_TAKEN)
+            self._hold_back(name, str(error))
             self._waits_for = "the scheduler takes no more jobs of this user for now"
             return False
         except (SubmissionForbiddenError, CommandMissingError) as error:
@@ -660,6 +733,24 @@ class DispatchPass:
         except SubmissionRefusedError as error:
             self._refuse(name, rows, tag, error)
         return True
+
+    def _ahead_of(self, spec: TaskSpec, size: int) -> list[str]:
+        """Return the jobs that one of `size` elements of the same task must let end first.
+
+        The scheduler keeps to `array_parallelism` in each job; this keeps to it over all of them.
+        """
+        most, capabilities = spec.array_parallelism, self._executor.capabilities
+        if most is None or not capabilities.throttle or capabilities.max_dependencies == 0:
+            return []
+        others = {
+            job.job: len(elements)
+            for job in self._live(WORKER)
+            if job.intent.task == spec.name and job.job
+            and job.place == self._dispatch.ledger.place and (elements := self._in_hand(job))
+        }  # fmt: skip
+        if sum(min(most, one) for one in others.values()) + min(most, size) <= most:
+            return []
+        return list(others)[-(capabilities.max_dependencies or len(others)) :]
 
     def _refuse(
         self, name: str, rows: Sequence[tuple[Any, ...]], tag: str, error: ExecutorError
@@ -693,8 +784,11 @@ class DispatchPass:
         script = f"{dispatch.record.jobs}/{intent.tag}.sh"
         text = self._script(intent, size, begin, resources)
         dispatch.files.write(script, text.encode(), executable=True)
-        # What carries the run on must start even where a person has cleaned the logs away.
-        logs = dispatch.record.logs if intent.role == WORKER else dispatch.record.jobs
+        # What carries the run on must start even where a person has cleaned the logs away, or the
+        # folder that the run was submitted from.
+        logs, directory = dispatch.record.logs, dispatch.request.entrypoint.directory
+        if intent.role != WORKER:
+            logs, directory = dispatch.record.jobs, dispatch.record.folder
         dispatch.write(intent)
         dispatch.ledger.intend(intent)
         dispatch.sync()
@@ -705,7 +799,7 @@ class DispatchPass:
                     tag=intent.tag,
                     name=f"{dispatch.request.run_id}.{name}",
                     script=script,
-                    directory=dispatch.request.entrypoint.directory,
+                    directory=directory,
                     log=f"{logs}/{intent.tag}.{{position}}.log",
                     size=size,
                     resources=resources,
@@ -788,16 +882,17 @@ class DispatchPass:
     def _setting(self) -> str:
         """Return the lines of shell that every job begins with."""
         entrypoint = self._dispatch.request.entrypoint
-        # This reflow, wherever it was imported from, for a python that has none installed.
-        home = shlex.quote(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         prologue = getattr(self._executor, "prologue", "")
         variables = getattr(self._executor, "environment", {})
+        # The scheduler's commands are given C, and some hand on to the job what they are given.
+        locale = os.environ.get("LC_ALL", "")
         return (
-            f"cd {shlex.quote(entrypoint.directory)} || exit 1\n"
+            # Where it is gone, the worker puts that on record, and a pass can do without.
+            f"cd {shlex.quote(entrypoint.directory)}\n"
+            + (f"export LC_ALL={shlex.quote(locale)}\n" if locale else "unset LC_ALL\n")
             + "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables.items())
             + (f"{prologue.rstrip()}\n" if prologue.strip() else "")
-            + f"PYTHONPATH={home}${{PYTHONPATH:+:$PYTHONPATH}}; export PYTHONPATH\n"
-            f'reflow() {{ {job_command(self._dispatch.request.python)} "$@"; }}\n'
+            + f'reflow() {{ {job_command(self._dispatch.request.python)} "$@"; }}\n'
         )
 
     def _leave_successor(self) -> None:
@@ -821,8 +916,10 @@ class DispatchPass:
             self._auxiliary(LOOKOUT, (), delay)
 
     def _waiting(self, role: str) -> list[JobState]:
-        """Return the jobs that can be counted on: one that no poll finds cannot."""
-        return [job for job in self._live(role) if job.missing is None]
+        """Return the jobs that can be counted on: not one that no poll finds, or that was given to
+        another executor than jobs go to now."""
+        here = self._dispatch.ledger.place
+        return [job for job in self._live(role) if job.missing is None and job.place == here]
 
     def _has_successors(self, own: JobState | None = None) -> bool:
         """Whether the scheduler is known to have a sentinel and, where it can, a guard.
@@ -839,7 +936,8 @@ class DispatchPass:
         if self._executor.capabilities.begin and not self._waiting(GUARD):
             passes = sum(job.intent.role == GUARD for job in dispatch.ledger.jobs.values())
             # Twice the time after which a job that no poll finds is given up, and ever longer.
-            self._auxiliary(GUARD, (), min(self._grace * 2 ** min(passes + 1, 20), 3600.0))
+            delay = min(self._grace * 2 ** min(passes + 1, 20), LONGEST_WATCH)
+            self._auxiliary(GUARD, (), delay)
 
     def _look_delay(self) -> float:
         """Return in how many seconds to look after what other runs have in hand; 0: never."""
@@ -862,6 +960,12 @@ class DispatchPass:
                 self._bar(str(error))
             elif isinstance(error, CommandMissingError):
                 raise
+            elif not isinstance(error, SubmissionLimitError):
+                dispatch.note(
+                    f"the {role} jobs that carry this run on cannot be submitted ({error}): set "
+                    "dispatch_queue, dispatch_account, dispatch_time, dispatch_mem; until then it "
+                    f"takes `reflow status {dispatch.request.run_id} --refresh` or `submit --wait`"
+                )
             self._waits_for = str(error)
 
     def _clear_away(self) -> None:

@@ -182,7 +182,8 @@ class Called(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """The scheduler says why the job of that tag does not start: for a person. "": no more."""
+    """Why the job of that tag does not start, as the scheduler says, or the task of that name is
+    not submitted, or (no tag) the run does not go on: for a person. "": no more."""
 
     tag: str
     reason: str

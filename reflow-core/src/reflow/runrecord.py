@@ -24,6 +24,7 @@ FOLDER = ".reflow"
 
 _START = (
     "import sys; sys.path[:1] = filter(None, sys.path[:1]); "
+    "{home!r} in sys.path or sys.path.insert(0, {home!r}); "
     "from reflow.job import main; sys.exit(main(sys.argv[1:]))"
 )
 
@@ -31,10 +32,13 @@ _START = (
 def job_command(python: str) -> str:
     """Return the shell words that start `reflow.job`, its arguments to follow.
 
-    Not ``-m reflow.job``: that would look for modules in the working directory first,
-    where a user's file may have any name.
+    It is this reflow, wherever it was imported from, for a python that has none installed. Not
+    by PYTHONPATH: that would put all of site-packages before the standard library, be seen by
+    every program that a task starts, and grow from job to job. Nor by ``-m reflow.job``: that
+    would look for modules in the working directory first, where a user's file may have any name.
     """
-    return f"{shlex.quote(python)} -c {shlex.quote(_START)}"
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return f"{shlex.quote(python)} -c {shlex.quote(_START.format(home=home))}"
 
 
 INLINE = "inline"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .journal import JournalReader, is_held
+from .journal import JournalReader, is_held, last_sign
 from .owner import is_alive
 from .records import (
     Called,
@@ -20,6 +20,9 @@ from .records import (
 )
 from .runrecord import RunRecord
 from .states import PENDING, RUNNING, WAITING
+
+LONGEST_WATCH = 3600.0
+"""Seconds after which a queued run's next guard begins, at most."""
 
 
 class Standing:
@@ -40,7 +43,8 @@ class Standing:
         self.calls: Counter[str] = Counter()
         """How often dispatch passes have called each of the scheduler's commands."""
         self.waiting: dict[str, str] = {}
-        """Why jobs do not start, by tag; by "" why the run does not go on."""
+        """Why jobs do not start, by tag; why tasks are not submitted, by name; by "" why the run
+        does not go on."""
         self.retried: Counter[tuple[str, str]] = Counter()
         """How many attempts were tried again, by task and cause."""
         self.place = ""
@@ -79,13 +83,18 @@ class Standing:
                 self.place = one.executor or self.place
                 if one.kind == "retry":
                     self.finished = None
+                    for name in self.waiting.keys() - self.intents.keys() - {""}:
+                        del self.waiting[name]
         self.jobs = queued
         """Id of each job that is on record as in a scheduler's hands, by tag."""
         self.queued = tuple(queued.values())
-        """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt."""
+        """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt: such
+        jobs, which may not be there, carry nothing on."""
         asked = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
         self.asked = max(asked, default=0)
         self.held = is_held(record.files, reader)
+        self.seen_at = last_sign(record.files, reader) if reader.segment else 0.0
+        """When anybody last had the run in hand, in seconds since the epoch."""
 
     @property
     def state(self) -> str:
@@ -96,6 +105,6 @@ class Standing:
             return RUNNING
         if self.waiting.get("") and not any(self.intents[tag].task for tag in self.jobs):
             return WAITING  # what lives only looks on: it may not submit
-        if self.queued or (self.driver and is_alive(self.driver) is not False):
+        if any(self.queued) or (self.driver and is_alive(self.driver) is not False):
             return RUNNING if self.progressed else PENDING
         return WAITING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from .errors import UnknownTaskError, unknown_name
 from .indexing import catch_up, run_row, task_list
 from .runrecord import RunRecord, RunRequest
 from .specification import RUN_DIR_TYPE
-from .standing import Standing
+from .standing import LONGEST_WATCH, Standing
 from .states import (
     CACHED,
     CANCELLED,
@@ -119,10 +120,25 @@ def status_dict(
 def _notes(standing: Standing, run: RunRow) -> list[str]:
     notes = list(standing.notes)
     for tag, reason in standing.waiting.items():
-        if tag and reason:
+        if not reason or not tag:
+            continue
+        if tag not in standing.intents:
+            if standing.finished is None:
+                notes.append(f"not all of {tag} could be submitted yet: {reason}")
+        else:
             task = standing.intents[tag].task or standing.intents[tag].role
             notes.append(f"job {standing.jobs.get(tag)} ({task}) does not start: {reason}")
     stuck = standing.waiting.get("", "")
+    # 0: left by one who had no room for a word.
+    silent = time.time() - standing.seen_at if standing.seen_at else 0.0
+    if standing.intents and standing.state in (PENDING, RUNNING) and not standing.held and (
+        silent > 2 * LONGEST_WATCH
+    ):
+        notes.append(
+            f"no job has looked after this run for {silent / 3600:.0f} hours: they wait in the "
+            f"queue, or have come to nothing; `reflow status {run.run_id} --refresh` finds out "
+            f"(what they print is in {run.record}/jobs)"
+        )
     if standing.state == WAITING and stuck:
         notes.append(
             f"jobs of this run may not submit others ({stuck}): type "

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .flow import TaskDefinition
 
 
+LONGEST_TRACEBACK = 60_000
+"""Characters of one that are kept: each pass of the run holds those of all its failures."""
+
+
 class Work(NamedTuple):
     """One element to run: `texts` are its own inputs, the task's `common` come beside.
 
@@ -181,6 +185,10 @@ def _traceback(error: BaseException, task: str) -> str:
     while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    if len(text) > LONGEST_TRACEBACK:
+        half = LONGEST_TRACEBACK // 2
+        left_out = len(text) - 2 * half
+        text = f"{text[:half]}\n… {left_out} characters left out …\n{text[-half:]}"
     if isinstance(error, SystemExit):
         return f"{text}\ntask {task!r} called sys.exit({error.code!r})"
     return text

@@ -22,9 +22,11 @@ LIVE_STATES = {
     "REQUEUE_HOLD": False, "RESV_DEL_HOLD": False, "SPECIAL_EXIT": False, "POWER_UP_NODE": False,
     "RUNNING": True, "COMPLETING": True, "SUSPENDED": True, "STOPPED": True, "RESIZING": True,
     "SIGNALING": True, "STAGE_OUT": True,
+    # In a federation another cluster has the job now, and runs it.
+    "REVOKED": False,
 }  # fmt: skip
 ENDED_STATES = {
-    "COMPLETED": "", "FAILED": ERROR, "CANCELLED": CANCELLED, "REVOKED": CANCELLED,
+    "COMPLETED": "", "FAILED": ERROR, "CANCELLED": CANCELLED,
     "TIMEOUT": TIMEOUT, "DEADLINE": TIMEOUT, "NODE_FAIL": NODE_FAIL, "BOOT_FAIL": NODE_FAIL,
     "OUT_OF_MEMORY": OOM, "PREEMPTED": PREEMPTED,
 }  # fmt: skip
@@ -122,7 +124,10 @@ def job_id(text: str) -> str:
 
 def array_size(text: str) -> int | None:
     """Return the elements that an array may have, from ``scontrol show config``."""
-    return size_in(r"^MaxArraySize\s*=\s*([0-9]+)\s*$", text)
+    size = size_in(r"^MaxArraySize\s*=\s*([0-9]+)\s*$", text)
+    # A site may allow larger indices than it takes elements: slurm.conf(5), SchedulerParameters.
+    fewer = size_in(r"^SchedulerParameters\s*=.*\bmax_array_tasks=([0-9]+)", text)
+    return min(size, fewer) if size is not None and fewer is not None else size
 
 
 SQUEUE_FORMAT = "%i|%T|%r|%N|%S|%V|%U"
@@ -195,9 +200,10 @@ def status(
         cause, told = (HELD, f"{why}: {never}") if never else ("", "")
         began = began if running else None  # of one that waits, squeue prints when it may start
     elif word in ENDED_STATES:
-        cause, told = ENDED_STATES[word], _ended(state, word, exit_code, signal, why)
-        if _dropped(state, why):
+        cause, told = ENDED_STATES[word], _ended(state, word, exit_code, signal)
+        if _dropped(state, why, code):
             cause = LOST  # nobody cancelled it, and it has not run
+            told = "Slurm took it out of the queue: the job it waited for did not end well"
     return JobStatus(
         state=ENDED if word in ENDED_STATES else LIVE,
         running=running,
@@ -230,20 +236,23 @@ def _never(word: str, why: str) -> str:
     return NEVER.get(why) or NEVER.get(word, "")
 
 
-def _dropped(state: str, why: str) -> bool:
-    """Whether Slurm took a job out of the queue for what it waited for, and no person did."""
-    return state.strip() == "CANCELLED" and why.startswith("Dependency")
+def _dropped(state: str, why: str, code: str) -> bool:
+    """Whether Slurm took a job out of the queue for what it waited for, and no person did.
+
+    squeue, which has no exit code, says so by the reason; it keeps "Dependency" for what a person
+    cancelled. Accounting says "Dependency" of both, and by whom it was cancelled.
+    """
+    dropped = why == "DependencyNeverSatisfied" or (why == "Dependency" and bool(code))
+    return state.strip() == "CANCELLED" and dropped
 
 
-def _ended(state: str, word: str, exit_code: int | None, signal: int | None, why: str) -> str:
+def _ended(state: str, word: str, exit_code: int | None, signal: int | None) -> str:
     if word == "FAILED" and (exit_code, signal) == (0, 53):
         return "Slurm could not start it: the folder of its log or its working directory is missing"
     if word == "FAILED" and (exit_code or signal):
         # Slurm turns a shell's 137 into 9.
         also = ", or killed by signal 9" if exit_code == 9 and not signal else ""
         return ended_badly(exit_code, signal) + also
-    if _dropped(state, why):
-        return "Slurm took it out of the queue: the job it waited for did not end well"
     if word == "COMPLETED":
         return ""
     return f"Slurm says {state.strip() if state.strip().startswith(word) else word}"

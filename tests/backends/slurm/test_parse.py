@@ -90,6 +90,22 @@ def test_a_row_that_accounting_has_not_filled_in_yet_is_not_taken_for_the_array(
     assert parse.merge([], parse.sacct(row, 1001)) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [("CANCELLED|Dependency", "CANCELLED"), ("CANCELLED|DependencyNeverSatisfied", "LOST"),
+     ("CANCELLED by 1001|Dependency|0:0", "CANCELLED"), ("CANCELLED|Dependency|0:0", "LOST")],
+)  # fmt: skip
+def test_whether_a_person_or_slurm_cancelled_what_waited(text: str, cause: str) -> None:
+    """As squeue and sacct of Slurm 22.05 have told it."""
+    state, reason, code = (*text.split("|"), "")[:3]
+    assert parse.status(state, reason=reason, code=code).cause == cause
+
+
+def test_a_job_that_runs_on_another_cluster_of_a_federation_is_not_over() -> None:
+    found = parse.merge(parse.squeue("67108868|REVOKED|None||N/A|2026-11-23T04:37:12|1\n"))
+    assert (found["67108868"].state, found["67108868"].cause) == (LIVE, "")
+
+
 def test_scontrol() -> None:
     found = parse.merge(parse.scontrol(read("scontrol")))
     assert {at: one.exit_code for at, one in found["935"].positions.items()} == {0: 0, 1: 3, 2: 0}
@@ -191,7 +207,8 @@ def test_named() -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [("MaxArraySize            = 1001\n", 1001), ("A = 1\nMaxArraySize = 0\n", 1), ("", None),
-     ("MaxArraySize = many", None)],
+     ("MaxArraySize = many", None),
+     ("MaxArraySize = 100001\nSchedulerParameters = defer,max_array_tasks=1000,x=1\n", 1000)],
 )  # fmt: skip
 def test_array_size(text: str, size: int | None) -> None:
     assert parse.array_size(text) == size

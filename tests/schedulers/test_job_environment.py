@@ -1,0 +1,89 @@
+"""What a job finds in its environment, however many jobs stand between it and the submission."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reflow
+import reflow_slurm
+
+from .person import Person, of
+
+HOPS = """
+    import os
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("hops")
+
+    @wf.job()
+    def first() -> list[int]:
+        return [1]
+
+    @wf.job(array=True)
+    def each(x: Annotated[int, Result(step="first")]) -> int:
+        return x
+
+    @wf.job()
+    def second(xs: Annotated[list[int], Result(step="each")]) -> list[int]:
+        return xs
+
+    @wf.job(array=True)
+    def last(x: Annotated[int, Result(step="second")]) -> dict[str, str | None]:
+        return {name: os.environ.get(name) for name in ("PYTHONPATH", "LC_ALL")}
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+@pytest.fixture
+def person(tmp_path: Path, slurm_simulator: Any) -> Person:
+    made = Person(tmp_path, slurm_simulator, "slurm")
+    made.write(HOPS)
+    return made
+
+
+def test_the_search_path_is_the_submitter_s(person: Person) -> None:
+    """One more folder from job to job would one day be too long for any process to start."""
+    given = [str(Path(one.__file__).parents[1]) for one in (reflow, reflow_slurm)]
+    person.environment["PYTHONPATH"] = ":".join(given)
+    (last,) = of(person.ended(person.submit()), "last")
+    assert last["output"]["PYTHONPATH"] == person.environment["PYTHONPATH"]
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", None])
+def test_the_locale_is_the_submitter_s(person: Person, locale: str | None) -> None:
+    person.environment.pop("LC_ALL", None)
+    if locale is not None:
+        person.environment["LC_ALL"] = locale
+    (last,) = of(person.ended(person.submit()), "last")
+    assert last["output"]["LC_ALL"] == locale
+
+
+def test_site_packages_do_not_come_before_the_standard_library(person: Person) -> None:
+    """A forgotten backport there, such as typing's, is not what `import typing` finds."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"],
+                   cwd=person.folder, check=True)  # fmt: skip
+    (site,) = person.folder.glob("venv/lib/python3*/site-packages")
+    for one in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if one.suffix != ".pth" and not (site / one.name).exists():
+            (site / one.name).symlink_to(one)
+    for package in (reflow, reflow_slurm):
+        folder = Path(package.__file__).parent
+        if not (site / folder.name).exists():
+            (site / folder.name).symlink_to(folder)
+    (site / "typing.py").write_text("raise ImportError('a backport')\n")
+    person.environment.pop("PYTHONPATH", None)
+    python = str(person.folder / "venv" / "bin" / "python")
+    submit = [python, "flow.py", "submit", "--executor", "slurm", "--run-dir", "out"]
+    out = subprocess.run(submit, cwd=person.folder, env=person.environment, check=True,
+                         capture_output=True, text=True)  # fmt: skip
+    status = person.ended(out.stdout.split()[-1])
+    assert status["run"]["status"] == "SUCCESS", status
