@@ -600,3 +600,16 @@ def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None
     run_pass(record, request, first, second, own_tag=tag)
     found = JournalReader(Files(), record.segments).read()
     assert not [one for one in found if isinstance(one, Barred)]
+
+
+def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(record) -> None:
+    """As Slurm does with one that has ended, where an operator requeues it."""
+    scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
+    run_pass(record, request, scheduler)
+    (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
+    begun = [
+        element.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
+    ]
+    assert begun[0] == begun[1] is not None  # it was killed before it came to its end
+    assert element.run_position(record.folder, tag, 0, mark="7") == FAILED
+    assert element.take_position(record.folder, tag, 0, mark="7", files=record.files) is None
