@@ -31,6 +31,7 @@ from reflow.records import WHOLE_TASK, Barred, Note, Opened, Outcome, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
+from reflow.worker import WITHIN_TASK
 
 
 def each(parameter: str, task: str, *, array: bool, flatten: bool) -> Wire:
@@ -540,6 +541,7 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
 @pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
 def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
     monkeypatch.setattr(element, "_met_memory_limit", lambda: met)
+    monkeypatch.setenv(WITHIN_TASK, "")  # put back afterwards, as other tests share this process
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
     (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
@@ -602,8 +604,11 @@ def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None
     assert not [one for one in found if isinstance(one, Barred)]
 
 
-def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(record) -> None:
+def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
+    record, monkeypatch
+) -> None:
     """As Slurm does with one that has ended, where an operator requeues it."""
+    monkeypatch.setenv(WITHIN_TASK, "")
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
     (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
