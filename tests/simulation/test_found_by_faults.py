@@ -31,6 +31,7 @@ from reflow.records import WHOLE_TASK, Barred, Note, Opened, Outcome, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
+from reflow.worker import WITHIN_TASK
 
 
 def each(parameter: str, task: str, *, array: bool, flatten: bool) -> Wire:
@@ -540,6 +541,7 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
 @pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
 def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
     monkeypatch.setattr(element, "_met_memory_limit", lambda: met)
+    monkeypatch.setenv(WITHIN_TASK, "")  # put back afterwards, as other tests share this process
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
     (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
@@ -600,3 +602,19 @@ def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None
     run_pass(record, request, first, second, own_tag=tag)
     found = JournalReader(Files(), record.segments).read()
     assert not [one for one in found if isinstance(one, Barred)]
+
+
+def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
+    record, monkeypatch
+) -> None:
+    """As Slurm does with one that has ended, where an operator requeues it."""
+    monkeypatch.setenv(WITHIN_TASK, "")
+    scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
+    run_pass(record, request, scheduler)
+    (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
+    begun = [
+        element.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
+    ]
+    assert begun[0] == begun[1] is not None  # it was killed before it came to its end
+    assert element.run_position(record.folder, tag, 0, mark="7") == FAILED
+    assert element.take_position(record.folder, tag, 0, mark="7", files=record.files) is None

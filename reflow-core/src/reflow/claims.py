@@ -44,6 +44,19 @@ def claim(
     return files.read(path).decode() == mark
 
 
+def begin(
+    files: Files, folder: str, task: str, index: int, attempt: int, mark: str
+) -> bool:
+    """Claim an attempt to run it; False also of one that has come to its end.
+
+    A scheduler may start a job once more that had published its outcome.
+    """
+    if files.create(_place(folder, "claims", task, index, attempt), mark.encode()):
+        return True
+    mine = claim(files, folder, task, index, attempt, mark)
+    return mine and read_outcome(files, folder, task, index, attempt) is None
+
+
 def publish(files: Files, folder: str, outcome: Outcome) -> bool:
     """Publish how an attempt came out; False if its outcome is on record already."""
     path = _place(folder, "outcomes", outcome.task, outcome.index, outcome.attempt)

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .attached import AttachmentFolder
-from .claims import claim, publish, read_header, read_position
+from .claims import begin, claim, publish, read_header, read_position
 from .entrypoint import load_tasks
 from .errors import RecordError
 from .files import Files
@@ -100,7 +100,7 @@ def take_position(
             state, detail = SKIPPED, f"{error} did not succeed"
         except RecordError as error:  # a value that is gone, or no list
             state, cause, detail = FAILED, ERROR, str(error)
-    if not claim(files, folder, task, place.index, place.attempt, mark):
+    if not begin(files, folder, task, place.index, place.attempt, mark):
         return None
     if state:
         ended = Outcome(
