@@ -51,9 +51,10 @@ def begin(
 
     A scheduler may start a job once more that had published its outcome.
     """
-    if files.create(_place(folder, "claims", task, index, attempt), mark.encode()):
+    path = _place(folder, "claims", task, index, attempt)
+    if files.create(path, mark.encode()):
         return True
-    mine = claim(files, folder, task, index, attempt, mark)
+    mine = files.read(path).decode() == mark
     return mine and read_outcome(files, folder, task, index, attempt) is None
 
 
