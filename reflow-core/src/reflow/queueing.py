@@ -10,6 +10,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from attrs import frozen
@@ -342,18 +343,21 @@ class DispatchPass:
                 outcome = outcome._replace(detail="")
             self._dispatch.settle(outcome)
 
-    def _in_hand(self, job: JobState) -> list[tuple[int, int, int]]:
-        """Return (position, index, attempt) of what a job still has in hand."""
+    def _in_hand(
+        self, job: JobState, most: int | None = None
+    ) -> list[tuple[int, int, int]]:
+        """Return (position, index, attempt) of what a job still has in hand, at most so many."""
         intent = job.intent
         if not intent.indices:
             return []
         flying = self._dispatch.progress.tasks[intent.task].flying
         pairs = zip(intent.indices, intent.attempts)  # noqa: B905 (equal by make)
-        return [
+        found = (
             (position, index, attempt)
             for position, (index, attempt) in enumerate(pairs)
             if flying.get(index) == intent.tag
-        ]
+        )
+        return list(islice(found, most))
 
     # What has become of jobs
 
@@ -746,9 +750,9 @@ class DispatchPass:
             job.job: len(elements)
             for job in self._live(WORKER)
             if job.intent.task == spec.name and job.job
-            and job.place == self._dispatch.ledger.place and (elements := self._in_hand(job))
+            and job.place == self._dispatch.ledger.place and (elements := self._in_hand(job, most))
         }  # fmt: skip
-        if sum(min(most, one) for one in others.values()) + min(most, size) <= most:
+        if sum(others.values()) + min(most, size) <= most:
             return []
         return list(others)[-(capabilities.max_dependencies or len(others)) :]
 
