@@ -19,6 +19,7 @@ from reflow.errors import (
     LeaseHeldError,
     RecordError,
     SchedulerUnreachableError,
+    SubmissionLimitError,
 )
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 from reflow.files import Files
@@ -403,9 +404,12 @@ def outcomes(record) -> dict[tuple[str, int], str]:
     return {(one.task, one.attempt): one.state for one in found if isinstance(one, Outcome)}
 
 
-def begin_and_publish(record, task: str, attempt: int, state: str) -> None:
+def begin_and_publish(
+    record, task: str, attempt: int, state: str, value: str = "1"
+) -> None:
     claim(record.files, record.folder, task, 0, attempt, "worker")
-    publish(record.files, record.folder, Outcome(task, 0, attempt, state, value="1", digest="d"))
+    outcome = Outcome(task, 0, attempt, state, value=value, digest="d")
+    publish(record.files, record.folder, outcome)
 
 
 TWO = (TaskSpec(name="first"), TaskSpec(name="second", after=("first",)))
@@ -523,11 +527,7 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
     scheduler, request = Scheduler(), queued_request(LIST, wide)
     scheduler.can = evolve(scheduler.can, throttle=True, max_array_size=10)
     run_pass(record, request, scheduler)
-    claim(record.files, record.folder, "list", 0, 1, "worker")
-    items = json.dumps(list(range(21)))
-    publish(
-        record.files, record.folder, Outcome("list", 0, 1, SUCCESS, value=items, digest="d")
-    )
+    begin_and_publish(record, "list", 1, SUCCESS, value=json.dumps(list(range(21))))
     run_pass(record, request, scheduler)
     parts = {
         str(n): one for n, one in enumerate(scheduler.taken, 1) if one.name.endswith(".items")
@@ -536,6 +536,64 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
     assert [one.size for one in parts.values()] == [10, 10, 1]
     assert [one.after for one in parts.values()] == [(), (first,), (first, second)]
     assert parts[first].throttle == 4
+
+
+def limited(scheduler: Scheduler, room: int) -> list[int]:
+    """Let a scheduler take so many elements more; return the sizes that are asked of it."""
+    submit, asked, left = scheduler.submit, list[int](), [room]
+
+    def take(request: JobRequest) -> str:
+        if not request.auxiliary:
+            asked.append(request.size)
+            if request.size > left[0]:
+                raise SubmissionLimitError("no more")
+            left[0] -= request.size
+        return submit(request)
+
+    scheduler.submit = take  # type: ignore[method-assign]
+    return asked
+
+
+def test_what_room_a_limit_leaves_is_filled_in_one_pass(record) -> None:
+    scheduler, request = Scheduler(), queued_request(LIST, ITEMS)
+    scheduler.can = evolve(scheduler.can, max_array_size=16)
+    run_pass(record, request, scheduler)
+    begin_and_publish(record, "list", 1, SUCCESS, value=json.dumps(list(range(16))))
+    asked = limited(scheduler, 11)
+    report = run_pass(record, request, scheduler)
+    assert asked == [16, 8, 8, 4, 2, 4, 2, 1, 2, 1]
+    assert report.waits_for == "the scheduler takes no more jobs of this user for now"
+
+
+def test_parts_that_found_room_leave_nothing_to_wait_for(record) -> None:
+    scheduler, request = Scheduler(), queued_request(LIST, ITEMS)
+    run_pass(record, request, scheduler)
+    begin_and_publish(record, "list", 1, SUCCESS, value=json.dumps(list(range(16))))
+    scheduler.can = evolve(scheduler.can, max_array_size=16)
+    submit, asked = scheduler.submit, list[int]()
+
+    def take(request: JobRequest) -> str:
+        if not request.auxiliary:
+            asked.append(request.size)
+            if request.size > 8:
+                raise SubmissionLimitError("no array above 8")
+        return submit(request)
+
+    scheduler.submit = take  # type: ignore[method-assign]
+    assert run_pass(record, request, scheduler).waits_for == ""
+    assert asked == [16, 8, 8]
+
+
+def test_a_limit_that_lets_nothing_in_is_asked_ever_less_often(record) -> None:
+    scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
+    asked = limited(scheduler, 0)
+    for _ in range(7):
+        run_pass(record, request, scheduler)
+        sentinels = [n for n, one in enumerate(scheduler.taken, 1) if "sentinel" in one.name]
+        scheduler.statuses[str(sentinels[-1])] = JobStatus(state=ENDED)
+    begins = [one.begin for one in scheduler.taken if "sentinel" in one.name]
+    assert begins == [30, 60, 120, 240, 300, 300, 300]
+    assert asked == [1] * 7
 
 
 @pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])

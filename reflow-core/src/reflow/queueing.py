@@ -78,6 +78,9 @@ be down, or the lease in the hands of a process whose node is."""
 BESIDE_MEMORY = 1 << 30
 """Bytes a job asks for, at least, in which a second interpreter beside its worker is no matter."""
 
+LONGEST_PAUSE = 300.0
+"""Seconds, at most, between two tries to submit what a limit has kept out."""
+
 LOOK_LEAST, LOOK_MOST = 15.0, 600.0
 """Seconds until another run is looked at that has in hand what is needed here: a quarter of the
 time for which it has had it, within these bounds."""
@@ -571,13 +574,26 @@ class DispatchPass:
             alike.setdefault((work.task, causes), []).append(work)
         for (name, causes), group in alike.items():
             make_folders(self._dispatch.files, self._folder, name)
-            start = 0
+            start, waits_for = 0, self._waits_for
             while start < len(group):
                 part = group[start : start + self._size(name)]
-                if not self._submit(name, part, causes):
+                if self._submit(name, part, causes):
+                    start += len(part)
+                elif len(part) == 1 or self._barred or not self._is_kept_out(name):
                     return False
-                start += len(part)
+                else:
+                    self._waits_for = waits_for  # half of it may find room
         return True
+
+    def _jobs_back(self, name: str) -> Iterator[JobState]:
+        """Yield the jobs that a task's workers were submitted as, the last one first."""
+        for job in reversed(self._dispatch.ledger.jobs.values()):
+            if job.intent.role == WORKER and job.intent.task == name:
+                yield job
+
+    def _is_kept_out(self, name: str) -> bool:
+        """Whether a limit has kept a task's last job out."""
+        return any(job.not_taken for job in islice(self._jobs_back(name), 1))
 
     def _size(self, name: str) -> int:
         """Return the most elements that the next job of a task is to have.
@@ -586,13 +602,10 @@ class DispatchPass:
         time: whole, it might never be taken.
         """
         most = self._executor.capabilities.max_array_size or 1_000_000
-        taken = 0
-        for job in reversed(self._dispatch.ledger.jobs.values()):
-            if job.intent.role == WORKER and job.intent.task == name:
-                if job.not_taken:
-                    half = max(1, len(job.intent.indices) // 2)
-                    return min(most, half << min(taken, 20))
-                taken += 1
+        for taken, job in enumerate(self._jobs_back(name)):
+            if job.not_taken:
+                half = max(1, len(job.intent.indices) // 2)
+                return min(most, half << min(taken, 20))
         return most
 
     def _look_ahead(self) -> None:
@@ -909,7 +922,7 @@ class DispatchPass:
         delay = self._look_delay()
         begin = 0.0
         if self._waits_for:
-            begin = self._grace
+            begin = self._pause()
         elif not workers:
             begin = delay or self._grace
         newest = max(map(_number, self._live(WORKER)), default=0)
@@ -918,6 +931,19 @@ class DispatchPass:
         self._leave_guard()
         if delay and workers and not self._waiting(LOOKOUT):
             self._auxiliary(LOOKOUT, (), delay)
+
+    def _pause(self) -> float:
+        """Return in how many seconds to try again; ever longer while a limit lets nothing in."""
+        tries = between = 0
+        kept_out = False
+        for job in reversed(self._dispatch.ledger.jobs.values()):
+            if job.intent.role == SENTINEL:
+                between += kept_out
+            elif job.intent.role == WORKER:
+                if not job.not_taken:
+                    break
+                tries, between, kept_out = tries + between, 0, True
+        return min(self._grace * 2.0 ** min(tries, 20), max(self._grace, LONGEST_PAUSE))
 
     def _waiting(self, role: str) -> list[JobState]:
         """Return the jobs that can be counted on: not one that no poll finds, or that was given to
