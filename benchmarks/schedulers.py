@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 SLOW = 12
 """Seconds that the slow branch of the diamond takes."""
@@ -55,6 +56,7 @@ def both(x: Annotated[int, Result(step="slow")], y: Annotated[int, Result(step="
 '''
 
 Submit = Callable[[str, Sequence[str]], str]
+Figure = TypeVar("Figure")
 
 
 def _call(*command: str) -> str:
@@ -159,6 +161,21 @@ def ours(scheduler: str, name: str, folder: Path) -> dict[str, float]:
     return {one["task_name"]: one["ended_at"] - begin for one in told}
 
 
+def in_turns(
+    rounds: int, *sides: Callable[[], Figure]
+) -> tuple[list[Figure], ...]:
+    """Measure each side so often, in turns; return what each has found.
+
+    Many schedulers start jobs at moments: no side may know where they are.
+    """
+    found: tuple[list[Figure], ...] = tuple([] for _ in sides)
+    for _ in range(rounds):
+        for figures, measure in zip(found, sides, strict=True):
+            time.sleep(random.uniform(1, 3))
+            figures.append(measure())
+    return found
+
+
 def report(what: str, hops: int, by_hand: list[float], with_reflow: list[float]) -> None:
     hand, own = median(by_hand), median(with_reflow)
     spread = (max(by_hand) - min(by_hand)) / 2 / hand
@@ -175,17 +192,10 @@ def measure(scheduler: str, rounds: int, folder: Path) -> None:
          (("t3", "diamond, end of the quick branch", 4), ("both", "diamond, all of it", 2))),
     )  # fmt: skip
     for name, by_hand, figures in rows:
-        pairs = []
-        for _ in range(rounds):
-            found = []
-            for side in (partial(by_hand, submit), partial(ours, scheduler, name)):
-                # Many schedulers start jobs at moments: neither side may know where they are.
-                time.sleep(random.uniform(1, 3))
-                found.append(side(folder))
-            pairs.append(found)
+        sides = partial(by_hand, submit, folder), partial(ours, scheduler, name, folder)
+        found = in_turns(rounds, *sides)
         for task, what, hops in figures:
-            report(f"{scheduler}: {what}", hops,
-                   [hand[task] for hand, _ in pairs], [own[task] for _, own in pairs])  # fmt: skip
+            report(f"{scheduler}: {what}", hops, *([one[task] for one in side] for side in found))
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ and `tail` begin at any time in relation to them, in four times as many pairs, a
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from math import hypot
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from schedulers import until_file
+from schedulers import in_turns, until_file
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 
@@ -228,18 +227,6 @@ def ratio_error(by_hand: list[float], with_reflow: list[float]) -> float:
     return mean(with_reflow) / mean(by_hand) * hypot(*relative)
 
 
-def pairs(
-    hand: Callable[[], float], own: Callable[[], float], rounds: int = ROUNDS
-) -> tuple[list[float], list[float]]:
-    """Measure in turns, each side from a moment on that it does not choose."""
-    found: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for side, measure in zip(found, (hand, own), strict=True):
-            time.sleep(0.3 + random.random())
-            side.append(measure())
-    return found
-
-
 def print_calls(folder: Path, size: int = 1000) -> None:
     """How often the scheduler's commands are called in a fan-out, a chain and a gather."""
     import bench_workflows
@@ -287,8 +274,9 @@ def main() -> None:
 
     def chain() -> None:
         report("chain of 5, submit to last result",
-               *pairs(lambda: chain_by_hand(folder), lambda: ours("chain", folder, "t4")["t4"],
-                      4 * ROUNDS), reach=1.1, average=mean)  # fmt: skip
+               *in_turns(4 * ROUNDS, lambda: chain_by_hand(folder),
+                         lambda: ours("chain", folder, "t4")["t4"]),
+               reach=1.1, average=mean)  # fmt: skip
 
     def tail() -> None:
         # A scheduler that starts jobs once a second is met at each of its moments alike.
@@ -299,13 +287,13 @@ def main() -> None:
 
     def fan() -> None:
         report("fan-out 200, chain, gather",
-               *pairs(lambda: fan_by_hand(folder),
-                      lambda: ours("fan", folder, "end", n=200)["end"]), reach=1.3)  # fmt: skip
+               *in_turns(ROUNDS, lambda: fan_by_hand(folder),
+                         lambda: ours("fan", folder, "end", n=200)["end"]), reach=1.3)  # fmt: skip
 
     def diamond() -> None:
         report("four quick tasks, alone and beside",
-               *pairs(lambda: ours("chain", folder, "t4")["t3"],
-                      lambda: ours("diamond", folder, "both")["q3"]), reach=1.0)  # fmt: skip
+               *in_turns(ROUNDS, lambda: ours("chain", folder, "t4")["t3"],
+                         lambda: ours("diamond", folder, "both")["q3"]), reach=1.0)  # fmt: skip
 
     rows = {
         "chain": chain, "tail": tail, "fan": fan, "calls": lambda: print_calls(folder),
