@@ -538,14 +538,15 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
     assert parts[first].throttle == 4
 
 
-def limited(scheduler: Scheduler, room: int) -> list[int]:
-    """Let a scheduler take so many elements more; return the sizes that are asked of it."""
+def limited(scheduler: Scheduler, room: int, largest: int = 1000) -> list[int]:
+    """Let a scheduler take so many elements more, in jobs of so many at most; return the sizes
+    that are asked of it."""
     submit, asked, left = scheduler.submit, list[int](), [room]
 
     def take(request: JobRequest) -> str:
         if not request.auxiliary:
             asked.append(request.size)
-            if request.size > left[0]:
+            if request.size > min(left[0], largest):
                 raise SubmissionLimitError("no more")
             left[0] -= request.size
         return submit(request)
@@ -570,16 +571,7 @@ def test_parts_that_found_room_leave_nothing_to_wait_for(record) -> None:
     run_pass(record, request, scheduler)
     begin_and_publish(record, "list", 1, SUCCESS, value=json.dumps(list(range(16))))
     scheduler.can = evolve(scheduler.can, max_array_size=16)
-    submit, asked = scheduler.submit, list[int]()
-
-    def take(request: JobRequest) -> str:
-        if not request.auxiliary:
-            asked.append(request.size)
-            if request.size > 8:
-                raise SubmissionLimitError("no array above 8")
-        return submit(request)
-
-    scheduler.submit = take  # type: ignore[method-assign]
+    asked = limited(scheduler, 16, largest=8)
     assert run_pass(record, request, scheduler).waits_for == ""
     assert asked == [16, 8, 8]
 

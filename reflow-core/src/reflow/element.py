@@ -129,10 +129,6 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
     except Exception as error:
         answer, identity, detail = fail_unloadable(error, now), element.identity, ""
     flush_output()
-    if isinstance(answer, Answer) and answer.state == FAILED and _met_memory_limit():
-        # Of a program that the task had started; the task itself has only seen it die.
-        told = f"{answer.detail} (a process of its job was killed: it met its memory limit)"
-        answer = answer._replace(cause=OOM, detail=told)
     if not isinstance(answer, Answer):
         cached = Outcome(
             element.task, element.index, element.attempt, CACHED, identity, answer.digest,
@@ -140,6 +136,10 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
             started=now, ended=time.time(), prints=answer.prints,
         )  # fmt: skip
         return CACHED if publish(files, folder, cached) else ""
+    if answer.state == FAILED and _met_memory_limit():
+        # Of a program that the task had started; the task itself has only seen it die.
+        told = f"{answer.detail} (a process of its job was killed: it met its memory limit)"
+        answer = answer._replace(cause=OOM, detail=told)
     return publish_answer(files, folder, element.task, element.index, element.attempt,
                           identity, tag, answer)  # fmt: skip
 

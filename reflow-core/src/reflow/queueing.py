@@ -579,7 +579,7 @@ class DispatchPass:
                 part = group[start : start + self._size(name)]
                 if self._submit(name, part, causes):
                     start += len(part)
-                elif len(part) == 1 or self._barred or not self._is_kept_out(name):
+                elif len(part) == 1 or self._barred or not next(self._jobs_back(name)).not_taken:
                     return False
                 else:
                     self._waits_for = waits_for  # half of it may find room
@@ -590,10 +590,6 @@ class DispatchPass:
         for job in reversed(self._dispatch.ledger.jobs.values()):
             if job.intent.role == WORKER and job.intent.task == name:
                 yield job
-
-    def _is_kept_out(self, name: str) -> bool:
-        """Whether a limit has kept a task's last job out."""
-        return any(job.not_taken for job in islice(self._jobs_back(name), 1))
 
     def _size(self, name: str) -> int:
         """Return the most elements that the next job of a task is to have.

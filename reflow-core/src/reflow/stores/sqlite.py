@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-
 def default_store_path() -> Path:
     """Where the index of runs is by default: history, so not under a cache folder."""
     state = os.environ.get("XDG_STATE_HOME", "")
