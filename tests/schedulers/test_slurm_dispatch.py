@@ -599,3 +599,28 @@ def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -
     # Nobody else has ended this one.
     run = person.submit()
     assert of(person.ended(run), "task")[0]["cause"] == "ERROR"
+
+
+def test_who_waits_notices_that_every_job_is_gone(person: Person) -> None:
+    """However short the single waits are: the command line shows how it comes on in between."""
+    person.write(BRANCHES)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    for job in person.status(run)["jobs"]:
+        person.simulator.call("scancel", job["job_id"])
+    person.run("-c", f"""
+import time
+from flow import wf
+from reflow import carrying
+from reflow.errors import WaitTimeoutError
+carrying.LOOK_SECONDS = 0.5
+run = wf.run({run!r})
+end = time.monotonic() + 60
+while True:
+    try:
+        assert run.wait(timeout=0.1) == "FAILED"
+        break
+    except WaitTimeoutError:
+        assert time.monotonic() < end, run.status(as_dict=True)
+""")
+    assert "cancelled by hand" in of(person.status(run), "items")[0]["error_text"]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .carrying import Watch
     from .executors.base import Executor
     from .explanation import Why
     from .flow import Flow
@@ -30,6 +31,7 @@ class Run:
         self._row = row
         self.store = store
         self.workflow = workflow
+        self._watch: Watch | None = None
 
     @property
     def _request(self) -> RunRequest:
@@ -129,12 +131,16 @@ class Run:
 
         Raises `WaitTimeoutError` after `timeout` seconds. Ctrl-C only stops waiting.
         """
-        from .carrying import wait_for_end
+        from .carrying import Watch, wait_for_end
         from .errors import ReflowError, WaitTimeoutError
 
         self._check_there()
+        if self._watch is None:
+            self._watch = Watch()
         try:
-            state = wait_for_end(self._record, self._request, self.store, timeout)
+            state = wait_for_end(
+                self._record, self._request, self.store, timeout, self._watch
+            )
         except (OSError, ReflowError):
             self._check_there()  # that the directory has gone meanwhile says more
             raise
