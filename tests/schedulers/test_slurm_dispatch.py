@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -624,3 +628,59 @@ while True:
         assert time.monotonic() < end, run.status(as_dict=True)
 """)
     assert "cancelled by hand" in of(person.status(run), "items")[0]["error_text"]
+
+
+REFUSED = "Invalid partition name specified"
+
+
+def start(person: Person, *arguments: str) -> tuple[int, str, str]:
+    """Run Python; return its exit code and what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=person.folder, env=person.environment,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_who_submits_or_retries_is_told_what_was_refused(person: Person) -> None:
+    person.write(BRANCHES)
+    wrapper = person.folder / "sbatch"
+    wrapper.write_text(f"#!/bin/sh\n[ -e {person.folder}/open ] || {{ echo '{REFUSED}' >&2; exit 1; }}\n"
+                       f"exec {person.simulator.path}/sbatch \"$@\"\n")  # fmt: skip
+    wrapper.chmod(0o755)
+    person.configure(sbatch=str(wrapper))
+    submit = ["flow.py", "submit", "--executor", "slurm", "--run-dir", "out"]
+    code, out, err = start(person, *submit)
+    run = out.strip()
+    assert (code, person.status(run)["run"]["status"]) == (1, "FAILED")
+    assert f"run {run}: task 'items': " in err
+    assert REFUSED in err
+    code, out, err = start(person, "flow.py", "retry", run)
+    assert (code, out) == (1, f"{run}\n")
+    assert REFUSED in err
+    (person.folder / "open").touch()
+    code, _, err = start(person, "flow.py", "retry", run)
+    assert (code, err) == (0, "")
+    assert person.ended(run)["run"]["status"] == "SUCCESS"
+
+
+def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person) -> None:
+    person.write(BRANCHES)
+    wrapper = person.folder / "sbatch"
+    wrapper.write_text(f"#!/bin/sh\n{person.simulator.path}/sbatch \"$@\"\n"
+                       f"touch {person.folder}/taken; exec sleep 60\n")  # fmt: skip
+    wrapper.chmod(0o755)
+    person.configure(sbatch=str(wrapper))
+    process = subprocess.Popen(
+        [sys.executable, "flow.py", "submit", "--executor", "slurm", "--run-dir", "out"],
+        cwd=person.folder, env=person.environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not (person.folder / "taken").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    (run,) = [one["run_id"] for one in json.loads(person.reflow("runs", "--json"))]
+    assert process.returncode == 130
+    assert f"reflow cancel {run}" in err

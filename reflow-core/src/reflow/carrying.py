@@ -180,13 +180,27 @@ def start(record: RunRecord, request: RunRequest, store: Store | None) -> None:
 
     Raises `LeaseHeldError` if somebody carries the run on already.
     """
-    if is_queued(record, request):
-        report = run_pass(record, request, store)
-        if report.again:
-            # On record, but for whoever submits it looks as if all were well.
-            print(f"reflow: run {request.run_id}: {report.waits_for}", file=sys.stderr)
-    else:
-        start_driver(record, request, store)
+    try:
+        if is_queued(record, request):
+            tell(request, run_pass(record, request, store))
+        else:
+            start_driver(record, request, store)
+    except KeyboardInterrupt:
+        # Some of its jobs may be in the queue: they carry it on.
+        print(
+            f"reflow: run {request.run_id} has begun and may go on: `reflow cancel "
+            f"{request.run_id}` ends it",
+            file=sys.stderr,
+        )
+        raise
+
+
+def tell(request: RunRequest, report: PassReport) -> None:
+    """Say what of a pass is on record, while for whoever asked for it all looks well."""
+    for text in report.refused:
+        print(f"reflow: run {request.run_id}: {text}", file=sys.stderr)
+    if report.again and not report.refused:
+        print(f"reflow: run {request.run_id}: {report.waits_for}", file=sys.stderr)
 
 
 def is_queued(record: RunRecord, request: RunRequest) -> bool:

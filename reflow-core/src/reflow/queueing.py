@@ -97,7 +97,8 @@ class PassReport:
     """What a pass left: the run's final state (or None), jobs that live, and what it waits for.
 
     `again`: of the jobs that are to run the next pass one is missing. `carried_out`: nothing that
-    was asked of the run is left to do.
+    was asked of the run is left to do. `refused`: what the scheduler said of jobs that it will
+    never take.
     """
 
     finished: str | None
@@ -105,6 +106,7 @@ class PassReport:
     waits_for: str = ""
     again: bool = False
     carried_out: bool = True
+    refused: tuple[str, ...] = ()
 
 
 class DispatchPass:
@@ -136,6 +138,7 @@ class DispatchPass:
         self._looked_up: dict[str, str] = {}
         self._bar_here = ""
         self._silent: set[Place] = set()
+        self._refused: dict[str, None] = {}  # a set in order
 
     def run(self) -> PassReport:
         """Do the pass. Raises `LeaseLostError` where another process has taken over."""
@@ -197,6 +200,7 @@ class DispatchPass:
             and not self._barred
             and not self._has_successors(),
             carried_out=carried_out,
+            refused=tuple(self._refused),
         )
 
     def _run_blind(self, error: ExecutorError) -> PassReport:
@@ -769,6 +773,7 @@ class DispatchPass:
         self, name: str, rows: Sequence[tuple[Any, ...]], tag: str, error: ExecutorError
     ) -> None:
         """What the scheduler will never take has failed, with its words."""
+        self._refused[f"task {name!r}: {error}"] = None
         for row in rows:
             self._conclude(name, row[0], row[1], FAILED, ERROR, str(error), tag)
         self._end(self._dispatch.ledger.jobs[tag], FAILED)

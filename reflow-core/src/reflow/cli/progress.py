@@ -12,7 +12,7 @@ import click
 
 from ..errors import WaitTimeoutError
 from ..run import Run
-from ..states import CACHED, PENDING, SUCCESS
+from ..states import CACHED, FAILED, PENDING, SUCCESS
 from .terminal import INTERRUPTED, RUN_FAILED, colours
 
 if TYPE_CHECKING:
@@ -110,6 +110,15 @@ def progress_line(task: str, states: dict[str, int]) -> str:
     """Return one line on a task: how many elements are done, and what the others do."""
     done, total, others = _told(states)
     return f"{task}: {', '.join([f'{done}/{total} done', *others])}"
+
+
+def end_if_refused(run: Run) -> None:
+    """Exit by `RUN_FAILED` where a run is over already: its scheduler has taken nothing of it.
+
+    What the scheduler said of it has been told.
+    """
+    if run.is_queued and run.state == FAILED:
+        raise click.exceptions.Exit(RUN_FAILED)
 
 
 def end_with(run: Run, state: str) -> None:
