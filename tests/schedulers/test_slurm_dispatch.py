@@ -608,6 +608,7 @@ def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -
 def test_who_waits_notices_that_every_job_is_gone(person: Person) -> None:
     """However short the single waits are: the command line shows how it comes on in between."""
     person.write(BRANCHES)
+    person.configure(min_poll_interval=0.1)
     person.simulator.inject("partition_down", partition="compute")
     run = person.submit()
     for job in person.status(run)["jobs"]:
@@ -684,3 +685,25 @@ def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person)
     (run,) = [one["run_id"] for one in json.loads(person.reflow("runs", "--json"))]
     assert process.returncode == 130
     assert f"reflow cancel {run}" in err
+
+
+def test_who_waits_is_told_why_a_job_does_not_start(person: Person) -> None:
+    person.write(STARTING)
+    person.configure(min_poll_interval=0.1)
+    wait = "from reflow import carrying; carrying.LOOK_SECONDS = 0.5; from flow import wf; wf.cli()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", wait, "submit", "--executor", "slurm", "--run-dir", "out", "--wait"],
+        cwd=person.folder, env=person.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    run = process.stdout.readline().strip()
+    try:
+        person.until(run, lambda status: status["notes"])
+        time.sleep(3)  # longer than the pause between two looks
+    finally:
+        person.reflow("cancel", run, "--yes")
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (note,) = [line for line in err.splitlines() if line.startswith("note: ")]
+    assert "(long) does not start: PartitionTimeLimit" in note

@@ -133,6 +133,17 @@ class Run:
         self._check_there()
         return counts(self.store, self._record, self._row)
 
+    def notes(self) -> list[str]:
+        """Return what a person should read of the run, such as why a job of it does not start.
+
+        As of the last dispatch pass: nobody is asked.
+        """
+        from .standing import Standing
+        from .status import notes_of
+
+        self._check_there()
+        return notes_of(Standing(self._record))
+
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended and return its state; carry it on if nobody does.
 

@@ -117,7 +117,8 @@ def status_dict(
     }
 
 
-def _notes(standing: Standing, run: RunRow) -> list[str]:
+def notes_of(standing: Standing) -> list[str]:
+    """Return what a person should read of a run, whether or not anybody carries it on."""
     notes = list(standing.notes)
     for tag, reason in standing.waiting.items():
         if not reason or not tag:
@@ -128,6 +129,11 @@ def _notes(standing: Standing, run: RunRow) -> list[str]:
         else:
             task = standing.intents[tag].task or standing.intents[tag].role
             notes.append(f"job {standing.jobs.get(tag)} ({task}) does not start: {reason}")
+    return notes
+
+
+def _notes(standing: Standing, run: RunRow) -> list[str]:
+    notes = notes_of(standing)
     stuck = standing.waiting.get("", "")
     # 0: left by one who had no room for a word.
     silent = time.time() - standing.seen_at if standing.seen_at else 0.0

@@ -25,17 +25,23 @@ def wait_showing(run: Run) -> str:
     """Wait until a run has ended and return its state; show on stderr how it comes on.
 
     On a terminal, where rich is installed, by a bar for each task; else by a line for each
-    task whose counts change. Ctrl-C ends the waiting and not the run: the exit code is
+    task whose counts change; and by a line for each note, such as why a job does not start.
+    Ctrl-C ends the waiting and not the run: the exit code is
     `INTERRUPTED` then.
     """
     pause = 0.1
     try:
-        with _display() as show:
+        with _display() as (show, say):
+            said: set[str] = set()
             while True:
                 try:
                     state = run.wait(timeout=pause)
                 except WaitTimeoutError:
                     show(run.counts())
+                    for note in run.notes():
+                        if note not in said:
+                            said.add(note)
+                            say(f"note: {note}")
                     pause = min(pause * 1.5, 2.0)
                     continue
                 show(run.counts())
@@ -51,17 +57,19 @@ def wait_showing(run: Run) -> str:
 
 
 @contextmanager
-def _display() -> Iterator[Callable[[Counts], None]]:
-    """Yield what shows how many instances of each task are in which state."""
+def _display() -> Iterator[tuple[Callable[[Counts], None], Callable[[str], None]]]:
+    """Yield what shows how many instances of each task are in which state, and what says more."""
     bars = None
     if sys.stderr.isatty() and colours() is not False:
         with suppress(ImportError):
             bars = _bars()
     if bars is None:
-        yield _lines()
+        yield _lines(), partial(click.echo, err=True)
         return
     with bars:
-        yield partial(_move, bars, {})
+        # Above the bars, which stay where they are.
+        say = partial(bars.console.print, markup=False, highlight=False, soft_wrap=True)
+        yield partial(_move, bars, {}), say
 
 
 def _lines() -> Callable[[Counts], None]:
