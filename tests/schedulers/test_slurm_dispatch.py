@@ -707,3 +707,50 @@ def test_who_waits_is_told_why_a_job_does_not_start(person: Person) -> None:
     assert process.returncode == 1
     (note,) = [line for line in err.splitlines() if line.startswith("note: ")]
     assert "(long) does not start: PartitionTimeLimit" in note
+
+
+STUMBLING = """
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Result, Retry, Workflow
+
+    wf = Workflow("stumbling")
+
+    @wf.job()
+    def items() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.job(array=True, retry=Retry(1, error=True))
+    def each(x: Annotated[int, Result(step="items")]) -> int:
+        file = Path(__file__).with_name(f"tries-{x}")
+        tries = len(file.read_text()) + 1 if file.exists() else 1
+        file.write_text("x" * tries)
+        if tries < x:
+            raise ValueError(f"try {tries} of {x}")
+        return x
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person) -> None:
+    person.write(STUMBLING)
+    run = person.submit()
+    assert states(person.ended(run), "each") == ["SUCCESS", "SUCCESS", "FAILED"]
+
+    def told(*place: str) -> list[str]:
+        lines = person.reflow("logs", run, *place).splitlines()
+        return [one for one in lines if one.startswith("ValueError") or "failed <==" in one]
+
+    second = ["==> each[1], attempt 1 failed <==", "ValueError: try 1 of 2"]
+    third = ["==> each[2], attempt 1 failed <==", "ValueError: try 1 of 3"]
+    assert told("each[0]") == []
+    assert told("each[1]") == second
+    assert told() == [*second, *third, "==> each[2] failed <==", "ValueError: try 2 of 3"]
+    # A retry by hand makes the last attempt one of those before.
+    person.reflow("retry", run)
+    assert states(person.ended(run), "each") == ["SUCCESS"] * 3
+    assert told("each[2]") == [
+        *third, "==> each[2], attempt 2 failed <==", "ValueError: try 2 of 3"
+    ]  # fmt: skip
