@@ -275,7 +275,7 @@ def test_whatever_becomes_of_a_worker_its_tail_goes_on(
     else:
         assert first["state"] == "FAILED"
         assert status["run"]["status"] == "FAILED"
-        told = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "ended without an outcome"}
+        told = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "with exit code 0"}
         assert told[how] in first["error_text"], first
     # The second interpreter is there where there is memory for it.
     (script,) = (person.folder / "out").glob(".reflow/*/jobs/*.1.2.w.sh")
@@ -754,3 +754,10 @@ def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person
     assert told("each[2]") == [
         *third, "==> each[2], attempt 2 failed <==", "ValueError: try 2 of 3"
     ]  # fmt: skip
+
+
+def test_a_job_that_ends_before_it_begins_its_work_says_where_to_look(person: Person) -> None:
+    person.write(BRANCHES)
+    person.configure(prologue='case "$SLURM_JOB_NAME" in *.w) exit 0 ;; esac')
+    (one,) = of(person.ended(person.submit()), "items")
+    assert one["error_text"].endswith("vanished before they began; see its log")

@@ -478,7 +478,7 @@ class DispatchPass:
         where = f"job {job.job or job.intent.tag}"
         detail = (
             f"{where} ended without an outcome ({cause}); "
-            f"{status.reason if status and status.reason else 'see its log'}"
+            f"{status.reason if status and status.reason else _unsaid(status)}"
             if begun
             else f"{where} was cancelled by hand before it began"
             if by_hand
@@ -487,7 +487,8 @@ class DispatchPass:
                 if never
                 else f"{where} and {MAX_STARTS - 1} before it vanished before they began"
             )
-            + (f"; {status.reason}" if status and status.reason else "")
+            + (f"; {status.reason}" if status and status.reason
+               else "; see its log" if again else "")
         )
         self._conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
         return False
@@ -1009,6 +1010,16 @@ class DispatchPass:
             return  # they find the run finished and leave
         for job in left:
             self._end(job, ENDED)
+
+
+def _unsaid(status: JobStatus | None) -> str:
+    """Say what may be why a job has left no outcome, where the scheduler has no word on it."""
+    if status is None or status.state != ENDED or status.cause:
+        return "see its log"
+    return (
+        "for the scheduler it ended well: its process ended itself with exit code 0 (os._exit, "
+        "or a library), or what came out could not be written (is there no room?); see its log"
+    )
 
 
 def _asked(dispatch: Dispatch) -> bool:
