@@ -761,3 +761,54 @@ def test_a_job_that_ends_before_it_begins_its_work_says_where_to_look(person: Pe
     person.configure(prologue='case "$SLURM_JOB_NAME" in *.w) exit 0 ;; esac')
     (one,) = of(person.ended(person.submit()), "items")
     assert one["error_text"].endswith("vanished before they began; see its log")
+
+
+def test_what_is_retried_has_failed_no_more(person: Person) -> None:
+    person.write(FLAKY)
+    run = person.submit()
+    assert person.ended(run)["summary"]["each"] == {"SUCCESS": 2, "FAILED": 1}
+    person.simulator.inject("partition_down", partition="compute")
+    person.reflow("retry", run)
+    status = person.status(run)
+    assert status["summary"]["each"] == {"SUCCESS": 2, "PENDING": 1}
+    assert status["failed_instances"] == []
+    assert states(status, "each") == ["SUCCESS", "SUCCESS"]
+    told = person.reflow("status", run, "--task", "each")
+    assert "FAILED" not in told
+    assert "ValueError" not in told
+    (person.folder / "mended").touch()
+    person.simulator.inject("partition_up", partition="compute")
+    assert person.ended(run)["summary"]["each"] == {"SUCCESS": 3}
+
+
+def test_a_retry_of_one_task_leaves_what_has_failed_beside_it(person: Person) -> None:
+    person.write("""
+        from typing import Annotated
+        from reflow import Result, Workflow
+
+        wf = Workflow("two")
+
+        @wf.job()
+        def one() -> list[int]:
+            raise ValueError("one")
+
+        @wf.job(array=True)
+        def below(x: Annotated[int, Result(step="one")]) -> int:
+            return x
+
+        @wf.job()
+        def other() -> int:
+            raise ValueError("other")
+
+        if __name__ == "__main__":
+            wf.cli()
+        """)
+    run = person.submit()
+    failed = {"one": {"FAILED": 1}, "below": {"SKIPPED": 1}, "other": {"FAILED": 1}}
+    assert person.ended(run)["summary"] == failed
+    person.simulator.inject("partition_down", partition="compute")
+    person.reflow("retry", run, "--task", "one")
+    summary = person.status(run)["summary"]
+    assert summary == {"one": {"PENDING": 1}, "below": {"PENDING": 1}, "other": {"FAILED": 1}}
+    person.simulator.inject("partition_up", partition="compute")
+    assert person.ended(run)["summary"] == failed
