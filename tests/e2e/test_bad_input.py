@@ -376,6 +376,15 @@ def test_no_room_left_during_a_run(out, monkeypatch, room):
         assert len(run.result("join")) == 200
 
 
+def test_no_room_for_a_request_names_the_place(out, monkeypatch):
+    run = pipeline().run_local(out, n=1)
+    with monkeypatch.context() as patch:
+        FullDisk(patch, out, 0)
+        with pytest.raises(OSError, match="No space left") as caught:
+            run.retry()
+    assert str(caught.value.filename).startswith(str(out))
+
+
 def test_no_room_for_a_large_value(out, monkeypatch):
     wf = Workflow("large")
 

@@ -812,3 +812,39 @@ def test_a_retry_of_one_task_leaves_what_has_failed_beside_it(person: Person) ->
     assert summary == {"one": {"PENDING": 1}, "below": {"PENDING": 1}, "other": {"FAILED": 1}}
     person.simulator.inject("partition_up", partition="compute")
     assert person.ended(run)["summary"] == failed
+
+
+@pytest.mark.parametrize("log", ["", "/dev/full"])
+def test_what_there_was_no_room_for_is_written_when_there_is(person: Person, log: str) -> None:
+    person.write("""
+        import errno, sys
+        from pathlib import Path
+        from reflow import Workflow, element
+
+        wf = Workflow("full")
+        fill, left = element.publish, [2]
+
+        def publish(*what):
+            if left[0]:
+                left[0] -= 1
+                raise OSError(errno.ENOSPC, "No space left on device", "outcome")
+            return fill(*what)
+
+        @wf.job()
+        def days() -> int:
+            with Path(__file__).with_name("ran").open("a") as file:
+                print("days", file=file)
+            element.publish, element.ROOM_PAUSES = publish, (0.1, 0.1, 0.1)
+            if "LOG":
+                sys.stderr = open("LOG", "w")
+            return 7
+
+        if __name__ == "__main__":
+            wf.cli()
+        """.replace("LOG", log))
+    run = person.submit()
+    status = person.ended(run)
+    assert (status["run"]["status"], of(status, "days")[0]["output"]) == ("SUCCESS", 7)
+    assert ran(person) == ["days"]
+    if not log:
+        assert "cannot be written yet" in person.reflow("logs", run, "days")
