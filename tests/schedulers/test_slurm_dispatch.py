@@ -848,3 +848,32 @@ def test_what_there_was_no_room_for_is_written_when_there_is(person: Person, log
     assert ran(person) == ["days"]
     if not log:
         assert "cannot be written yet" in person.reflow("logs", run, "days")
+
+
+def test_who_asks_while_the_scheduler_is_down_is_told(
+    tmp_path: Path, slurm_simulators: Any
+) -> None:
+    person = Person(tmp_path, slurm_simulators(message_timeout=0.1), "slurm")
+    person.write(BRANCHES)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    person.simulator.inject("down")
+    code, _, err = start(person, "flow.py", "status", run, "--refresh")
+    assert code == 0
+    assert "Unable to contact slurm controller" in err
+    soon = "from reflow import cancellation as c; c.PATIENCE = 0.1; from flow import wf; wf.cli()"
+    code, _, err = start(person, "-c", soon, "cancel", run, "--yes")
+    assert code == 2
+    assert "the request is on record" in err
+    (note,) = person.status(run)["notes"]
+    assert note.startswith("it was asked to cancel")
+    code, out, err = start(
+        person, "flow.py", "submit", "--executor", "slurm", "--run-dir", "second", "--force"
+    )
+    assert "Unable to contact slurm controller" in err
+    assert f"`reflow retry {out.strip()}` submits what is missing" in err
+    person.simulator.inject("up")
+    person.reflow("status", run, "--refresh")
+    assert person.status(run)["run"]["status"] == "CANCELLED"
+    assert person.status(run)["notes"] == []
+    person.run("-c", soon, "cancel", out.strip(), "--yes")

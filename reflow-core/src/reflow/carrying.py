@@ -200,6 +200,12 @@ def tell(request: RunRequest, report: PassReport) -> None:
     for text in report.refused:
         print(f"reflow: run {request.run_id}: {text}", file=sys.stderr)
     if report.again and not report.refused:
+        print(
+            f"reflow: run {request.run_id}: {report.waits_for}; not all jobs that carry it on "
+            f"could be submitted: `reflow retry {request.run_id}` submits what is missing",
+            file=sys.stderr,
+        )
+    elif not report.carried_out:
         print(f"reflow: run {request.run_id}: {report.waits_for}", file=sys.stderr)
 
 

@@ -247,16 +247,17 @@ class Run:
         """Carry the run on by one step, here and now, and return its state.
 
         Asks the scheduler how its jobs stand, takes up what has come of them, and submits what
-        can run: what the run's own jobs do by themselves where they may.
+        can run: what the run's own jobs do by themselves where they may. What keeps it from doing
+        so, such as a scheduler that does not answer, is said on stderr.
         """
-        from .carrying import carry_on, is_queued, run_pass
+        from .carrying import carry_on, is_queued, run_pass, tell
         from .errors import LeaseHeldError, LeaseLostError
 
         self._check_there()
         request = self._request
         if is_queued(self._record, request):
             try:
-                run_pass(self._record, request, self.store)
+                tell(request, run_pass(self._record, request, self.store))
             except (LeaseHeldError, LeaseLostError):
                 return self.state  # somebody is at it
             return self.state

@@ -188,6 +188,11 @@ def notes_of(standing: Standing) -> list[str]:
 
 def _notes(standing: Standing, run: RunRow) -> list[str]:
     notes = notes_of(standing)
+    if standing.asked > standing.epoch:
+        notes.append(
+            "it was asked to cancel or retry, which the next dispatch pass carries out; "
+            f"`reflow status {run.run_id} --refresh` runs one"
+        )
     stuck = standing.waiting.get("", "")
     # 0: left by one who had no room for a word.
     silent = time.time() - standing.seen_at if standing.seen_at else 0.0
