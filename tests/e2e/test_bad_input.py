@@ -332,6 +332,17 @@ def test_a_file_in_place_of_the_run_directory(tmp_path, start, where):
     assert wf.store.list_runs() == []
 
 
+@both_ways
+def test_a_working_directory_that_is_gone(out, start, tmp_path, monkeypatch):
+    wf = pipeline()
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    with pytest.raises(RunDirectoryError, match="change to one that is there"):
+        start(wf, out, n=1)
+
+
 class FullDisk:
     """Fails writes below a folder once `room` bytes are written there."""
 
