@@ -877,3 +877,13 @@ def test_who_asks_while_the_scheduler_is_down_is_told(
     assert person.status(run)["run"]["status"] == "CANCELLED"
     assert person.status(run)["notes"] == []
     person.run("-c", soon, "cancel", out.strip(), "--yes")
+
+
+@pytest.mark.parametrize("executor", ["slurm", "local"])
+def test_a_run_directory_whose_name_is_no_utf_8(person: Person, executor: str) -> None:
+    person.write(BRANCHES)
+    person.executor = executor
+    where = os.fsdecode(b"of \xfc")
+    run = person.submit(run_dir=where)
+    assert person.ended(run)["run"]["status"] == "SUCCESS"
+    assert (person.folder / where).is_dir()

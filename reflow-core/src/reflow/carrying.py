@@ -60,7 +60,9 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
         dispatch.write(Intent(tag, "driver", "", (), (), dispatch.clock.now()))
         dispatch.sync()
         script = f"{record.jobs}/{tag}.sh"
-        record.files.write(script, driver_script(record, request).encode(), executable=True)
+        # Names of files may be any bytes, of which Python makes lone surrogates.
+        text = driver_script(record, request).encode("utf-8", "surrogateescape")
+        record.files.write(script, text, executable=True)
         job = executor.submit(
             JobRequest(
                 tag=tag,

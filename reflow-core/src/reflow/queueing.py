@@ -802,7 +802,9 @@ class DispatchPass:
         dispatch = self._dispatch
         script = f"{dispatch.record.jobs}/{intent.tag}.sh"
         text = self._script(intent, size, begin, resources)
-        dispatch.files.write(script, text.encode(), executable=True)
+        # Names of files may be any bytes, of which Python makes lone surrogates.
+        code = text.encode("utf-8", "surrogateescape")
+        dispatch.files.write(script, code, executable=True)
         # What carries the run on must start even where a person has cleaned the logs away, or the
         # folder that the run was submitted from.
         logs, directory = dispatch.record.logs, dispatch.request.entrypoint.directory
@@ -1018,7 +1020,7 @@ def _unsaid(status: JobStatus | None) -> str:
         return "see its log"
     return (
         "for the scheduler it ended well: its process ended itself with exit code 0 (os._exit, "
-        "or a library), or what came out could not be written (is there no room?); see its log"
+        "or a library), or what came out could not be written (no room, no permission?); see its log"
     )
 
 
