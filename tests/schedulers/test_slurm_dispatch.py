@@ -646,8 +646,10 @@ def start(person: Person, *arguments: str) -> tuple[int, str, str]:
 def test_who_submits_or_retries_is_told_what_was_refused(person: Person) -> None:
     person.write(BRANCHES)
     wrapper = person.folder / "sbatch"
-    wrapper.write_text(f"#!/bin/sh\n[ -e {person.folder}/open ] || {{ echo '{REFUSED}' >&2; exit 1; }}\n"
-                       f"exec {person.simulator.path}/sbatch \"$@\"\n")  # fmt: skip
+    wrapper.write_text(
+        f"#!/bin/sh\n[ -e {person.folder}/open ] || {{ echo '{REFUSED}' >&2\nexit 1\n}}\n"
+        f'exec {person.simulator.path}/sbatch "$@"\n'
+    )
     wrapper.chmod(0o755)
     person.configure(sbatch=str(wrapper))
     submit = ["flow.py", "submit", "--executor", "slurm", "--run-dir", "out"]

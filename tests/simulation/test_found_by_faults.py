@@ -27,7 +27,8 @@ from reflow.journal import JournalReader, SignOfLife, take_lease
 from reflow.ledger import Ledger
 from reflow.lookahead import ahead
 from reflow.planning import Progress
-from reflow.queueing import GRACE_SECONDS, MAX_STARTS, DispatchPass
+from reflow.queueing.dispatchpass import DispatchPass
+from reflow.queueing.judging import GRACE_SECONDS, MAX_STARTS
 from reflow.records import WHOLE_TASK, Barred, Note, Opened, Outcome, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec

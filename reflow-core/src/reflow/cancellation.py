@@ -12,7 +12,7 @@ from .executors.base import Executor
 from .executors.command import CommandExecutor
 from .places import current_executor
 from .plugins import executor_reference
-from .queueing import PassReport
+from .queueing.dispatchpass import PassReport
 from .records import HOME, Place
 from .runrecord import RunRecord, RunRequest
 from .standing import Standing

@@ -22,7 +22,7 @@ from .flow import TaskDefinition
 from .ids import job_tag
 from .journal import SignOfLife
 from .places import current_executor, executor_of
-from .queueing import DispatchPass, PassReport
+from .queueing.dispatchpass import DispatchPass, PassReport
 from .records import Intent, Outcome, Submitted
 from .runrecord import RunRecord, RunRequest, job_command
 from .standing import Standing

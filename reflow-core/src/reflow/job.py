@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .queueing import PassReport
+    from .queueing.dispatchpass import PassReport
     from .runrecord import RunRecord
 
 USAGE = """usage: python -m reflow.job drive RECORD
