@@ -63,13 +63,6 @@ class Run:
         self._check_there()
         return Standing(self._record).state
 
-    @property
-    def is_queued(self) -> bool:
-        """Whether what runs next of it are jobs of a scheduler."""
-        from .carrying import is_queued
-
-        return is_queued(self._record, self._request)
-
     def __repr__(self) -> str:
         return f"<Run {self.run_id} in {self._row.run_dir}>"
 

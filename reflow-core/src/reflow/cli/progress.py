@@ -125,7 +125,9 @@ def end_if_refused(run: Run) -> None:
 
     What the scheduler said of it has been told.
     """
-    if run.is_queued and run.state == FAILED:
+    from ..carrying import is_queued
+
+    if is_queued(run.record, run.record.request()) and run.state == FAILED:
         raise click.exceptions.Exit(RUN_FAILED)
 
 
