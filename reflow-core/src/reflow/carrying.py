@@ -201,7 +201,7 @@ def tell(request: RunRequest, report: PassReport) -> None:
     """Say what of a pass is on record, while for whoever asked for it all looks well."""
     for text in report.refused:
         print(f"reflow: run {request.run_id}: {text}", file=sys.stderr)
-    if report.again and not report.refused:
+    if report.again:
         print(
             f"reflow: run {request.run_id}: {report.waits_for}; not all jobs that carry it on "
             f"could be submitted: `reflow retry {request.run_id}` submits what is missing",

@@ -188,7 +188,7 @@ def notes_of(standing: Standing) -> list[str]:
 
 def _notes(standing: Standing, run: RunRow) -> list[str]:
     notes = notes_of(standing)
-    if standing.asked > standing.epoch:
+    if standing.asked > standing.epoch and standing.intents:
         notes.append(
             "it was asked to cancel or retry, which the next dispatch pass carries out; "
             f"`reflow status {run.run_id} --refresh` runs one"

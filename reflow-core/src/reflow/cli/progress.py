@@ -121,13 +121,14 @@ def progress_line(task: str, states: dict[str, int]) -> str:
 
 
 def end_if_refused(run: Run) -> None:
-    """Exit by `RUN_FAILED` where a run is over already: its scheduler has taken nothing of it.
-
-    What the scheduler said of it has been told.
-    """
+    """Exit by `RUN_FAILED` where a run is over already: nothing of it is in a scheduler's hands."""
     from ..carrying import is_queued
 
     if is_queued(run.record, run.record.request()) and run.state == FAILED:
+        click.echo(
+            f"run {run.run_id} has ended already: `reflow status {run.run_id}` says of what",
+            err=True,
+        )
         raise click.exceptions.Exit(RUN_FAILED)
 
 
