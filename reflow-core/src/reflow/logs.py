@@ -11,7 +11,8 @@ from attrs import frozen
 from .errors import PluginError, UnknownTaskError, unknown_name
 from .executors.base import Capabilities
 from .journal import JournalReader
-from .records import HOME, Epoch, Intent, Outcome, Place, Retried, Sized
+from .outcomes import Outcome
+from .records import HOME, Epoch, Intent, Place, Retried, Sized
 from .runrecord import INLINE, RunRecord, RunRequest
 from .states import FAILED
 
