@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -37,12 +38,14 @@ def wait_showing(run: Run) -> str:
                 try:
                     state = run.wait(timeout=pause)
                 except WaitTimeoutError:
+                    began = time.monotonic()
                     show(run.counts())
                     for note in run.notes():
                         if note not in said:
                             said.add(note)
                             say(f"note: {note}")
-                    pause = min(pause * 1.5, 2.0)
+                    # Of a large run that takes a while; at most a tenth of the time is for looking.
+                    pause = max(min(pause * 1.5, 2.0), 9 * (time.monotonic() - began))
                     continue
                 show(run.counts())
                 return state
