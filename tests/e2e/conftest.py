@@ -84,7 +84,8 @@ class Watch:
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                line = words.decode("utf-8", "replace")
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
