@@ -1,5 +1,7 @@
 """Fixtures that tests of several folders use."""
 
+import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,3 +14,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("reflow.testing.stores")
 
 pytest_plugins = ["schedulers.plugin"]
+
+
+@pytest.fixture
+def limit_from_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the time limit of a command begin when it has said something.
+
+    However long a machine takes to start it: what it did before that is done.
+    """
+    communicate = subprocess.Popen.communicate
+
+    def patient(self: "subprocess.Popen[bytes]", *given: object, **more: object) -> object:
+        select.select([self.stdout, self.stderr], [], [])
+        return communicate(self, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", patient)
