@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -23,7 +24,8 @@ def items(n: Annotated[int, Param()] = 6) -> list[int]:
 def work(item: Annotated[int, Result(step="items")], folder: RunDir) -> int:
     if not (folder / "go").exists():
         process = subprocess.Popen(["sleep", "1000"], stderr=subprocess.DEVNULL)
-        (folder / f"pid-{item}").write_text(str(process.pid))
+        (folder / f"new-{item}").write_text(str(process.pid))
+        (folder / f"new-{item}").rename(folder / f"pid-{item}")  # whole, whoever is killed when
         process.wait()
     with open(folder / "ran", "a") as file:
         file.write(f"{item}\\n")
@@ -106,8 +108,8 @@ def test_cancel_ends_everything_and_retry_goes_on(load, watch, tmp_path):
     wf = load(SLOW).wf
     run = wf.submit(run_dir=tmp_path / "r", executor=LocalExecutor(max_workers=2))
     pids = watch.until(
-        lambda: [int(p.read_text() or 0) for p in (tmp_path / "r").glob("pid-*")]
-        if len(list((tmp_path / "r").glob("pid-*"))) == 2 else None
+        lambda: len(found := [int(p.read_text()) for p in (tmp_path / "r").glob("pid-*")]) == 2
+        and found
     )
     run.cancel()
     assert run.state == "CANCELLED"
@@ -161,14 +163,10 @@ def test_cancel_of_a_run_that_nobody_carries_on(load, watch, tmp_path):
     wf = load(SLOW).wf
     run = wf.submit(run_dir=tmp_path / "r", executor="local")
     watch.until(lambda: list((tmp_path / "r").glob("pid-*")))
-    for pid in watch.processes(run):
-        try:
-            os.kill(pid, 9)
-        except ProcessLookupError:
-            continue
-    for pid in watch.processes(run):  # a driver that its shell had just begun
-        os.kill(pid, 9)
-    watch.until(lambda: not watch.processes(run))
+    while pids := watch.processes(run):  # again: a driver that its shell had just begun
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
     assert run.state == "WAITING"
     run.cancel()
     assert run.state == "CANCELLED"
