@@ -93,7 +93,7 @@ class Watch:
         return found
 
     @staticmethod
-    def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         """Wait until something holds, and return it."""
         end = time.monotonic() + seconds
         while not (found := condition()):
