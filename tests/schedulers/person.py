@@ -64,7 +64,7 @@ class Person:
         return found
 
     def until(
-        self, run: str, condition: Callable[[dict[str, Any]], Any], seconds: float = 90
+        self, run: str, condition: Callable[[dict[str, Any]], Any], seconds: float = 240
     ) -> dict[str, Any]:
         """Wait until the status of a run is as it should be, and return it."""
         end = time.monotonic() + seconds
@@ -76,7 +76,7 @@ class Person:
     def ended(self, run: str) -> dict[str, Any]:
         """Wait until a run has ended and none of its jobs is left; return its status."""
         status = self.until(run, lambda status: status["run"]["status"] in ENDED)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while left := [one for one in self.simulator.jobs() if one["state"] != "ended"]:
             assert time.monotonic() < end, left
             time.sleep(0.1)

@@ -65,7 +65,7 @@ class Somebody(Person):
         return Counter(file.read_text().split() if file.exists() else [])
 
     def begun(self, number: int) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while sum(self.ran().values()) < number:
             assert time.monotonic() < end, (self.ran(), self.simulator.jobs())
             time.sleep(0.1)

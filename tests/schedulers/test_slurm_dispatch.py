@@ -192,6 +192,7 @@ def test_a_helper_that_changes_in_the_queue_counts_where_it_was_asked_to(held: P
 
 
 HUNGRY = """
+    import os, time
     from typing import Annotated
     from reflow import Result, Retry, Scale, Workflow
 
@@ -204,8 +205,8 @@ HUNGRY = """
     @wf.job(array=True, mem="200M", retry=Retry(3, oom=Scale(mem=2, max_mem="600M")))
     def eat(x: Annotated[int, Result(step="sizes")]) -> int:
         eaten = b"x" * (x * 1024 * 1024)
-        import time
-        time.sleep(0.5)
+        while x > int(os.environ["SLURM_MEM_PER_NODE"]):  # until it is killed for that
+            time.sleep(0.1)
         return len(eaten) // 1024 // 1024
 
     @wf.job(array=True)
@@ -397,7 +398,7 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
 
     run = person.submit()
     take_away()
-    turns, end = 0, time.monotonic() + 90
+    turns, end = 0, time.monotonic() + 240
     while (status := person.status(run))["run"]["status"] != "SUCCESS":
         assert time.monotonic() < end, status
         if status["run"]["status"] == "WAITING":

@@ -182,19 +182,26 @@ class Server:
             cluster.kill_node(given["node"])
         elif order == "restore_node":
             cluster.restore_node(given["node"])
-        elif order in ("lose", "preempt"):
-            for job in list(cluster.find(given["job"], given.get("index"))):
-                (cluster.lose if order == "lose" else cluster.preempt)(job)
+        elif order in ("lose", "preempt", "overdue"):
+            does = {"lose": cluster.lose, "preempt": cluster.preempt, "overdue": cluster.overdue}
+            for job in list(cluster.find(given["job"])):
+                if given.get("index") in (None, _index(job)):
+                    does[order](job)
         else:
             return f"no such order: {order}"
         cluster.tick()
         return None
 
 
+def _index(job: Job) -> int | None:
+    """Return the position that a job is for its user."""
+    return job.request.position if job.index is None else job.index
+
+
 def _plain(job: Job) -> dict[str, Any]:
     request = job.request
     return {
-        "id": job.base, "index": request.position if job.index is None else job.index,
+        "id": job.base, "index": _index(job),
         "number": job.number, "name": request.name,
         "state": job.state, "outcome": job.outcome, "reason": job.reason, "pid": job.pid,
         "comment": request.comment, "account": request.account, "partition": request.partition,

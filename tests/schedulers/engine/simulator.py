@@ -39,6 +39,7 @@ _FAULTS = {
     "partition_up": ("partition", {"up": True}),
     "lose": ("lose", {}),
     "preempt": ("preempt", {}),
+    "overdue": ("overdue", {}),
     "kill_node": ("kill_node", {}),
     "restore_node": ("restore_node", {}),
 }  # fmt: skip
@@ -110,7 +111,8 @@ class Simulator:
         ``refuse`` (command, text, times), ``timeout_before`` and ``timeout_after`` (command,
         times): before or after the call has had its effect; ``down`` and ``up``: the
         controller; ``accounting_down``, ``accounting_off``, ``accounting_up``,
-        ``accounting_lag`` and ``array_lag`` (seconds); ``lose`` and ``preempt`` (job, index);
+        ``accounting_lag`` and ``array_lag`` (seconds); ``lose``, ``preempt`` and
+        ``overdue`` (job, index): vanishes, is put out for another, has reached its time limit;
         ``kill_node`` and ``restore_node`` (node); ``submit_limit`` (account, limit),
         ``array_limit`` (limit),
         ``partition_down`` and ``partition_up`` (partition).
