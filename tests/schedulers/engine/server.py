@@ -178,6 +178,9 @@ class Server:
         elif order == "partition":
             cluster.partitions[given["partition"]].up = given["up"]
             cluster.schedule()
+        elif order == "default_limit":
+            for one in cluster.partitions.values():
+                one.default_limit = min(one.limit, given["seconds"])
         elif order == "kill_node":
             cluster.kill_node(given["node"])
         elif order == "restore_node":

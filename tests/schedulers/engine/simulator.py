@@ -35,6 +35,7 @@ _FAULTS = {
     "array_lag": ("settings", {}),
     "array_limit": ("settings", {}),
     "submit_limit": ("account", {"account": "science"}),
+    "default_limit": ("default_limit", {}),
     "partition_down": ("partition", {"up": False}),
     "partition_up": ("partition", {"up": True}),
     "lose": ("lose", {}),
@@ -114,7 +115,7 @@ class Simulator:
         ``accounting_lag`` and ``array_lag`` (seconds); ``lose``, ``preempt`` and
         ``overdue`` (job, index): vanishes, is put out for another, has reached its time limit;
         ``kill_node`` and ``restore_node`` (node); ``submit_limit`` (account, limit),
-        ``array_limit`` (limit),
+        ``array_limit`` (limit), ``default_limit`` (seconds) of jobs that name none,
         ``partition_down`` and ``partition_up`` (partition).
         """
         if fault not in _FAULTS:
