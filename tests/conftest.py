@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # What is shared is a package: tests themselves do not import each other.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -14,6 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("reflow.testing.stores")
 
 pytest_plugins = ["schedulers.plugin"]
+
+# Whatever else the machine does meanwhile: no example has failed because it took its time.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 @pytest.fixture
