@@ -120,7 +120,7 @@ class Server:
             self.cluster.child_ended(pid, status)
 
     def _serve_one(self, client: socket.socket) -> None:
-        client.settimeout(5)
+        client.settimeout(60)
         try:
             size = int.from_bytes(_exactly(client, 8), "little")
             given = marshal.loads(_exactly(client, size))

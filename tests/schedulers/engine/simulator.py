@@ -81,7 +81,7 @@ class Simulator:
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
                 start_new_session=True,
             )
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not os.path.exists(self._socket):
             if self._daemon.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"the simulator does not start: {self.log.read_text()}")
@@ -172,7 +172,7 @@ class Simulator:
         with contextlib.suppress(OSError):
             self._daemon.stdin.close()
         try:
-            self._daemon.wait(10)
+            self._daemon.wait(60)
         except subprocess.TimeoutExpired:
             self._daemon.kill()
             self._daemon.wait()
