@@ -29,8 +29,9 @@ from reflow import Result, Workflow
 from reflow.clock import Clock
 from reflow.indexing import index_anew, records_below
 from reflow.journal import JournalReader, take_lease
+from reflow.outcomes import Outcome
 from reflow.owner import this_process
-from reflow.records import Finished, Outcome, Sized, encode
+from reflow.records import Finished, Sized, encode
 from reflow.resultfiles import take_prints, trouble
 from reflow.runrecord import RunOptions
 from reflow.states import CACHED, FAILED, SUCCESS

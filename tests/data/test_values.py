@@ -64,7 +64,7 @@ def spec(name: str) -> SerializerSpec:
 # The same content is the same file
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(array=strategies.arrays(
     strategies.scalar_dtypes() | strategies.nested_dtypes(),
     strategies.array_shapes(min_dims=0, min_side=0, max_side=4),

@@ -16,7 +16,7 @@ import pytest
 
 from reflow import Run
 from reflow.journal import JournalReader
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 from reflow.runrecord import FOLDER, RunRecord
 from reflow.states import DONE
 

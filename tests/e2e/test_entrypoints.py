@@ -109,6 +109,34 @@ def test_script_whose_workflow_stands_under_the_guard(place):
     assert "runs 1" in python(place, "script.py")
 
 
+def test_annotations_of_a_script_are_no_texts(place):
+    """They were evaluated when the function was defined, and are not when it is called."""
+    tasks = textwrap.dedent(
+        """
+        from reflow import Workflow
+
+        wf = Workflow("kinds")
+
+        def returning(value):
+            def make() -> kind:
+                return value
+            return make
+
+        for kind, value in ((int, 1), (str, "1")):
+            wf.job(name=kind.__name__)(returning(value))
+        """
+    )
+    submit = textwrap.dedent(
+        """
+        run = wf.submit("out", executor="local")
+        assert run.wait(30) == "SUCCESS", run.status(errors=True)
+        assert (run.result("int"), run.result("str")) == (1, "1")
+        """
+    )
+    (place / "script.py").write_text(tasks + guarded(submit))
+    python(place, "script.py")
+
+
 @pytest.mark.parametrize("start", ["run_local(", "submit(executor='dry-run', run_dir="])
 def test_loading_a_script_starts_nothing(place, start):
     """Whatever a script starts before or after it submits, its job starts none of it."""

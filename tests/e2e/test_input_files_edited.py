@@ -175,7 +175,7 @@ def test_what_is_changed_while_an_element_runs(
 CONTENTS = st.sampled_from(["nothing", "a", "bb", "cc"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(CONTENTS, st.none() | CONTENTS, st.none() | CONTENTS), min_size=1, max_size=6

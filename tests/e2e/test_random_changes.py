@@ -122,7 +122,7 @@ def changed(tasks: list[Task], what: str, number: int, by: int) -> list[Task]:
     return [*tasks[:place], evolve(one, **{what: new}), *tasks[place + 1 :]]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     tasks=workflows(),
     changes=st.lists(CHANGES, min_size=1, max_size=5),

@@ -14,7 +14,7 @@ from reflow.codec import unstructure
 from reflow.errors import PluginError, RecordError, SerializationError
 from reflow.files import Files
 from reflow.journal import JournalReader
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 from reflow.runrecord import RunRecord
 from reflow.spec import SerializerSpec
 

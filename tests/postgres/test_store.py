@@ -20,7 +20,7 @@ import pytest
 from postgres.server import PASSWORD, Server, new_server
 from reflow import Result, RunDir, Workflow
 from reflow.errors import StoreError, StoreVersionError
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 from reflow.states import FAILED, SUCCESS
 from reflow.stores.base import Position
 from reflow.stores.location import open_store

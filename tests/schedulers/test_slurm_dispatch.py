@@ -370,7 +370,9 @@ BRANCHES = """
     ids=["refused", "missing"],
 )
 def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
-    person.write(BRANCHES)
+    gate = person.folder / "gate"
+    waits = f"import os, time\n\n        while not os.path.exists({str(gate)!r}): time.sleep(0.1)"
+    person.write(BRANCHES.replace("return [1, 2, 3]", f"{waits}\n        return [1, 2, 3]"))
     # Whoever has ON_NODE is in a job: its prologue says so.
     names = ["sbatch"] if refusal else ["sbatch", "squeue"]
     wrappers = [person.folder / name for name in names]
@@ -399,6 +401,7 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
 
     run = person.submit()
     take_away()
+    gate.touch()
     turns, end = 0, time.monotonic() + 240
     while (status := person.status(run))["run"]["status"] != "SUCCESS":
         assert time.monotonic() < end, status

@@ -30,8 +30,9 @@ from reflow.errors import LeaseHeldError, LeaseLostError
 from reflow.identity import digest
 from reflow.journal import LEASE_SECONDS, JournalReader
 from reflow.ledger import Ledger
+from reflow.outcomes import Outcome
 from reflow.plain import dump
-from reflow.records import Epoch, Finished, Opened, Outcome, decode_all
+from reflow.records import Epoch, Finished, Opened, decode_all
 from reflow.runrecord import RunOptions, RunRecord
 from reflow.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, DONE, FAILED, SKIPPED, SUCCESS

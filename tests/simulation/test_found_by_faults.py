@@ -26,10 +26,11 @@ from reflow.files import Files
 from reflow.journal import JournalReader, SignOfLife, take_lease
 from reflow.ledger import Ledger
 from reflow.lookahead import ahead
+from reflow.outcomes import WHOLE_TASK, Outcome
 from reflow.planning import Progress
 from reflow.queueing.dispatchpass import DispatchPass
 from reflow.queueing.judging import GRACE_SECONDS, MAX_STARTS
-from reflow.records import WHOLE_TASK, Barred, Note, Opened, Outcome, encode
+from reflow.records import Barred, Note, Opened, encode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS

@@ -36,10 +36,11 @@ from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobReques
 from reflow.identity import digest
 from reflow.journal import JournalReader
 from reflow.ledger import Ledger
+from reflow.outcomes import Outcome
 from reflow.queueing.dispatchpass import DispatchPass, PassReport
 from reflow.queueing.judging import GRACE_SECONDS
 from reflow.queueing.script import PAUSES
-from reflow.records import Epoch, Finished, Intent, Outcome, Retried, decode
+from reflow.records import Epoch, Finished, Intent, Retried, decode
 from reflow.runrecord import RunOptions, RunRecord, RunRequest
 from reflow.spec import (
     Entrypoint,

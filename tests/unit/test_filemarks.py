@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.filemarks import counted, marks_in, marks_of, stamp_of, stamped
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 
 ONE = Outcome("task", 0, 1, "SUCCESS", "ab", "cd", "[]", ("/a", "/b", "/c"))
 PRINTS = ("f:1:2 00", "f:1:3", "")

@@ -157,7 +157,7 @@ def test_a_path_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
             take(path)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from("abc"), st.binary(max_size=3), max_size=3))
 def test_equal_contents_have_equal_prints(
     tmp_path_factory: pytest.TempPathFactory, contents: dict[str, bytes]

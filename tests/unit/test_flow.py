@@ -300,3 +300,29 @@ print([name for name in heavy if name in sys.modules])
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
     )
     assert out.stdout == "[]\n[]\n"
+
+
+def test_a_worker_compiles_nothing() -> None:
+    """Annotations as texts would have each worker compile them: `typing.NamedTuple` does."""
+    code = """
+import sys
+compiled = []
+sys.addaudithook(lambda event, given: event == "compile" and compiled.append(given))
+from typing import Annotated
+import reflow.job, reflow.element, reflow.worker, reflow.codec
+from reflow import Param, Workflow
+workflow = Workflow("w")
+@workflow.job(cpus=2, mem="8G", time="01:00:00")
+def task(x: Annotated[str, Param()]) -> str:
+    return x
+reflow.worker.TaskCaller(workflow.tasks["task"], {"x": '"y"'}, None, "auto").call({})
+# Not modules whose code is not kept, nor what collections.namedtuple evaluates.
+texts = [bytes(text or b"") for text, file in compiled if file == "<string>"]
+print([text for text in texts if not text.startswith(b"lambda _cls")])
+"""
+    path = [str(Path(reflow.__file__).parents[1])]
+    code = f"import sys; sys.path[:0] = {path!r}\n{code}"
+    out = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout == "[]\n"

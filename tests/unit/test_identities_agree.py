@@ -18,8 +18,8 @@ from reflow.files import Files
 from reflow.identity import digest, identity_parts
 from reflow.inputs import TaskInputs
 from reflow.lookahead import awaited, position_items
+from reflow.outcomes import Outcome
 from reflow.planning import Progress
-from reflow.records import Outcome
 from reflow.specification import build_spec
 from reflow.values import Values
 
@@ -68,7 +68,7 @@ def outcome(task: str, index: int, native: Any, paths: tuple[str, ...], prints: 
     return Outcome(task, index, 1, "SUCCESS", "", digest(text), text, paths, prints=taken)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     prints=st.lists(st.tuples(PRINTS, PRINTS), min_size=3, max_size=3),
     there=st.sets(st.sampled_from([("write", 0), ("write", 1), ("single", 0)])),

@@ -6,7 +6,8 @@ from zlib import crc32
 
 import pytest
 
-from reflow.records import Outcome, decode, encode
+from reflow.outcomes import Outcome
+from reflow.records import decode, encode
 
 ONE = Outcome("task", 3, 1, "SUCCESS", "ab", "cd", '"/a"', ("/a", "/b"), ended=2.5)
 

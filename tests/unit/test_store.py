@@ -22,7 +22,7 @@ from reflow.errors import (
     UnknownRunError,
     UnknownTaskError,
 )
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 from reflow.states import CACHED, FAILED, RUNNING, SUCCESS
 from reflow.stores import sqliteschema
 from reflow.stores.base import Position, QueryError, RunRow

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from reflow.errors import StoreError, StoreVersionError
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 from reflow.states import CACHED, FAILED, PENDING, RUNNING, SUCCESS
 from reflow.stores.base import Position
 from reflow.stores.sqlite import SqliteStore

@@ -259,7 +259,7 @@ def test_offsets_that_are_no_whole_seconds_come_back(micro: int) -> None:
 
 
 @pytest.mark.parametrize(("annotation", "strategy"), TYPES, ids=[str(one) for one, _ in TYPES])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_values_come_back_and_equal_ones_look_alike(
     annotation: Any, strategy: st.SearchStrategy[Any], data: st.DataObject
@@ -508,7 +508,7 @@ DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?",
 
 
 @pytest.mark.parametrize("code", [*DTYPES, "U", "S", "M8[ns]", "M8[25m]", "M8[D]", "m8[ns]", "m8"])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_numpy_scalars(code: str, data: st.DataObject) -> None:
     from hypothesis.extra import numpy as strategies

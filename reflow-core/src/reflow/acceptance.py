@@ -15,8 +15,8 @@ from .fingerprint import code_of
 from .flow import TaskDefinition
 from .ids import new_run_id
 from .inputprints import is_beside, stood_text
+from .outcomes import Outcome
 from .provenance import Recorded
-from .records import Outcome
 from .runrecord import RunRecord, RunRequest
 from .spec import TaskSpec
 from .states import CACHED, CANCELLED, DONE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .attached import may_run_code, stranger_of
 from .attachments import current, files_in, is_file_name
 from .files import Files
-from .records import Outcome
+from .outcomes import Outcome
 from .states import CACHED
 
 if TYPE_CHECKING:

@@ -4,18 +4,14 @@ Where such a value stands, its JSON has a reference, the object
 ``{"$attachment": <serializer>, "file": "<sha256 of the content><suffix>"}``: so it can be
 told from any other value, goes through lists as any item does, and equal contents have
 equal texts. Codecs write and read the values through the `Attachments` that are
-current; workers import this: no attrs.
+current; workers import this: no attrs, and no annotations as texts (see `reflow.outcomes`).
 """
-
-from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
 
 KEY = "$attachment"
 

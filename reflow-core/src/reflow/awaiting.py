@@ -12,8 +12,8 @@ from typing import Any
 from .claims import read_outcome
 from .errors import RecordError
 from .files import Files
+from .outcomes import Outcome
 from .plain import dump
-from .records import Outcome
 from .states import DONE, FAILED
 from .values import Values
 

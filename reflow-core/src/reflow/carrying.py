@@ -21,9 +21,10 @@ from .fingerprint import changed
 from .flow import TaskDefinition
 from .ids import job_tag
 from .journal import SignOfLife
+from .outcomes import Outcome
 from .places import current_executor, executor_of
 from .queueing.dispatchpass import DispatchPass, PassReport
-from .records import Intent, Outcome, Submitted
+from .records import Intent, Submitted
 from .runrecord import RunRecord, RunRequest, job_command
 from .standing import Standing
 from .states import FAILED, WAITING

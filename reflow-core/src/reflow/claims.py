@@ -3,10 +3,9 @@
 A worker claims (element, attempt) before it runs and publishes what came out under
 a name that nobody can take twice. A dispatch pass that gives an attempt up does so
 under the same two names; so there is never more than one outcome of an attempt, and
-an attempt that the pass has claimed never begins. Workers import this: no attrs.
+an attempt that the pass has claimed never begins. Workers import this: no attrs, and no
+annotations as texts (see `reflow.outcomes`).
 """
-
-from __future__ import annotations
 
 import json
 import struct
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .errors import RecordError
 from .files import Files
-from .records import Outcome, decode, encode
+from .outcomes import Outcome, decode_outcome, encode_outcome
 
 _HEAD = struct.Struct("<Q")
 
@@ -61,7 +60,7 @@ def begin(
 def publish(files: Files, folder: str, outcome: Outcome) -> bool:
     """Publish how an attempt came out; False if its outcome is on record already."""
     path = _place(folder, "outcomes", outcome.task, outcome.index, outcome.attempt)
-    return files.create(path, encode(outcome))
+    return files.create(path, encode_outcome(outcome))
 
 
 def published(
@@ -78,9 +77,9 @@ def published(
         if wanted.get(int(index)) != int(attempt):
             continue
         data = files.read(f"{folder}/outcomes/{task}/{name}")
-        record = decode(data.rstrip(b"\n"))
-        if isinstance(record, Outcome):
-            found.append(record)
+        outcome = decode_outcome(data.rstrip(b"\n"))
+        if outcome is not None:
+            found.append(outcome)
     return found
 
 
@@ -92,8 +91,7 @@ def read_outcome(
         data = files.read(_place(folder, "outcomes", task, index, attempt))
     except FileNotFoundError:  # a network file system remembers that it was not there
         return None
-    record = decode(data.rstrip(b"\n"))
-    return record if isinstance(record, Outcome) else None
+    return decode_outcome(data.rstrip(b"\n"))
 
 
 class Position(NamedTuple):

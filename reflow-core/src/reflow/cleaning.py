@@ -24,8 +24,8 @@ from .clock import Clock
 from .errors import LeaseHeldError, LeaseLostError, RecordError, ReflowError
 from .files import Files
 from .journal import JournalReader, Lease, take_lease
+from .outcomes import Outcome
 from .owner import this_process
-from .records import Outcome
 from .retention import FileSize, Policy, StoredRun, freed_by, leaving, size_of
 from .runrecord import FOLDER, RunRecord
 from .standing import Standing

@@ -35,23 +35,10 @@ from .journal import JournalReader, take_lease
 from .known import Known
 from .ledger import Ledger
 from .observing import observe
+from .outcomes import NEW_FILES, WHOLE_TASK, Outcome, lacks_prints
 from .owner import is_alive, this_process
 from .planning import TaskState
-from .records import (
-    HOME,
-    NEW_FILES,
-    WHOLE_TASK,
-    Epoch,
-    Finished,
-    Note,
-    Outcome,
-    Place,
-    Record,
-    Retried,
-    Sized,
-    encode,
-    lacks_prints,
-)
+from .records import HOME, Epoch, Finished, Note, Place, Record, Retried, Sized, encode
 from .reserving import Reservations
 from .resultfiles import NO_ACCESS, trouble
 from .runrecord import RunRecord, RunRequest

@@ -12,8 +12,8 @@ from .dispatch import Dispatch
 from .errors import LeaseLostError
 from .flow import TaskDefinition
 from .journal import SignOfLife
+from .outcomes import Outcome
 from .pool import InProcess, ProcessPool
-from .records import Outcome
 from .states import FAILED, SKIPPED
 
 if TYPE_CHECKING:

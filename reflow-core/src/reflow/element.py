@@ -1,15 +1,13 @@
 """What a queued job does: one position of its array, from claim to outcome.
 
 The hot path of a cluster: its cost does not grow with the array, and neither attrs,
-cattrs, click, pluggy nor a database is imported.
+cattrs, click, pluggy nor a database is imported, and annotations are no texts (see
+`reflow.outcomes`).
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
 from functools import cached_property
@@ -21,8 +19,9 @@ from .claims import begin, claim, publish, read_header, read_position
 from .entrypoint import load_tasks
 from .errors import RecordError
 from .files import Files
+from .garbage import collect_garbage
 from .identity import digest, identity_of, with_files
-from .records import Outcome
+from .outcomes import Outcome
 from .states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS, SUSPECTED
 from .values import Values
 from .worker import WITHIN_TASK, Answer, TaskCaller, fail_unloadable, flush_output
@@ -154,7 +153,7 @@ class _Worker:
         self._task: TaskDefinition | None = None
         self._told: list[str] = []
 
-    def run(self) -> tuple[Answer | Known, str, str]:
+    def run(self) -> "tuple[Answer | Known, str, str]":
         """Return what came out, the identity of what it came out of, and what is to be said of a
         result of an older run; an answer says it itself."""
         element, header = self._element, self._header
@@ -182,9 +181,9 @@ class _Worker:
         found = self._known(identity) if identity and header.get("known") else None
         if found is not None:
             return found, identity, "; ".join([*notes, *(changed.notes if changed else ())])
-        answer = TaskCaller(
-            self._load(), element.common, self._attachments, header["files"]
-        ).call(element.texts)
+        caller = TaskCaller(self._load(), element.common, self._attachments, header["files"])
+        collect_garbage()
+        answer = caller.call(element.texts)
         if inputs:
             changed = inputs.end(changed)
         if changed:
@@ -195,7 +194,7 @@ class _Worker:
             answer = answer._replace(detail="; ".join([*notes, *self._told]))
         return answer, identity, ""
 
-    def _input_files(self) -> InputFiles:
+    def _input_files(self) -> "InputFiles":
         from .inputprints import InputFiles
 
         header = self._header
@@ -204,7 +203,7 @@ class _Worker:
             _hashes,
         )  # fmt: skip
 
-    def _load(self) -> TaskDefinition:
+    def _load(self) -> "TaskDefinition":
         if self._task is None:
             entry = self._header["entrypoint"]
             self._task = load_tasks(SimpleNamespace(**entry), self._folder)[self._element.task]
@@ -224,7 +223,7 @@ class _Worker:
 
         return "" if is_unchanged(sources) else changed(self._load(), code)
 
-    def _known(self, identity: str) -> Known | None:
+    def _known(self, identity: str) -> "Known | None":
         """Return the result of an older run that may stand for this element's."""
         from .adoption import adopt, judges_of, still_stands
         from .known import find_known
@@ -251,7 +250,7 @@ class _Worker:
             return None
 
 
-def _hashes() -> FileHashes:
+def _hashes() -> "FileHashes":
     from .adoption import hashes_of_user  # for the few that meet a file that is another
 
     return hashes_of_user()
@@ -287,6 +286,8 @@ def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int)
     `code` is the exit code as the job's shell, which outlives the interpreter, has it:
     128 and more for a signal. `mark` is that of `run_position`.
     """
+    import signal  # which no other worker needs
+
     if code == 128 + signal.SIGTERM:
         # So a scheduler ends a job that was cancelled or is over its time: it kills what is left
         # of it soon (this process, too), and knows why.

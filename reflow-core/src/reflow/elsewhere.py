@@ -13,9 +13,10 @@ from .executors.base import LIVE, JobStatus
 from .files import Files
 from .journal import JournalReader, is_held, last_sign
 from .ledger import JobState, Ledger
+from .outcomes import Outcome
 from .owner import is_alive
 from .places import executor_of
-from .records import Opened, Outcome
+from .records import Opened
 from .runrecord import RunRecord
 from .states import DONE
 from .stores.base import CachedResult, Underway

@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 from .errors import DefinitionError, RecordError
+from .scriptcode import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -205,11 +206,11 @@ def load_tasks(entry: Entrypoint | SimpleNamespace, record: str) -> Mapping[str,
         for name in (MODULE_NAME if entry.kind == FILE else entry.target, "__main__"):
             try:
                 if entry.kind == FILE:
-                    _run_file(os.path.join(record, entry.target), name)
+                    _run_file(os.path.join(record, entry.target), name, record)
                 elif name == "__main__" and entry.source:
-                    _run_file(entry.source, name, entry.target.rpartition(".")[0])
+                    _run_file(entry.source, name, record, entry.target.rpartition(".")[0])
                 elif name != "__main__":
-                    _import_module(name, entry.source)
+                    _import_module(name, entry.source, record)
             except Loaded:
                 pass
             except SystemExit as error:  # it would end this process without a word
@@ -224,7 +225,7 @@ def load_tasks(entry: Entrypoint | SimpleNamespace, record: str) -> Mapping[str,
     )
 
 
-def _import_module(name: str, source: str) -> None:
+def _import_module(name: str, source: str, record: str) -> None:
     import importlib
 
     try:
@@ -234,10 +235,11 @@ def _import_module(name: str, source: str) -> None:
         missing = error.name is not None and f"{name}.".startswith(f"{error.name}.")
         if not missing or not os.path.isfile(source):
             raise
-        _run_file(source, name, name.rpartition(".")[0])
+        _run_file(source, name, record, name.rpartition(".")[0])
 
 
-def _run_file(path: str, name: str, package: str = "") -> None:
+def _run_file(path: str, name: str, record: str, package: str = "") -> None:
+    """Run a file as a module of that name; its code may have been kept in the folder `record`."""
     module = ModuleType(name)
     if package:
         module.__package__ = package
@@ -254,4 +256,4 @@ def _run_file(path: str, name: str, package: str = "") -> None:
             f"cannot read the workflow's script {path}: {error.strerror}; put it back, or "
             "submit the run again from where it is now"
         ) from error
-    exec(compile(source, path, "exec"), vars(module))
+    exec(code_of(source, path, record), vars(module))

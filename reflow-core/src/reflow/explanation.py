@@ -9,6 +9,7 @@ from attrs import asdict, frozen
 from .codetext import difference, kept
 from .errors import ParameterError
 from .logs import Selection
+from .outcomes import Outcome
 from .provenance import (
     CODE,
     Difference,
@@ -20,7 +21,6 @@ from .provenance import (
     instance_name,
     nearest,
 )
-from .records import Outcome
 from .runrecord import RunRecord, RunRequest
 from .states import CACHED, CANCELLED, FAILED, PENDING, SKIPPED
 from .stores.base import Store

@@ -16,7 +16,7 @@ from .hashing import sha256_hex
 from .plain import dump
 
 if TYPE_CHECKING:
-    from .records import Outcome
+    from .outcomes import Outcome
 
 Mark: TypeAlias = tuple[str, str]
 """A path, and the content of its file; where that was not read, its size and times."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 import sys
 import time as clock
+from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .errors import DefinitionError, nearest
 from .quantities import parse_memory, parse_time
+from .taskoptions import TaskOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from typing import TypeAlias
 
@@ -28,12 +30,13 @@ if TYPE_CHECKING:
     References: TypeAlias = Reference | Sequence[Reference]
     Verify: TypeAlias = Callable[[Any], Any] | str
 
-Function = TypeVar("Function", bound="Callable[..., Any]")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LOADED = clock.time()
 """When this process began to load tasks: files changed since may not be what runs."""
 
-_WORD = re.compile(r"[^\W\d]\w*")
+# Compiled when first used (by re, which keeps them): most workers never do.
+_WORD = r"[^\W\d]\w*"
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _CODE = ("function", "deep", "off")
 FILE_POLICIES = ("auto", "content", "stat", "path")
@@ -64,21 +67,13 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-class TaskOptions(NamedTuple):
-    """What a task asks of the scheduler; the fields of `reflow.spec.Resources`.
+def _is_name(name: str) -> bool:
+    """Whether a name is of letters, digits and "_", and of "-" and "." where these do not begin it.
 
-    `time` in seconds, `mem` in bytes; None: the site's default. A `native` option
-    without a value (a flag) is the empty text.
+    Without a regular expression: each worker would compile it.
     """
-
-    cpus: int = 1
-    time: int | None = None
-    mem: int | None = None
-    gpus: int = 0
-    nodes: int = 1
-    queue: str | None = None
-    account: str | None = None
-    native: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    plain = name.replace("-", "_").replace(".", "_")
+    return name.isascii() and name[:1] not in ("", "-", ".") and f"_{plain}".isidentifier()
 
 
 class TaskDefinition:
@@ -196,7 +191,7 @@ class Flow:
     """
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        if not isinstance(name, str) or not _is_name(name):
             raise DefinitionError(
                 f"{name!r} is no name for a {type(self).__name__.lower()}: "
                 "use letters, digits, '_', '-' and '.'"
@@ -512,7 +507,7 @@ def _local_names(function: object, frame: Any) -> dict[str, object]:
     words: set[str] = set()
     for annotation in annotations.values():
         if isinstance(annotation, str):
-            words.update(_WORD.findall(annotation))
+            words.update(re.findall(_WORD, annotation))
     if not words:
         return {}
     local = frame.f_locals

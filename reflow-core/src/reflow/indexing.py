@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from .errors import RecordError
 from .files import Files
 from .journal import JournalReader
-from .records import Epoch, Finished, Opened, Outcome, Record, Sized
+from .outcomes import Outcome
+from .records import Epoch, Finished, Opened, Record, Sized
 from .runrecord import FOLDER, RunRecord, RunRequest
 from .states import CANCELLED, RUNNING
 from .stores.base import Position, RunRow, Store

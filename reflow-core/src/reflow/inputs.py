@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from .errors import RecordError
 from .filemarks import Mark, counted, marks_in, marks_of, stamp_of, stamped
 from .identity import digest, element_identity, identity_parts, task_hash, with_files
+from .outcomes import Outcome
 from .plain import dump
 from .planning import Progress, TaskState
-from .records import Outcome
 from .spec import Wire
 from .values import Values
 

@@ -8,6 +8,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .garbage import collect_garbage
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,6 +44,9 @@ def main(arguments: list[str]) -> int:
     job from all others, and a second start of it from a rival. A task that fails is no failure
     of the job: its outcome is on record. A pass that left nobody to run the next one ends with
     `os.EX_TEMPFAIL`: run it again later.
+
+    Whoever starts a process with this turns its garbage collection off before: it is on again as
+    soon as everything is loaded, the user's code included.
     """
     role, *rest = arguments or [""]
     folder = os.path.abspath(rest[0]) if rest else ""
@@ -57,6 +62,7 @@ def main(arguments: list[str]) -> int:
     if role == "drive" and len(rest) == 1:
         from .carrying import drive_recorded
 
+        collect_garbage()
         return _carry(lambda: drive_recorded(_record(folder)), os.EX_OK)
     if role == "tail" and len(rest) == 2:
         return _tail(lambda: _ready(folder, rest[1])())
@@ -114,7 +120,9 @@ def _record(folder: str) -> RunRecord:
 def _ready(folder: str, *tag: str) -> Callable[[], PassReport]:
     from .carrying import ready_pass
 
-    return ready_pass(_record(folder), *tag)
+    run = ready_pass(_record(folder), *tag)
+    collect_garbage()
+    return run
 
 
 def _tail(run: Callable[[], Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .outcomes import Outcome
 from .planning import Progress
 from .records import (
     HOME,
@@ -14,7 +15,6 @@ from .records import (
     Intent,
     Missing,
     Note,
-    Outcome,
     Place,
     Record,
     Retried,

@@ -14,8 +14,8 @@ from typing import Any
 from attrs import field, frozen
 
 from .filemarks import marks_of
+from .outcomes import Outcome
 from .planning import Progress, TaskState
-from .records import Outcome
 from .spec import TaskSpec, Wire
 from .states import DONE
 from .values import Values

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .records import WHOLE_TASK, Finished, Outcome
+from .outcomes import WHOLE_TASK, Outcome
+from .records import Finished
 from .runrecord import RunRequest
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from .records import WHOLE_TASK, Outcome, Retried
+from .outcomes import WHOLE_TASK, Outcome
+from .records import Retried
 from .spec import TaskSpec, WorkflowSpec
 from .states import CANCELLED, DONE, FAILED, OOM, RETRYABLE, SKIPPED, SUCCESS, SUSPECTED
 

@@ -19,9 +19,9 @@ from .finding import Refusal, find_results
 from .flow import Flow
 from .inputfiles import with_input_files
 from .inputs import SizeError, TaskInputs
+from .outcomes import Outcome
 from .planning import Progress, TaskState
 from .provenance import Recorded, Side, earlier_runs, task_differences
-from .records import Outcome
 from .resultfiles import trouble
 from .runrecord import RunOptions
 from .spec import TaskSpec, WorkflowSpec

@@ -13,8 +13,8 @@ from .filemarks import counted
 from .inputs import TaskInputs
 from .journal import JournalReader
 from .ledger import Ledger
+from .outcomes import Outcome
 from .planning import Progress, TaskState
-from .records import Outcome
 from .runrecord import RunRecord, RunRequest
 from .spec import TaskSpec, Wire
 from .specification import RUN_DIR_TYPE

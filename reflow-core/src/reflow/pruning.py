@@ -24,7 +24,8 @@ from .cleaning import held, last_outcomes, needed_names
 from .clock import Clock
 from .errors import RecordError, ReflowError, UnknownTaskError, unknown_name
 from .indexing import catch_up
-from .records import Note, Outcome, encode
+from .outcomes import Outcome
+from .records import Note, encode
 from .retention import Batch, FileSize, ResultPolicy, freed, outdated
 from .runrecord import RunRecord
 from .spec import TaskSpec

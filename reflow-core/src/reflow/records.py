@@ -1,21 +1,15 @@
 """The records of a run and how they stand in a file: one line each, checksummed.
 
-A line is ``crc32 kind json-array``; a line that is cut short or does not match
-its checksum ends what can be read of a file (a torn write), it is never an
-error. Records are named tuples: they are made and read a hundred thousand times,
-and workers write them without importing attrs.
+A line that is cut short or does not match its checksum ends what can be read of a
+file (a torn write), it is never an error. Records are named tuples: they are made and
+read a hundred thousand times.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-from zlib import crc32
+from typing import NamedTuple, TypeAlias
 
-from .states import SUCCESS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from .outcomes import OUTCOME, Outcome, decode_line, encode_line, encode_outcome, outcome_of
 
 FORMAT = 1
 """Version of the record format; a reader refuses a higher one."""
@@ -24,9 +18,6 @@ Place: TypeAlias = tuple[str, str]
 """Where jobs are submitted: the name of an executor, and its settings as JSON."""
 HOME: Place = ("", "")
 """The executor that a run was submitted with, whatever that is."""
-
-WHOLE_TASK = -1
-"""Index of an outcome that concerns a task whose elements are not known."""
 
 
 class Opened(NamedTuple):
@@ -48,55 +39,6 @@ class Sized(NamedTuple):
 
     task: str
     size: int
-
-
-NEW_FILES = "its run had not succeeded: its files may be newer than what was made of older ones"
-"""The `Outcome.detail` of a result that names files without fingerprints, and was taken over from
-a run that may still be at work below them."""
-
-
-class Outcome(NamedTuple):
-    """How one attempt of one instance came out.
-
-    `index` is the element (0 for a task that is no array, `WHOLE_TASK` for an
-    array that never got elements); `attempt` counts from 1, and is 0 where
-    nothing ran. `value` is canonical JSON text; when it is large it stands in the
-    file ``values/<digest>`` instead and `value` is None. `digest` is the text's
-    sha256 in hex. `paths` are the files named in the value, `prints` what stood there
-    when the task had ended: for each a text of `reflow.fileprint`, "" where none was
-    taken, or () if there is none at all. `detail` is a traceback, or the culprit of a
-    skip. `origin` is the run a cached value is from. Times are seconds since the epoch.
-    """
-
-    task: str
-    index: int  # type: ignore[assignment]  # a field, not tuple.index
-    attempt: int
-    state: str
-    identity: str = ""
-    digest: str = ""
-    value: str | None = None
-    paths: tuple[str, ...] = ()
-    cause: str = ""
-    detail: str = ""
-    origin: str = ""
-    job: str = ""
-    started: float = 0.0
-    ended: float = 0.0
-    prints: tuple[str, ...] = ()
-
-    @property
-    def made_files(self) -> bool:
-        """Whether it names files that it has made, or may have, in this very run (or in one that
-        has not come to its end), and of which nobody knows what is in them."""
-        return (
-            (self.state == SUCCESS or self.detail == NEW_FILES)
-            and lacks_prints(self.paths, self.prints)
-        )
-
-
-def lacks_prints(paths: Sequence[str], prints: Sequence[str]) -> bool:
-    """Whether there are paths of which nobody knows what stood there."""
-    return bool(paths) and (not prints or "" in prints)
 
 
 class Retried(NamedTuple):
@@ -219,7 +161,6 @@ Record: TypeAlias = (
 _KINDS: dict[str, type] = {
     "open": Opened,
     "size": Sized,
-    "out": Outcome,
     "again": Retried,
     "intent": Intent,
     "sub": Submitted,
@@ -234,21 +175,14 @@ _KINDS: dict[str, type] = {
     "note": Note,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
-_TUPLES: dict[type, tuple[int, ...]] = {
-    Outcome: (7, 14),
-    Intent: (3, 4),
-    Epoch: (2,),
-    Called: (0,),
-}
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_TUPLES: dict[type, tuple[int, ...]] = {Intent: (3, 4), Epoch: (2,), Called: (0,)}
 
 
 def encode(record: Record) -> bytes:
     """Return the record as one line, newline included."""
-    # Most outcomes name no files: their last field is not written.
-    fields = record[:-1] if type(record) is Outcome and not record.prints else record
-    body = f"{_NAMES[type(record)]} {_to_json(fields)}".encode("utf-8", "surrogatepass")
-    return b"%08x %s\n" % (crc32(body), body)
+    if type(record) is Outcome:
+        return encode_outcome(record)
+    return encode_line(_NAMES[type(record)], record)
 
 
 def decode(line: bytes) -> Record | None:
@@ -257,13 +191,11 @@ def decode(line: bytes) -> Record | None:
     A kind this version does not know is damaged too: formats are versioned in
     `Opened`, so within a known format every kind is known.
     """
-    body = line[9:]
     try:
-        if int(line[:8], 16) != crc32(body):
-            return None
-        name, _, text = body.decode("utf-8", "surrogatepass").partition(" ")
+        name, fields = decode_line(line)
+        if name == OUTCOME:
+            return outcome_of(fields)
         kind = _KINDS[name]
-        fields = json.loads(text)
         for position in _TUPLES.get(kind, ()):
             if position < len(fields):
                 fields[position] = tuple(fields[position] or ())

@@ -1,6 +1,6 @@
 """What stands under the paths that a result names: when its task ends, and when it is reused.
 
-Fingerprints are taken by the worker and kept with the outcome (`reflow.records.Outcome`), in
+Fingerprints are taken by the worker and kept with the outcome (`reflow.outcomes.Outcome`), in
 the order of its paths: texts of `reflow.fileprint`, "" for a path that counts alone. Workers
 import this: no attrs.
 """

@@ -16,6 +16,7 @@ from .codec import structure, unstructure
 from .errors import RecordError, RecordVersionError, RunDirectoryError, SerializationError
 from .files import Files
 from .records import FORMAT
+from .scriptcode import keep_code
 from .sharing import make_folders
 from .spec import Entrypoint, WorkflowSpec
 
@@ -23,7 +24,7 @@ FOLDER = ".reflow"
 """The folder of a run directory that holds the records of its runs."""
 
 _START = (
-    "import sys; sys.path[:1] = filter(None, sys.path[:1]); "
+    "import gc, sys; gc.disable(); sys.path[:1] = filter(None, sys.path[:1]); "
     "{home!r} in sys.path or sys.path.insert(0, {home!r}); "
     "from reflow.job import main; sys.exit(main(sys.argv[1:]))"
 )
@@ -36,6 +37,7 @@ def job_command(python: str) -> str:
     by PYTHONPATH: that would put all of site-packages before the standard library, be seen by
     every program that a task starts, and grow from job to job. Nor by ``-m reflow.job``: that
     would look for modules in the working directory first, where a user's file may have any name.
+    Nothing that is loaded from here on is searched for garbage before `reflow.job.main` lets it.
     """
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return f"{shlex.quote(python)} -c {shlex.quote(_START.format(home=home))}"
@@ -132,10 +134,10 @@ class RunRecord:
             make_folders(os.path.dirname(self.folder), common=True)
             for folder in (self.segments, self.epochs, self.jobs, self.logs):
                 self.files.make_folder(folder)
-            if kept is not None:
+            if request.entrypoint.kind == "file":
+                self._keep_script(request.entrypoint.target, kept)
+            elif kept is not None:
                 self.files.write(f"{self.folder}/{request.entrypoint.target}", kept)
-            elif request.entrypoint.kind == "file":
-                self._copy_script(request.entrypoint.target)
             for name, text in beside.items():
                 self.files.make_folder(self.values)
                 data = text.encode("utf-8", "surrogatepass")
@@ -160,12 +162,17 @@ class RunRecord:
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(self.folder))  # unless other runs are there
 
-    def _copy_script(self, script: str) -> None:
-        try:
-            source = self.files.read(script)
-        except OSError:
-            return  # a copy for the reader only; the run loads the original
-        self.files.write(f"{self.folder}/entry-{os.path.basename(script)}", source)
+    def _keep_script(self, target: str, kept: bytes | None) -> None:
+        """Keep a script that is nowhere else (`kept`), or a copy for the reader; and its code."""
+        script, copy = f"{self.folder}/{target}", f"{self.folder}/{target}"
+        if kept is None:
+            script, copy = target, f"{self.folder}/entry-{os.path.basename(target)}"
+            try:
+                kept = self.files.read(script)
+            except OSError:
+                return  # the run loads the original
+        self.files.write(copy, kept)
+        keep_code(self.files, kept, script, self.folder)
 
     def request(self) -> RunRequest:
         """Read what was asked. Raises `RecordError` if the record is gone or damaged."""

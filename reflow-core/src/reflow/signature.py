@@ -1,10 +1,9 @@
 """What a task's annotations say, read for one function at a time.
 
 Workers read the signature of the task they call, so this imports neither
-`inspect` nor anything else that takes long.
+`inspect` nor anything else that takes long, and has no annotations as texts (see
+`reflow.outcomes`).
 """
-
-from __future__ import annotations
 
 import typing
 from collections.abc import Mapping

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from .journal import JournalReader, is_held, last_sign
+from .outcomes import Outcome
 from .owner import is_alive
-from .records import (
-    Called,
-    Ended,
-    Epoch,
-    Finished,
-    Intent,
-    Note,
-    Outcome,
-    Retried,
-    Submitted,
-    Waiting,
-)
+from .records import Called, Ended, Epoch, Finished, Intent, Note, Retried, Submitted, Waiting
 from .runrecord import RunRecord
 from .states import PENDING, RUNNING, WAITING
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .errors import RecordError
 from .files import Files
 from .identity import digest
-from .records import Outcome
+from .outcomes import Outcome
 
 SPILL_BYTES = 64 * 1024
 """A value longer than this stands in a file of its own."""

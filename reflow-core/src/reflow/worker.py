@@ -1,26 +1,23 @@
 """The worker: calls a task's function with its inputs and says how it came out.
 
 The same few lines run in the caller's process, in a pool of processes and in a job
-on a cluster. Nothing here imports attrs, cattrs or a database.
+on a cluster. Nothing here imports attrs, cattrs or a database, or has annotations as texts
+(see `reflow.outcomes`).
 """
-
-from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .attachments import current
+from .attachments import Attachments, current
 from .errors import SerializationError
 from .identity import digest
 from .states import ERROR, FAILED, SUCCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from .attachments import Attachments
     from .flow import TaskDefinition
 
 
@@ -45,7 +42,7 @@ class Work(NamedTuple):
 class Answer(NamedTuple):
     """What became of one call: a value's text and digest, or a cause and a traceback.
 
-    `paths` and `prints` are those of `reflow.records.Outcome`.
+    `paths` and `prints` are those of `reflow.outcomes.Outcome`.
     """
 
     state: str
@@ -58,7 +55,7 @@ class Answer(NamedTuple):
     ended: float
     prints: tuple[str, ...] = ()
 
-    def told(self, notes: Iterable[str]) -> Answer:
+    def told(self, notes: Iterable[str]) -> "Answer":
         """Return it with what may be why it failed; of a success they are no part."""
         if self.state == SUCCESS:
             return self
@@ -92,7 +89,7 @@ class TaskCaller:
 
     def __init__(
         self,
-        task: TaskDefinition,
+        task: "TaskDefinition",
         common: Mapping[str, str],
         attachments: Attachments,
         files: str,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reflow.errors import StoreError
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 from reflow.states import CACHED, SUCCESS
 from reflow.stores.base import InstanceRow, RunRow
 

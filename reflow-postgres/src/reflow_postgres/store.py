@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from reflow.errors import ReflowError, UnknownRunError, UnknownTaskError, unknown_name
-from reflow.records import WHOLE_TASK, Outcome
+from reflow.outcomes import WHOLE_TASK, Outcome
 from reflow.states import ENDED, FAILED, INSTANCE_STATES, RUN_STATES, TERMINAL
 from reflow.stores.answers import several_runs, summary_of, unknown_run
 from reflow.stores.asked import check_limit, check_states, filters, microseconds

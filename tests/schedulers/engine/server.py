@@ -210,7 +210,8 @@ def _plain(job: Job) -> dict[str, Any]:
         "comment": request.comment, "account": request.account, "partition": request.partition,
         "nodes": [node.name for node in job.nodes], "restarts": job.restarts, "log": job.log,
         "dependencies": [asdict(one) for one in job.dependencies], "throttle": request.throttle,
-        "limit": job.limit, "started": job.started, "ended": job.ended,
+        "limit": job.limit,
+        "submitted": job.submitted, "started": job.started, "ended": job.ended,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from ..claims import publish, published, read_outcome
 from ..dispatch import Dispatch
 from ..ledger import JobState
-from ..records import Outcome
+from ..outcomes import Outcome
 from ..states import DONE, SKIPPED
 
 

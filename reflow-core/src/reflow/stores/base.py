@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attrs import field, frozen
 
 from ..errors import StoreError, UnknownRunError
-from ..records import Outcome
+from ..outcomes import Outcome
 from ..states import SUCCESS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class InstanceRow(NamedTuple):
     `index` is None for a task that is no array, and for what concerns an array as
     a whole. `spilled`: the value is in the file ``values/<digest>`` of the record and
     `value` is None. Times are seconds since the epoch, 0 where unknown. `paths` and `prints`
-    are those of `reflow.records.Outcome`. A named tuple: one status makes ten thousand of them.
+    are those of `reflow.outcomes.Outcome`. A named tuple: one status makes ten thousand of them.
     """
 
     task: str
@@ -90,7 +90,7 @@ class CachedResult(NamedTuple):
 
     `record` is the record directory of the run it is from, `index` 0 for a task
     that is no array. `value` is None where it stands in ``values/<digest>`` there.
-    `paths` and `prints` are those of `reflow.records.Outcome`. A named tuple: one look-up
+    `paths` and `prints` are those of `reflow.outcomes.Outcome`. A named tuple: one look-up
     makes ten thousand of them.
     """
 
@@ -225,7 +225,7 @@ class Store(ABC):
 
         `changes` are outcomes in the record's order (of one instance the last
         counts) and `sizes` the element counts that became known: what was indexed of an
-        array as a whole (`reflow.records.WHOLE_TASK`) gives way to them. `live`, where
+        array as a whole (`reflow.outcomes.WHOLE_TASK`) gives way to them. `live`, where
         given, is every instance under way after `changes`: these take the place
         of all rows in a state that is not terminal. What `changes` name, and all of a run with
         a final status, is reserved no more. Applying the same again is

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
-from ..records import Outcome
+from ..outcomes import Outcome
 from ..states import ENDED, FAILED, INSTANCE_STATES, RUN_STATES
 from .answers import several_runs, summary_of, unknown_run
 from .asked import check_limit, check_states, filters, microseconds

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ..errors import StoreError
-from ..records import Outcome
+from ..outcomes import Outcome
 from ..states import CACHED, SUCCESS
 from .base import InstanceRow, RunRow
 

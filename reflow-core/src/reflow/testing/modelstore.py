@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from attrs import define, evolve, field
 
-from ..records import WHOLE_TASK, Outcome
+from ..outcomes import WHOLE_TASK, Outcome
 from ..states import CACHED, PENDING, SUCCESS, TERMINAL
 from ..stores.base import InstanceRow, Position, RunRow, TaskRow
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ..errors import StoreError, UnknownRunError, UnknownTaskError
-from ..records import WHOLE_TASK, Outcome
+from ..outcomes import WHOLE_TASK, Outcome
 from ..states import (
     CACHED,
     CANCELLED,
@@ -46,7 +46,7 @@ TASKS = [("first", False), ("many", True), ("last", False)]
 
 _OPEN = """
 import os, time
-from reflow.records import Outcome
+from reflow.outcomes import Outcome
 from reflow.stores.base import Position, RunRow
 from reflow.testing.processes import referenced
 from reflow.testing.stores import TASKS, run_row, success

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote_to_bytes
 from attrs import asdict, define, evolve, field, frozen
 
 from reflow.errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
-from reflow.records import WHOLE_TASK, Outcome
+from reflow.outcomes import WHOLE_TASK, Outcome
 from reflow.states import CACHED, INSTANCE_STATES, PENDING, RUN_STATES, SUCCESS, TERMINAL
 from reflow.stores.base import (
     CachedResult,
