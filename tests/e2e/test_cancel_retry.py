@@ -262,6 +262,7 @@ def test_sys_exit_with_one_worker_fails_one_element(load, tmp_path, how):
     assert states(run, "work") == {i: "FAILED" if i == 3 else "SUCCESS" for i in range(6)}
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_cancels_what_is_left(load, watch, tmp_path, workers):
     module = load(SLOW)
