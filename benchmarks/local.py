@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -27,11 +28,14 @@ UNWANTED = ("attrs", "cattrs", "click", "pluggy", "sqlite3")
 LIMIT_SECONDS = 600
 
 
-# What a dispatch pass leaves for the workers of one job.
+# What a submission and a dispatch pass leave for the workers of one job, whose command it prints.
 PREPARE_QUEUED = """
 import os, sys
+from pathlib import Path
 from reflow.claims import make_folders, write_job
 from reflow.files import Files
+from reflow.runrecord import job_command
+from reflow.scriptcode import keep_code
 
 home, here = sys.argv[1:]
 for folder in ("jobs", "epochs"):
@@ -51,6 +55,9 @@ header = {
 }
 places = [(index, 1, "0" * 64, {"path": f'"p{index}"'}) for index in range(10_000)]
 write_job(Files(), f"{home}/jobs", "bench.1.w", header, places)
+script = Path(here, "definitions.py")
+keep_code(Files(), script.read_bytes(), str(script), home)
+print(job_command(sys.executable))
 """
 
 
@@ -269,10 +276,13 @@ def queued_worker(python: str, home: Path) -> list[str] | None:
     The element is one of an array of 10,000. The preparation is not measured; the command is run
     once, with `home` as its home and working directory.
     """
-    prepared = subprocess.run([python, "-c", PREPARE_QUEUED, str(home), str(HERE)], check=False)
+    prepared = subprocess.run(
+        [python, "-c", PREPARE_QUEUED, str(home), str(HERE)],
+        stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
     if prepared.returncode != 0:
         return None
-    return [python, "-m", "reflow.job", "work", str(home), "bench.1.w", "4711"]
+    return [*shlex.split(prepared.stdout), "work", str(home), "bench.1.w", "4711"]
 
 
 def collect(row: Row, who: str, value: float) -> None:
