@@ -244,6 +244,8 @@ def test_no_room_for_the_lease(store: SqliteStore, monkeypatch: pytest.MonkeyPat
 def test_who_may_not_write_may_read(store: SqliteStore, tmp_path: Path) -> None:
     open_for_all(tmp_path)
     store.close()
+    for one in tmp_path.rglob("*"):  # whatever the umask of who runs the tests
+        one.chmod(0o755 if one.is_dir() else 0o644)
 
     def work() -> None:
         with SqliteStore(store.path) as theirs:
