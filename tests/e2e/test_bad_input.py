@@ -332,6 +332,17 @@ def test_a_file_in_place_of_the_run_directory(tmp_path, start, where):
     assert wf.store.list_runs() == []
 
 
+@both_ways
+def test_a_working_directory_that_is_gone(out, start, tmp_path, monkeypatch):
+    wf = pipeline()
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    with pytest.raises(RunDirectoryError, match="change to one that is there"):
+        start(wf, out, n=1)
+
+
 class FullDisk:
     """Fails writes below a folder once `room` bytes are written there."""
 
@@ -374,6 +385,15 @@ def test_no_room_left_during_a_run(out, monkeypatch, room):
         run.retry()
         assert run.wait(60) == "SUCCESS"
         assert len(run.result("join")) == 200
+
+
+def test_no_room_for_a_request_names_the_place(out, monkeypatch):
+    run = pipeline().run_local(out, n=1)
+    with monkeypatch.context() as patch:
+        FullDisk(patch, out, 0)
+        with pytest.raises(OSError, match="No space left") as caught:
+            run.retry()
+    assert str(caught.value.filename).startswith(str(out))
 
 
 def test_no_room_for_a_large_value(out, monkeypatch):

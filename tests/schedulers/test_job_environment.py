@@ -36,7 +36,7 @@ HOPS = """
 
     @wf.job(array=True)
     def last(x: Annotated[int, Result(step="second")]) -> dict[str, str | None]:
-        return {name: os.environ.get(name) for name in ("PYTHONPATH", "LC_ALL")}
+        return {name: os.environ.get(name) for name in ("PATH", "PYTHONPATH", "LC_ALL")}
 
     if __name__ == "__main__":
         wf.cli()
@@ -56,6 +56,35 @@ def test_the_search_path_is_the_submitter_s(person: Person) -> None:
     person.environment["PYTHONPATH"] = ":".join(given)
     (last,) = of(person.ended(person.submit()), "last")
     assert last["output"]["PYTHONPATH"] == person.environment["PYTHONPATH"]
+
+
+FURTHER = HOPS.replace(
+    """
+    @wf.job(array=True)
+    def last(x: Annotated[int, Result(step="second")])""",
+    """
+    @wf.job(array=True)
+    def more(x: Annotated[int, Result(step="second")]) -> int:
+        return x
+
+    @wf.job()
+    def third(xs: Annotated[list[int], Result(step="more")]) -> list[int]:
+        return xs
+
+    @wf.job(array=True)
+    def last(x: Annotated[int, Result(step="third")])""",
+)
+
+
+def test_a_search_path_grows_by_a_prologue_but_once(person: Person) -> None:
+    """A job's own prologue comes before what it was given, and that has each folder once."""
+    person.write(FURTHER)
+    person.configure(prologue="export PATH=/opt/mine:$PATH")
+    person.environment["PATH"] += ":/opt/last"
+    (last,) = of(person.ended(person.submit()), "last")
+    folders = last["output"]["PATH"].split(":")
+    assert (folders[0], folders[-1]) == ("/opt/mine", "/opt/last")
+    assert folders.count("/opt/mine") == 2
 
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", None])

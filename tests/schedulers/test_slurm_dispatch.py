@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -273,7 +277,7 @@ def test_whatever_becomes_of_a_worker_its_tail_goes_on(
     else:
         assert first["state"] == "FAILED"
         assert status["run"]["status"] == "FAILED"
-        told = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "ended without an outcome"}
+        told = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "with exit code 0"}
         assert told[how] in first["error_text"], first
     # The second interpreter is there where there is memory for it.
     (script,) = (person.folder / "out").glob(".reflow/*/jobs/*.1.2.w.sh")
@@ -614,3 +618,290 @@ def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -
     # Nobody else has ended this one.
     run = person.submit()
     assert of(person.ended(run), "task")[0]["cause"] == "ERROR"
+
+
+def test_who_waits_notices_that_every_job_is_gone(person: Person) -> None:
+    """However short the single waits are: the command line shows how it comes on in between."""
+    person.write(BRANCHES)
+    person.configure(min_poll_interval=0.1)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    for job in person.status(run)["jobs"]:
+        person.simulator.call("scancel", job["job_id"])
+    person.run("-c", f"""
+import time
+from flow import wf
+from reflow import carrying
+from reflow.errors import WaitTimeoutError
+carrying.LOOK_SECONDS = 0.5
+run = wf.run({run!r})
+end = time.monotonic() + 60
+while True:
+    try:
+        assert run.wait(timeout=0.1) == "FAILED"
+        break
+    except WaitTimeoutError:
+        assert time.monotonic() < end, run.status(as_dict=True)
+""")
+    assert "cancelled by hand" in of(person.status(run), "items")[0]["error_text"]
+
+
+REFUSED = "Invalid partition name specified"
+
+
+def start(person: Person, *arguments: str) -> tuple[int, str, str]:
+    """Run Python; return its exit code and what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=person.folder, env=person.environment,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_who_submits_or_retries_is_told_what_was_refused(person: Person) -> None:
+    person.write(BRANCHES)
+    wrapper = person.folder / "sbatch"
+    wrapper.write_text(
+        f"#!/bin/sh\n[ -e {person.folder}/open ] || {{ echo '{REFUSED}' >&2\nexit 1\n}}\n"
+        f'exec {person.simulator.path}/sbatch "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    person.configure(sbatch=str(wrapper))
+    submit = ["flow.py", "submit", "--executor", "slurm", "--run-dir", "out"]
+    code, out, err = start(person, *submit)
+    run = out.strip()
+    assert (code, person.status(run)["run"]["status"]) == (1, "FAILED")
+    assert f"run {run}: task 'items': " in err
+    assert REFUSED in err
+    assert f"run {run} has ended already" in err
+    code, out, err = start(person, "flow.py", "retry", run)
+    assert (code, out) == (1, f"{run}\n")
+    assert REFUSED in err
+    (person.folder / "open").touch()
+    code, _, err = start(person, "flow.py", "retry", run)
+    assert (code, err) == (0, "")
+    assert person.ended(run)["run"]["status"] == "SUCCESS"
+
+
+def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person) -> None:
+    person.write(BRANCHES)
+    wrapper = person.folder / "sbatch"
+    wrapper.write_text(f"#!/bin/sh\n{person.simulator.path}/sbatch \"$@\"\n"
+                       f"touch {person.folder}/taken; exec sleep 60\n")  # fmt: skip
+    wrapper.chmod(0o755)
+    person.configure(sbatch=str(wrapper))
+    process = subprocess.Popen(
+        [sys.executable, "flow.py", "submit", "--executor", "slurm", "--run-dir", "out"],
+        cwd=person.folder, env=person.environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not (person.folder / "taken").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    (run,) = [one["run_id"] for one in json.loads(person.reflow("runs", "--json"))]
+    assert process.returncode == 130
+    assert f"reflow cancel {run}" in err
+
+
+def test_who_waits_is_told_why_a_job_does_not_start(person: Person) -> None:
+    person.write(STARTING)
+    person.configure(min_poll_interval=0.1)
+    wait = "from reflow import carrying; carrying.LOOK_SECONDS = 0.5; from flow import wf; wf.cli()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", wait, "submit", "--executor", "slurm", "--run-dir", "out", "--wait"],
+        cwd=person.folder, env=person.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    run = process.stdout.readline().strip()
+    try:
+        person.until(run, lambda status: status["notes"])
+        time.sleep(3)  # longer than the pause between two looks
+    finally:
+        person.reflow("cancel", run, "--yes")
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (note,) = [line for line in err.splitlines() if line.startswith("note: ")]
+    assert "(long) does not start: PartitionTimeLimit" in note
+
+
+STUMBLING = """
+    from pathlib import Path
+    from typing import Annotated
+    from reflow import Result, Retry, Workflow
+
+    wf = Workflow("stumbling")
+
+    @wf.job()
+    def items() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.job(array=True, retry=Retry(1, error=True))
+    def each(x: Annotated[int, Result(step="items")]) -> int:
+        file = Path(__file__).with_name(f"tries-{x}")
+        tries = len(file.read_text()) + 1 if file.exists() else 1
+        file.write_text("x" * tries)
+        if tries < x:
+            raise ValueError(f"try {tries} of {x}")
+        return x
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person) -> None:
+    person.write(STUMBLING)
+    run = person.submit()
+    assert states(person.ended(run), "each") == ["SUCCESS", "SUCCESS", "FAILED"]
+
+    def told(*place: str) -> list[str]:
+        lines = person.reflow("logs", run, *place).splitlines()
+        return [one for one in lines if one.startswith("ValueError") or "failed <==" in one]
+
+    second = ["==> each[1], attempt 1 failed <==", "ValueError: try 1 of 2"]
+    third = ["==> each[2], attempt 1 failed <==", "ValueError: try 1 of 3"]
+    assert told("each[0]") == []
+    assert told("each[1]") == second
+    assert told() == [*second, *third, "==> each[2] failed <==", "ValueError: try 2 of 3"]
+    # A retry by hand makes the last attempt one of those before.
+    person.reflow("retry", run)
+    assert states(person.ended(run), "each") == ["SUCCESS"] * 3
+    assert told("each[2]") == [
+        *third, "==> each[2], attempt 2 failed <==", "ValueError: try 2 of 3"
+    ]  # fmt: skip
+
+
+def test_a_job_that_ends_before_it_begins_its_work_says_where_to_look(person: Person) -> None:
+    person.write(BRANCHES)
+    person.configure(prologue='case "$SLURM_JOB_NAME" in *.w) exit 0 ;; esac')
+    (one,) = of(person.ended(person.submit()), "items")
+    assert one["error_text"].endswith("vanished before they began; see its log")
+
+
+def test_what_is_retried_has_failed_no_more(person: Person) -> None:
+    person.write(FLAKY)
+    run = person.submit()
+    assert person.ended(run)["summary"]["each"] == {"SUCCESS": 2, "FAILED": 1}
+    person.simulator.inject("partition_down", partition="compute")
+    person.reflow("retry", run)
+    status = person.status(run)
+    assert status["summary"]["each"] == {"SUCCESS": 2, "PENDING": 1}
+    assert status["failed_instances"] == []
+    assert states(status, "each") == ["SUCCESS", "SUCCESS"]
+    told = person.reflow("status", run, "--task", "each")
+    assert "FAILED" not in told
+    assert "ValueError" not in told
+    (person.folder / "mended").touch()
+    person.simulator.inject("partition_up", partition="compute")
+    assert person.ended(run)["summary"]["each"] == {"SUCCESS": 3}
+
+
+def test_a_retry_of_one_task_leaves_what_has_failed_beside_it(person: Person) -> None:
+    person.write("""
+        from typing import Annotated
+        from reflow import Result, Workflow
+
+        wf = Workflow("two")
+
+        @wf.job()
+        def one() -> list[int]:
+            raise ValueError("one")
+
+        @wf.job(array=True)
+        def below(x: Annotated[int, Result(step="one")]) -> int:
+            return x
+
+        @wf.job()
+        def other() -> int:
+            raise ValueError("other")
+
+        if __name__ == "__main__":
+            wf.cli()
+        """)
+    run = person.submit()
+    failed = {"one": {"FAILED": 1}, "below": {"SKIPPED": 1}, "other": {"FAILED": 1}}
+    assert person.ended(run)["summary"] == failed
+    person.simulator.inject("partition_down", partition="compute")
+    person.reflow("retry", run, "--task", "one")
+    summary = person.status(run)["summary"]
+    assert summary == {"one": {"PENDING": 1}, "below": {"PENDING": 1}, "other": {"FAILED": 1}}
+    person.simulator.inject("partition_up", partition="compute")
+    assert person.ended(run)["summary"] == failed
+
+
+@pytest.mark.parametrize("log", ["", "/dev/full"])
+def test_what_there_was_no_room_for_is_written_when_there_is(person: Person, log: str) -> None:
+    person.write("""
+        import errno, sys
+        from pathlib import Path
+        from reflow import Workflow, element
+
+        wf = Workflow("full")
+        fill, left = element.publish, [2]
+
+        def publish(*what):
+            if left[0]:
+                left[0] -= 1
+                raise OSError(errno.ENOSPC, "No space left on device", "outcome")
+            return fill(*what)
+
+        @wf.job()
+        def days() -> int:
+            with Path(__file__).with_name("ran").open("a") as file:
+                print("days", file=file)
+            element.publish, element.ROOM_PAUSES = publish, (0.1, 0.1, 0.1)
+            if "LOG":
+                sys.stderr = open("LOG", "w")
+            return 7
+
+        if __name__ == "__main__":
+            wf.cli()
+        """.replace("LOG", log))
+    run = person.submit()
+    status = person.ended(run)
+    assert (status["run"]["status"], of(status, "days")[0]["output"]) == ("SUCCESS", 7)
+    assert ran(person) == ["days"]
+    if not log:
+        assert "cannot be written yet" in person.reflow("logs", run, "days")
+
+
+def test_who_asks_while_the_scheduler_is_down_is_told(
+    tmp_path: Path, slurm_simulators: Any
+) -> None:
+    person = Person(tmp_path, slurm_simulators(message_timeout=0.1), "slurm")
+    person.write(BRANCHES)
+    person.simulator.inject("partition_down", partition="compute")
+    run = person.submit()
+    person.simulator.inject("down")
+    code, _, err = start(person, "flow.py", "status", run, "--refresh")
+    assert code == 0
+    assert "Unable to contact slurm controller" in err
+    soon = "from reflow import cancellation as c; c.PATIENCE = 0.1; from flow import wf; wf.cli()"
+    code, _, err = start(person, "-c", soon, "cancel", run, "--yes")
+    assert code == 2
+    assert "the request is on record" in err
+    (note,) = person.status(run)["notes"]
+    assert note.startswith("it was asked to cancel")
+    code, out, err = start(
+        person, "flow.py", "submit", "--executor", "slurm", "--run-dir", "second", "--force"
+    )
+    assert "Unable to contact slurm controller" in err
+    assert f"`reflow retry {out.strip()}` submits what is missing" in err
+    person.simulator.inject("up")
+    person.reflow("status", run, "--refresh")
+    assert person.status(run)["run"]["status"] == "CANCELLED"
+    assert person.status(run)["notes"] == []
+    person.run("-c", soon, "cancel", out.strip(), "--yes")
+
+
+@pytest.mark.parametrize("executor", ["slurm", "local"])
+def test_a_run_directory_whose_name_is_no_utf_8(person: Person, executor: str) -> None:
+    person.write(BRANCHES)
+    person.executor = executor
+    where = os.fsdecode(b"of \xfc")
+    run = person.submit(run_dir=where)
+    assert person.ended(run)["run"]["status"] == "SUCCESS"
+    assert (person.folder / where).is_dir()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 
-from .carrying import carry_on, is_queued, run_pass
+from .carrying import carry_on, is_queued, run_pass, tell
 from .dispatch import Dispatch, ask, check_task
 from .errors import ExecutorError, LeaseHeldError, LeaseLostError
 from .executors.base import Executor
 from .executors.command import CommandExecutor
 from .places import current_executor
 from .plugins import executor_reference
+from .queueing.dispatchpass import PassReport
 from .records import HOME, Place
 from .runrecord import RunRecord, RunRequest
 from .standing import Standing
@@ -88,7 +89,9 @@ def retry(
     number = ask(record, request, "retry", task, place)
     until = time.monotonic() + PATIENCE
     if is_queued(record, request):
-        _pass_until(record, request, store, number, whole=False)
+        report = _pass_until(record, request, store, number, whole=False)
+        if report is not None:
+            tell(request, report)
         return
     # A driver that is just ending may not see the request any more: then another must.
     while carry_on(record, request, store).epoch < number and time.monotonic() < until:
@@ -113,10 +116,10 @@ def _place(record: RunRecord, request: RunRequest, executor: Executor) -> Place:
 
 def _pass_until(
     record: RunRecord, request: RunRequest, store: Store | None, number: int, *, whole: bool
-) -> None:
-    """Run dispatch passes until one, of whomever, has carried a request out.
+) -> PassReport | None:
+    """Run dispatch passes until one, of whomever, has carried a request out; return the last.
 
-    With `whole` it is one that ends the run.
+    With `whole` it is one that ends the run. None is returned of another's.
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -130,7 +133,7 @@ def _pass_until(
             and (report is None or report.carried_out)
             and (not whole or standing.finished is not None)
         ):
-            return
+            return report
         if time.monotonic() > until:
             why = report.waits_for if report is not None else "another process holds the run"
             raise ExecutorError(

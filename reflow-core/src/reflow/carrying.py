@@ -61,7 +61,9 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
         dispatch.write(Intent(tag, "driver", "", (), (), dispatch.clock.now()))
         dispatch.sync()
         script = f"{record.jobs}/{tag}.sh"
-        record.files.write(script, driver_script(record, request).encode(), executable=True)
+        # Names of files may be any bytes, of which Python makes lone surrogates.
+        text = driver_script(record, request).encode("utf-8", "surrogateescape")
+        record.files.write(script, text, executable=True)
         job = executor.submit(
             JobRequest(
                 tag=tag,
@@ -181,13 +183,33 @@ def start(record: RunRecord, request: RunRequest, store: Store | None) -> None:
 
     Raises `LeaseHeldError` if somebody carries the run on already.
     """
-    if is_queued(record, request):
-        report = run_pass(record, request, store)
-        if report.again:
-            # On record, but for whoever submits it looks as if all were well.
-            print(f"reflow: run {request.run_id}: {report.waits_for}", file=sys.stderr)
-    else:
-        start_driver(record, request, store)
+    try:
+        if is_queued(record, request):
+            tell(request, run_pass(record, request, store))
+        else:
+            start_driver(record, request, store)
+    except KeyboardInterrupt:
+        # Some of its jobs may be in the queue: they carry it on.
+        print(
+            f"reflow: run {request.run_id} has begun and may go on: `reflow cancel "
+            f"{request.run_id}` ends it",
+            file=sys.stderr,
+        )
+        raise
+
+
+def tell(request: RunRequest, report: PassReport) -> None:
+    """Say what of a pass is on record, while for whoever asked for it all looks well."""
+    for text in report.refused:
+        print(f"reflow: run {request.run_id}: {text}", file=sys.stderr)
+    if report.again:
+        print(
+            f"reflow: run {request.run_id}: {report.waits_for}; not all jobs that carry it on "
+            f"could be submitted: `reflow retry {request.run_id}` submits what is missing",
+            file=sys.stderr,
+        )
+    elif not report.carried_out:
+        print(f"reflow: run {request.run_id}: {report.waits_for}", file=sys.stderr)
 
 
 def is_queued(record: RunRecord, request: RunRequest) -> bool:
@@ -248,27 +270,49 @@ def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> Sta
     return Standing(record)
 
 
+class Watch:
+    """When somebody who waits for a run has last looked after its jobs.
+
+    It outlives a single wait: of many short ones each would be over before it is time to look.
+    """
+
+    def __init__(self) -> None:
+        self.looked: float | None = None
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether the last look is so long ago; then this is the next one."""
+        now = time.monotonic()
+        due = self.looked is not None and now - self.looked > seconds
+        if due or self.looked is None:
+            self.looked = now
+        return due
+
+
 def wait_for_end(
-    record: RunRecord, request: RunRequest, store: Store | None, timeout: float | None
+    record: RunRecord,
+    request: RunRequest,
+    store: Store | None,
+    timeout: float | None,
+    watch: Watch,
 ) -> str | None:
     """Wait until a run has ended, carrying it on if nobody does; None after `timeout`."""
     until = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
-    executor = current_executor(record, request)
-    queued = not executor.capabilities.inline
-    seconds = max(LOOK_SECONDS, executor.capabilities.min_poll_interval)
-    standing = carry_on(record, request, store)
-    looked = time.monotonic()
+    capabilities = current_executor(record, request).capabilities
+    first = watch.looked is None
     while True:
-        if not queued:
+        if capabilities.inline or first:
             standing = carry_on(record, request, store)
         else:
+            standing = Standing(record)
+        first = False
+        if not capabilities.inline:
             # Jobs may vanish without a word, with all that were to notice it.
-            if time.monotonic() - looked > seconds:
+            often = 0.0 if standing.state == WAITING else LOOK_SECONDS
+            if watch.is_due(max(often, capabilities.min_poll_interval)):
                 with contextlib.suppress(LeaseHeldError, LeaseLostError):
                     run_pass(record, request, store)
-                looked = time.monotonic()
-            standing = Standing(record)
+                standing = Standing(record)
         ended = standing.finished is not None and standing.asked <= standing.epoch
         if ended and not standing.held:
             return standing.finished
@@ -277,4 +321,3 @@ def wait_for_end(
         left = pause if until is None else min(pause, max(0.0, until - time.monotonic()))
         time.sleep(left)
         pause = min(pause * 1.5, 1.0)
-

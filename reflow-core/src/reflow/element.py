@@ -6,6 +6,7 @@ cattrs, click, pluggy nor a database is imported, and annotations are no texts (
 """
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -27,6 +28,8 @@ from .values import Values
 from .worker import WITHIN_TASK, Answer, TaskCaller, fail_unloadable, flush_output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .filehashes import FileHashes
     from .flow import TaskDefinition
     from .inputprints import InputFiles
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 3.0
 """Seconds in which an outcome that its job has published must have become visible."""
+
+ROOM_PAUSES = (5.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+"""Seconds after which what came out is written again where there was no room for it."""
 
 TERM_SECONDS = 15.0
 """So long after SIGTERM a job that still lives was not ended by its scheduler. PBS and LSF send
@@ -134,13 +140,35 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
             answer.value, answer.paths, detail=detail, origin=answer.run_id, job=tag,
             started=now, ended=time.time(), prints=answer.prints,
         )  # fmt: skip
-        return CACHED if publish(files, folder, cached) else ""
+        return _with_room(lambda: CACHED if publish(files, folder, cached) else "")
     if answer.state == FAILED and _met_memory_limit():
         # Of a program that the task had started; the task itself has only seen it die.
         told = f"{answer.detail} (a process of its job was killed: it met its memory limit)"
         answer = answer._replace(cause=OOM, detail=told)
-    return publish_answer(files, folder, element.task, element.index, element.attempt,
-                          identity, tag, answer)  # fmt: skip
+    return _with_room(
+        lambda: publish_answer(files, folder, element.task, element.index, element.attempt,
+                               identity, tag, answer)
+    )  # fmt: skip
+
+
+def _with_room(write: "Callable[[], str]") -> str:
+    """Write what came out; where there is no room, again after growing pauses.
+
+    It may have taken days to compute, and somebody else's files are deleted in minutes.
+    """
+    for pause in ROOM_PAUSES:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            with contextlib.suppress(OSError, ValueError):  # the log may be as full
+                print(
+                    f"reflow: what came out cannot be written yet, again in {pause:g} s: {error}",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
+        time.sleep(pause)
+    return write()
 
 
 class _Worker:

@@ -32,14 +32,20 @@ def _open_new(path: str, mode: int) -> int:
     return handle
 
 
-def _fill(handle: int, data: bytes, durable: bool = True) -> None:
-    """Write all of the data and close the descriptor, whatever happens."""
+def _fill(handle: int, path: str, data: bytes, durable: bool = True) -> None:
+    """Write all of the data and close the descriptor, whatever happens.
+
+    `path` is what an error names: of a descriptor the system tells no name.
+    """
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(handle, rest) :]
         if durable:
             os.fsync(handle)
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(handle)
 
@@ -129,7 +135,7 @@ class Files:
         scratch = _scratch_name(path)
         handle = _open_new(scratch, 0o666)
         try:
-            _fill(handle, data, durable)
+            _fill(handle, path, data, durable)
             try:
                 os.link(scratch, path)
             except FileExistsError:
@@ -141,7 +147,7 @@ class Files:
     def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
         """Write a whole file in place of what stood under its name; durable."""
         scratch = _scratch_name(path)
-        _fill(_open_new(scratch, 0o777 if executable else 0o666), data)
+        _fill(_open_new(scratch, 0o777 if executable else 0o666), path, data)
         os.replace(scratch, path)
         _sync_folder(os.path.dirname(path))
 

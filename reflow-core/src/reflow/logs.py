@@ -11,8 +11,10 @@ from attrs import frozen
 from .errors import PluginError, UnknownTaskError, unknown_name
 from .executors.base import Capabilities
 from .journal import JournalReader
-from .records import HOME, Epoch, Intent, Place, Sized
+from .outcomes import Outcome
+from .records import HOME, Epoch, Intent, Place, Retried, Sized
 from .runrecord import INLINE, RunRecord, RunRequest
+from .states import FAILED
 
 _PIECE = 1 << 16
 
@@ -117,6 +119,36 @@ class Selection:
         if not self.logs():
             return ["there is no log of it: it has not started, or its result is from the cache"]
         return []
+
+
+def earlier_failures(record: RunRecord, request: RunRequest) -> list[tuple[Log, str]]:
+    """Return the attempts that failed and were not the last of their elements, with what of.
+
+    In order of task, element and attempt; the logs have no path.
+    """
+    reader = JournalReader(record.files, record.segments)
+    known = reader.read(outcomes=False)
+    if any(isinstance(one, Epoch) and one.kind == "retry" for one in known):
+        known = JournalReader(record.files, record.segments).read()
+    elif not any(isinstance(one, Retried) for one in known):
+        return []
+    order = {one.name: place for place, one in enumerate(request.spec.tasks)}
+    arrays = {one.name: one.array for one in request.spec.tasks}
+    last: dict[tuple[str, int], Outcome] = {}
+    found: list[tuple[str, int, int, str]] = []
+    for one in known:
+        if isinstance(one, Retried):
+            found.append((one.task, one.index, one.attempt, one.detail))
+        elif isinstance(one, Outcome):
+            before = last.get((one.task, one.index))
+            if before is not None and before.state == FAILED and before.attempt:
+                found.append((one.task, one.index, before.attempt, before.detail))
+            last[one.task, one.index] = one
+    found.sort(key=lambda one: (order[one[0]], *one[1:3]))
+    return [
+        (Log(path="", task=task, index=index if arrays[task] else None, attempt=attempt), detail)
+        for task, index, attempt, detail in found
+    ]
 
 
 def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .carrying import Watch
     from .executors.base import Executor
     from .explanation import Why
     from .flow import Flow
@@ -30,6 +31,7 @@ class Run:
         self._row = row
         self.store = store
         self.workflow = workflow
+        self._watch: Watch | None = None
 
     @property
     def _request(self) -> RunRequest:
@@ -124,17 +126,32 @@ class Run:
         self._check_there()
         return counts(self.store, self._record, self._row)
 
+    def notes(self) -> list[str]:
+        """Return what a person should read of the run, such as why a job of it does not start.
+
+        As of the last dispatch pass: nobody is asked.
+        """
+        from .standing import Standing
+        from .status import notes_of
+
+        self._check_there()
+        return notes_of(Standing(self._record))
+
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended and return its state; carry it on if nobody does.
 
         Raises `WaitTimeoutError` after `timeout` seconds. Ctrl-C only stops waiting.
         """
-        from .carrying import wait_for_end
+        from .carrying import Watch, wait_for_end
         from .errors import ReflowError, WaitTimeoutError
 
         self._check_there()
+        if self._watch is None:
+            self._watch = Watch()
         try:
-            state = wait_for_end(self._record, self._request, self.store, timeout)
+            state = wait_for_end(
+                self._record, self._request, self.store, timeout, self._watch
+            )
         except (OSError, ReflowError):
             self._check_there()  # that the directory has gone meanwhile says more
             raise
@@ -223,16 +240,17 @@ class Run:
         """Carry the run on by one step, here and now, and return its state.
 
         Asks the scheduler how its jobs stand, takes up what has come of them, and submits what
-        can run: what the run's own jobs do by themselves where they may.
+        can run: what the run's own jobs do by themselves where they may. What keeps it from doing
+        so, such as a scheduler that does not answer, is said on stderr.
         """
-        from .carrying import carry_on, is_queued, run_pass
+        from .carrying import carry_on, is_queued, run_pass, tell
         from .errors import LeaseHeldError, LeaseLostError
 
         self._check_there()
         request = self._request
         if is_queued(self._record, request):
             try:
-                run_pass(self._record, request, self.store)
+                tell(request, run_pass(self._record, request, self.store))
             except (LeaseHeldError, LeaseLostError):
                 return self.state  # somebody is at it
             return self.state

@@ -39,9 +39,12 @@ class Standing:
         """How many attempts were tried again, by task and cause."""
         self.place = ""
         """The executor that the run was last retried with, "" for that of its submission."""
+        self.reopened = False
+        """Whether a retry is under way: older outcomes on record may stand no more."""
         for one in records:
             if isinstance(one, Finished):
                 self.finished, self.finished_at = one.state, one.at
+                self.reopened = False
             elif isinstance(one, Submitted):
                 if one.tag in queued:
                     queued[one.tag] = one.job
@@ -72,7 +75,7 @@ class Standing:
                 self.fruitless = 0
                 self.place = one.executor or self.place
                 if one.kind == "retry":
-                    self.finished = None
+                    self.finished, self.reopened = None, True
                     for name in self.waiting.keys() - self.intents.keys() - {""}:
                         del self.waiting[name]
         self.jobs = queued

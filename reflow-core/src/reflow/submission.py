@@ -14,7 +14,13 @@ from .codetext import keep, texts_of
 from .dispatch import Dispatch
 from .drive import drive
 from .entrypoint import describe_entrypoint
-from .errors import LeaseLostError, ParameterError, UnknownTaskError, unknown_name
+from .errors import (
+    LeaseLostError,
+    ParameterError,
+    RunDirectoryError,
+    UnknownTaskError,
+    unknown_name,
+)
 from .executors.base import Executor
 from .executors.command import CommandExecutor
 from .flow import Flow, TaskDefinition
@@ -46,6 +52,13 @@ def prepare(
 
     `executor` None stands for the calling process.
     """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise RunDirectoryError(
+            error.errno,
+            "the directory that this was started in is gone: change to one that is there",
+        ) from error
     folder = os.path.abspath(os.fspath(run_dir))
     spec = specify(workflow, parameters, folder, options)
     if options.on_error not in ("stop", "continue"):

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError
 from reflow.executors.answers import warn_of_unknown
-from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
+from reflow.executors.base import ENDED, LIVE, Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
 from reflow.executors.settings import largest_array, setting
 from reflow.states import ERROR
@@ -143,17 +143,21 @@ class SlurmExecutor(CommandExecutor):
     def _ended(
         self, jobs: Collection[str], known: Mapping[str, JobStatus]
     ) -> list[parse.Seen]:
-        """Return what accounting says of jobs; where there is none, what slurmctld still knows."""
+        """Return what accounting says of jobs; where it says nothing, what slurmctld still knows.
+
+        Accounting may be off, and of what has just ended it is some seconds behind.
+        """
         seen: list[parse.Seen] = []
         for chunk in chunks(jobs, CHUNK):
             text = self._account(f"--jobs={','.join(chunk)}", f"--format={parse.SACCT_FIELDS}")
             if text is None:
                 break
             seen.extend(parse.sacct(text, os.getuid()))
-        else:
-            return seen
+        told = {one.job for one in seen if one.status.state == ENDED}
         # slurmctld knows no more jobs than squeue has shown, but their exit codes.
-        failed = [job for job in jobs if job in known and known[job].cause == ERROR]
+        failed = [
+            job for job in jobs if job in known and known[job].cause == ERROR and job not in told
+        ]
         for job in failed[:SHOWN]:
             done = self.attempt(self._command(self.scontrol, "--oneliner", "show", "job", job))
             if done is None:

@@ -237,6 +237,17 @@ def test_without_accounting_slurmctld_tells_of_what_it_still_has(slurm: Slurm, e
     assert slurm.calls("scontrol") == ["--oneliner show job 1"]
 
 
+@pytest.mark.parametrize("lagging", ["", accounted("1", "RUNNING")])
+def test_what_accounting_has_not_come_to_yet_slurmctld_tells(slurm: Slurm, lagging: str) -> None:
+    slurm.says("squeue", in_queue("1", "FAILED") + in_queue("2", "FAILED"))
+    slurm.says("sacct", lagging + accounted("2", "FAILED", "3:0"))
+    slurm.says("scontrol", "JobId=1 JobState=FAILED ExitCode=0:53\n")
+    found = SlurmExecutor().poll(["1", "2"])
+    assert "folder of its log" in found["1"].reason
+    assert found["2"].exit_code == 3
+    assert slurm.calls("scontrol") == ["--oneliner show job 1"]
+
+
 def test_without_accounting_calls_stay_bounded(slurm: Slurm) -> None:
     jobs = [str(job) for job in range(1, 2 * CHUNK + 1)]
     slurm.says("squeue", "".join(in_queue(job, "FAILED") for job in jobs))

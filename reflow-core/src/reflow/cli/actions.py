@@ -84,13 +84,14 @@ def retry_command(access: Access) -> click.Command:
 
         What succeeded is kept.
         """
-        from .progress import end_with, wait_showing
+        from .progress import end_if_refused, end_with, wait_showing
 
         run = access.choose(run_id, last)
         run.retry(task, executor=executor)
         click.echo(run.run_id)
         if wait:
             end_with(run, wait_showing(run))
+        end_if_refused(run)
 
     return retry
 

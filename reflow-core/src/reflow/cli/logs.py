@@ -49,6 +49,8 @@ def logs_command(access: Access) -> click.Command:
     ) -> None:
         """Show what the tasks of RUN printed, and the tracebacks of what failed.
 
+        Also of attempts after which the element was tried again.
+
         TASK or TASK[INDEX] shows those instances only.
         """
         if last and run_id is not None and place is None:
@@ -74,29 +76,40 @@ def logs_command(access: Access) -> click.Command:
             failures = [] if driver else _failures(run, task, index)
         else:
             if task is None and len(found) > _MANY:
-                failed = {place for place, _ in failures}
+                failed = {place for place, _, _ in failures}
                 found.sort(key=lambda one: one.instance not in failed)
                 click.echo(
                     f"note: {len(found) - _MANY} of {len(found)} logs are left out: "
                     "name a TASK or TASK[INDEX], or see --list",
                     err=True,
                 )
+                failures.sort(key=lambda one: bool(one[1]))  # what has failed for good
                 found, failures = found[:_MANY], failures[:_MANY]
             printer.headers = len(found) + len(failures) > 1
             for one in found:
                 printer.show(one)
-        for title, detail in failures:
-            printer.section(f"{title} failed", (detail.rstrip() + "\n").encode())
+        for place, attempt, detail in failures:
+            printer.section(f"{place}{attempt} failed", (detail.rstrip() + "\n").encode())
 
     return logs
 
 
-def _failures(run: Run, task: str | None, index: int | None) -> list[tuple[str, str]]:
-    """Return (instance, traceback) of what failed."""
+def _failures(run: Run, task: str | None, index: int | None) -> list[tuple[str, str, str]]:
+    """Return (instance, attempt, traceback) of what failed, also where it was tried again.
+
+    The attempt is "" where it was the last.
+    """
+    from ..logs import earlier_failures
+
+    earlier = [
+        (one.instance, f", attempt {one.attempt}", detail)
+        for one, detail in earlier_failures(run.record, run.record.request())
+        if task in (None, one.task) and index in (None, one.index) and detail
+    ]
     run.counts()  # brings the store up to the record
     rows = run.store.instances(run.run_id, task, states=(FAILED,))
-    return [
-        (row.task if row.index is None else f"{row.task}[{row.index}]", row.detail)
+    return earlier + [
+        (row.task if row.index is None else f"{row.task}[{row.index}]", "", row.detail)
         for row in rows
         if index in (None, row.index) and row.detail
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -12,7 +13,7 @@ import click
 
 from ..errors import WaitTimeoutError
 from ..run import Run
-from ..states import CACHED, PENDING, SUCCESS
+from ..states import CACHED, FAILED, PENDING, SUCCESS
 from .terminal import INTERRUPTED, RUN_FAILED, colours
 
 if TYPE_CHECKING:
@@ -25,18 +26,26 @@ def wait_showing(run: Run) -> str:
     """Wait until a run has ended and return its state; show on stderr how it comes on.
 
     On a terminal, where rich is installed, by a bar for each task; else by a line for each
-    task whose counts change. Ctrl-C ends the waiting and not the run: the exit code is
+    task whose counts change; and by a line for each note, such as why a job does not start.
+    Ctrl-C ends the waiting and not the run: the exit code is
     `INTERRUPTED` then.
     """
     pause = 0.1
     try:
-        with _display() as show:
+        with _display() as (show, say):
+            said: set[str] = set()
             while True:
                 try:
                     state = run.wait(timeout=pause)
                 except WaitTimeoutError:
+                    began = time.monotonic()
                     show(run.counts())
-                    pause = min(pause * 1.5, 2.0)
+                    for note in run.notes():
+                        if note not in said:
+                            said.add(note)
+                            say(f"note: {note}")
+                    # Of a large run that takes a while; at most a tenth of the time is for looking.
+                    pause = max(min(pause * 1.5, 2.0), 9 * (time.monotonic() - began))
                     continue
                 show(run.counts())
                 return state
@@ -51,17 +60,19 @@ def wait_showing(run: Run) -> str:
 
 
 @contextmanager
-def _display() -> Iterator[Callable[[Counts], None]]:
-    """Yield what shows how many instances of each task are in which state."""
+def _display() -> Iterator[tuple[Callable[[Counts], None], Callable[[str], None]]]:
+    """Yield what shows how many instances of each task are in which state, and what says more."""
     bars = None
     if sys.stderr.isatty() and colours() is not False:
         with suppress(ImportError):
             bars = _bars()
     if bars is None:
-        yield _lines()
+        yield _lines(), partial(click.echo, err=True)
         return
     with bars:
-        yield partial(_move, bars, {})
+        # Above the bars, which stay where they are.
+        say = partial(bars.console.print, markup=False, highlight=False, soft_wrap=True)
+        yield partial(_move, bars, {}), say
 
 
 def _lines() -> Callable[[Counts], None]:
@@ -110,6 +121,18 @@ def progress_line(task: str, states: dict[str, int]) -> str:
     """Return one line on a task: how many elements are done, and what the others do."""
     done, total, others = _told(states)
     return f"{task}: {', '.join([f'{done}/{total} done', *others])}"
+
+
+def end_if_refused(run: Run) -> None:
+    """Exit by `RUN_FAILED` where a run is over already: nothing of it is in a scheduler's hands."""
+    from ..carrying import is_queued
+
+    if is_queued(run.record, run.record.request()) and run.state == FAILED:
+        click.echo(
+            f"run {run.run_id} has ended already: `reflow status {run.run_id}` says of what",
+            err=True,
+        )
+        raise click.exceptions.Exit(RUN_FAILED)
 
 
 def end_with(run: Run, state: str) -> None:

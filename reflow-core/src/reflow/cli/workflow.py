@@ -21,7 +21,7 @@ from .options import (
     given_parameters,
     parameter_options,
 )
-from .progress import end_with, wait_showing
+from .progress import end_if_refused, end_with, wait_showing
 from .terminal import exit_code
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _submit(
         click.echo(run.run_id)
         if wait:
             end_with(run, wait_showing(run))
+        end_if_refused(run)
 
     return _starting(
         access,

@@ -41,6 +41,9 @@ Self = TypeVar("Self", bound="CommandExecutor")
 calls: Counter[str] = Counter()
 """How often this process has called each command, by the command's file name."""
 
+_SEARCHED = re.compile(r"(?:[A-Z][A-Z0-9_]*)?PATH")
+"""Names of variables that are lists of folders to look through, such as LD_LIBRARY_PATH."""
+
 _PAUSES = (0.5, 2.0)
 """Seconds before a command that only asks is tried again."""
 
@@ -89,6 +92,15 @@ def _quantity(parse: Callable[[str], int]) -> Any:
         parse(value)
 
     return check
+
+
+def _each_once(folders: str) -> str:
+    """Return a search path without the folders that were named before: nobody looks there again.
+
+    >>> _each_once("/opt/a:/usr/bin:/opt/a:/bin")
+    '/opt/a:/usr/bin:/bin'
+    """
+    return os.pathsep.join(dict.fromkeys(folders.split(os.pathsep)))
 
 
 def user_name() -> str | None:
@@ -345,7 +357,8 @@ class CommandExecutor(Executor):
 
     def _environment(self) -> dict[str, str]:
         given = {
-            name: value
+            # From job to job a prologue puts its folders before what it was given.
+            name: _each_once(value) if _SEARCHED.fullmatch(name) else value
             for name, value in os.environ.items()
             if name in self.kept or not name.startswith(tuple(self.scrubbed))
         }

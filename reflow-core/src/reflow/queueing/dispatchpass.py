@@ -31,7 +31,8 @@ class PassReport:
     """What a pass left: the run's final state (or None), jobs that live, and what it waits for.
 
     `again`: of the jobs that are to run the next pass one is missing. `carried_out`: nothing that
-    was asked of the run is left to do.
+    was asked of the run is left to do. `refused`: what the scheduler said of jobs that it will
+    never take.
     """
 
     finished: str | None
@@ -39,6 +40,7 @@ class PassReport:
     waits_for: str = ""
     again: bool = False
     carried_out: bool = True
+    refused: tuple[str, ...] = ()
 
 
 class DispatchPass:
@@ -117,6 +119,7 @@ class DispatchPass:
             and not submitter.barred
             and not jobs.has_successors(),
             carried_out=carried_out,
+            refused=tuple(self._workers.refused),
         )
 
     def _submit(self) -> None:

@@ -121,7 +121,7 @@ class Judge:
         where = f"job {job.job or job.intent.tag}"
         detail = (
             f"{where} ended without an outcome ({cause}); "
-            f"{status.reason if status and status.reason else 'see its log'}"
+            f"{status.reason if status and status.reason else _unsaid(status)}"
             if begun
             else f"{where} was cancelled by hand before it began"
             if by_hand
@@ -130,7 +130,8 @@ class Judge:
                 if never
                 else f"{where} and {MAX_STARTS - 1} before it vanished before they began"
             )
-            + (f"; {status.reason}" if status and status.reason else "")
+            + (f"; {status.reason}" if status and status.reason
+               else "; see its log" if again else "")
         )
         self._attempts.conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
         return False
@@ -148,3 +149,13 @@ class Judge:
             except (Deferred, Culprit, RecordError):
                 return False
         return True
+
+
+def _unsaid(status: JobStatus | None) -> str:
+    """Say what may be why a job has left no outcome, where the scheduler has no word on it."""
+    if status is None or status.state != ENDED or status.cause:
+        return "see its log"
+    return (
+        "for the scheduler it ended well: its process ended itself with exit code 0 (os._exit, or "
+        "a library), or what came out could not be written (no room, no permission?); see its log"
+    )

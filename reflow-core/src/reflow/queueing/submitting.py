@@ -88,7 +88,9 @@ class Submitter:
         """
         dispatch = self._dispatch
         script = f"{dispatch.record.jobs}/{intent.tag}.sh"
-        dispatch.files.write(script, text.encode(), executable=True)
+        # Names of files may be any bytes, of which Python makes lone surrogates.
+        code = text.encode("utf-8", "surrogateescape")
+        dispatch.files.write(script, code, executable=True)
         # What carries the run on must start even where a person has cleaned the logs away, or the
         # folder that the run was submitted from.
         logs, directory = dispatch.record.logs, dispatch.request.entrypoint.directory

@@ -53,6 +53,7 @@ class WorkerJobs:
         self._scripts = scripts
         self._submitter = submitter
         self._looked_up: dict[str, str] = {}
+        self.refused: dict[str, None] = {}  # a set in order
 
     # What can run
 
@@ -301,6 +302,7 @@ class WorkerJobs:
         self, name: str, rows: Sequence[tuple[Any, ...]], tag: str, error: ExecutorError
     ) -> None:
         """What the scheduler will never take has failed, with its words."""
+        self.refused[f"task {name!r}: {error}"] = None
         for row in rows:
             self._attempts.conclude(name, row[0], row[1], FAILED, ERROR, str(error), tag)
         self._jobs.end(self._dispatch.ledger.jobs[tag], FAILED)
