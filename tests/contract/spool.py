@@ -67,7 +67,9 @@ class SpoolExecutor(Executor):
                 break
             number += 1
         job = self._folder(str(number))
-        (job / "request").write_text(json.dumps(self.described(request)))
+        # In one piece: whoever looks for a tag reads all of them meanwhile.
+        (job / "new").write_text(json.dumps(self.described(request)))
+        (job / "new").rename(job / "request")
         self.start(job)
         return job.name
 

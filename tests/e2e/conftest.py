@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +59,17 @@ def load(tmp_path: Path) -> Iterator[Callable[[str], ModuleType]]:
         sys.modules.pop(name, None)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have what a test starts end by Ctrl-C, also where the tests run in the background.
+
+    A shell has those ignore it, and whoever they start does as they do.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Watch:
     """What a test asks about a run from outside."""
 
@@ -84,8 +96,9 @@ class Watch:
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
+                # Those of others may be no text.
                 words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-                line = words.decode("utf-8", "replace")
+                line = words.decode(errors="replace")
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
@@ -94,7 +107,7 @@ class Watch:
         return found
 
     @staticmethod
-    def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         """Wait until something holds, and return it."""
         end = time.monotonic() + seconds
         while not (found := condition()):

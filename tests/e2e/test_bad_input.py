@@ -200,7 +200,7 @@ def test_unknown_run(out):
     run = wf.submit(out, executor="local", n=1)
     with pytest.raises(UnknownRunError, match="no-such-run"):
         wf.cancel_runs([run.run_id, "no-such-run"], wf.store)
-    assert run.wait(30) == "SUCCESS"  # not cancelled: the list was wrong
+    assert run.wait(60) == "SUCCESS"  # not cancelled: the list was wrong
     with pytest.raises(UnknownRunError):
         wf.run(run.run_id + "x")
 
@@ -211,7 +211,7 @@ def test_unknown_run(out):
 @both_ways
 def test_empty_fan_out(out, start):
     run = start(pipeline(), out, n=0)
-    assert run.wait(30) == "SUCCESS"
+    assert run.wait(60) == "SUCCESS"
     assert run.result("make") == run.result("shout") == run.result("join") == []
     found = run.status(as_dict=True)
     assert found["run"]["status"] == "SUCCESS"
@@ -383,7 +383,7 @@ def test_no_room_left_during_a_run(out, monkeypatch, room):
     if runs:
         run = wf.run(runs[0].run_id)
         run.retry()
-        assert run.wait(30) == "SUCCESS"
+        assert run.wait(60) == "SUCCESS"
         assert len(run.result("join")) == 200
 
 
@@ -502,7 +502,7 @@ def every_question(run):
     return {
         "status": lambda: run.status(as_dict=True),
         "text": run.status,
-        "wait": lambda: run.wait(30),
+        "wait": lambda: run.wait(60),
         "retry": run.retry,
         "cancel": run.cancel,
         "result": lambda: run.result("join"),
@@ -539,6 +539,7 @@ def test_the_directory_of_an_ended_run_goes_away(out, how):
 
 
 def slow():
+    """A workflow that is under way as long as its folder is there."""
     wf = Workflow("slow")
 
     @wf.job()
@@ -546,8 +547,11 @@ def slow():
         return list(range(4))
 
     @wf.job(array=True)
-    def nap(n: Annotated[int, Result(step=numbers)]) -> int:
-        time.sleep(0.5)
+    def nap(n: Annotated[int, Result(step=numbers)], run_dir: RunDir) -> int:
+        (run_dir.parent / "napping").touch()
+        until = time.monotonic() + 60
+        while run_dir.exists() and time.monotonic() < until:
+            time.sleep(0.05)
         return n
 
     @wf.job()
@@ -558,28 +562,32 @@ def slow():
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved"])
-def test_the_directory_of_a_live_run_goes_away(out, how):
+def test_the_directory_of_a_live_run_goes_away(out, how, watch):
     run = slow().submit(out, executor="local")
-    until = time.monotonic() + 20
-    while run.state != "RUNNING" and time.monotonic() < until:
-        time.sleep(0.02)
+    watch.until((out.parent / "napping").exists)
+    assert run.state == "RUNNING"
     go_away(out, how)
     for ask in every_question(run).values():
         with pytest.raises(RecordError, match=str(out)):
             ask()
-    time.sleep(1)
+    watch.until(lambda: not watch.processes(run))
     assert not out.exists()  # what still ran has not made it again
 
 
-def test_the_directory_goes_away_while_it_is_waited_for(out):
+def test_the_directory_goes_away_while_it_is_waited_for(out, watch):
     import threading
 
     run = slow().submit(out, executor="local")
-    timer = threading.Timer(0.3, go_away, (out, "deleted"))
-    timer.start()
+
+    def once_it_is_under_way():
+        watch.until((out.parent / "napping").exists)
+        go_away(out, "deleted")
+
+    meanwhile = threading.Thread(target=once_it_is_under_way)
+    meanwhile.start()
     with pytest.raises(RecordError, match=str(out)):
-        run.wait(30)
-    timer.join()
+        run.wait(60)
+    meanwhile.join()
 
 
 def test_the_directory_goes_away_under_run_local(out):

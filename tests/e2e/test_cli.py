@@ -143,7 +143,7 @@ def test_submit_waits_and_tells_the_id_first(shell: Shell) -> None:
     ).stdout
     run_id = out.splitlines()[0]
     assert shell.reflow("retry", run_id, "--task", "double").stdout == f"{run_id}\n"
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while True:
         stand = json.loads(shell.reflow("status", run_id, "--json").stdout)
         if stand["run"]["status"] == "FAILED":

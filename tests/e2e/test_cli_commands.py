@@ -334,6 +334,7 @@ def test_cancel_many_looks_all_up_first(shell: Shell) -> None:
     assert out.splitlines() == [f"{one} CANCELLED" for one in ids]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_only_ends_the_waiting(shell: Shell) -> None:
     process = subprocess.Popen(
         [sys.executable, str(shell.script), "submit", "--run-dir", "r", "-n", "1",
@@ -346,7 +347,7 @@ def test_ctrl_c_only_ends_the_waiting(shell: Shell) -> None:
     run_id = process.stdout.readline().strip()
     assert process.stderr.readline().startswith("make: ")  # it waits
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in told
     assert f"reflow status {run_id}" in told
@@ -354,6 +355,7 @@ def test_ctrl_c_only_ends_the_waiting(shell: Shell) -> None:
     shell.reflow("cancel", run_id, "--yes")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_cancels_a_run_of_this_process(shell: Shell) -> None:
     process = subprocess.Popen(
         [sys.executable, "-u", str(shell.script), "run", "--run-dir", "r", "-n", "1",
@@ -365,7 +367,7 @@ def test_ctrl_c_cancels_a_run_of_this_process(shell: Shell) -> None:
     while not process.stdout.readline().startswith("doubling"):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "interrupted\n")
     assert "CANCELLED" in shell.reflow("status", "r").stdout
 

@@ -43,7 +43,7 @@ SUBMIT = textwrap.dedent(
 )
 CHECK = textwrap.dedent(
     """
-    assert run.wait(30) == "SUCCESS", run.status(errors=True)
+    assert run.wait(60) == "SUCCESS", run.status(errors=True)
     assert run.result("join") == ["I0", "I1", "I2", os.getcwd()], run.result("join")
     assert sorted(p.name for p in run.run_dir.glob("*.txt")) == ["i0.txt", "i1.txt", "i2.txt"]
     assert run.run_dir == __import__("pathlib").Path(os.getcwd(), "out")
@@ -153,7 +153,7 @@ def test_the_run_goes_on_after_the_script_has_ended(place):
     (place / "look.py").write_text(
         "from script2 import wf\n"
         f"run = wf.run({run_id!r})\n"
-        "print(run.wait(30), run.result('join'))\n"
+        "print(run.wait(60), run.result('join'))\n"
     )
     (place / "script2.py").write_text(body)
     assert "SUCCESS ['late', 'late', 'late'" in python(place, "look.py")
@@ -254,7 +254,7 @@ def test_inside_a_test_function(tmp_path, monkeypatch):
         return path
 
     run = wf.submit("out", executor="local", n=2)
-    assert run.wait(30) == "SUCCESS", run.status(errors=True)
+    assert run.wait(60) == "SUCCESS", run.status(errors=True)
     assert run.result(twice) == [tmp_path / "out/i0!", tmp_path / "out/i1!"]
     assert (tmp_path / "out/i1!").read_text() == "i1!i1!"
     assert len(wf.store.list_runs()) == 1
@@ -270,7 +270,7 @@ def top_task(word: str = "top") -> str:
 
 def test_at_the_top_of_a_test_module(tmp_path):
     run = TOP.submit(tmp_path, executor="local")
-    assert run.wait(30) == "SUCCESS", run.status(errors=True)
+    assert run.wait(60) == "SUCCESS", run.status(errors=True)
     assert run.result(top_task) == "toptop"
 
 
@@ -306,7 +306,7 @@ def test_directories_mean_what_they_meant(place, directly):
         TASKS
         + f"run = wf.{start}, n=1)\nbefore = os.getcwd()\nos.chdir('/')\n"
         + "assert run.run_dir == __import__('pathlib').Path(before, 'out')\n"
-        + "assert run.wait(30) == 'SUCCESS'\nprint(run.result('join') == ['I0', before])\n"
+        + "assert run.wait(60) == 'SUCCESS'\nprint(run.result('join') == ['I0', before])\n"
     )
     assert "True" in python(place, "script.py")
     assert (place / "out" / "i0.txt").exists()
@@ -344,7 +344,7 @@ def test_run_local_needs_no_cloudpickle(tmp_path, no_cloudpickle):
     run = wf.run_local(tmp_path, on_error="continue")
     assert run.state == "FAILED"
     run.retry()
-    assert run.wait(30) == "FAILED"
+    assert run.wait(60) == "FAILED"
     # The retry cannot load the function, and says so.
     (failed,) = run.status(as_dict=True)["failed_instances"]
     assert "reflow-core[pickle]" in failed["error_text"]
@@ -376,7 +376,7 @@ def test_a_script_that_is_gone(place):
         + "    def later(*given):\n        os.unlink('script.py')\n        start(*given)\n"
         + "    carrying.start_driver = later\n"
         + "    run = wf.submit('out', executor='local')\n"
-        + "    print(run.wait(30))\n    run.status(errors=True)\n"
+        + "    print(run.wait(60))\n    run.status(errors=True)\n"
     )
     out = python(place, "script.py")
     assert "FAILED" in out
@@ -387,7 +387,7 @@ def test_a_script_that_exits_when_a_job_loads_it(place):
     """What it leaves with, 0 at that, is no success, and no death without a word."""
     (place / "script.py").write_text(
         "import os, sys\nif os.path.exists('out'):\n    sys.exit(0)\n" + TASKS + SUBMIT
-        + "print(run.wait(30))\nrun.status(errors=True)\n"
+        + "print(run.wait(60))\nrun.status(errors=True)\n"
     )  # fmt: skip
     out = python(place, "script.py")
     assert "FAILED" in out

@@ -172,6 +172,7 @@ def people(accounts: str) -> Iterator[list[Person]]:
     folder = Path(tempfile.mkdtemp(prefix="reflow-group-", dir="/var/tmp"))
     folder.chmod(0o755)
     (folder / "flow.py").write_text(SOURCE)
+    (folder / "flow.py").chmod(0o644)  # whatever the umask of who runs the tests
     (folder / "team").mkdir()
     os.chown(folder / "team", 0, grp.getgrnam(GROUP).gr_gid)
     (folder / "team").chmod(0o2770)

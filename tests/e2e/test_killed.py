@@ -84,7 +84,7 @@ def test_killed_at_a_random_moment(load, watch, tmp_path, whom, seed):
         assert run.wait(60) == "SUCCESS"
     assert run.result("total") == EXPECTED
     watch.assert_recorded_once(run)
-    watch.until(lambda: not watch.processes(run), 10)
+    watch.until(lambda: not watch.processes(run))
 
 
 def test_killed_over_and_over(load, watch, tmp_path):

@@ -53,7 +53,7 @@ def in_terminal(command: list[str], folder: Path, **variables: str) -> tuple[int
             break
         shown += piece
     os.close(leader)
-    return process.wait(30), shown.decode("utf-8", "replace")
+    return process.wait(60), shown.decode("utf-8", "replace")
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ SLEEPS = """
 
     wf = Workflow("sleeps")
 
-    @wf.job(time="00:01:00")
+    @wf.job(time="00:10:00")
     def nap(seconds: Annotated[int, Param()], where: RunDir) -> int:
         (where / "began").touch()
         for _ in range(seconds * 10):
@@ -188,7 +188,7 @@ SLEEPS = """
     """
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not come about in time"
@@ -197,7 +197,8 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def test_the_time_limit(site: Any) -> None:
-    status = site.ended(submit(site, SLEEPS, "--seconds", "300"), seconds=200)
+    source = SLEEPS.replace('time="00:10:00"', 'time="00:01:00"')
+    status = site.ended(submit(site, source, "--seconds", "300"), seconds=200)
     (nap,) = by_index(status, "nap").values()
     assert (nap["state"], nap["cause"]) == ("FAILED", "TIMEOUT")
     assert summary(status)["after"] == {"SKIPPED": 1}
@@ -218,15 +219,15 @@ def napping(site: Any, run_id: str) -> str:
 
 @pytest.mark.cached
 def test_a_quick_branch_does_not_wait_for_a_slow_one(site: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "50")
-    until(lambda: summary(site.status(run_id))["each"] == {"SUCCESS": 3}, 30)
+    run_id = submit(site, SLEEPS, "--seconds", "300")
+    until(lambda: summary(site.status(run_id))["each"] == {"SUCCESS": 3})
     assert summary(site.status(run_id))["nap"] not in ({"SUCCESS": 1}, {"FAILED": 1})
     (site.folder / "out" / "wake").touch()
     assert site.ended(run_id)["run"]["status"] == "SUCCESS"
 
 
 def test_a_job_that_is_cancelled_by_hand(site: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     site.run("scancel", until(lambda: napping(site, run_id)))
     status = site.ended(run_id)
     (nap,) = by_index(status, "nap").values()
@@ -239,7 +240,7 @@ def test_a_job_that_is_cancelled_by_hand(site: Any) -> None:
 
 @pytest.mark.parametrize("role", ["s", "g"])
 def test_without_its_sentinel_or_its_guard_a_run_goes_on(site: Any, role: str) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
     jobs = site.ids(run_id, role)
     assert jobs
@@ -249,7 +250,7 @@ def test_without_its_sentinel_or_its_guard_a_run_goes_on(site: Any, role: str) -
 
 
 def test_with_every_job_deleted_status_says_so_and_retry_carries_on(site: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
     jobs = [job for role in "wsgd" for job in site.ids(run_id, role)]
     site.run("scancel", *jobs)
@@ -265,10 +266,10 @@ def test_with_every_job_deleted_status_says_so_and_retry_carries_on(site: Any) -
 
 @pytest.mark.cached
 def test_cancel_takes_everything_out_of_the_queue(site: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
     site.reflow("cancel", run_id, "--yes")
-    until(lambda: not site.jobs(run_id), 20)
+    until(lambda: not site.jobs(run_id))
     status = site.ended(run_id)
     assert status["run"]["status"] == "CANCELLED"
     assert summary(status)["nap"] == {"CANCELLED": 1}
@@ -278,7 +279,7 @@ def test_cancel_takes_everything_out_of_the_queue(site: Any) -> None:
 
 
 def test_cancel_of_one_task_leaves_the_rest(site: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
     site.reflow("cancel", run_id, "--task", "nap", "--yes")
     status = site.ended(run_id)
@@ -514,12 +515,12 @@ def test_the_same_value_stops_the_wave_and_runs_share_the_cache(site: Any) -> No
 
 def test_code_that_changes_in_the_queue_is_told(site: Any) -> None:
     source = SLEEPS.replace("return x + 1", "return x + 2")
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
     site.write(source)
     (site.folder / "out" / "wake").touch()
     status = site.ended(run_id)
-    assert by_index(status, "after")[None]["output"] == 102
+    assert by_index(status, "after")[None]["output"] == 502
     assert [note for note in status["notes"] if "'after' has changed" in note]
 
 
@@ -550,7 +551,7 @@ def test_more_memory_after_out_of_memory(site: Any, eaten: str) -> None:
 
 
 def test_a_folder_of_logs_that_goes_away(site: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
     (logs,) = site.folder.glob(f"out/.reflow/{run_id}/logs")
     shutil.rmtree(logs)
@@ -574,7 +575,7 @@ def test_a_job_that_asks_for_more_than_its_partition_allows(site: Any) -> None:
 
 
 def test_a_job_that_is_requeued_by_hand_is_not_run_twice(site: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     job = until(lambda: napping(site, run_id))
     site.run("scontrol", "requeue", job, code=None)
     (site.folder / "out" / "wake").touch()
@@ -642,7 +643,7 @@ def test_waiting_shows_how_it_comes_on_and_exits_by_the_outcome(site: Any) -> No
 
 @pytest.mark.alone
 def test_a_node_that_goes_down(site: Any, cluster: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     job = until(lambda: napping(site, run_id))
     (node,) = site.run("squeue", "-h", "-j", job, "-o", "%N").split()
     command = ["scontrol", "update", f"nodename={node}"]
@@ -660,12 +661,14 @@ def test_a_node_that_goes_down(site: Any, cluster: Any) -> None:
 @pytest.mark.parametrize("again", [False, True])
 def test_a_job_that_is_preempted(site: Any, again: bool) -> None:
     options = 'queue="low", cpus=8, time="00:05:00"' + (", retry=Retry(2)" if again else "")
-    source = SLEEPS.replace('time="00:01:00"', options)
+    source = SLEEPS.replace('time="00:10:00"', options)
     source = source.replace("import Param", "import Retry, Param")
     run_id = submit(site, source, "--seconds", "200")
     until(lambda: napping(site, run_id))
     # All processors of both nodes: what is of lower priority has to go.
-    site.run("sbatch", "-p", "high", "-N", "2", "-c", "8", "-o", "/dev/null", "--wrap", "sleep 3")
+    # And stays away until that was seen.
+    script = f"until [ -e {site.folder}/out/wake ]; do sleep 0.2; done"
+    site.run("sbatch", "-p", "high", "-N", "2", "-c", "8", "-o", "/dev/null", "--wrap", script)
     until(lambda: not napping(site, run_id))
     (site.folder / "out" / "wake").touch()
     status = site.ended(run_id, 200)
@@ -702,7 +705,7 @@ def test_where_jobs_may_not_submit(site: Any) -> None:
 
 @pytest.mark.alone
 def test_slurmctld_down_in_the_middle_of_a_run(site: Any, cluster: Any) -> None:
-    run_id = submit(site, SLEEPS, "--seconds", "100")
+    run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
     cluster("stop", "slurmctld")
     try:

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from .gate import Gate
+
 LIVE = os.environ.get("REFLOW_LIVE_SLURM") == "1"
 
 
-class Site:
+class Site(Gate):
     """Commands of a Slurm, and a folder that its jobs can write."""
 
     def __init__(
@@ -67,7 +69,7 @@ class Site:
 
     def until(self, condition: Callable[[], Any], seconds: float = 0) -> Any:
         """Wait until something holds, and return it; the real one takes its time."""
-        end = time.monotonic() + (seconds or (60 if self.live else 15))
+        end = time.monotonic() + (seconds or 60)
         while not (found := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.2 if self.live else 0.02)
@@ -116,7 +118,8 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     if request.param == "live":
         made = _live_site(folder)
     else:
-        simulator = request.getfixturevalue("slurm_simulator")
+        # What is put back into the queue stays there for a minute, to be looked at.
+        simulator = request.getfixturevalue("slurm_simulators")(requeue_pause=3600.0)
         own = pwd.getpwuid(os.getuid()).pw_name
         path = f"{simulator.path}{os.pathsep}{os.environ['PATH']}"
         made = Site(folder, [], path, own, live=False)

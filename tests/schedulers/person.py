@@ -21,6 +21,8 @@ class Person:
 
     def __init__(self, folder: Path, simulator: Simulator, executor: str) -> None:
         self.folder, self.simulator, self.executor = folder, simulator, executor
+        # Of a clock that is fast: half an hour would be less than a pass may take here.
+        simulator.inject("default_limit", seconds=20 * 3600)
         self.environment = {
             **simulator.environment,
             "HOME": str(folder),
@@ -64,7 +66,7 @@ class Person:
         return found
 
     def until(
-        self, run: str, condition: Callable[[dict[str, Any]], Any], seconds: float = 90
+        self, run: str, condition: Callable[[dict[str, Any]], Any], seconds: float = 240
     ) -> dict[str, Any]:
         """Wait until the status of a run is as it should be, and return it."""
         end = time.monotonic() + seconds
@@ -76,7 +78,7 @@ class Person:
     def ended(self, run: str) -> dict[str, Any]:
         """Wait until a run has ended and none of its jobs is left; return its status."""
         status = self.until(run, lambda status: status["run"]["status"] in ENDED)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while left := [one for one in self.simulator.jobs() if one["state"] != "ended"]:
             assert time.monotonic() < end, left
             time.sleep(0.1)

@@ -65,7 +65,7 @@ class Site:
         return self.told(form, *jobs)
 
     def until(self, condition, seconds=0):
-        end = time.monotonic() + (seconds or (90 if self.live else 15))
+        end = time.monotonic() + (seconds or 90)
         while not (found := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.2 if self.live else 0.02)

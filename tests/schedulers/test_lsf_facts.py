@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from .gate import Gate
+
 LIVE = os.environ.get("REFLOW_LIVE_LSF") == "1"
 UNKNOWN = "99999"
 NUMBER = re.compile(r"Job <\d+> is submitted to default queue <normal>\.")
@@ -25,7 +27,7 @@ NAME = "Bad job name. Job not submitted."
 SYNTAX = "Dependency condition syntax error. Job not submitted."
 
 
-class Site:
+class Site(Gate):
     """Commands of an LSF, and a folder that its jobs can write."""
 
     def __init__(self, folder, prefix, path, user, simulator=None):
@@ -66,7 +68,7 @@ class Site:
 
     def until(self, condition, seconds=0.0):
         """Wait until something holds, and return it; the real one takes its time."""
-        end = time.monotonic() + (seconds or (60 if self.live else 15))
+        end = time.monotonic() + (seconds or 60)
         while not (found := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.3 if self.live else 0.02)
@@ -291,11 +293,12 @@ def environment_and_directory_are_carried(site):
 def a_directory_that_is_gone(site):
     gone = site.folder / "gone"
     # Behind another job: it must not start while the folder is still there.
-    first = site.run("bsub", "-J", site.name, "-o", "/dev/null", "sleep 1").stdout
+    first = site.run("bsub", "-J", site.name, "-o", "/dev/null", site.until_go()).stdout
     number = re.search(r"\d+", first)[0]
     wait = f"-w 'ended({number})'"
     line = f"bsub -J {site.name} {wait} -o /dev/null 'pwd > {site.folder}/out'"
     done = site.run("sh", "-c", f"mkdir {gone}; cd {gone}; {line}; cd ..; rmdir {gone}")
+    site.go()
     job = re.search(r"\d+", done.stdout)[0]
     assert site.wait(job, "DONE")
     assert site.read("out") == "/tmp\n"
@@ -382,9 +385,10 @@ def largest_array(site):
 
 
 def throttle(site):
-    job = site.submit(array="[1-4]%2", job="sleep 2")
+    job = site.submit(array="[1-4]%2", job=site.until_go())
     site.until(lambda: list(site.states(job).values()).count("RUN") == 2)
     assert list(site.states(job).values()).count("PEND") == 2
+    site.go()
     site.wait(job, "DONE")
 
 
@@ -457,9 +461,8 @@ def killed_by_bkill(site):
 
 def signals_come_one_after_the_other(site):
     trap = "trap 'echo INT >> out' INT; trap 'echo TERM >> out; exit 5' TERM"
-    job = site.submit(job=f"{trap}; while :; do sleep 0.2; done")
-    site.wait(job, "RUN")
-    time.sleep(1)
+    job = site.submit(job=f"{trap}; echo up > up; while :; do sleep 0.2; done")
+    site.until(lambda: site.read("up") == "up\n")
     site.ask("bkill", job)
     assert site.ending(job) == ("EXIT", 5)
     assert site.read("out").split()[:2] == ["INT", "TERM"]
@@ -520,10 +523,12 @@ def bkill_by_name(site):
 
 
 def dependencies_on_any_end(site):
-    good, bad = site.submit(job="sleep 1"), site.submit(job="sleep 1; exit 4")
+    good = site.submit(job=site.until_go())
+    bad = site.submit(job=f"{site.until_go()}; exit 4")
     after = site.submit("-w", f"ended({good}) && ended({bad})")
     assert site.states(after) == {"": "PEND"}
     assert site.reason(after).strip() == "Job dependency condition not satisfied: 1 host;"
+    site.go()
     assert site.ending(after)[0] == "DONE"
     either = site.submit("-w", f"done({bad}) || exit({bad})")
     assert site.ending(either)[0] == "DONE"
@@ -687,7 +692,7 @@ def test_what_is_forgotten_after_the_clean_period(simulators):
     simulator = simulators("lsf", min_job_age=0.2)
     done = simulator.call("bsub", "-o", "/dev/null", "true")
     job = re.search(r"\d+", done.stdout)[0]
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while simulator.call("bjobs", job).returncode == 0:
         assert time.monotonic() < until
     assert simulator.call("bjobs", "-a", job).stderr == f"Job <{job}> is not found\n"

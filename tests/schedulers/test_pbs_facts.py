@@ -19,10 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from .gate import Gate
+
 LIVE = os.environ.get("REFLOW_LIVE_PBS") == "1"
 
 
-class Site:
+class Site(Gate):
     """Commands of a PBS, and a folder that its jobs can write."""
 
     def __init__(self, folder, prefix, path, user, simulator=None):
@@ -58,6 +60,11 @@ class Site:
         self.submitted.append(done.stdout.strip())
         return self.submitted[-1]
 
+    @staticmethod
+    def shell(code):
+        """Return a job that is shell code."""
+        return ("--", "/bin/sh", "-c", code)
+
     def write(self, name, text):
         path = self.folder / name
         path.write_text(text)
@@ -70,7 +77,7 @@ class Site:
 
     def until(self, condition, seconds=0.0):
         """Wait until something holds, and return it; the real one takes its time."""
-        end = time.monotonic() + (seconds or (60 if self.live else 15))
+        end = time.monotonic() + (seconds or 60)
         while not (found := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.3 if self.live else 0.02)
@@ -373,7 +380,7 @@ def what_an_element_finds(site):
 
 
 def a_throttle_holds(site):
-    array = site.submit("-J", "0-3%1", job=("--", "/bin/sleep", "1"))
+    array = site.submit("-J", "0-3%1", job=site.shell(f"{site.until_go()}; sleep 1"))
 
     def running():
         done = site.full(array, "-t")
@@ -382,6 +389,8 @@ def a_throttle_holds(site):
     most = 0
     while site.of(array, "job_state") != ("F",):
         most = max(most, running())
+        if most:
+            site.go()
         time.sleep(0.1)
     assert most == 1
 
@@ -415,12 +424,12 @@ def logs_in_a_folder(site):
 
 
 def logs_come_when_the_job_has_ended(site):
-    job = site.submit("-j", "oe", "-o", f"{site.folder}/late",
-                      job=("--", "/bin/sh", "-c", "echo x; sleep 2"))  # fmt: skip
-    live = site.submit("-j", "oe", "-k", "oed", "-o", f"{site.folder}/live",
-                       job=("--", "/bin/sh", "-c", "echo x; sleep 2"))  # fmt: skip
+    script = site.shell(f"echo x; {site.until_go()}")
+    job = site.submit("-j", "oe", "-o", f"{site.folder}/late", job=script)
+    live = site.submit("-j", "oe", "-k", "oed", "-o", f"{site.folder}/live", job=script)
     site.until(lambda: site.read("live") == "x\n")
     assert not (site.folder / "late").exists()
+    site.go()
     site.wait(job, "F")
     site.until(lambda: site.read("late") == "x\n")
     assert site.wait(live, "F")["Keep_Files"] == "oed"
@@ -461,9 +470,12 @@ def a_job_that_waits(site):
 
 
 def a_job_that_waits_for_an_array(site):
-    array = site.submit("-J", "0-3", job=("--", "/bin/sh", "-c", "sleep $PBS_ARRAY_INDEX; exit 1"))
+    array = site.submit("-J", "0-3", job=site.shell(
+        f"{site.until_go()}; sleep $PBS_ARRAY_INDEX; exit 1"
+    ))  # fmt: skip
     later = site.submit("-W", f"depend=afterany:{array}")
     assert site.of(later, "job_state") == ("H",)
+    site.go()
     assert site.ended(later) == ("92", "0")
     assert site.of(array, "job_state") == ("F",)
 
@@ -696,6 +708,8 @@ def deleting_what_is_gone(site):
 
 
 def deleting_what_is_being_deleted(site):
+    if not site.live:
+        site.simulator.set(kill_wait=60.0)
     job = site.submit("-j", "oe", "-k", "oed", "-o", f"{site.folder}/log",
                       job=("--", "/bin/sh", "-c", "trap '' TERM; echo up; sleep 60"))  # fmt: skip
     site.until(lambda: site.read("log") == "up\n")
@@ -749,9 +763,12 @@ def elements_that_were_deleted_before_they_began(site):
 
 
 def the_code_of_an_array_is_that_of_the_last_to_end(site):
-    script = "[ $PBS_ARRAY_INDEX = 0 ] && exit 4; sleep 2"
-    array = site.submit("-J", "0-1", job=("--", "/bin/sh", "-c", script))
+    script = f"[ $PBS_ARRAY_INDEX = 0 ] && exit 4; {site.until_go()}"
+    array = site.submit("-J", "0-1", job=site.shell(script))
     later = site.submit("-W", f"depend=afterok:{array}")
+    first = array.replace("[]", "[0]")
+    site.until(lambda: site.full(array, "-t").get(first, {}).get("job_state") == "X")
+    site.go()
     assert site.ended(array) == ("93", "0")
     assert site.ended(later) == ("92", "0")
 
@@ -787,9 +804,10 @@ def hold_and_release(site):
 
 
 def holding_what_runs_changes_nothing(site):
-    job = site.submit(job=("--", "/bin/sleep", "2"))
+    job = site.submit(job=site.shell(site.until_go()))
     site.wait(job, "R")
     assert site.ask("qhold", job) == []
+    site.go()
     assert site.ended(job) == ("92", "0")
 
 

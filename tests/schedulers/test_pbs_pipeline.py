@@ -23,7 +23,7 @@ def numbers() -> list[int]:
 
 @wf.job(array=True)
 def nap(x: Annotated[int, Result(step="numbers")]) -> int:
-    time.sleep(90)
+    time.sleep(900)
     return x
 
 @wf.job(array=True)

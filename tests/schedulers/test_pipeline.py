@@ -22,12 +22,10 @@ from .workflows import SLEEPS, readme, ways
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """What differs: settings of the executor; the command that submits, "" for the first of them;
-    a time limit that one who sleeps passes soon, and nobody else."""
+    """What differs: settings of the executor; the command that submits, "": the first of them."""
 
     settings: Mapping[str, object] = field(default_factory=dict)
     submits: str = ""
-    limit: str = "00:15:00"
 
 
 DIFFERENT: dict[str, Face] = {"flux": Face(submits="submit")}
@@ -54,12 +52,21 @@ class Submitter(Person):
     def live(self) -> list[dict[str, Any]]:
         return [one for one in self.simulator.jobs() if one["state"] != "ended"]
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 120) -> Any:
+    def wait(self, condition: Callable[[], Any], seconds: float = 240) -> Any:
         end = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < end, f"it did not come about: {self.live()}"
             time.sleep(0.1)
         return found
+
+    def the_only_one_left(self, limit: int) -> dict[str, Any]:
+        """Wait until one job or position with that time limit is left, and runs; return it."""
+        def found() -> dict[str, Any] | None:
+            left = [one for one in self.live() if one["limit"] == limit]
+            return left[0] if len(left) == 1 and left[0]["state"] == "running" else None
+
+        one: dict[str, Any] = self.wait(found)
+        return one
 
     def left_alone(self, run: str) -> dict[str, Any]:
         """Wait until no job is left, with nobody to help; then the run must have ended."""
@@ -105,7 +112,10 @@ def test_the_pipeline_goes_on_with_nobody_there(person: Submitter, size: int) ->
 def test_every_way_to_fail_has_its_cause_and_retry_runs_exactly_those(person: Submitter) -> None:
     odd = "it's \"odd\",\n$HOME 100% ü"
     person.configure(environment={"ODD": odd}, prologue="LOADED=yes\nexport LOADED")
-    run = person.begin(ways(person.differs.limit))
+    run = person.begin(ways("10:00:00"))
+    person.wait(lambda: (person.folder / "out" / "ran-sleep").exists())
+    job = person.the_only_one_left(10 * 3600)
+    person.simulator.inject("overdue", job=job["id"], index=job["index"])
     status = person.left_alone(run)
     assert status["run"]["status"] == "FAILED"
     told = {

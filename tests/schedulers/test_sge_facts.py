@@ -384,10 +384,12 @@ def rows_of_an_array(site):
 
 
 def throttle_holds(site):
-    job = site.submit("-t", "1-6", "-tc", "2", script="sleep 1")
+    job = site.submit("-t", "1-6", "-tc", "2", script=f"{site.until_go()}; sleep 1")
     most = 0
     while (site.live and len(site.records(job)) < 6) or site.states(job):
         most = max(most, site.running(job))
+        if most >= 2:
+            site.go()
         time.sleep(0.1)
     assert most == 2
 
@@ -427,10 +429,11 @@ def throttle_is_lost_when_a_task_ends_after_qdel_of_a_waiting_one(site):
 
 
 def hold_for_a_failure(site):
-    first = site.submit(script="sleep 3; exit 1")
+    first = site.submit(script=f"{site.until_go()}; exit 1")
     later = site.submit("-hold_jid", first, script="true")
     assert site.rows(later)[0]["predecessor_jobs"] == first
     assert site.states(later) == {"": "hqw"}
+    site.go()
     assert site.end(later) == ("0", "0")
 
 
@@ -485,10 +488,11 @@ def hold_for_what_is_in_error(site):
 
 
 def task_by_task(site):
-    script = "[ $SGE_TASK_ID = 1 ] && sleep 2 || sleep 60"
+    script = f"[ $SGE_TASK_ID != 1 ] || {{ {site.until_go()}; exit 0; }}; sleep 60"
     first = site.submit("-t", "1-4", script=script)
     later = site.submit("-t", "1-4", "-hold_jid_ad", first, script="sleep 60")
     assert site.rows(later)[0]["ad_predecessor_jobs"] == first
+    site.go()
     site.until(lambda: set(site.states(later)) == {"1", "2-4:1"})
     assert site.states(later)["2-4:1"] == "hqw"
     # Whatever becomes of a task: killed while it runs, or deleted.

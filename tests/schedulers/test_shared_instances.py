@@ -65,9 +65,20 @@ class Somebody(Person):
         return Counter(file.read_text().split() if file.exists() else [])
 
     def begun(self, number: int) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while sum(self.ran().values()) < number:
             assert time.monotonic() < end, (self.ran(), self.simulator.jobs())
+            time.sleep(0.1)
+
+    def at_rest(self, number: int, running: int) -> None:
+        """Wait until so many have begun, of which the last run, and no other job does.
+
+        Then what its pass has queued ahead is reserved, too: that is entered when a pass ends.
+        """
+        self.begun(number)
+        end = time.monotonic() + 240
+        while sum(one["state"] == "running" for one in self.simulator.jobs()) != running:
+            assert time.monotonic() < end, self.simulator.jobs()
             time.sleep(0.1)
 
     def told(self, run: str, of_run: str) -> None:
@@ -98,6 +109,8 @@ def test_what_one_has_queued_the_other_waits_for(person: Somebody) -> None:
     first = person.submit("--n", "3")
     second = person.submit("--n", "3", run_dir="second")
     person.told(second, first)
+    person.go("a")
+    person.at_rest(4, 3)
     status = both(person, first, second)
     assert person.ran() == ONCE
     assert of(status, "d")[0]["output"] == 0 + 1 + 1 + 1 + 4 + 1
@@ -107,7 +120,7 @@ def test_what_is_queued_ahead_of_its_inputs_is_known_by_its_lineage(person: Some
     person.go("a")
     person.go("b")
     first = person.submit("--n", "3")
-    person.begun(7)  # c runs: it was queued while nobody knew what it would receive
+    person.at_rest(7, 3)  # c runs: it was queued while nobody knew what it would receive
     second = person.submit("--n", "3", "--last", "1", run_dir="second")
     person.told(second, first)
     status = both(person, first, second)
@@ -240,6 +253,8 @@ def test_a_silent_scheduler_says_nothing_of_the_other_run(person: Somebody) -> N
     person.simulator.inject("down")
     person.reflow("status", second, "--refresh")
     person.simulator.inject("up")
+    person.go("a")
+    person.at_rest(4, 3)
     both(person, first, second)
     assert person.ran() == ONCE
 

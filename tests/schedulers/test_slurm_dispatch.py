@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from .engine.processes import session
 from .person import Person, of, states
 
 CHAIN = """
@@ -196,6 +197,7 @@ def test_a_helper_that_changes_in_the_queue_counts_where_it_was_asked_to(held: P
 
 
 HUNGRY = """
+    import os, time
     from typing import Annotated
     from reflow import Result, Retry, Scale, Workflow
 
@@ -208,8 +210,8 @@ HUNGRY = """
     @wf.job(array=True, mem="200M", retry=Retry(3, oom=Scale(mem=2, max_mem="600M")))
     def eat(x: Annotated[int, Result(step="sizes")]) -> int:
         eaten = b"x" * (x * 1024 * 1024)
-        import time
-        time.sleep(0.5)
+        while x > int(os.environ["SLURM_MEM_PER_NODE"]):  # until it is killed for that
+            time.sleep(0.1)
         return len(eaten) // 1024 // 1024
 
     @wf.job(array=True)
@@ -404,7 +406,7 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
     run = person.submit()
     take_away()
     gate.touch()
-    turns, end = 0, time.monotonic() + 90
+    turns, end = 0, time.monotonic() + 240
     while (status := person.status(run))["run"]["status"] != "SUCCESS":
         assert time.monotonic() < end, status
         if status["run"]["status"] == "WAITING":
@@ -450,13 +452,14 @@ def test_a_submission_that_came_to_nothing_is_told(person: Person) -> None:
     assert status["run"]["status"] == "WAITING"
     assert "Unable to contact slurm controller" in status["notes"][0]
     assert f"reflow retry {run}" in status["notes"][1]
+    person.simulator.inject("partition_down", partition="compute")
     person.reflow("retry", run)
     assert person.status(run)["run"]["status"] == "PENDING"
 
 
 def test_a_site_that_refuses_the_jobs_that_carry_a_run_on(person: Person) -> None:
     """As one does whose jobs have to say how long they take."""
-    person.write(BRANCHES.replace("job(", "job(time='10m', ").replace("', )", "')"))
+    person.write(BRANCHES.replace("job(", "job(time='10h', ").replace("', )", "')"))
     sbatch = person.folder / "sbatch"
     sbatch.write_text(
         '#!/bin/sh\ncase "$*" in *--time=*) ;; *) echo "sbatch: error: say --time" >&2; exit 1;;\n'
@@ -468,7 +471,7 @@ def test_a_site_that_refuses_the_jobs_that_carry_a_run_on(person: Person) -> Non
     notes = "".join(person.status(run)["notes"])
     assert "say --time" in notes
     assert "dispatch_time" in notes
-    person.configure(sbatch=str(sbatch), dispatch_time="5m")
+    person.configure(sbatch=str(sbatch), dispatch_time="5h")
     assert person.ended(person.submit("--force"))["notes"] == []
 
 
@@ -578,15 +581,19 @@ def test_jobs_and_local_processes_do_not_mix(person: Person) -> None:
 
 
 TERMINATED = """
-    import os, signal
+    import os, signal, time
     from pathlib import Path
     from reflow import Workflow
 
     wf = Workflow("terminated")
+    HERE = Path(__file__).parent
 
     @wf.job()
     def task() -> None:
-        Path(__file__).with_name("began").touch()
+        (HERE / "new").write_text(str(os.getpid()))
+        (HERE / "new").rename(HERE / "began")
+        while not (HERE / "go").exists():
+            time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
     if __name__ == "__main__":
@@ -598,10 +605,15 @@ def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -
     """Its job may be under way to its end, too, and only for that reason the worker is dead."""
     person.write(TERMINATED)
     run = person.submit()
-    person.until(run, lambda _: (person.folder / "began").exists())
-    time.sleep(1)
-    job = next(one["job_id"] for one in person.status(run)["jobs"] if one["task_name"] == "task")
-    person.run("-c", f"import subprocess; subprocess.run(['scancel', '{job}'], check=True)")
+    status = person.until(run, lambda _: (person.folder / "began").exists())
+    job = next(one["job_id"] for one in status["jobs"] if one["task_name"] == "task")
+    worker = int((person.folder / "began").read_text())
+    (person.folder / "go").touch()
+    end = time.monotonic() + 60
+    while session(worker):  # its job's shell waits a while for the scheduler
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert person.simulator.call("scancel", job).returncode == 0
     assert of(person.ended(run), "task")[0]["cause"] == "CANCELLED"
     # Nobody else has ended this one.
     run = person.submit()

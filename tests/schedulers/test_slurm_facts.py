@@ -233,7 +233,7 @@ def array_in_steps(site):
 
 
 def throttled_array(site):
-    job = site.submit("--array=0-5%2", wrap="sleep 2")
+    job = site.submit("--array=0-5%2", wrap="sleep 60")
     site.until(lambda: site.queue(job, "%T").count("RUNNING") == 2)
     assert site.until(
         lambda: [
@@ -289,7 +289,9 @@ def ended(site, job, wanted):
 
 def time_limit(site):
     job = site.submit(
-        "-t", "1", "-o", "log", wrap="trap 'echo got TERM' TERM; sleep 300 & wait; sleep 300"
+        # Of the simulator's minutes, which are seconds, as many as its shell may take to start.
+        "-t", "1" if site.live else "5", "-o", "log",
+        wrap="trap 'echo got TERM' TERM; sleep 300 & wait; sleep 300",
     )
     site.until(lambda: site.queue(job, "%T") == ["TIMEOUT"], 150)
     # Of the batch step: by the signal that it died of.
@@ -478,7 +480,7 @@ def twins(site):
 
 
 def twins_start_one_by_one(site):
-    first = site.submit("--array=0-1", wrap="[ $SLURM_ARRAY_TASK_ID = 0 ] || sleep 8")
+    first = site.submit("--array=0-1", wrap="[ $SLURM_ARRAY_TASK_ID = 0 ] || sleep 60")
     second = site.submit("-d", f"aftercorr:{first}", "--array=0-1")
     site.until(lambda: f"{second}_0|COMPLETED" in site.queue(second, "%i|%T"))
     assert f"{first}_1|RUNNING" in site.queue(first, "%i|%T")
@@ -502,11 +504,13 @@ def twins_of_unequal_arrays(site):
 
 
 def singleton(site):
-    first, second = site.submit("-d", "singleton", wrap="sleep 2"), site.submit("-d", "singleton")
+    first = site.submit("-d", "singleton", wrap=site.until_go())
+    second = site.submit("-d", "singleton")
     site.wait(first, "RUNNING")
     assert site.until(
         lambda: site.queue(second, "%T|%r|%E") == ["PENDING|Dependency|singleton(unfulfilled)"]
     )
+    site.go()
     site.wait(second, "COMPLETED")
     assert site.queue(first, "%T") == ["COMPLETED"]
 
@@ -524,12 +528,14 @@ def after_its_start(site):
 
 def behind_itself(site):
     site.write(
-        "own.sh", "#!/bin/sh\nsbatch --parsable -d afterany:$SLURM_JOB_ID --wrap true\nsleep 2\n"
+        "own.sh",
+        f"#!/bin/sh\nsbatch --parsable -d afterany:$SLURM_JOB_ID --wrap true\n{site.until_go()}\n",
     )
     job = site.submit("-o", "log", "own.sh", wrap=None)
     follower = site.until(lambda: site.read("log").strip())
     site.submitted.append(follower)
     assert site.queue(follower, "%T") == ["PENDING"]
+    site.go()
     site.wait(follower, "COMPLETED")
     assert site.queue(job, "%T") == ["COMPLETED"]
 
@@ -763,13 +769,14 @@ def cancelling_by_name(site):
 
 def signals(site):
     job = site.submit(
-        "-o", "log", wrap="trap 'echo told' USR1; echo up; for i in 1 2 3; do sleep 1; done"
+        "-o", "log", wrap=f"trap 'echo told' USR1; echo up; {site.until_go()}"
     )
     site.until(lambda: site.read("log") == "up\n")
     # Without --batch a signal goes to steps, and there are none.
     assert site.ask("scancel", "-s", "USR1", job) == []
     assert site.ask("scancel", "--batch", "-s", "USR1", job) == []
     site.until(lambda: "told" in site.read("log"))
+    site.go()
     site.wait(job, "COMPLETED")
     assert site.read("log") == "up\ntold\n"
 

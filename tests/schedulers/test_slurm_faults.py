@@ -18,7 +18,7 @@ def submit(simulator, *arguments, wrap="true"):
     return int(done.stdout)
 
 
-def until(condition, seconds=15.0):
+def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not come about in time"

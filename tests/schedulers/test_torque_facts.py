@@ -138,7 +138,7 @@ def what_an_element_finds(site):
 
 
 def elements_of_a_throttled_array_are_held(site):
-    array = site.submit("-t", "0-2%1", job="sleep 2")
+    array = site.submit("-t", "0-2%1", job=site.until_go())
     told = site.until(
         lambda: (
             (told := list(site.full(array).values()))
@@ -147,6 +147,7 @@ def elements_of_a_throttled_array_are_held(site):
     )  # fmt: skip
     assert [one["job_state"] for one in told] == ["R", "H", "H"]
     assert told[2]["Hold_Types"] == "l"
+    site.go()
     site.elements(array, 3)
 
 
@@ -205,9 +206,10 @@ def the_logs_of_elements_have_their_number_appended(site):
 
 def logs_come_when_the_job_has_ended(site):
     job = site.submit("-j", "oe", "-o", f"{site.folder}/late",
-                      job=f"echo x; touch {site.folder}/began; sleep 3")  # fmt: skip
+                      job=f"echo x; touch {site.folder}/began; {site.until_go()}")  # fmt: skip
     site.until(lambda: (site.folder / "began").exists())
     assert site.read("late") == ""
+    site.go()
     site.ended(job)
     site.until(lambda: site.read("late") == "x\n")
 

@@ -85,6 +85,7 @@ def test_how_a_command_ended(program: Program) -> None:
     assert done.told == "bad"
 
 
+@pytest.mark.usefixtures("limit_from_first_word")
 def test_a_time_limit_kills_all_that_the_command_started(program: Program, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     path = program(f'echo $$ > {pids}; sleep 300 & echo $! >> {pids}; echo half; wait')

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import pytest
 from hypothesis import given
@@ -68,7 +67,13 @@ def test_unknown_task() -> None:
 
 
 def test_a_long_chain_defined_backwards() -> None:
-    edges = {f"t{i}": [f"t{i + 1}"] if i < 20000 else [] for i in range(20001)}
-    start = time.perf_counter()
+    looked_up: list[str] = []
+
+    class Counting(dict[str, list[str]]):
+        def __getitem__(self, task: str) -> list[str]:
+            looked_up.append(task)
+            return super().__getitem__(task)
+
+    edges = Counting({f"t{i}": [f"t{i + 1}"] if i < 20000 else [] for i in range(20001)})
     assert order(edges)[0] == "t20000"
-    assert time.perf_counter() - start < 2
+    assert len(looked_up) == len(edges), "each task's needs are looked at once"

@@ -189,17 +189,22 @@ def test_only_the_holder_rolls_back(store: SqliteStore, tmp_path: Path) -> None:
 def test_killed_within_a_batch(path: Path) -> None:
     """Whatever the moment: the position tells what is indexed, and the next writer goes on."""
     for wait in (0.0, 0.02, 0.05, 0.1):
+        begun, begins = os.pipe()
         child = os.fork()
         if child == 0:
             store = SqliteStore(path)
             store.add_run(run_row(), TASKS)
+            os.write(begins, b"x")
             offset = store.position("flow-1").offset
             while True:
                 offset += 1
                 changes = [success("many", i, str(offset)) for i in range(2000)]
                 store.apply("flow-1", changes, {"many": 2000}, None, Position(1, offset))
+        assert os.read(begun, 1) == b"x"
         time.sleep(0.3 + wait)
         os.kill(child, 9)
+        for end in (begun, begins):
+            os.close(end)
         os.waitpid(child, 0)
         with SqliteStore(path) as store:
             assert store.check() == []
@@ -239,6 +244,8 @@ def test_no_room_for_the_lease(store: SqliteStore, monkeypatch: pytest.MonkeyPat
 def test_who_may_not_write_may_read(store: SqliteStore, tmp_path: Path) -> None:
     open_for_all(tmp_path)
     store.close()
+    for one in tmp_path.rglob("*"):  # whatever the umask of who runs the tests
+        one.chmod(0o755 if one.is_dir() else 0o644)
 
     def work() -> None:
         with SqliteStore(store.path) as theirs:

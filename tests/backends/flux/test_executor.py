@@ -152,8 +152,9 @@ def test_a_submission_that_fails(
     assert len(flux.calls(name)) == 1, "what may have been taken is not submitted again"
 
 
+@pytest.mark.usefixtures("limit_from_first_word")
 def test_a_submission_that_takes_too_long_is_in_doubt(flux: Flux) -> None:
-    flux.says("submit", body="exec sleep 60")
+    flux.says("submit", body="echo begun >&2; exec sleep 60")
     with pytest.raises(SchedulerUnreachableError, match=r"within 0\.5 s"):
         FluxExecutor(command_timeout=0.5).submit(request())
     assert len(flux.calls("submit")) == 1

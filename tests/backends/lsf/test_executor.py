@@ -149,6 +149,7 @@ def test_a_submission_that_fails(lsf: Lsf, err: str, code: int, error: type[Exce
     [("batch system daemon not responding ... still trying", SchedulerUnreachableError),
      ("User <u>: Pending job threshold reached. Retrying in 60 seconds...", SubmissionLimitError)],
 )  # fmt: skip
+@pytest.mark.usefixtures("limit_from_first_word")
 def test_a_submission_that_waits_for_ever_is_ended(
     lsf: Lsf, said: str, error: type[Exception]
 ) -> None:

@@ -121,8 +121,9 @@ def test_a_submission_that_fails(pbs: PBS, err: str, code: int, error: type[Exce
     assert len(pbs.calls("qsub")) == 1, "what may have been taken is not submitted again"
 
 
+@pytest.mark.usefixtures("limit_from_first_word")
 def test_a_submission_that_takes_too_long_is_in_doubt(pbs: PBS) -> None:
-    pbs.says("qsub", body="exec sleep 60")
+    pbs.says("qsub", body="echo begun >&2; exec sleep 60")
     with pytest.raises(SchedulerUnreachableError, match=r"within 0\.5 s"):
         PBSExecutor(command_timeout=0.5).submit(REQUEST)
     assert len(pbs.calls("qsub")) == 1

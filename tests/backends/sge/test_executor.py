@@ -144,8 +144,9 @@ def test_a_submission_that_fails(cell: Cell, err: str, code: int, error: type[Ex
     assert len(cell.calls("qsub")) == 1, "what may have been taken is not submitted again"
 
 
+@pytest.mark.usefixtures("limit_from_first_word")
 def test_a_submission_that_takes_too_long_is_in_doubt(cell: Cell) -> None:
-    cell.says("qsub", body="exec sleep 60")
+    cell.says("qsub", body="echo begun >&2; exec sleep 60")
     with pytest.raises(SchedulerUnreachableError, match=r"within 0\.5 s"):
         SGEExecutor(command_timeout=0.5).submit(REQUEST)
     assert len(cell.calls("qsub")) == 1

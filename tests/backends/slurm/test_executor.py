@@ -113,6 +113,7 @@ def test_a_submission_that_fails(slurm: Slurm, err: str, code: int, error: type[
     assert len(slurm.calls("sbatch")) == 1, "what may have been taken is not submitted again"
 
 
+@pytest.mark.usefixtures("limit_from_first_word")
 def test_a_submission_that_takes_too_long_is_in_doubt(slurm: Slurm) -> None:
     slurm.says("sbatch", body="echo sleeping and retrying >&2; exec sleep 60")
     with pytest.raises(SchedulerUnreachableError, match=r"within 0\.5 s .*sleeping and retrying"):

@@ -600,6 +600,10 @@ class Cluster:
     def preempt(self, job: Job) -> None:
         self.kill(job, PREEMPTED)
 
+    def overdue(self, job: Job) -> None:
+        """The time limit of a job has passed now."""
+        self.kill(job, TIMEOUT)
+
     def kill_node(self, name: str) -> None:
         """A node goes away with all that runs on it."""
         self.nodes[name].up = False

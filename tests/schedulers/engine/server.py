@@ -120,7 +120,7 @@ class Server:
             self.cluster.child_ended(pid, status)
 
     def _serve_one(self, client: socket.socket) -> None:
-        client.settimeout(5)
+        client.settimeout(60)
         try:
             size = int.from_bytes(_exactly(client, 8), "little")
             given = marshal.loads(_exactly(client, size))
@@ -178,23 +178,33 @@ class Server:
         elif order == "partition":
             cluster.partitions[given["partition"]].up = given["up"]
             cluster.schedule()
+        elif order == "default_limit":
+            for one in cluster.partitions.values():
+                one.default_limit = min(one.limit, given["seconds"])
         elif order == "kill_node":
             cluster.kill_node(given["node"])
         elif order == "restore_node":
             cluster.restore_node(given["node"])
-        elif order in ("lose", "preempt"):
-            for job in list(cluster.find(given["job"], given.get("index"))):
-                (cluster.lose if order == "lose" else cluster.preempt)(job)
+        elif order in ("lose", "preempt", "overdue"):
+            does = {"lose": cluster.lose, "preempt": cluster.preempt, "overdue": cluster.overdue}
+            for job in list(cluster.find(given["job"])):
+                if given.get("index") in (None, _index(job)):
+                    does[order](job)
         else:
             return f"no such order: {order}"
         cluster.tick()
         return None
 
 
+def _index(job: Job) -> int | None:
+    """Return the position that a job is for its user."""
+    return job.request.position if job.index is None else job.index
+
+
 def _plain(job: Job) -> dict[str, Any]:
     request = job.request
     return {
-        "id": job.base, "index": request.position if job.index is None else job.index,
+        "id": job.base, "index": _index(job),
         "number": job.number, "name": request.name,
         "state": job.state, "outcome": job.outcome, "reason": job.reason, "pid": job.pid,
         "comment": request.comment, "account": request.account, "partition": request.partition,

@@ -35,10 +35,12 @@ _FAULTS = {
     "array_lag": ("settings", {}),
     "array_limit": ("settings", {}),
     "submit_limit": ("account", {"account": "science"}),
+    "default_limit": ("default_limit", {}),
     "partition_down": ("partition", {"up": False}),
     "partition_up": ("partition", {"up": True}),
     "lose": ("lose", {}),
     "preempt": ("preempt", {}),
+    "overdue": ("overdue", {}),
     "kill_node": ("kill_node", {}),
     "restore_node": ("restore_node", {}),
 }  # fmt: skip
@@ -79,7 +81,7 @@ class Simulator:
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
                 start_new_session=True,
             )
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not os.path.exists(self._socket):
             if self._daemon.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"the simulator does not start: {self.log.read_text()}")
@@ -110,9 +112,10 @@ class Simulator:
         ``refuse`` (command, text, times), ``timeout_before`` and ``timeout_after`` (command,
         times): before or after the call has had its effect; ``down`` and ``up``: the
         controller; ``accounting_down``, ``accounting_off``, ``accounting_up``,
-        ``accounting_lag`` and ``array_lag`` (seconds); ``lose`` and ``preempt`` (job, index);
+        ``accounting_lag`` and ``array_lag`` (seconds); ``lose``, ``preempt`` and
+        ``overdue`` (job, index): vanishes, is put out for another, has reached its time limit;
         ``kill_node`` and ``restore_node`` (node); ``submit_limit`` (account, limit),
-        ``array_limit`` (limit),
+        ``array_limit`` (limit), ``default_limit`` (seconds) of jobs that name none,
         ``partition_down`` and ``partition_up`` (partition).
         """
         if fault not in _FAULTS:
@@ -169,7 +172,7 @@ class Simulator:
         with contextlib.suppress(OSError):
             self._daemon.stdin.close()
         try:
-            self._daemon.wait(10)
+            self._daemon.wait(60)
         except subprocess.TimeoutExpired:
             self._daemon.kill()
             self._daemon.wait()

@@ -12,13 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..gate import Gate
+
 CLUSTER = Path(__file__).parents[3] / "tools" / "clusters" / "sge.sh"
 # What Debian's wrappers of the commands come to, at a tenth of their time.
 PROGRAMS = "/usr/lib/gridengine"
 CELL = {"SGE_ROOT": "/var/lib/gridengine", "SGE_CELL": "default"}
 
 
-class Site:
+class Site(Gate):
     """Commands of a Grid Engine, and a folder that its jobs can write."""
 
     def __init__(self, folder: Path, simulator: Any = None) -> None:
@@ -74,7 +76,7 @@ class Site:
 
     def until(self, condition: Callable[[], Any], seconds: float = 0) -> Any:
         """Wait until something holds, and return it; the real one takes its time."""
-        end = time.monotonic() + (seconds or (60 if self.live else 15))
+        end = time.monotonic() + (seconds or 60)
         while not (found := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.2 if self.live else 0.02)

@@ -432,7 +432,7 @@ class ExecutorContract:
         for size in sizes:
             job = jobs.submit(body, folder=place, size=size)
             for position in range(size):
-                assert f"logged {position}" in jobs.until_logged(job, position)
+                jobs.until_logged(job, f"logged {position}", position)
         if self.starts_in_directory:
             given = (folder / "where").read_text()
             assert given == f"{os.path.realpath(place)}\n" * sum(sizes)
@@ -485,8 +485,7 @@ class ExecutorContract:
         if variable:
             assert len({tuple(one[1:]) for one in ran}) == 2, f"{variable} is not each one's own"
         for position in range(2):
-            logged = jobs.until_logged(job, position)
-            assert f"log of {position}" in logged
+            logged = jobs.until_logged(job, f"log of {position}", position)
             assert f"log of {1 - position}" not in logged
         jobs.gone(job)
         if "positions" in self.tells and self.remembers:
@@ -763,11 +762,11 @@ class ExecutorContract:
         jobs.until(lambda: jobs.find(living.request.tag) == wanted, f"job of tag {wanted}")
         tags = [living.request.tag, other.request.tag, new_tag()]
         wanted[other.request.tag] = other.id
-        assert jobs.find(*tags) == wanted
+        jobs.until(lambda: jobs.find(*tags) == wanted, f"jobs of tags {wanted}")
         if jobs.executor.capabilities.array_variable:
             array = jobs.submit("await go", size=2, after=(living.id,))
-            found = jobs.find(*tags, array.request.tag)
-            assert found == {**wanted, array.request.tag: array.id}
+            all_three = {**wanted, array.request.tag: array.id}
+            jobs.until(lambda: jobs.find(*all_three, tags[-1]) == all_three, f"tags {all_three}")
         jobs.make("go")
         jobs.gone(living)
         if self.remembers:
@@ -813,12 +812,15 @@ class ExecutorContract:
         self._remembered("timeout")
         if self.time_limit is None:
             not_promised("time limits (`time_limit`)")
-        job = jobs.submit(
-            "note ran x; await never; note survived x", resources=Resources(time=self.time_limit)
-        )
-        jobs.until_lines("ran")
-        status = jobs.ended(job)
-        assert status.cause == TIMEOUT
+        # A slow machine may take longer than that to start it: then once more, with more time.
+        for limit in (self.time_limit, 15 * self.time_limit):
+            job = jobs.submit(
+                "note ran x; await never; note survived x", resources=Resources(time=limit)
+            )
+            assert jobs.ended(job).cause == TIMEOUT
+            if jobs.lines("ran"):
+                break
+        assert jobs.lines("ran") == ["x"]
         assert jobs.lines("survived") == []
 
     def test_a_script_that_cannot_start_is_no_success(self, jobs: Jobs, folder: Path) -> None:
@@ -960,8 +962,9 @@ class ExecutorContract:
     def test_a_submission_that_takes_too_long_is_found_and_not_doubled(
         self, jobs: Jobs, folder: Path
     ) -> None:
-        body = '"$real" "$@" > /dev/null 2>&1; exec sleep 100'
-        self._doubt(jobs, folder, body, command_timeout=5.0)
+        # In a session of its own it arrives, however soon the command that takes long is killed.
+        body = 'exec 3<&0; setsid "$real" "$@" <&3 > /dev/null 2>&1 & exec sleep 100'
+        self._doubt(jobs, folder, body, command_timeout=1.0)
 
     def _doubt(
         self, jobs: Jobs, folder: Path, body: str, *, size: int = 1, **settings: Any
@@ -976,7 +979,9 @@ class ExecutorContract:
         job = Job(str(found), request)
         jobs.adopt(job.id)
         jobs.gone(job)
-        assert sorted(jobs.until_lines("ran", size)) == [str(at) for at in range(size)]
+        jobs.until_lines("ran", size)
+        jobs.pass_by()  # another one of it would have run, too
+        assert sorted(jobs.lines("ran")) == [str(at) for at in range(size)]
         assert jobs.find(request.tag).get(request.tag, job.id) == job.id
 
     def test_a_submission_that_never_arrived_can_be_repeated(

@@ -179,11 +179,15 @@ class Jobs:
         self.until(lambda: len(self.lines(name)) >= count, f"{count} lines in {name!r}")
         return self.lines(name)
 
-    def until_logged(self, job: Job, position: int = 0) -> list[str]:
-        """Wait until a job's log is there and says something, and return its lines."""
+    def until_logged(self, job: Job, line: str, position: int = 0) -> list[str]:
+        """Wait until a job's log has a line, and return its lines."""
         log = job.log(position)
-        self.until(lambda: log.exists() and log.read_text(), f"log {log}")
-        return log.read_text().splitlines()
+
+        def logged() -> list[str]:
+            lines = log.read_text().splitlines() if log.exists() else []
+            return lines if line in lines else []
+
+        return self.until(logged, f"line {line!r} in log {log}")
 
     def clean(self) -> None:
         """Cancel whatever is left, and end what could not be cancelled."""
