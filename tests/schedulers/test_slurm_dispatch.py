@@ -788,9 +788,9 @@ def test_what_is_retried_has_failed_no_more(person: Person) -> None:
     person.simulator.inject("partition_down", partition="compute")
     person.reflow("retry", run)
     status = person.status(run)
-    assert status["summary"]["each"] == {"SUCCESS": 2, "PENDING": 1}
+    assert status["summary"]["each"] == {"SUCCESS": 2, "SUBMITTED": 1}
     assert status["failed_instances"] == []
-    assert states(status, "each") == ["SUCCESS", "SUCCESS"]
+    assert sorted(states(status, "each")) == ["SUBMITTED", "SUCCESS", "SUCCESS"]
     told = person.reflow("status", run, "--task", "each")
     assert "FAILED" not in told
     assert "ValueError" not in told
@@ -827,9 +827,77 @@ def test_a_retry_of_one_task_leaves_what_has_failed_beside_it(person: Person) ->
     person.simulator.inject("partition_down", partition="compute")
     person.reflow("retry", run, "--task", "one")
     summary = person.status(run)["summary"]
-    assert summary == {"one": {"PENDING": 1}, "below": {"PENDING": 1}, "other": {"FAILED": 1}}
+    assert summary == {"one": {"SUBMITTED": 1}, "below": {"PENDING": 1}, "other": {"FAILED": 1}}
     person.simulator.inject("partition_up", partition="compute")
     assert person.ended(run)["summary"] == failed
+
+
+GATED = """
+    import os, time
+    from typing import Annotated
+    from reflow import Result, RunDir, Workflow
+
+    wf = Workflow("gated")
+
+    @wf.job()
+    def items() -> list[int]:
+        return list(range(6))
+
+    @wf.job(array=True, array_parallelism=3)
+    def each(x: Annotated[int, Result(step="items")], run_dir: RunDir) -> int:
+        if x == 1:
+            raise ValueError("one")
+        while x and not os.path.exists(run_dir / "go"):
+            time.sleep(0.1)
+        return x * x
+
+    @wf.job()
+    def total(xs: Annotated[list[int], Result(step="each")]) -> int:
+        return sum(xs)
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> None:
+    person.write(GATED)
+    run = person.submit()
+    stand = {"SUCCESS": 1, "FAILED": 1, "RUNNING": 3, "SUBMITTED": 1}
+    status = person.until(run, lambda status: status["summary"]["each"] == stand)
+    assert status["summary"] == {
+        "items": {"SUCCESS": 1}, "each": stand, "total": {"SUBMITTED": 1}
+    }  # fmt: skip
+    assert [(one["array_index"], one["state"], one["output"]) for one in of(status, "each")] == [
+        (0, "SUCCESS", 0), (1, "FAILED", None), (2, "RUNNING", None), (3, "RUNNING", None),
+        (4, "RUNNING", None), (5, "SUBMITTED", None),
+    ]  # fmt: skip
+    assert "ValueError: one" in status["failed_instances"][0]["error_text"]
+    told = person.reflow("status", run)
+    assert "  each   SUCCESS 1, RUNNING 3, SUBMITTED 1, FAILED 1\n" in told
+    assert "  each[1] ERROR: ValueError: one\n" in told
+    # Of many that no pass has taken up some only are read.
+    code = "from reflow import instances, cli; instances.MOST_READ = 1; cli.main()"
+    few = json.loads(person.run("-c", code, "status", run, "--json"))["summary"]["each"]
+    assert few in ({"SUCCESS": 1, "RUNNING": 4, "SUBMITTED": 1}, stand)
+    (person.folder / "out" / "go").touch()
+    status = person.ended(run)
+    assert status["summary"] == {
+        "items": {"SUCCESS": 1}, "each": {"SUCCESS": 5, "FAILED": 1}, "total": {"SKIPPED": 1}
+    }  # fmt: skip
+    assert [one["output"] for one in of(status, "each")] == [0, None, 4, 9, 16, 25]
+
+
+def test_a_failure_that_may_be_tried_again_is_none_yet(person: Person) -> None:
+    source = GATED.replace("array_parallelism=3", "retry=100")
+    person.write(source.replace("x == 1:", 'x == 1 and not os.path.exists(run_dir / "go"):'))
+    run = person.submit()
+    published = person.folder / "out" / ".reflow" / run / "outcomes" / "each" / "1.1"
+    status = person.until(run, lambda _: published.exists())
+    assert "FAILED" not in status["summary"]["each"]
+    assert status["failed_instances"] == []
+    (person.folder / "out" / "go").touch()
+    assert person.ended(run)["summary"]["each"] == {"SUCCESS": 6}
 
 
 @pytest.mark.parametrize("log", ["", "/dev/full"])

@@ -83,6 +83,21 @@ def published(
     return found
 
 
+def begun(files: Files, folder: str, task: str) -> set[tuple[int, int]]:
+    """Return the (index, attempt) of a task that are claimed, by workers or given up by a pass."""
+    return _listed(files, f"{folder}/claims/{task}")
+
+
+def ended(files: Files, folder: str, task: str) -> set[tuple[int, int]]:
+    """Return the (index, attempt) of a task whose outcomes are published."""
+    return _listed(files, f"{folder}/outcomes/{task}")
+
+
+def _listed(files: Files, folder: str) -> set[tuple[int, int]]:
+    pairs = (name.partition(".") for name in files.list(folder))
+    return {(int(index), int(attempt)) for index, _, attempt in pairs}
+
+
 def read_outcome(
     files: Files, folder: str, task: str, index: int, attempt: int
 ) -> Outcome | None:

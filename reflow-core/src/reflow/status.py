@@ -10,9 +10,7 @@ from typing import Any
 from .description import TaskDescription
 from .errors import UnknownTaskError, unknown_name
 from .indexing import catch_up, run_row, task_list
-from .journal import JournalReader
-from .ledger import Ledger
-from .planning import TaskState
+from .instances import Instances
 from .runrecord import RunRecord, RunRequest
 from .specification import RUN_DIR_TYPE
 from .standing import LONGEST_WATCH, Standing
@@ -32,9 +30,6 @@ from .stores.base import InstanceRow, RunRow, Store
 _SHOWN = 50
 """So many instances of a task are listed."""
 
-_VOID = (FAILED, SKIPPED, CANCELLED)
-"""The states of what a retry begins again."""
-
 _ORDER = (SUCCESS, CACHED, RUNNING, SUBMITTED, PENDING, FAILED, SKIPPED, CANCELLED)
 
 
@@ -46,53 +41,6 @@ def bring_up_to_date(store: Store, record: RunRecord, run: RunRow) -> None:
         request = record.request()
         store.add_run(run_row(request, record.folder, PENDING), task_list(request))
         catch_up(store, record, request.run_id)
-
-
-class _Now:
-    """What the store tells of a run's elements, without what a retry has made void of it.
-
-    The store keeps an outcome until there is another. To be made before the store is brought
-    up to date: it may lag behind, but never take a new outcome for one of before.
-    """
-
-    def __init__(self, record: RunRecord, standing: Standing) -> None:
-        self._tasks: dict[str, TaskState] = {}
-        if standing.reopened:
-            ledger = Ledger(record.request())
-            ledger.fold(JournalReader(record.files, record.segments).read())
-            self._tasks = ledger.progress.tasks
-
-    def stands(self, row: InstanceRow) -> bool:
-        """Whether an outcome has not been made void."""
-        state = self._tasks.get(row.task)
-        if state is None or row.state not in _VOID or state.whole is not None:
-            return True
-        index = row.index or 0
-        if (row.index is None and state.spec.array) or index >= len(state.outcomes):
-            return False
-        return state.outcomes[index] is not None
-
-    def instances(
-        self, store: Store, run_id: str, task: str | None, states: tuple[str, ...] | None = None
-    ) -> list[InstanceRow]:
-        """Return the rows of a run, or of one of its tasks, that stand."""
-        return [row for row in store.instances(run_id, task, states) if self.stands(row)]
-
-    def summary(self, store: Store, run_id: str) -> dict[str, dict[str, int]]:
-        """Return by task, in order, how many instances are in which state."""
-        found = store.summary(run_id)
-        if not self._tasks:
-            return found
-        for row in store.instances(run_id, states=_VOID):
-            if self.stands(row):
-                continue
-            states = found[row.task]
-            states[row.state] -= 1
-            if not states[row.state]:
-                del states[row.state]
-            if row.index is not None or not self._tasks[row.task].spec.array:
-                states[PENDING] = states.get(PENDING, 0) + 1
-        return found
 
 
 def _instance(row: InstanceRow, output: Any) -> dict[str, Any]:
@@ -125,17 +73,17 @@ def status_dict(
 
     Keys: "run" (run_id, graph_name, user_id, created_at, status, run_dir, executor,
     parameters), "summary" ({task: {state: count}}), "instances" and
-    "failed_instances" (what the store knows of single instances; a value too large to
-    be kept inline is None), "notes" (what a person should read), "jobs" (those on record
-    as in a scheduler's hands: job_id, tag, role, task_name, elements, waits_for) and
+    "failed_instances" (single instances that have ended or are in a scheduler's hands; a value
+    too large to be kept inline is None), "notes" (what a person should read), "jobs" (those on
+    record as in a scheduler's hands: job_id, tag, role, task_name, elements, waits_for) and
     "scheduler_calls" ({command: times} of all dispatch passes).
     """
     standing = Standing(record)
-    now = _Now(record, standing)
+    now = Instances(record, standing)
     # After it: what is told of the elements must not lag behind what is told of the run.
     bring_up_to_date(store, record, run)
     # One decoder call for all values: half the time of one call a value.
-    rows = now.instances(store, run.run_id, task)
+    rows = now.rows(store, run.run_id, task)
     texts = ",".join(row.value if row.value is not None else "null" for row in rows)
     outputs = json.loads(f"[{texts}]")
     instances = [_instance(row, output) for row, output in zip(rows, outputs, strict=True)]
@@ -220,13 +168,13 @@ def _notes(standing: Standing, run: RunRow) -> list[str]:
 
 def counts(store: Store, record: RunRecord, run: RunRow) -> dict[str, dict[str, int]]:
     """Return by task, in order, how many instances are in which state."""
-    now = _Now(record, Standing(record))
+    now = Instances(record, Standing(record))
     bring_up_to_date(store, record, run)
     return dict(_summary(now, store, run.run_id))
 
 
 def _summary(
-    now: _Now, store: Store, run_id: str, only: str | None = None
+    now: Instances, store: Store, run_id: str, only: str | None = None
 ) -> list[tuple[str, dict[str, int]]]:
     """Return how many instances of each task are in which state; of no element: SUCCESS 0."""
     empty = {task.name for task in store.tasks(run_id) if task.array and task.size == 0}
@@ -314,7 +262,7 @@ def status_text(
     that task, and lists its instances. `paint` may dress up a state, such as in a colour.
     """
     standing = Standing(record)
-    now = _Now(record, standing)
+    now = Instances(record, standing)
     # After it: what is told of the elements must not lag behind what is told of the run.
     bring_up_to_date(store, record, run)
     lines = [
@@ -331,8 +279,8 @@ def status_text(
         told = [f"{paint(state)} {states[state]}" for state in _ORDER if state in states]
         lines.append(f"  {name:{width}}  {', '.join(told) or paint(PENDING)}")
     if task is not None:
-        lines.extend(_instance_lines(now.instances(store, run.run_id, task), paint))
-    failed = now.instances(store, run.run_id, task, (FAILED,))
+        lines.extend(_instance_lines(now.rows(store, run.run_id, task), paint))
+    failed = now.rows(store, run.run_id, task, (FAILED,))
     if failed:
         lines.append("")
         for row in failed if errors else failed[:10]:
