@@ -1,8 +1,10 @@
 """Fixtures that tests of several folders use."""
 
 import select
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,14 @@ def limit_from_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
         return communicate(self, *given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(subprocess.Popen, "communicate", patient)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have what a test starts end by Ctrl-C, also where the tests run in the background.
+
+    A shell has those ignore it, and whoever they start does as they do.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -3,7 +3,6 @@
 import importlib.util
 import itertools
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -57,17 +56,6 @@ def load(tmp_path: Path) -> Iterator[Callable[[str], ModuleType]]:
     sys.path.remove(str(tmp_path))
     for name in names:
         sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Have what a test starts end by Ctrl-C, also where the tests run in the background.
-
-    A shell has those ignore it, and whoever they start does as they do.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 class Watch:

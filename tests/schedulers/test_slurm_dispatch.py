@@ -683,6 +683,7 @@ def test_who_submits_or_retries_is_told_what_was_refused(person: Person) -> None
     assert person.ended(run)["run"]["status"] == "SUCCESS"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person) -> None:
     person.write(BRANCHES)
     wrapper = person.folder / "sbatch"
