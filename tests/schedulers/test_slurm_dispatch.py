@@ -877,6 +877,11 @@ def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> 
     told = person.reflow("status", run)
     assert "  each   SUCCESS 1, RUNNING 3, SUBMITTED 1, FAILED 1\n" in told
     assert "  each[1] ERROR: ValueError: one\n" in told
+    (job,) = {one["job_id"] for one in of(status, "each")}
+    assert job in {str(one["id"]) for one in person.simulator.jobs()}
+    assert f"  each[2]  RUNNING    attempt 1  job {job}\n" in person.reflow(
+        "status", run, "--task", "each"
+    )
     # Of many that no pass has taken up some only are read.
     code = "from reflow import instances, cli; instances.MOST_READ = 1; cli.main()"
     few = json.loads(person.run("-c", code, "status", run, "--json"))["summary"]["each"]

@@ -30,6 +30,8 @@ class Standing:
         self.epoch = 0
         queued: dict[str, str] = {}
         self.intents: dict[str, Intent] = {}
+        self.ids: dict[str, str] = {}
+        """Id of each job that a scheduler was given, "" where that is in doubt, by tag."""
         self.calls: Counter[str] = Counter()
         """How often dispatch passes have called each of the scheduler's commands."""
         self.waiting: dict[str, str] = {}
@@ -46,6 +48,8 @@ class Standing:
                 self.finished, self.finished_at = one.state, one.at
                 self.reopened = False
             elif isinstance(one, Submitted):
+                if one.tag in self.ids:
+                    self.ids[one.tag] = one.job
                 if one.tag in queued:
                     queued[one.tag] = one.job
                 else:
@@ -53,7 +57,7 @@ class Standing:
             elif isinstance(one, Intent) and one.role == "driver":
                 self.fruitless += 1
             elif isinstance(one, Intent):
-                queued[one.tag] = ""
+                queued[one.tag] = self.ids[one.tag] = ""
                 self.intents[one.tag] = one
             elif isinstance(one, Ended):
                 queued.pop(one.tag, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .description import TaskDescription
@@ -43,7 +43,7 @@ def bring_up_to_date(store: Store, record: RunRecord, run: RunRow) -> None:
         catch_up(store, record, request.run_id)
 
 
-def _instance(row: InstanceRow, output: Any) -> dict[str, Any]:
+def _instance(row: InstanceRow, output: Any, ids: Mapping[str, str]) -> dict[str, Any]:
     # Taken apart at once: ten thousand rows are waited for.
     (
         task, index, state, attempt, identity, digest, _, _, cause, detail, origin, job,
@@ -54,7 +54,7 @@ def _instance(row: InstanceRow, output: Any) -> dict[str, Any]:
         "array_index": index,
         "state": state,
         "attempt": attempt,
-        "job_id": job or None,
+        "job_id": ids.get(job, job) or None,
         "output": output,
         "error_text": detail or None,
         "cause": cause or None,
@@ -86,7 +86,9 @@ def status_dict(
     rows = now.rows(store, run.run_id, task)
     texts = ",".join(row.value if row.value is not None else "null" for row in rows)
     outputs = json.loads(f"[{texts}]")
-    instances = [_instance(row, output) for row, output in zip(rows, outputs, strict=True)]
+    instances = [
+        _instance(row, output, standing.ids) for row, output in zip(rows, outputs, strict=True)
+    ]
     return {
         "run": {
             "run_id": run.run_id,
@@ -279,7 +281,7 @@ def status_text(
         told = [f"{paint(state)} {states[state]}" for state in _ORDER if state in states]
         lines.append(f"  {name:{width}}  {', '.join(told) or paint(PENDING)}")
     if task is not None:
-        lines.extend(_instance_lines(now.rows(store, run.run_id, task), paint))
+        lines.extend(_instance_lines(now.rows(store, run.run_id, task), standing.ids, paint))
     failed = now.rows(store, run.run_id, task, (FAILED,))
     if failed:
         lines.append("")
@@ -321,7 +323,9 @@ def _place(row: InstanceRow) -> str:
     return row.task if row.index is None else f"{row.task}[{row.index}]"
 
 
-def _instance_lines(rows: list[InstanceRow], paint: Callable[[str], str]) -> list[str]:
+def _instance_lines(
+    rows: list[InstanceRow], ids: Mapping[str, str], paint: Callable[[str], str]
+) -> list[str]:
     if not rows:
         return []
     width = max(len(_place(row)) for row in rows[:_SHOWN])
@@ -331,6 +335,8 @@ def _instance_lines(rows: list[InstanceRow], paint: Callable[[str], str]) -> lis
         told = [f"{_place(row):{width}}", state]
         if row.attempt:
             told.append(f"attempt {row.attempt}")
+        if row.state in (SUBMITTED, RUNNING):
+            told.append(f"job {ids.get(row.job) or 'in doubt'}")
         if row.ended and row.started:
             told.append(f"{row.ended - row.started:.1f} s")
         if row.origin:
