@@ -178,7 +178,7 @@ def test_cancel_of_a_run_that_nobody_carries_on(load, watch, tmp_path):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-    assert run.state == "WAITING"
+    watch.until(lambda: run.state == "WAITING")  # of one that dies the command line goes first
     run.cancel()
     assert run.state == "CANCELLED"
 
