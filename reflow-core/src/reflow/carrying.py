@@ -60,10 +60,7 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
         tag = job_tag(request.run_id, number, "driver")
         dispatch.write(Intent(tag, "driver", "", (), (), dispatch.clock.now()))
         dispatch.sync()
-        script = f"{record.jobs}/{tag}.sh"
-        # Names of files may be any bytes, of which Python makes lone surrogates.
-        text = driver_script(record, request).encode("utf-8", "surrogateescape")
-        record.files.write(script, text, executable=True)
+        script = record.write_script(tag, driver_script(record, request))
         job = executor.submit(
             JobRequest(
                 tag=tag,

@@ -72,30 +72,29 @@ def published(
     would remember that the name was not there.
     """
     found = []
-    for name in files.list(f"{folder}/outcomes/{task}"):
-        index, _, attempt = name.partition(".")
-        if wanted.get(int(index)) != int(attempt):
+    for index, attempt in ended(files, folder, task):
+        if wanted.get(index) != attempt:
             continue
-        data = files.read(f"{folder}/outcomes/{task}/{name}")
+        data = files.read(_place(folder, "outcomes", task, index, attempt))
         outcome = decode_outcome(data.rstrip(b"\n"))
         if outcome is not None:
             found.append(outcome)
     return found
 
 
-def begun(files: Files, folder: str, task: str) -> set[tuple[int, int]]:
+def begun(files: Files, folder: str, task: str) -> list[tuple[int, int]]:
     """Return the (index, attempt) of a task that are claimed, by workers or given up by a pass."""
     return _listed(files, f"{folder}/claims/{task}")
 
 
-def ended(files: Files, folder: str, task: str) -> set[tuple[int, int]]:
+def ended(files: Files, folder: str, task: str) -> list[tuple[int, int]]:
     """Return the (index, attempt) of a task whose outcomes are published."""
     return _listed(files, f"{folder}/outcomes/{task}")
 
 
-def _listed(files: Files, folder: str) -> set[tuple[int, int]]:
+def _listed(files: Files, folder: str) -> list[tuple[int, int]]:
     pairs = (name.partition(".") for name in files.list(folder))
-    return {(int(index), int(attempt)) for index, _, attempt in pairs}
+    return [(int(index), int(attempt)) for index, _, attempt in pairs]
 
 
 def read_outcome(

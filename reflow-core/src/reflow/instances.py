@@ -13,24 +13,12 @@ from .records import Intent
 from .runrecord import RunRecord
 from .spec import TaskSpec
 from .standing import Standing
-from .states import (
-    CACHED,
-    CANCELLED,
-    FAILED,
-    PENDING,
-    RUNNING,
-    SKIPPED,
-    SUBMITTED,
-    SUCCESS,
-)
-from .stores.base import InstanceRow, Store
+from .states import CANCELLED, DONE, FAILED, PENDING, RETRYABLE, RUNNING, SUBMITTED
+from .stores.base import InstanceRow, Store, instance_of
 
 MOST_READ = 1000
 """Outcomes, at most, that a look reads which no dispatch pass has taken up yet; elements whose
 outcomes are left unread are RUNNING still."""
-
-_VOID = (FAILED, SKIPPED, CANCELLED)
-"""The states of what a retry begins again."""
 
 
 class Instances:
@@ -62,12 +50,14 @@ class Instances:
     def _look(self, intents: Collection[Intent]) -> None:
         """Look what has become of the attempts that jobs have in hand, by names alone."""
         files, folder = self._record.files, self._record.folder
-        for task in {one.task: None for one in intents if one.indices}:
-            claimed, published = begun(files, folder, task), ended(files, folder, task)
+        of_task: dict[str, list[Intent]] = {}
+        for intent in intents:
+            if intent.indices:
+                of_task.setdefault(intent.task, []).append(intent)
+        for task, group in of_task.items():
+            claimed, published = {*begun(files, folder, task)}, {*ended(files, folder, task)}
             found = self._in_hand[task] = {}
-            for intent in intents:
-                if intent.task != task:
-                    continue
+            for intent in group:
                 for one in zip(intent.indices, intent.attempts):  # noqa: B905 (equal by make)
                     state = "" if one in published else RUNNING if one in claimed else SUBMITTED
                     found[one[0]] = (one[1], intent.tag, state)
@@ -77,7 +67,7 @@ class Instances:
     def _stands(self, row: InstanceRow) -> bool:
         """Whether an outcome has not been made void by a retry."""
         state = self._reopened.get(row.task)
-        if state is None or row.state not in _VOID or state.whole is not None:
+        if state is None or row.state not in RETRYABLE or state.whole is not None:
             return True
         index = row.index or 0
         if (row.index is None and state.spec.array) or index >= len(state.outcomes):
@@ -103,7 +93,7 @@ class Instances:
                         left -= 1
                         if outcome is not None:
                             if self._is_final(outcome):
-                                rows[place] = _row(outcome, place)
+                                rows[place] = instance_of(outcome, array)
                             continue
                     rows[place] = InstanceRow(
                         task, place, state or RUNNING, attempt, "", "", None, False, "", "", "",
@@ -121,7 +111,7 @@ class Instances:
         """
         if outcome.state == FAILED:
             return self._specs[outcome.task].retry is None
-        return outcome.state in (SUCCESS, CACHED, CANCELLED)
+        return outcome.state in DONE or outcome.state == CANCELLED
 
     # What is told
 
@@ -157,7 +147,7 @@ class Instances:
         """Return by task, in order, how many elements are in which state."""
         found = store.summary(run_id)
         if self._reopened:
-            for row in store.instances(run_id, states=_VOID):
+            for row in store.instances(run_id, states=RETRYABLE):
                 if not self._stands(row):
                     is_element = row.index is not None or not self._specs[row.task].array
                     _move(found[row.task], row.state, PENDING if is_element else "")
@@ -174,13 +164,3 @@ def _move(states: dict[str, int], before: str, after: str) -> None:
         states[before] = left
     if after:
         states[after] = states.get(after, 0) + 1
-
-
-def _row(outcome: Outcome, place: int | None) -> InstanceRow:
-    """Return an outcome as the store tells it."""
-    spilled = outcome.state in (SUCCESS, CACHED) and outcome.value is None
-    return InstanceRow(
-        outcome.task, place, outcome.state, outcome.attempt, outcome.identity, outcome.digest,
-        outcome.value, spilled, outcome.cause, outcome.detail, outcome.origin, outcome.job,
-        outcome.started, outcome.ended, outcome.paths, outcome.prints,
-    )  # fmt: skip

@@ -6,11 +6,13 @@ each of them, and the first `compile` of a process alone takes it a millisecond.
 """
 
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from .states import SUCCESS
+
+T = TypeVar("T")
 
 WHOLE_TASK = -1
 """Index of an outcome that concerns a task whose elements are not known."""
@@ -82,8 +84,22 @@ def decode_line(line: bytes) -> tuple[str, list[Any]]:
     return kind, json.loads(text)
 
 
+def record_of(kind: Callable[..., T], fields: list[Any], tuples: Iterable[int]) -> T:
+    """Return the record that has these fields, of which JSON has lists for some `tuples`.
+
+    Raises KeyError or TypeError where they are none of its.
+    """
+    for position in tuples:
+        if position < len(fields):
+            fields[position] = tuple(fields[position] or ())
+    return kind(*fields)
+
+
 OUTCOME = "out"
 """The kind of the lines that are outcomes."""
+
+TUPLES = (Outcome._fields.index("paths"), Outcome._fields.index("prints"))
+"""The fields of an outcome that are tuples."""
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -92,18 +108,10 @@ def encode_outcome(outcome: Outcome) -> bytes:
     return encode_line(OUTCOME, outcome if outcome.prints else outcome[:-1])
 
 
-def outcome_of(fields: list[Any]) -> Outcome:
-    """Return the outcome that has these fields; raises TypeError if they are none."""
-    for position in (7, 14):  # `paths` and `prints`
-        if position < len(fields):
-            fields[position] = tuple(fields[position] or ())
-    return Outcome(*fields)
-
-
 def decode_outcome(line: bytes) -> Outcome | None:
     """Return the outcome of one line (without newline), or None if it is damaged or none."""
     try:
         kind, fields = decode_line(line)
-        return outcome_of(fields) if kind == OUTCOME else None
-    except (ValueError, TypeError):
+        return record_of(Outcome, fields, TUPLES) if kind == OUTCOME else None
+    except (ValueError, KeyError, TypeError):
         return None

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from .outcomes import OUTCOME, Outcome, decode_line, encode_line, encode_outcome, outcome_of
+from .outcomes import (
+    OUTCOME,
+    TUPLES,
+    Outcome,
+    decode_line,
+    encode_line,
+    encode_outcome,
+    record_of,
+)
 
 FORMAT = 1
 """Version of the record format; a reader refuses a higher one."""
@@ -161,6 +169,7 @@ Record: TypeAlias = (
 _KINDS: dict[str, type] = {
     "open": Opened,
     "size": Sized,
+    OUTCOME: Outcome,
     "again": Retried,
     "intent": Intent,
     "sub": Submitted,
@@ -175,7 +184,9 @@ _KINDS: dict[str, type] = {
     "note": Note,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
-_TUPLES: dict[type, tuple[int, ...]] = {Intent: (3, 4), Epoch: (2,), Called: (0,)}
+_TUPLES: dict[type, tuple[int, ...]] = {
+    Outcome: TUPLES, Intent: (3, 4), Epoch: (2,), Called: (0,)
+}  # fmt: skip
 
 
 def encode(record: Record) -> bytes:
@@ -193,13 +204,8 @@ def decode(line: bytes) -> Record | None:
     """
     try:
         name, fields = decode_line(line)
-        if name == OUTCOME:
-            return outcome_of(fields)
         kind = _KINDS[name]
-        for position in _TUPLES.get(kind, ()):
-            if position < len(fields):
-                fields[position] = tuple(fields[position] or ())
-        record: Record = kind(*fields)
+        record: Record = record_of(kind, fields, _TUPLES.get(kind, ()))
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return record

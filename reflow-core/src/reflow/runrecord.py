@@ -164,15 +164,22 @@ class RunRecord:
 
     def _keep_script(self, target: str, kept: bytes | None) -> None:
         """Keep a script that is nowhere else (`kept`), or a copy for the reader; and its code."""
-        script, copy = f"{self.folder}/{target}", f"{self.folder}/{target}"
+        copy = target
         if kept is None:
-            script, copy = target, f"{self.folder}/entry-{os.path.basename(target)}"
+            copy = f"entry-{os.path.basename(target)}"
             try:
-                kept = self.files.read(script)
+                kept = self.files.read(target)
             except OSError:
                 return  # the run loads the original
-        self.files.write(copy, kept)
-        keep_code(self.files, kept, script, self.folder)
+        self.files.write(f"{self.folder}/{copy}", kept)
+        keep_code(self.files, kept, os.path.join(self.folder, target), self.folder)
+
+    def write_script(self, tag: str, text: str) -> str:
+        """Write the script of a job; return its path."""
+        path = f"{self.jobs}/{tag}.sh"
+        # Names of files may be any bytes, of which Python makes lone surrogates.
+        self.files.write(path, text.encode("utf-8", "surrogateescape"), executable=True)
+        return path
 
     def request(self) -> RunRequest:
         """Read what was asked. Raises `RecordError` if the record is gone or damaged."""

@@ -28,7 +28,7 @@ class Standing:
         self.fruitless = 0
         self.progressed = False
         self.epoch = 0
-        queued: dict[str, str] = {}
+        ended: set[str] = set()
         self.intents: dict[str, Intent] = {}
         self.ids: dict[str, str] = {}
         """Id of each job that a scheduler was given, "" where that is in doubt, by tag."""
@@ -50,17 +50,15 @@ class Standing:
             elif isinstance(one, Submitted):
                 if one.tag in self.ids:
                     self.ids[one.tag] = one.job
-                if one.tag in queued:
-                    queued[one.tag] = one.job
                 else:
                     self.driver = one.job
             elif isinstance(one, Intent) and one.role == "driver":
                 self.fruitless += 1
             elif isinstance(one, Intent):
-                queued[one.tag] = self.ids[one.tag] = ""
+                self.ids[one.tag] = ""
                 self.intents[one.tag] = one
             elif isinstance(one, Ended):
-                queued.pop(one.tag, None)
+                ended.add(one.tag)
                 self.waiting.pop(one.tag, None)
             elif isinstance(one, Waiting):
                 self.waiting[one.tag] = one.reason
@@ -82,9 +80,9 @@ class Standing:
                     self.finished, self.reopened = None, True
                     for name in self.waiting.keys() - self.intents.keys() - {""}:
                         del self.waiting[name]
-        self.jobs = queued
+        self.jobs = {tag: job for tag, job in self.ids.items() if tag not in ended}
         """Id of each job that is on record as in a scheduler's hands, by tag."""
-        self.queued = tuple(queued.values())
+        self.queued = tuple(self.jobs.values())
         """Ids of the jobs that are on record as in a scheduler's hands, "" where in doubt: such
         jobs, which may not be there, carry nothing on."""
         asked = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]

@@ -91,7 +91,8 @@ def retry_command(access: Access) -> click.Command:
         click.echo(run.run_id)
         if wait:
             end_with(run, wait_showing(run))
-        end_if_refused(run)
+        else:
+            end_if_refused(run)
 
     return retry
 

@@ -159,7 +159,8 @@ def _submit(
         click.echo(run.run_id)
         if wait:
             end_with(run, wait_showing(run))
-        end_if_refused(run)
+        else:
+            end_if_refused(run)
 
     return _starting(
         access,

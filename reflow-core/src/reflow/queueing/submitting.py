@@ -87,10 +87,7 @@ class Submitter:
         `CommandMissingError`; the job is on record then, and not ended.
         """
         dispatch = self._dispatch
-        script = f"{dispatch.record.jobs}/{intent.tag}.sh"
-        # Names of files may be any bytes, of which Python makes lone surrogates.
-        code = text.encode("utf-8", "surrogateescape")
-        dispatch.files.write(script, code, executable=True)
+        script = dispatch.record.write_script(intent.tag, text)
         # What carries the run on must start even where a person has cleaned the logs away, or the
         # folder that the run was submitted from.
         logs, directory = dispatch.record.logs, dispatch.request.entrypoint.directory

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attrs import field, frozen
 
 from ..errors import StoreError, UnknownRunError
-from ..outcomes import Outcome
+from ..outcomes import WHOLE_TASK, Outcome
 from ..states import SUCCESS
 
 if TYPE_CHECKING:
@@ -83,6 +83,28 @@ class InstanceRow(NamedTuple):
     ended: float
     paths: tuple[str, ...]
     prints: tuple[str, ...] = ()
+
+
+def instance_of(outcome: Outcome, array: bool) -> InstanceRow:
+    """Return the row of an outcome; `array`: its task is one."""
+    return InstanceRow(
+        task=outcome.task,
+        index=outcome.index if array and outcome.index != WHOLE_TASK else None,
+        state=outcome.state,
+        attempt=outcome.attempt,
+        identity=outcome.identity,
+        digest=outcome.digest,
+        value=outcome.value,
+        spilled=outcome.value is None and bool(outcome.digest),
+        cause=outcome.cause,
+        detail=outcome.detail,
+        origin=outcome.origin,
+        job=outcome.job,
+        started=outcome.started,
+        ended=outcome.ended,
+        paths=outcome.paths,
+        prints=outcome.prints,
+    )
 
 
 class CachedResult(NamedTuple):

@@ -8,7 +8,7 @@ from attrs import define, evolve, field
 
 from ..outcomes import WHOLE_TASK, Outcome
 from ..states import CACHED, PENDING, SUCCESS, TERMINAL
-from ..stores.base import InstanceRow, Position, RunRow, TaskRow
+from ..stores.base import InstanceRow, Position, RunRow, TaskRow, instance_of
 
 
 @define
@@ -104,26 +104,4 @@ class ModelStore:
         run = self.runs[run_id]
         order = list(run.arrays)
         keys = sorted(run.outcomes, key=lambda key: (order.index(key[0]), key[1]))
-        return [instance(run.outcomes[key], run.arrays[key[0]]) for key in keys]
-
-
-def instance(one: Outcome, array: bool) -> InstanceRow:
-    """Return the row that a store gives for an outcome."""
-    return InstanceRow(
-        task=one.task,
-        index=one.index if array and one.index != WHOLE_TASK else None,
-        state=one.state,
-        attempt=one.attempt,
-        identity=one.identity,
-        digest=one.digest,
-        value=one.value,
-        spilled=one.value is None and bool(one.digest),
-        cause=one.cause,
-        detail=one.detail,
-        origin=one.origin,
-        job=one.job,
-        started=one.started,
-        ended=one.ended,
-        paths=one.paths,
-        prints=one.prints,
-    )
+        return [instance_of(run.outcomes[key], run.arrays[key[0]]) for key in keys]

@@ -37,8 +37,9 @@ from ..stores.base import (
     Store,
     TaskRow,
     Underway,
+    instance_of,
 )
-from .modelstore import ModelStore, instance
+from .modelstore import ModelStore
 from .processes import finish, reference, run_fresh, start_fresh
 from .registration import not_promised
 
@@ -296,7 +297,7 @@ class StoreContract:
         one = success("first", value='"\ud800"', detail="\ud800\x00\U0001f600", paths=(odd,))
         empty.apply("odd-1", [one], {}, None, Position(1, 1))
         assert empty.run("odd-1") == row
-        assert empty.instances("odd-1") == [instance(one, array=False)]
+        assert empty.instances("odd-1") == [instance_of(one, array=False)]
         (found,) = empty.lookup([one.identity]).values()
         assert (found.value, found.record, found.paths) == ('"\ud800"', odd, (odd,))
 
@@ -447,7 +448,8 @@ class StoreContract:
         }
         assert filled.tasks("flow-1")[1] == TaskRow(name="many", array=True, size=12)
         last, spilled, failed, first, tenth = changes
-        rows = [instance(one, one.task == "many") for one in (first, failed, spilled, tenth, last)]
+        changed = first, failed, spilled, tenth, last
+        rows = [instance_of(one, one.task == "many") for one in changed]
         assert filled.instances("flow-1") == rows
         assert (rows[0].index, rows[1].index, rows[2].spilled) == (None, 0, True)
         assert filled.instances("flow-1", "many") == rows[1:4]
@@ -459,9 +461,9 @@ class StoreContract:
     def test_of_an_instance_the_last_outcome_stands(self, filled: Store) -> None:
         changes = [Outcome("first", 0, 1, FAILED, cause="OOM"), success("first", attempt=2)]
         filled.apply("flow-1", changes, {}, None, Position(1, 5))
-        assert filled.instances("flow-1") == [instance(changes[1], array=False)]
+        assert filled.instances("flow-1") == [instance_of(changes[1], array=False)]
         filled.apply("flow-1", changes[:1], {}, None, Position(1, 6))
-        assert filled.instances("flow-1") == [instance(changes[0], array=False)]
+        assert filled.instances("flow-1") == [instance_of(changes[0], array=False)]
 
     def test_applying_again_is_harmless(self, filled: Store) -> None:
         changes = [success("first"), Outcome("many", 0, 1, FAILED)]
@@ -556,7 +558,7 @@ class StoreContract:
     def test_large_values_come_back(self, filled: Store) -> None:
         large = success("first", value='"' + "ä" * 2_000_000 + '"', detail="line\n" * 200_000)
         filled.apply("flow-1", [large], {}, None, Position(1, 1))
-        assert filled.instances("flow-1") == [instance(large, array=False)]
+        assert filled.instances("flow-1") == [instance_of(large, array=False)]
         assert filled.lookup([large.identity])[large.identity].value == large.value
 
     # Looking results up
@@ -631,7 +633,7 @@ class StoreContract:
         assert filled.out_of_cache("flow-1") == {"first": 1}
         assert filled.lookup([success("first").identity]) == {}
         assert len(filled.lookup([success("last").identity])) == 1
-        assert filled.instances("flow-1", "first") == [instance(pruned, array=False)]
+        assert filled.instances("flow-1", "first") == [instance_of(pruned, array=False)]
         assert filled.summary("flow-1")["first"] == {SUCCESS: 1}
 
     def test_a_dropped_runs_results_stay_with_those_who_took_them_over(self, filled: Store) -> None:
