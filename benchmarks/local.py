@@ -32,10 +32,10 @@ LIMIT_SECONDS = 600
 PREPARE_QUEUED = """
 import os, sys
 from pathlib import Path
-from reflow.claims import make_folders, write_job
-from reflow.files import Files
-from reflow.runrecord import job_command
-from reflow.scriptcode import keep_code
+from reflow.storage.claims import make_folders, write_job
+from reflow.storage.filesystem import Files
+from reflow.storage.run_directory import job_command
+from reflow.model.entrypoint import keep_code
 
 home, here = sys.argv[1:]
 for folder in ("jobs", "epochs"):
@@ -56,7 +56,7 @@ header = {
 places = [(index, 1, "0" * 64, {"path": f'"p{index}"'}) for index in range(10_000)]
 write_job(Files(), f"{home}/jobs", "bench.1.w", header, places)
 script = Path(here, "definitions.py")
-keep_code(Files(), script.read_bytes(), str(script), home)
+keep_code(Files().write, script.read_bytes(), str(script), home)
 print(job_command(sys.executable))
 """
 

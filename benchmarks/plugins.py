@@ -33,7 +33,7 @@ def reflow_register_executors():
     return [ExecutorEntry(name="dummy-{0}", target="reflow.executors.local:LocalExecutor")]
 """
 IMPORTED = "from reflow_pbs.executor import PBSExecutor"
-RESOLVED = "from reflow.plugins import executor_class; executor_class('pbs')"
+RESOLVED = "from reflow.plugins.lookup import executor_class; executor_class('pbs')"
 
 
 @dataclass

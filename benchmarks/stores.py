@@ -26,17 +26,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from reflow import Result, Workflow
-from reflow.clock import Clock
-from reflow.indexing import index_anew, records_below
-from reflow.journal import JournalReader, take_lease
-from reflow.outcomes import Outcome
-from reflow.owner import this_process
-from reflow.records import Finished, Sized, encode
-from reflow.resultfiles import take_prints, trouble
-from reflow.runrecord import RunOptions
+from reflow.caching.output_files import take_prints, trouble
+from reflow.plugins.open_store import open_store
+from reflow.runs.submit import prepare
 from reflow.states import CACHED, FAILED, SUCCESS
-from reflow.stores.location import open_store
-from reflow.submission import prepare
+from reflow.storage.clock import Clock
+from reflow.storage.events import Finished, Sized, encode
+from reflow.storage.indexing import index_anew, records_below
+from reflow.storage.journal import JournalReader, take_lease
+from reflow.storage.outcome import Outcome
+from reflow.storage.process_id import this_process
+from reflow.storage.run_directory import RunOptions
 
 TIMES = 5
 LOOKED_UP = 10_000
@@ -44,7 +44,7 @@ LOOKED_UP = 10_000
 LOOK_UP = """
 import json, resource, sys, time
 from hashlib import sha256
-from reflow.stores.location import open_store
+from reflow.plugins.open_store import open_store
 url, kind, run, elements = json.loads(sys.argv[1])
 words = {"hits": "%d.%d", "misses": "none %d.%d"}
 wanted = [sha256((words[kind] % (run, i)).encode()).hexdigest() for i in range(10_000)]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reflow.config.installed import installed_executors
-from reflow.config.origins import Key, dotted
-from reflow.config.reading import is_table, table_keys, type_name, variable_of
+from reflow.config.provenance import Key, dotted
 from reflow.config.settings import TABLES
-from reflow.config.template import default_text, example_text
+from reflow.config.structure import is_table, table_keys, type_name, variable_of
+from reflow.plugins.config_template import default_text, example_text
+from reflow.plugins.installed_executors import installed_executors
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "configuration.md"
 

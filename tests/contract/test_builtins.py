@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import pytest
 
+from reflow.caching.verifiers.exists import ExistsVerifier
+from reflow.caching.verifiers.nonempty import NonemptyVerifier
 from reflow.testing import SerializerContract, StoreContract, VerifierContract, output
 from reflow.verifiers.base import Output, Verifier
-from reflow.verifiers.exists import ExistsVerifier
-from reflow.verifiers.nonempty import NonemptyVerifier
 
 
 class TestPickle(SerializerContract):

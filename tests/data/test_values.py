@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as strategies
 
 from reflow import Result, RunFailedError, Workflow
-from reflow.attached import AttachmentFolder
 from reflow.errors import RecordError
-from reflow.files import Files
+from reflow.model.spec import SerializerSpec
 from reflow.serializers import base
-from reflow.spec import SerializerSpec
+from reflow.storage.attachments import AttachmentFolder
+from reflow.storage.filesystem import Files
 from reflow_data import arrays, columns, datasets, frames, tables
 
 SERIALIZERS = {
@@ -280,11 +280,11 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path, name: str, missing: 
     code = (
         "import sys\n"
         f"sys.modules[{missing!r}] = None\n"
-        "from reflow.attached import AttachmentFolder\n"
-        "from reflow.attachments import reference\n"
+        "from reflow.storage.attachments import AttachmentFolder\n"
+        "from reflow.values.references import reference\n"
         "from reflow.errors import PluginError\n"
-        "from reflow.files import Files\n"
-        "from reflow.spec import SerializerSpec\n"
+        "from reflow.storage.filesystem import Files\n"
+        "from reflow.model.spec import SerializerSpec\n"
         f"made = SerializerSpec(name={name!r}, target={spec(name).target!r})\n"
         f"folder = AttachmentFolder(Files(), {str(tmp_path)!r}, [made])\n"
         "try:\n"

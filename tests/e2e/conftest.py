@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from reflow import Run
-from reflow.journal import JournalReader
-from reflow.outcomes import Outcome
-from reflow.runrecord import FOLDER, RunRecord
 from reflow.states import DONE
+from reflow.storage.journal import JournalReader
+from reflow.storage.outcome import Outcome
+from reflow.storage.run_directory import FOLDER, RunRecord
 
 from .projects import Project
 

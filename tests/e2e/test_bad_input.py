@@ -438,7 +438,7 @@ def test_the_store(tmp_path, out, start, what):
 
 @both_ways
 def test_a_store_that_is_only_readable(tmp_path, out, start):
-    from reflow.stores.sqlite import SqliteStore
+    from reflow.storage.stores.sqlite.store import SqliteStore
 
     SqliteStore(tmp_path / "runs.sqlite").list_runs()
     wf = pipeline()
@@ -449,7 +449,7 @@ def test_a_store_that_is_only_readable(tmp_path, out, start):
 
 
 def test_a_store_that_fails_during_a_run_catches_up(out, monkeypatch):
-    from reflow.stores.sqlite import SqliteStore
+    from reflow.storage.stores.sqlite.store import SqliteStore
 
     def fail(*_, **__):
         raise StoreError("the disk is full")
@@ -475,7 +475,7 @@ def test_a_record_of_a_newer_format(out):
 
 
 def test_a_journal_of_a_newer_format(out, monkeypatch):
-    from reflow import journal
+    from reflow.storage import journal
 
     wf = pipeline()
     with monkeypatch.context() as patch:

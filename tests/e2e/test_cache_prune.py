@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from reflow.cleaning import ORPHANED_AFTER, plan_cleaning
-from reflow.cleaning import carry_out as carry_out_cleaning
-from reflow.clock import Clock
 from reflow.errors import RecordError
-from reflow.files import Files
-from reflow.journal import JournalReader, take_lease
-from reflow.owner import this_process
-from reflow.pruning import carry_out, plan_pruning
-from reflow.retention import Policy, ResultPolicy
 from reflow.run import Run
-from reflow.stores.sqlite import SqliteStore, default_store_path
+from reflow.runs.cache_prune import carry_out, plan_pruning
+from reflow.runs.gc import ORPHANED_AFTER, plan_cleaning
+from reflow.runs.gc import carry_out as carry_out_cleaning
+from reflow.runs.retention import Policy, ResultPolicy
+from reflow.storage.clock import Clock
+from reflow.storage.filesystem import Files
+from reflow.storage.journal import JournalReader, take_lease
+from reflow.storage.process_id import this_process
+from reflow.storage.stores.sqlite.store import SqliteStore, default_store_path
 
 from .test_store_commands import Later, as_json, reflow
 
@@ -362,7 +362,7 @@ def test_other_users_are_left_alone(runs: list[Run], monkeypatch: pytest.MonkeyP
 
 
 def test_text_is_json_of_a_schema_that_has_the_reasons() -> None:
-    from reflow import retention
+    from reflow.runs import retention
 
     schema = json.loads(
         (Path(__file__).resolve().parents[2] / "docs/reference/json/cache-prune.schema.json")

@@ -306,7 +306,8 @@ def test_ctrl_c_cancels_what_is_left(load, watch, tmp_path, workers):
 
 def test_what_status_says_of_elements_never_lags_behind_the_run(tmp_path, monkeypatch):
     """A run that ends while its status is read must not be SUCCESS with elements missing."""
-    from reflow import Workflow, status
+    from reflow import Workflow
+    from reflow.runs import status
 
     wf = Workflow("ends", store=tmp_path / "runs.sqlite")
 

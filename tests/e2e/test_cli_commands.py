@@ -17,11 +17,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from reflow.clock import Clock
-from reflow.journal import JournalReader, take_lease
-from reflow.owner import this_process
-from reflow.records import Intent
-from reflow.runrecord import FOLDER, RunRecord
+from reflow.storage.clock import Clock
+from reflow.storage.events import Intent
+from reflow.storage.journal import JournalReader, take_lease
+from reflow.storage.process_id import this_process
+from reflow.storage.run_directory import FOLDER, RunRecord
 
 SCHEMAS = Path(__file__).parents[2] / "docs/reference/json"
 

@@ -157,19 +157,19 @@ def test_unknown_profile(home: Path) -> None:
 def test_broken_plugin_disturbs_neither_show_nor_init(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from reflow import plugins
+    from reflow.plugins import lookup
 
     metadata = home / "broken" / "bad_plugin-1.0.dist-info"
     write(metadata / "METADATA", "Metadata-Version: 2.1\nName: bad-plugin\nVersion: 1.0\n")
     write(metadata / "entry_points.txt", "[reflow]\nbad = bad_plugin_module\n")
     write(home / "broken" / "bad_plugin_module.py", "raise RuntimeError('no licence')\n")
     monkeypatch.syspath_prepend(str(home / "broken"))
-    plugins.registry.cache_clear()
+    lookup.registry.cache_clear()
     try:
         assert any("bad" in one and "no licence" in one for one in shown()["notes"])
         assert reflow("config", "init").exit_code == 0
     finally:
-        plugins.registry.cache_clear()
+        lookup.registry.cache_clear()
     text = " ".join((home / "config" / "reflow" / "config.toml").read_text().split())
     assert "[executor.bad] is left out" in text
     assert "no licence" in text.replace("# ", "")

@@ -371,10 +371,10 @@ def test_a_script_that_is_gone(place):
     (place / "script.py").write_text(
         TASKS
         + "if __name__ == '__main__':\n"
-        + "    from reflow import carrying\n"
-        + "    start = carrying.start_driver\n"
+        + "    from reflow.engine import lifecycle\n"
+        + "    start = lifecycle.start_driver\n"
         + "    def later(*given):\n        os.unlink('script.py')\n        start(*given)\n"
-        + "    carrying.start_driver = later\n"
+        + "    lifecycle.start_driver = later\n"
         + "    run = wf.submit('out', executor='local')\n"
         + "    print(run.wait(60))\n    run.status(errors=True)\n"
     )
@@ -418,8 +418,8 @@ def test_a_record_is_all_that_a_reader_needs(place):
 
 
 def test_one_process_can_load_no_pickle_it_was_not_told_of():
-    from reflow.entrypoint import NONE, load_tasks
-    from reflow.spec import Entrypoint
+    from reflow.model.entrypoint import NONE, load_tasks
+    from reflow.model.spec import Entrypoint
 
     entry = Entrypoint(kind=NONE, target="why", workflow="w", directory="/", search_path=())
     with pytest.raises(RecordError, match="why"):

@@ -289,7 +289,7 @@ def test_a_killed_writer_does_not_lock_the_other_out(people: list[Person]) -> No
     ann, bob = people
     store = str(ann.folder / "team" / "store.sqlite")
     killed = (
-        "import os, sys\nfrom reflow.stores.sqlite import SqliteStore\n"
+        "import os, sys\nfrom reflow.storage.stores.sqlite.store import SqliteStore\n"
         "from reflow.testing.stores import TASKS, run_row\n"
         "store = SqliteStore(sys.argv[1])\n"
         "store.add_run(run_row('a-1'), TASKS)\n"
@@ -301,7 +301,7 @@ def test_a_killed_writer_does_not_lock_the_other_out(people: list[Person]) -> No
     )
     ann.do("-c", killed, store, code=-9)
     assert Path(f"{store}-journal").exists()
-    listed = "import sys; from reflow.stores.sqlite import SqliteStore as S; "
+    listed = "import sys; from reflow.storage.stores.sqlite.store import SqliteStore as S; "
     listed += "s = S(sys.argv[1]); print(len(s.list_runs())); s.set_status('a-1', 'FAILED')"
     assert bob.do("-c", listed, store).strip() == "1"
     assert ann.do("-c", listed, store).strip() == "1"

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reflow import Result, Run, RunFailedError, Workflow
-from reflow.plain import dump
+from reflow.storage.stores.sqlite.store import SqliteStore
 from reflow.stores.base import Store
-from reflow.stores.sqlite import SqliteStore
+from reflow.values.json_codec import dump
 
 from .test_input_files import (
     delete,

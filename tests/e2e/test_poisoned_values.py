@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reflow import attached
-from reflow.adoption import adopt
-from reflow.attached import AttachmentFolder
-from reflow.attachments import KEY, reference
-from reflow.codec import codec_for
+from reflow.caching.reuse import adopt
 from reflow.errors import RecordError, SerializationError
-from reflow.files import Files
-from reflow.identity import digest
-from reflow.plain import dump
+from reflow.model.spec import SerializerSpec
 from reflow.serializers.base import Serializer
-from reflow.spec import SerializerSpec
+from reflow.storage import attachments
+from reflow.storage.attachments import AttachmentFolder
+from reflow.storage.filesystem import Files
+from reflow.values.codec import codec_for
+from reflow.values.hashing import digest
+from reflow.values.json_codec import dump
+from reflow.values.references import KEY, reference
 
-PICKLE = SerializerSpec(name="pickle", target="reflow.serializers.pickle:PickleSerializer")
+PICKLE = SerializerSpec(name="pickle", target="reflow.values.serializers.pickle:PickleSerializer")
 NOBODY = 65534
 ran: list[str] = []
 
@@ -67,14 +67,14 @@ def give_away(monkeypatch: pytest.MonkeyPatch) -> Any:
         if os.geteuid() == 0:
             os.chown(path, NOBODY, NOBODY)
         else:  # seen from another user it is a stranger's
-            monkeypatch.setattr(attached.os, "geteuid", lambda: os.stat(path).st_uid + 1)
+            monkeypatch.setattr(attachments.os, "geteuid", lambda: os.stat(path).st_uid + 1)
 
     return give
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> AttachmentFolder:
-    attached.known.pop("text", None)
+    attachments.known.pop("text", None)
     made = AttachmentFolder(Files(), str(tmp_path / "mine"), [PICKLE, TEXT])
     made._made["text"] = TextSerializer()
     return made
@@ -153,7 +153,7 @@ def test_the_results_of_others_are_taken_over_but_for_pickles(
     assert not (tmp_path / "mine" / bomb["file"]).exists()
     told = capsys.readouterr().err
     assert told.count("are not used but made again: they belong to ") == 1, "once"
-    attached.known.pop("text")
+    attachments.known.pop("text")
     assert not adopted(folder, theirs, [text]), "who knows what an unknown one would run"
 
 

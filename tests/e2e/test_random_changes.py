@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reflow.stores.sqlite import SqliteStore
+from reflow.storage.stores.sqlite.store import SqliteStore
 
 _names = itertools.count()
 

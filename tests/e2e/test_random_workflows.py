@@ -176,7 +176,7 @@ def test_the_generator_makes_every_mode(load):
     empty = 0
     for seed in range(150):
         made = Generated(seed)
-        from reflow.specification import build_spec
+        from reflow.runs.resolve import build_spec
 
         spec = build_spec("random", load(made.source).wf.tasks, parameters(made), "/r")
         modes |= {wire.mode for task in spec.tasks for wire in task.wires}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from reflow import Param, Result, Workflow
-from reflow.indexing import rebuild
-from reflow.stores.sqlite import SqliteStore
+from reflow.storage.indexing import rebuild
+from reflow.storage.stores.sqlite.store import SqliteStore
 
 
 def workflow(store: SqliteStore) -> Workflow:

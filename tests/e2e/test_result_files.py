@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reflow.files import Files
+from reflow.storage.filesystem import Files
 
 SOURCE = """
 from pathlib import Path
@@ -169,7 +169,7 @@ def test_a_touched_file_is_read_once(
         read.append(os.path.basename(path))
         return real(self, path)
 
-    monkeypatch.setattr("reflow.filehashes.DOUBT_SECONDS", -1.0)
+    monkeypatch.setattr("reflow.caching.hash_cache.DOUBT_SECONDS", -1.0)
     monkeypatch.setattr(Files, "digest", counted)
     wf, out = make("auto").wf, tmp_path / "out"
     wf.run_local(out, given=GIVEN)
@@ -197,7 +197,7 @@ def test_a_user_without_a_home_has_touched_files_read_each_time(
     wf, out = make("auto").wf, tmp_path / "out"
     wf.run_local(out, given=GIVEN)
     os.utime(out / "1.txt", (1, 1))
-    monkeypatch.setattr("reflow.stores.sqlite.default_store_path", nowhere)
+    monkeypatch.setattr("reflow.storage.stores.sqlite.store.default_store_path", nowhere)
     run = wf.run_local(out, given=GIVEN)
     assert run.status(as_dict=True)["summary"]["write"] == {"CACHED": 3}
 
@@ -350,7 +350,7 @@ def test_a_file_that_cannot_be_read_has_what_is_below_run(
     module.wf.run_local(out, given=["a"])
     module.ran.clear()
     with monkeypatch.context() as patch:
-        patch.setattr("reflow.resultfiles.full_print", failing)
+        patch.setattr("reflow.caching.output_files.full_print", failing)
         run = module.wf.run_local(out, given=["a"], force_tasks=["write"])
     assert run.state == "SUCCESS"
     assert "no fingerprint of" in capsys.readouterr().err
@@ -363,7 +363,7 @@ def test_a_worker_that_dies_over_a_file_has_failed_and_is_tried_anew(
 ) -> None:
     wf, out = make("auto").wf, tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("reflow.resultfiles.full_print", lambda path: os._exit(9))
+        patch.setattr("reflow.caching.output_files.full_print", lambda path: os._exit(9))
         run = wf.run_local(out, given=["a", "b"], max_workers=2, on_error="continue")
     assert run.state == "FAILED"
     found = run.status(as_dict=True)

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import pytest
 
 from reflow import Param, Result, RunFailedError, ValidationError, Workflow
-from reflow.attached import AttachmentFolder
-from reflow.attachments import KEY
-from reflow.claims import make_folders, published, write_job
-from reflow.codec import unstructure
 from reflow.errors import PluginError, RecordError, SerializationError
-from reflow.files import Files
-from reflow.journal import JournalReader
-from reflow.outcomes import Outcome
-from reflow.runrecord import RunRecord
-from reflow.spec import SerializerSpec
+from reflow.model.spec import SerializerSpec
+from reflow.storage.attachments import AttachmentFolder
+from reflow.storage.claims import make_folders, published, write_job
+from reflow.storage.filesystem import Files
+from reflow.storage.journal import JournalReader
+from reflow.storage.outcome import Outcome
+from reflow.storage.run_directory import RunRecord
+from reflow.values.codec import unstructure
+from reflow.values.references import KEY
 
 GRIDS = textwrap.dedent(
     '''
@@ -548,7 +548,7 @@ def test_a_queued_worker_finds_the_serializer_without_any_plugin(
 
         @wf.job()
         def use(grid: Annotated[Grid, Result(step="make")]) -> Grid:
-            print([name for name in ("reflow.plugins", "click") if name in sys.modules])
+            print([name for name in ("reflow.plugins.lookup", "click") if name in sys.modules])
             return Grid([len(grid.cells)])
 
         if __name__ == "__main__":
@@ -586,7 +586,7 @@ def test_a_queued_worker_finds_the_serializer_without_any_plugin(
         [(0, 1, "identity", {})],
     )
     worker = f"""
-        from reflow.element import run_position
+        from reflow.engine.worker import run_position
 
         print(run_position({str(folder)!r}, "tag", 0, mark="m"))
         """

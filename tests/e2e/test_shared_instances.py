@@ -370,8 +370,8 @@ def test_many_runs_at_once(flow, script, tmp_path):
 @pytest.mark.parametrize("broken", ["reserve raises", "no reservations"])
 def test_without_reservations_runs_go_on(flow, monkeypatch, tmp_path, broken):
     from reflow.errors import StoreError
+    from reflow.storage.stores.sqlite.store import SqliteStore
     from reflow.stores.base import Store
-    from reflow.stores.sqlite import SqliteStore
 
     wf, _, go = flow
     go()

@@ -16,14 +16,14 @@ import jsonschema
 import pytest
 
 from reflow import Result, RunDir, Workflow
-from reflow.cleaning import ORPHANED_AFTER, carry_out, plan_cleaning
-from reflow.clock import Clock
-from reflow.indexing import records_below
-from reflow.journal import JournalReader, take_lease
-from reflow.owner import this_process
-from reflow.retention import Policy
 from reflow.run import Run
-from reflow.stores.sqlite import SqliteStore, default_store_path
+from reflow.runs.gc import ORPHANED_AFTER, carry_out, plan_cleaning
+from reflow.runs.retention import Policy
+from reflow.storage.clock import Clock
+from reflow.storage.indexing import records_below
+from reflow.storage.journal import JournalReader, take_lease
+from reflow.storage.process_id import this_process
+from reflow.storage.stores.sqlite.store import SqliteStore, default_store_path
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "json"
 DAY = 24 * 3600
@@ -371,7 +371,7 @@ def test_gc_leaves_other_users_alone(runs: list[Run], monkeypatch: pytest.Monkey
 
 def test_gc_on_a_full_disk(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is what makes room, so it must not need any for the lease of what goes."""
-    from reflow.files import Files
+    from reflow.storage.filesystem import Files
 
     store = SqliteStore(default_store_path())
     plan = plan_cleaning(store, Policy(older_than=-1))

@@ -208,7 +208,7 @@ def test_a_fingerprint_that_cannot_be_taken_fails_no_task(
         raise OSError(28, "No space left on device", path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("reflow.resultfiles.full_print", full)
+        patch.setattr("reflow.caching.output_files.full_print", full)
         _, state = make_workflow(tmp_path, "fingerprint")
         assert state() == "SUCCESS"
     told = capsys.readouterr().err

@@ -429,7 +429,7 @@ def _python() -> str:
 
 KILLED = """
     import os, sys
-    from reflow.files import Files
+    from reflow.storage.filesystem import Files
     from reflow_slurm.executor import SlurmExecutor
     from flow import wf
 

@@ -136,7 +136,7 @@ def test_install_from_checkout(installed: Path) -> None:
     code = (
         "import sys, reflow\n"
         "from reflow import PBSExecutor\n"
-        "from reflow.plugins import executor_from\n"
+        "from reflow.plugins.lookup import executor_from\n"
         "assert executor_from('pbs') == PBSExecutor(), executor_from('pbs')\n"
         "print(reflow.__version__, 'reflow_slurm' in sys.modules)\n"
     )
@@ -171,7 +171,7 @@ def test_installed_broken_plugin(installed: Path, tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(source)!r})\n"
         "from reflow.errors import PluginError\n"
-        "from reflow.plugins import executor_class\n"
+        "from reflow.plugins.lookup import executor_class\n"
         "executor_class('pbs')\n"
         "assert 'reflow_broken' not in sys.modules\n"
         "try:\n"

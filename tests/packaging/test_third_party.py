@@ -156,7 +156,7 @@ def crowd(
                 "Store", "StoreEntry(scheme='acme', target='acme_file:AcmeStore')"
             ),
             "acme_file.py": """
-                from reflow.stores.sqlite import SqliteStore
+                from reflow.storage.stores.sqlite.store import SqliteStore
 
                 class AcmeStore(SqliteStore):
                     @property
@@ -337,7 +337,7 @@ def test_clash_and_pin(home: Any) -> None:
         "pin one: [plugins.pin] twin = "
     )
     code = (
-        "from reflow.plugins import executor_class, registry\nexecutor_class('twin')\n"
+        "from reflow.plugins.lookup import executor_class, registry\nexecutor_class('twin')\n"
         "print(registry().find('executor', 'twin').provider)\n"
     )
     for chosen in ("acme-first", "acme-second"):
@@ -353,7 +353,8 @@ def test_enabled_ones_only(home: Any) -> None:
     home.run("python", "-c", "from reflow import PBSExecutor", REFLOW_PLUGINS="pbs")
     home.configure('[plugins]\nenabled = ["good"]\n')
     assert "[plugins] enabled in" in error_of(home, "pbs")
-    home.run("python", "-c", "from reflow.plugins import executor_class; executor_class('good')")
+    code = "from reflow.plugins.lookup import executor_class; executor_class('good')"
+    home.run("python", "-c", code)
 
 
 def test_reflow_hpc_beside_it(home: Any) -> None:

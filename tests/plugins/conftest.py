@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from attrs import field, frozen
 
-from reflow import plugins
-from reflow.discovery import entry_points
-from reflow.loading import Loader
-from reflow.registration import Settings
-from reflow.registry import Registry
+from reflow.plugins import lookup
+from reflow.plugins.discovery import entry_points
+from reflow.plugins.entries import Settings
+from reflow.plugins.loader import Loader
+from reflow.plugins.registry import Registry
 
 _number = count()
 
@@ -101,7 +101,7 @@ def use(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Registry]:
 
     def use(**settings: object) -> Registry:
         found = site.registry(**settings)
-        monkeypatch.setattr(plugins, "registry", lambda: found)
+        monkeypatch.setattr(lookup, "registry", lambda: found)
         return found
 
     return use

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import reflow
-from reflow import plugins
-from reflow.inventory import STATES, PluginRow
+from reflow.plugins import lookup
+from reflow.plugins.listing import STATES, PluginRow
 
 KEYS = ["name", "kind", "distribution", "version", "target", "state", "detail"]
 
@@ -97,20 +97,20 @@ class TestInstalled:
     ) -> None:
         for check, expected in ((False, state), (True, checked)):
             crowd()
-            row = by_name(plugins.installed(check), name)
+            row = by_name(lookup.installed(check), name)
             assert (row.kind, row.state, row.version) == (kind, expected, "1.2")
             if expected == checked:
                 assert detail in row.detail
 
     def test_reflow_itself_is_ok(self, crowd: Any) -> None:
         crowd()
-        rows = [row for row in plugins.installed(True) if row.distribution == "reflow-core"]
+        rows = [row for row in lookup.installed(True) if row.distribution == "reflow-core"]
         assert {row.name for row in rows} >= {"local", "sqlite", "pickle", "exists"}
         assert {(row.state, row.version) for row in rows} == {("ok", reflow.__version__)}
 
     def test_clash_and_pin(self, crowd: Any) -> None:
         def twins() -> dict[str, str]:
-            rows = plugins.installed(False)
+            rows = lookup.installed(False)
             return {row.distribution: row.state for row in rows if row.name == "twin"}
 
         crowd()
@@ -127,21 +127,21 @@ class TestInstalled:
                 f"    return [SerializerEntry(name='{name}', target='x:Y', types=('n.array',))]"
             )})  # fmt: skip
         use()
-        row = by_name(plugins.installed(False), "a")
+        row = by_name(lookup.installed(False), "a")
         assert row.state == "clashing"
         assert "both register a serializer for n.array" in row.detail
         use(pin={"n.array": "dist-b"})
-        row = by_name(plugins.installed(False), "a")
+        row = by_name(lookup.installed(False), "a")
         assert (row.state, row.detail) == ("ok", "types: n.array")
 
     def test_left_out(self, crowd: Any, site: Any) -> None:
         crowd(enabled=("mail",))
-        row = by_name(plugins.installed(False), "good")
+        row = by_name(lookup.installed(False), "good")
         assert (row.kind, row.state, row.detail) == (
             "plugin", "disabled", "REFLOW_PLUGINS leaves it out"
         )  # fmt: skip
         assert not site.is_loaded("good", "good")
-        assert {row.state for row in plugins.installed(False)} <= set(STATES)
+        assert {row.state for row in lookup.installed(False)} <= set(STATES)
 
 
 class TestReflowPlugins:
@@ -329,8 +329,8 @@ class TestReflowHpc:
     def test_errors_say_it(self, site: Any, command: Any) -> None:
         site.install("bad", bad="raise RuntimeError('boom')")
         for name in ("bad", "nowhere"):
-            code = f"from reflow.plugins import executor_class\nexecutor_class({name!r})"
+            code = f"from reflow.plugins.lookup import executor_class\nexecutor_class({name!r})"
             done = command("-c", code)
             assert done.stderr.rstrip().endswith(f"; {CLASH}")
-        code = "from reflow.plugins import load_target\nload_target('store', 's', 'gone:Store')"
+        code = "from reflow.plugins import lookup\nlookup.load_target('store', 's', 'gone:Store')"
         assert command("-c", code).stderr.rstrip().endswith(f"; {CLASH}")

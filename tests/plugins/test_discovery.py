@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from reflow.discovery import EntryPoint, clash_of_import_name, entry_points, read_distribution
+from reflow.plugins.discovery import (
+    EntryPoint,
+    clash_of_import_name,
+    entry_points,
+    read_distribution,
+)
 
 LAYOUT = """\
 # a comment

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from reflow import hookspecs, plugins
+from reflow import hookspecs
 from reflow.errors import PluginError
+from reflow.plugins import lookup
 
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("reflow_"))
 ENTRIES = hookspecs.Entry.__args__
@@ -29,28 +30,28 @@ OWN = f"{__name__}.Mine"
 
 
 def executor(_: Path) -> object:
-    return plugins.executor_class("mine").__name__
+    return lookup.executor_class("mine").__name__
 
 
 def store(_: Path) -> object:
-    return plugins.store_class("mine").__name__
+    return lookup.store_class("mine").__name__
 
 
 def serializer(_: Path) -> object:
-    return plugins.serializer_entry_for(Mine)
+    return lookup.serializer_entry_for(Mine)
 
 
 def verifier(_: Path) -> object:
-    return plugins.verifier_entries_for(Mine)
+    return lookup.verifier_entries_for(Mine)
 
 
 def run_finished(folder: Path) -> object:
-    assert plugins.observers(["mine"]).run_finished("r-1", folder, "SUCCESS") == []
+    assert lookup.observers(["mine"]).run_finished("r-1", folder, "SUCCESS") == []
     return (folder / "told.txt").read_text()
 
 
 def task_failed(folder: Path) -> object:
-    told = plugins.observers(["mine"])
+    told = lookup.observers(["mine"])
     return told.task_failed("r-1", "t", 7, "OOM")
 
 
@@ -61,7 +62,8 @@ CASES: dict[str, tuple[str, Callable[[Path], object], object]] = {
         "LocalExecutor",
     ),
     "reflow_register_stores": (
-        "(): return [StoreEntry(scheme='mine', target='reflow.stores.sqlite:SqliteStore')]",
+        "(): return [StoreEntry(scheme='mine', "
+        "target='reflow.storage.stores.sqlite.store:SqliteStore')]",
         store,
         "SqliteStore",
     ),
@@ -119,7 +121,7 @@ class TestHook:
 
 
 def test_registration_hooks_and_entries_belong_together() -> None:
-    from reflow.registration import KINDS, LIFECYCLE
+    from reflow.plugins.entries import KINDS, LIFECYCLE
 
     assert {*LIFECYCLE, *(f"reflow_register_{kind}s" for kind in KINDS)} == set(HOOKS)
     assert set(KINDS.values()) == set(ENTRIES)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reflow import plugins
 from reflow.errors import PluginError, UnknownPluginError
-from reflow.registry import Registry
+from reflow.plugins import lookup
+from reflow.plugins.registry import Registry
 
 FINISHED = """
 @hookimpl
@@ -36,7 +36,7 @@ def test_each_is_told_whatever_another_raises(
     site.install("chat", chat=FINISHED.format(name="chat"))
     site.install("unnamed", unnamed=FINISHED.format(name="unnamed"))
     use()
-    told = plugins.observers(["bad", "worse", "mail", "chat", "mail"])
+    told = lookup.observers(["bad", "worse", "mail", "chat", "mail"])
     assert told.run_finished("r-1", tmp_path, "FAILED") == [
         "observer 'bad' of bad 0.1: reflow_run_finished: ValueError: r-1",
         "observer 'worse' of worse 1.2: reflow_run_finished: SystemExit: 3",
@@ -50,7 +50,7 @@ def test_each_is_told_whatever_another_raises(
 
 def test_nobody_observes(site: Any, use: Callable[..., Registry], tmp_path: Path) -> None:
     use()
-    told = plugins.observers([])
+    told = lookup.observers([])
     assert told.run_finished("r", tmp_path, "SUCCESS") == told.task_failed("r", "t", None, "") == []
 
 
@@ -58,7 +58,7 @@ def test_missing(site: Any, use: Callable[..., Registry]) -> None:
     site.install("mail", mail=FINISHED)
     use()
     with pytest.raises(UnknownPluginError) as caught:
-        plugins.observers(["mial"])
+        lookup.observers(["mial"])
     assert str(caught.value) == (
         "no observer named 'mial' is installed: did you mean 'mail'? (installed plugins: mail)"
     )
@@ -68,14 +68,14 @@ def test_broken(site: Any, use: Callable[..., Registry]) -> None:
     site.install("mail", mail="raise RuntimeError('boom')")
     use()
     with pytest.raises(PluginError, match=r"^plugin 'mail' of mail 1\.2 is broken: RuntimeErr"):
-        plugins.observers(["mail"])
+        lookup.observers(["mail"])
 
 
 def test_no_observer(site: Any, use: Callable[..., Registry]) -> None:
     site.install("mail", mail="")
     use()
     with pytest.raises(PluginError) as caught:
-        plugins.observers(["mail"])
+        lookup.observers(["mail"])
     assert str(caught.value) == (
         "plugin 'mail' of mail 1.2 is no observer: it implements none of reflow_run_finished, "
         "reflow_task_failed"
@@ -86,7 +86,7 @@ def test_left_out(site: Any, use: Callable[..., Registry]) -> None:
     site.install("mail", mail=FINISHED)
     use(enabled=("chat",))
     with pytest.raises(PluginError, match=r"disabled: REFLOW_PLUGINS leaves it out \(enabled: ch"):
-        plugins.observers(["mail"])
+        lookup.observers(["mail"])
 
 
 def test_clash(site: Any, use: Callable[..., Registry], tmp_path: Path) -> None:
@@ -94,14 +94,14 @@ def test_clash(site: Any, use: Callable[..., Registry], tmp_path: Path) -> None:
     site.install("second", mail=FINISHED.format(name="second"))
     use()
     with pytest.raises(PluginError) as caught:
-        plugins.observers(["mail"])
+        lookup.observers(["mail"])
     assert str(caught.value) == (
         "plugins of first 1.2 and second 1.2 both bring an observer named 'mail'; "
         'pin one: [plugins.pin] mail = "first" in config.toml, or uninstall one'
     )
     use(pin={"mail": "second"})
-    assert plugins.observers(["mail"]).run_finished("r", tmp_path, "SUCCESS") == []
+    assert lookup.observers(["mail"]).run_finished("r", tmp_path, "SUCCESS") == []
     assert (tmp_path / "told.txt").read_text() == "second r SUCCESS\n"
     use(pin={"mail": "third"})
     with pytest.raises(PluginError, match="names a distribution that is not installed"):
-        plugins.observers(["mail"])
+        lookup.observers(["mail"])

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import reflow
-from reflow import plugins
 from reflow.errors import ConfigError, ExecutorError, PluginError, UnknownPluginError
 from reflow.hookspecs import (
     ExecutorEntry,
@@ -19,9 +18,10 @@ from reflow.hookspecs import (
     VerifierEntry,
     hookimpl,
 )
-from reflow.loading import Loader
-from reflow.registration import Settings
-from reflow.registry import Registry
+from reflow.plugins import lookup
+from reflow.plugins.entries import Settings
+from reflow.plugins.loader import Loader
+from reflow.plugins.registry import Registry
 from reflow_flux.executor import FluxExecutor
 from reflow_lsf.executor import LSFExecutor
 from reflow_pbs.executor import PBSExecutor
@@ -73,7 +73,7 @@ def test_built_in_needs_neither_discovery_nor_configuration(kind: str, name: str
     found = Registry(Loader(discover=never, read_settings=never)).find(kind, name)
     assert found.names[0] == name
     assert str(found.provider) == f"reflow-core {reflow.__version__}"
-    assert plugins.load_target(kind, name, found.entry.target)
+    assert lookup.load_target(kind, name, found.entry.target)
 
 
 def test_name_loads_its_entry_point_only(site: Any) -> None:
@@ -188,7 +188,7 @@ def test_interrupt_while_loading_is_no_broken_plugin(site: Any) -> None:
 def test_plugin_that_looks_for_plugins_when_it_is_imported(
     site: Any, use: Callable[..., Registry]
 ) -> None:
-    site.install("dist", x="from reflow import plugins\nplugins.serializer_entry('other')")
+    site.install("dist", x="from reflow.plugins import lookup\nlookup.serializer_entry('other')")
     site.install("dist-other", other=executors("other"))
     known = use()
     assert "UnknownPluginError: no serializer named 'other'" in message(known, "x")
@@ -398,15 +398,15 @@ class TestEnabled:
 
 
 def settings_of_this_process() -> Settings:
-    plugins.registry.cache_clear()
-    return plugins.registry().loader.settings
+    lookup.registry.cache_clear()
+    return lookup.registry().loader.settings
 
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """Forget the registry of this process in the end."""
     yield
-    plugins.registry.cache_clear()
+    lookup.registry.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh")
@@ -448,7 +448,10 @@ def test_settings_come_from_environment_and_configuration(
     [
         ("reflow_nowhere.executor:Executor", "ModuleNotFoundError: No module named 'reflow_nowh"),
         ("reflow_pbs.executor:Missing", "AttributeError: .* has no attribute 'Missing'"),
-        ("reflow.spec:Resources", "reflow.spec:Resources is no subclass of reflow.executors.base"),
+        (
+            "reflow.model.spec:Resources",
+            "reflow.model.spec:Resources is no subclass of reflow.executors.base",
+        ),
         ("os:sep", "os:sep is no subclass of reflow.executors.base.Executor"),
     ],
 )
@@ -458,13 +461,13 @@ def test_broken_target(
     site.install("dist-x", x=executors("x", target=target))
     use()
     with pytest.raises(PluginError, match=rf"^executor 'x' of dist-x 1\.2 is broken: {why}"):
-        plugins.executor_class("x")
+        lookup.executor_class("x")
 
 
 def test_target_that_exits(site: Any) -> None:
     module = site.module("exits", "raise SystemExit('gone')")
     with pytest.raises(PluginError, match=r"^store 's' is broken: SystemExit: gone$") as caught:
-        plugins.load_target("store", "s", f"{module}:Store")
+        lookup.load_target("store", "s", f"{module}:Store")
     assert isinstance(caught.value.__cause__, SystemExit)
 
 
@@ -474,9 +477,9 @@ def test_load_target_imports_little() -> None:
 
     code = (
         "import sys\n"
-        "from reflow.plugins import load_target\n"
-        "load_target('serializer', 'pickle', 'reflow.serializers.pickle:PickleSerializer')\n"
-        "load_target('verifier', 'exists', 'reflow.verifiers.exists:ExistsVerifier')\n"
+        "from reflow.plugins.lookup import load_target\n"
+        "load_target('serializer', 'pickle', 'reflow.values.serializers.pickle:PickleSerializer')\n"
+        "load_target('verifier', 'exists', 'reflow.caching.verifiers.exists:ExistsVerifier')\n"
         "print([m for m in ('attr', 'pluggy', 'click', 'cattrs', 'reflow.config')"
         " if m in sys.modules])"
     )
@@ -493,15 +496,15 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in BACKENDS:
         provider = SimpleNamespace(plugin=name, distribution=f"reflow-{name} 0")
         known.loader.register(import_module(f"reflow_{name}.plugin"), provider)  # type: ignore[arg-type]
-    monkeypatch.setattr(plugins, "registry", lambda: known)
+    monkeypatch.setattr(lookup, "registry", lambda: known)
 
 
 @pytest.mark.usefixtures("backends")
 @pytest.mark.parametrize("name", list(BACKENDS))
 def test_backends(name: str) -> None:
     cls = BACKENDS[name]
-    assert plugins.executor_class(name) is cls
-    executor = plugins.executor_from(name)
+    assert lookup.executor_class(name) is cls
+    executor = lookup.executor_from(name)
     assert type(executor) is cls
     assert executor.name == name
     assert executor.capabilities.array_variable
@@ -510,10 +513,10 @@ def test_backends(name: str) -> None:
 @pytest.mark.usefixtures("backends")
 def test_settings_round_trip() -> None:
     mine = PBSExecutor(qsub="/opt/pbs/bin/qsub", max_array_size=50)
-    name, settings = plugins.executor_reference(mine)
+    name, settings = lookup.executor_reference(mine)
     assert name == "pbs"
     assert settings["qsub"] == "/opt/pbs/bin/qsub"
-    again = plugins.executor_from_reference(name, settings)
+    again = lookup.executor_from_reference(name, settings)
     assert again == mine
     assert again.capabilities.max_array_size == 50
 
@@ -521,7 +524,7 @@ def test_settings_round_trip() -> None:
 @pytest.mark.usefixtures("backends")
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(PluginError, match="settings of executor 'pbs' on record do not fit"):
-        plugins.executor_from_reference("pbs", {"qusb": "x"})
+        lookup.executor_from_reference("pbs", {"qusb": "x"})
 
 
 @pytest.mark.usefixtures("backends")
@@ -530,22 +533,22 @@ def test_class_no_plugin_registers_has_no_reference() -> None:
         pass
 
     with pytest.raises(PluginError, match="register it by the hook reflow_register_executors"):
-        plugins.executor_reference(Mine())
+        lookup.executor_reference(Mine())
 
 
 @pytest.mark.usefixtures("backends")
 def test_executor_from() -> None:
     mine = PBSExecutor(qsub="mine")
     config = reflow.Config(executor={"pbs": {"qsub": "configured"}})
-    assert plugins.executor_from(mine, config) is mine
-    assert plugins.executor_from("pbs", config) == PBSExecutor(qsub="configured")
-    assert plugins.executor_from("slurm", config) == SlurmExecutor()
+    assert lookup.executor_from(mine, config) is mine
+    assert lookup.executor_from("pbs", config) == PBSExecutor(qsub="configured")
+    assert lookup.executor_from("slurm", config) == SlurmExecutor()
     with pytest.raises(ConfigError, match=r"executor\.pbs\.qusb.*did you mean 'qsub'"):
-        plugins.executor_from("pbs", reflow.Config(executor={"pbs": {"qusb": "x"}}))
+        lookup.executor_from("pbs", reflow.Config(executor={"pbs": {"qusb": "x"}}))
     with pytest.raises(ConfigError, match=r"executor\.pbs\.qsub = 3"):
-        plugins.executor_from("pbs", reflow.Config(executor={"pbs": {"qsub": 3}}))
+        lookup.executor_from("pbs", reflow.Config(executor={"pbs": {"qsub": 3}}))
     with pytest.raises(ExecutorError, match="not int"):
-        plugins.executor_from(3)  # type: ignore[arg-type]
+        lookup.executor_from(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("backends")

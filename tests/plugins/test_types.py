@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from reflow import plugins
 from reflow.errors import PluginError
-from reflow.registry import Registry
+from reflow.plugins import lookup
+from reflow.plugins.registry import Registry
 
 SHAPES = """\
 class Frame: pass
@@ -41,7 +41,7 @@ def shapes(site: Any) -> ModuleType:
 
 
 def found(cls: type) -> str | None:
-    entry = plugins.serializer_entry_for(cls)
+    entry = lookup.serializer_entry_for(cls)
     return None if entry is None else entry.name
 
 
@@ -96,7 +96,7 @@ def test_two_for_one_class(site: Any, use: Callable[..., Registry], shapes: Modu
         f"{shapes.Wide.__module__}.Wide; pin one: [plugins.pin] \"{key}\" = \"first\" or "
         f"\"{inner}\" = \"first\" in config.toml, or uninstall one"
     )
-    assert plugins.serializer_entry("a").name == "a"  # by name both are there
+    assert lookup.serializer_entry("a").name == "a"  # by name both are there
     use(pin={key: "second"})
     assert found(shapes.Wide) == "b"
     use(pin={inner: "first"})
@@ -145,7 +145,7 @@ def test_verifiers_all_count_of_the_most_specific_class(
     use()
 
     def names(cls: type) -> list[str]:
-        return [entry.name for entry in plugins.verifier_entries_for(cls)]
+        return [entry.name for entry in lookup.verifier_entries_for(cls)]
 
     assert names(shapes.Wide) == ["a", "b"]
     assert names(int) == ["c"]
@@ -155,7 +155,7 @@ def test_verifiers_all_count_of_the_most_specific_class(
 def test_paths_need_no_discovery(site: Any, use: Callable[..., Registry], cls: type) -> None:
     site.install("dist", x=serializer("x", f"{cls.__module__}.{cls.__name__}", kind="verifier"))
     use()
-    assert [entry.name for entry in plugins.verifier_entries_for(cls)] == ["exists"]
+    assert [entry.name for entry in lookup.verifier_entries_for(cls)] == ["exists"]
     assert not site.is_loaded("dist", "x")
 
 
@@ -167,13 +167,13 @@ def test_a_path_of_ones_own_can_have_its_own_verifier(
     site: Any, use: Callable[..., Registry]
 ) -> None:
     use()
-    assert [entry.name for entry in plugins.verifier_entries_for(Remote)] == ["exists"]
+    assert [entry.name for entry in lookup.verifier_entries_for(Remote)] == ["exists"]
     site.install("dist", x=serializer("remote", f"{__name__}.Remote", kind="verifier"))
     use()
-    assert [entry.name for entry in plugins.verifier_entries_for(Remote)] == ["remote"]
+    assert [entry.name for entry in lookup.verifier_entries_for(Remote)] == ["remote"]
 
 
 def test_nothing_claims(site: Any, use: Callable[..., Registry]) -> None:
     use()
-    assert plugins.serializer_entry_for(int) is None
-    assert plugins.verifier_entries_for(int) == []
+    assert lookup.serializer_entry_for(int) is None
+    assert lookup.verifier_entries_for(int) == []

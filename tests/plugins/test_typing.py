@@ -12,12 +12,13 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "reflow-core" / "src"
 
 SCRIPT = """\
-from reflow import PBSExecutor, LocalExecutor, plugins
+from reflow import PBSExecutor, LocalExecutor
+from reflow.plugins import lookup
 
 reveal_type(PBSExecutor(qsub="x"))
 reveal_type(LocalExecutor())
-reveal_type(plugins.serializer_entry_for(int))
-reveal_type(plugins.store_class("sqlite"))
+reveal_type(lookup.serializer_entry_for(int))
+reveal_type(lookup.store_class("sqlite"))
 """
 
 

@@ -20,10 +20,10 @@ import pytest
 from postgres.server import PASSWORD, Server, new_server
 from reflow import Result, RunDir, Workflow
 from reflow.errors import StoreError, StoreVersionError
-from reflow.outcomes import Outcome
+from reflow.plugins.open_store import open_store
 from reflow.states import FAILED, SUCCESS
+from reflow.storage.outcome import Outcome
 from reflow.stores.base import Position
-from reflow.stores.location import open_store
 from reflow.testing.stores import TASKS, everything, run_row, success
 from reflow_postgres import schema, session
 from reflow_postgres.address import address_of

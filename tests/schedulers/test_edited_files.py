@@ -254,7 +254,7 @@ def test_what_has_no_files_loads_nothing_for_them(
     status = person.ended(person.submit("--data", "data"))
     loaded = {task: of(status, task)[0]["output"] for task in ("without", "with_file")}
     assert loaded["without"] == []
-    assert loaded["with_file"] == ["reflow.fileprint", "reflow.inputprints"]
+    assert loaded["with_file"] == ["reflow.caching.file_fingerprint", "reflow.caching.input_files"]
 
 
 LOADS = """

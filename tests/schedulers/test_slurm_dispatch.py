@@ -631,9 +631,9 @@ def test_who_waits_notices_that_every_job_is_gone(person: Person) -> None:
     person.run("-c", f"""
 import time
 from flow import wf
-from reflow import carrying
+from reflow.engine import lifecycle
 from reflow.errors import WaitTimeoutError
-carrying.LOOK_SECONDS = 0.5
+lifecycle.LOOK_SECONDS = 0.5
 run = wf.run({run!r})
 end = time.monotonic() + 60
 while True:
@@ -709,7 +709,10 @@ def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person)
 def test_who_waits_is_told_why_a_job_does_not_start(person: Person) -> None:
     person.write(STARTING)
     person.configure(min_poll_interval=0.1)
-    wait = "from reflow import carrying; carrying.LOOK_SECONDS = 0.5; from flow import wf; wf.cli()"
+    wait = (
+        "from reflow.engine import lifecycle; lifecycle.LOOK_SECONDS = 0.5; "
+        "from flow import wf; wf.cli()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", wait, "submit", "--executor", "slurm", "--run-dir", "out", "--wait"],
         cwd=person.folder, env=person.environment, text=True,
@@ -883,7 +886,10 @@ def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> 
         "status", run, "--task", "each"
     )
     # Of many that no pass has taken up some only are read.
-    code = "from reflow import instances, cli; instances.MOST_READ = 1; cli.main()"
+    code = (
+        "from reflow import cli; from reflow.runs import instance_view; "
+        "instance_view.MOST_READ = 1; cli.main()"
+    )
     few = json.loads(person.run("-c", code, "status", run, "--json"))["summary"]["each"]
     assert few in ({"SUCCESS": 1, "RUNNING": 4, "SUBMITTED": 1}, stand)
     (person.folder / "out" / "go").touch()
@@ -953,7 +959,10 @@ def test_who_asks_while_the_scheduler_is_down_is_told(
     code, _, err = start(person, "flow.py", "status", run, "--refresh")
     assert code == 0
     assert "Unable to contact slurm controller" in err
-    soon = "from reflow import cancellation as c; c.PATIENCE = 0.1; from flow import wf; wf.cli()"
+    soon = (
+        "from reflow.runs import cancel_retry; cancel_retry.PATIENCE = 0.1; "
+        "from flow import wf; wf.cli()"
+    )
     code, _, err = start(person, "-c", soon, "cancel", run, "--yes")
     assert code == 2
     assert "the request is on record" in err

@@ -20,23 +20,23 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from reflow.storage.blobs.json_codec import dump
 
-import reflow.dispatch
-import reflow.drive
-import reflow.values
-from reflow.dispatch import Dispatch, ask
-from reflow.drive import _loop
+import reflow.engine.dispatcher
+import reflow.engine.local_driver
+import reflow.storage.blobs
+from reflow.engine.dispatcher import Dispatch, ask
+from reflow.engine.local_driver import _loop
+from reflow.engine.replay import Ledger
+from reflow.engine.task_call import Answer, Work
 from reflow.errors import LeaseHeldError, LeaseLostError
-from reflow.identity import digest
-from reflow.journal import LEASE_SECONDS, JournalReader
-from reflow.ledger import Ledger
-from reflow.outcomes import Outcome
-from reflow.plain import dump
-from reflow.records import Epoch, Finished, Opened, decode_all
-from reflow.runrecord import RunOptions, RunRecord
-from reflow.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
+from reflow.model.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, DONE, FAILED, SKIPPED, SUCCESS
-from reflow.worker import Answer, Work
+from reflow.storage.events import Epoch, Finished, Opened, decode_all
+from reflow.storage.journal import LEASE_SECONDS, JournalReader
+from reflow.storage.outcome import Outcome
+from reflow.storage.run_directory import RunOptions, RunRecord
+from reflow.values.hashing import digest
 
 RUNS = int(os.environ.get("REFLOW_SIM_RUNS", "5000"))
 FIRST = int(os.environ.get("REFLOW_SIM_FIRST", "0"))
@@ -309,7 +309,7 @@ class SimAppender:
 
 
 class SimFiles:
-    """`reflow.files.Files` as one machine sees the server."""
+    """`reflow.storage.filesystem.Files` as one machine sees the server."""
 
     def __init__(self, world: World, machine: str) -> None:
         self.world, self.machine = world, machine
@@ -852,10 +852,10 @@ def simulate(seed: int) -> Counter[str]:
     simulation = Simulation(seed)
     world = simulation.world
     shim = SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
-    kept = reflow.values.SPILL_BYTES
-    times = reflow.dispatch.time, reflow.drive.time
-    reflow.dispatch.time = reflow.drive.time = shim  # type: ignore[assignment]
-    reflow.values.SPILL_BYTES = 12
+    kept = reflow.storage.blobs.SPILL_BYTES
+    times = reflow.engine.dispatcher.time, reflow.engine.local_driver.time
+    reflow.engine.dispatcher.time = reflow.engine.local_driver.time = shim  # type: ignore[assignment]
+    reflow.storage.blobs.SPILL_BYTES = 12
     try:
         return simulation.run()
     except Exception as error:
@@ -866,8 +866,8 @@ def simulate(seed: int) -> Counter[str]:
             f"again: REFLOW_SIM_RUNS=1 REFLOW_SIM_FIRST={seed}"
         ) from error
     finally:
-        reflow.dispatch.time, reflow.drive.time = times
-        reflow.values.SPILL_BYTES = kept
+        reflow.engine.dispatcher.time, reflow.engine.local_driver.time = times
+        reflow.storage.blobs.SPILL_BYTES = kept
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + RUNS, CHUNK))

@@ -10,10 +10,14 @@ from types import SimpleNamespace
 import pytest
 from attrs import evolve
 
-from reflow import element
-from reflow.claims import claim, publish, read_outcome
-from reflow.clock import Clock
-from reflow.dispatch import Dispatch, ask
+from reflow.engine import worker
+from reflow.engine.batch.dispatch_pass import DispatchPass
+from reflow.engine.batch.reconcile import GRACE_SECONDS, MAX_STARTS
+from reflow.engine.dispatcher import Dispatch, ask
+from reflow.engine.lookahead import ahead
+from reflow.engine.planner import Progress
+from reflow.engine.replay import Ledger
+from reflow.engine.task_call import WITHIN_TASK
 from reflow.errors import (
     CommandMissingError,
     LeaseHeldError,
@@ -22,19 +26,15 @@ from reflow.errors import (
     SubmissionLimitError,
 )
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
-from reflow.files import Files
-from reflow.journal import JournalReader, SignOfLife, take_lease
-from reflow.ledger import Ledger
-from reflow.lookahead import ahead
-from reflow.outcomes import WHOLE_TASK, Outcome
-from reflow.planning import Progress
-from reflow.queueing.dispatchpass import DispatchPass
-from reflow.queueing.judging import GRACE_SECONDS, MAX_STARTS
-from reflow.records import Barred, Note, Opened, encode
-from reflow.runrecord import RunOptions, RunRecord, RunRequest
-from reflow.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
+from reflow.model.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
-from reflow.worker import WITHIN_TASK
+from reflow.storage.claims import claim, publish, read_outcome
+from reflow.storage.clock import Clock
+from reflow.storage.events import Barred, Note, Opened, encode
+from reflow.storage.filesystem import Files
+from reflow.storage.journal import JournalReader, SignOfLife, take_lease
+from reflow.storage.outcome import WHOLE_TASK, Outcome
+from reflow.storage.run_directory import RunOptions, RunRecord, RunRequest
 
 
 def each(parameter: str, task: str, *, array: bool, flatten: bool) -> Wire:
@@ -592,12 +592,12 @@ def test_a_limit_that_lets_nothing_in_is_asked_ever_less_often(record) -> None:
 
 @pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
 def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
-    monkeypatch.setattr(element, "_met_memory_limit", lambda: met)
+    monkeypatch.setattr(worker, "_met_memory_limit", lambda: met)
     monkeypatch.setenv(WITHIN_TASK, "")  # put back afterwards, as other tests share this process
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
     (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
-    assert element.run_position(record.folder, tag, 0, mark="1") == FAILED
+    assert worker.run_position(record.folder, tag, 0, mark="1") == FAILED
     outcome = read_outcome(record.files, record.folder, "one", 0, 1)
     assert outcome is not None
     assert (outcome.cause, "met its memory limit" in outcome.detail) == (cause, met)
@@ -665,8 +665,8 @@ def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
     run_pass(record, request, scheduler)
     (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
     begun = [
-        element.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
+        worker.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
     ]
     assert begun[0] == begun[1] is not None  # it was killed before it came to its end
-    assert element.run_position(record.folder, tag, 0, mark="7") == FAILED
-    assert element.take_position(record.folder, tag, 0, mark="7", files=record.files) is None
+    assert worker.run_position(record.folder, tag, 0, mark="7") == FAILED
+    assert worker.take_position(record.folder, tag, 0, mark="7", files=record.files) is None

@@ -22,8 +22,13 @@ from typing import Any
 
 import pytest
 
-from reflow.dispatch import Dispatch, ask
-from reflow.element import Element, publish_answer, take_position
+from reflow.engine.batch.dispatch_pass import DispatchPass, PassReport
+from reflow.engine.batch.job_script import PAUSES
+from reflow.engine.batch.reconcile import GRACE_SECONDS
+from reflow.engine.dispatcher import Dispatch, ask
+from reflow.engine.replay import Ledger
+from reflow.engine.task_call import Answer
+from reflow.engine.worker import Element, publish_answer, take_position
 from reflow.errors import (
     LeaseHeldError,
     LeaseLostError,
@@ -33,16 +38,7 @@ from reflow.errors import (
     SubmissionRefusedError,
 )
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
-from reflow.identity import digest
-from reflow.journal import JournalReader
-from reflow.ledger import Ledger
-from reflow.outcomes import Outcome
-from reflow.queueing.dispatchpass import DispatchPass, PassReport
-from reflow.queueing.judging import GRACE_SECONDS
-from reflow.queueing.script import PAUSES
-from reflow.records import Epoch, Finished, Intent, Retried, decode
-from reflow.runrecord import RunOptions, RunRecord, RunRequest
-from reflow.spec import (
+from reflow.model.spec import (
     Entrypoint,
     RetryRule,
     RetrySpec,
@@ -62,7 +58,11 @@ from reflow.states import (
     SUCCESS,
     TIMEOUT,
 )
-from reflow.worker import Answer
+from reflow.storage.events import Epoch, Finished, Intent, Retried, decode
+from reflow.storage.journal import JournalReader
+from reflow.storage.outcome import Outcome
+from reflow.storage.run_directory import RunOptions, RunRecord, RunRequest
+from reflow.values.hashing import digest
 
 RUNS = int(os.environ.get("REFLOW_SIM_RUNS", "1500"))
 FIRST = int(os.environ.get("REFLOW_SIM_FIRST", "0"))
@@ -652,7 +652,7 @@ class SimAppender:
 
 
 class SimFiles:
-    """`reflow.files.Files`, as one process sees the server."""
+    """`reflow.storage.filesystem.Files`, as one process sees the server."""
 
     def __init__(self, world: World, process: Process) -> None:
         self.world, self.process = world, process

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from reflow.annotations import Param, Result, RunDir
 from reflow.errors import DefinitionError
+from reflow.model.annotations import Param, Result, RunDir
 
 
 def task() -> None: ...

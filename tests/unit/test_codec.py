@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.annotations import RunDir
-from reflow.codec import codec_for, readable, structure, supported, unstructure
 from reflow.errors import SerializationError
-from reflow.spec import Constant, Resources, Source, TaskSpec, Wire, WorkflowSpec
+from reflow.model.annotations import RunDir
+from reflow.model.spec import Constant, Resources, Source, TaskSpec, Wire, WorkflowSpec
+from reflow.values.codec import codec_for, readable, structure, supported, unstructure
 
 T = TypeVar("T")
 
@@ -405,7 +405,7 @@ def test_records_are_read_strictly() -> None:
 def test_values_need_no_cattrs() -> None:
     path = [p for p in sys.path if p]
     code = f"import sys; sys.path[:] = {path!r}\n" + (
-        "from reflow.codec import codec_for\n"
+        "from reflow.values.codec import codec_for\n"
         "codec_for(dict[str, list[tuple[int, str]]]).encode({'a': [(1, 'b')]})\n"
         "print([m for m in ('attr', 'cattrs', 'inspect', 'dataclasses') if m in sys.modules])"
     )

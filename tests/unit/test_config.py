@@ -27,10 +27,9 @@ from reflow import (
     write_example_config,
 )
 from reflow.config import PluginSettings, RunSettings, StoreSettings
-from reflow.config.keylines import key_lines
-from reflow.config.toml import toml
-from reflow.plugins import executor_from
-from reflow.quantities import parse_memory
+from reflow.config.toml import key_lines, toml
+from reflow.model.units import parse_memory
+from reflow.plugins.lookup import executor_from
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -392,7 +391,7 @@ def test_permission_denied(home: Path) -> None:
     code = (
         "import os, sys\n"
         "from reflow import ConfigError, load_config\n"
-        "import reflow.config.layers, reflow.errors\n"
+        "import reflow.config.loading, reflow.errors\n"
         "if os.getuid() == 0: os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
         "try: load_config(sys.argv[1])\n"
         "except ConfigError as error: print(error)"

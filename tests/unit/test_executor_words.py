@@ -10,12 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
-from reflow.executors.answers import array_status, ended_badly, iso_time, only_id, size_in
 from reflow.executors.base import ENDED, LIVE, JobRequest, JobStatus
-from reflow.executors.options import checked, long_name
+from reflow.executors.options import (
+    checked,
+    elements,
+    log_path,
+    long_name,
+    read_ranges,
+    refuse,
+    write_ranges,
+)
 from reflow.executors.options import given as options_given
-from reflow.executors.paths import log_path, refuse
-from reflow.executors.ranges import elements, read_ranges, write_ranges
+from reflow.executors.parsing import array_status, ended_badly, iso_time, only_id, size_in
 
 
 def request(size: int = 1, throttle: int | None = None) -> JobRequest:

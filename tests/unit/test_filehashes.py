@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from reflow import filehashes
-from reflow.filehashes import FileHashes
+from reflow.caching import hash_cache
+from reflow.caching.hash_cache import FileHashes
 
 
 def test_what_is_settled_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filehashes, "DOUBT_SECONDS", -1.0)  # all is settled
+    monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)  # all is settled
     file, memory = tmp_path / "a", tmp_path / "memory.json"
     file.write_bytes(b"one")
     first = FileHashes(str(memory))
@@ -45,7 +45,7 @@ def test_what_changed_just_now_or_in_the_future_is_not_remembered(tmp_path: Path
 def test_a_memory_that_cannot_be_written_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filehashes, "DOUBT_SECONDS", -1.0)
+    monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)
     (tmp_path / "file").write_bytes(b"")
     hashes = FileHashes(str(tmp_path / "file" / "memory.json"))
     assert hashes.digest(str(tmp_path / "file")) == sha256(b"").hexdigest()
@@ -55,7 +55,7 @@ def test_a_memory_that_cannot_be_written_is_no_error(
 def test_two_that_learn_at_the_same_time_both_remember(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filehashes, "DOUBT_SECONDS", -1.0)
+    monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)
     memory = tmp_path / "memory.json"
     both = [FileHashes(str(memory)) for _ in range(2)]
     for number, one in enumerate(both):

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.filemarks import counted, marks_in, marks_of, stamp_of, stamped
-from reflow.outcomes import Outcome
+from reflow.caching.file_marks import counted, marks_in, marks_of, stamp_of, stamped
+from reflow.storage.outcome import Outcome
 
 ONE = Outcome("task", 0, 1, "SUCCESS", "ab", "cd", "[]", ("/a", "/b", "/c"))
 PRINTS = ("f:1:2 00", "f:1:3", "")

@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reflow import fileprint
-from reflow.fileprint import Fileprint, full_print, is_same, parse, quick_print
+from reflow.caching import file_fingerprint
+from reflow.caching.file_fingerprint import Fileprint, full_print, is_same, parse, quick_print
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read."""
     found: list[str] = []
-    real = fileprint._content
+    real = file_fingerprint._content
 
     def counted(path: str) -> str:
         found.append(os.path.basename(path))
         return real(path)
 
-    monkeypatch.setattr(fileprint, "_content", counted)
+    monkeypatch.setattr(file_fingerprint, "_content", counted)
     return found
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from reflow import fingerprint as fingerprinting
-from reflow.fingerprint import fingerprint
+from reflow.caching import code_fingerprint as fingerprinting
+from reflow.caching.code_fingerprint import fingerprint
 
 HEAD = """
 from typing import Annotated
-from reflow.annotations import Param, Result
-from reflow.flow import Flow
+from reflow.model.annotations import Param, Result
+from reflow.model.flow import Flow
 flow = Flow("f")
 """
 BASE = """
@@ -126,7 +126,7 @@ def test_without_a_source_file() -> None:
 
 def test_the_same_in_every_process(tmp_path: Path) -> None:
     code = (
-        "from reflow.fingerprint import fingerprint\n"
+        "from reflow.caching.code_fingerprint import fingerprint\n"
         "def task(x): return x in {'a', 'b', 'c', 'd'}\n"
         "print(fingerprint(task))"
     )

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import pytest
 
 import reflow
-from reflow.annotations import Result, RunDir
 from reflow.errors import DefinitionError
-from reflow.flow import Flow
-from reflow.specification import build_spec, check
+from reflow.model.annotations import Result, RunDir
+from reflow.model.flow import Flow
+from reflow.runs.resolve import build_spec, check
 
 
 def test_the_decorator_leaves_the_function_as_it_is() -> None:
@@ -279,8 +279,8 @@ def test_registering_imports_little() -> None:
     code = """
 import sys
 from typing import Annotated
-from reflow.annotations import Param, Result, RunDir
-from reflow.flow import Flow
+from reflow.model.annotations import Param, Result, RunDir
+from reflow.model.flow import Flow
 flow = Flow("f")
 for i in range(5):
     @flow.job(name=f"t{i}", cpus=2, mem="8G", time="01:00:00")
@@ -289,8 +289,8 @@ for i in range(5):
 heavy = "attr attrs cattrs inspect click pluggy sqlite3 pathlib dataclasses logging".split()
 print([name for name in heavy if name in sys.modules])
 flow.tasks["t1"].signature()
-import reflow.plain, reflow.codec, reflow.fingerprint
-reflow.plain.plain_codec(str).encode("x")
+import reflow.values.json_codec, reflow.values.codec, reflow.caching.code_fingerprint
+reflow.values.json_codec.plain_codec(str).encode("x")
 print([name for name in heavy if name in sys.modules])
 """
     # -S: what this environment's .pth files import does not count.
@@ -309,13 +309,13 @@ import sys
 compiled = []
 sys.addaudithook(lambda event, given: event == "compile" and compiled.append(given))
 from typing import Annotated
-import reflow.job, reflow.element, reflow.worker, reflow.codec
+import reflow.job, reflow.engine.worker, reflow.engine.task_call, reflow.values.codec
 from reflow import Param, Workflow
 workflow = Workflow("w")
 @workflow.job(cpus=2, mem="8G", time="01:00:00")
 def task(x: Annotated[str, Param()]) -> str:
     return x
-reflow.worker.TaskCaller(workflow.tasks["task"], {"x": '"y"'}, None, "auto").call({})
+reflow.engine.task_call.TaskCaller(workflow.tasks["task"], {"x": '"y"'}, None, "auto").call({})
 # Not modules whose code is not kept, nor what collections.namedtuple evaluates.
 texts = [bytes(text or b"") for text, file in compiled if file == "<string>"]
 print([text for text in texts if not text.startswith(b"lambda _cls")])

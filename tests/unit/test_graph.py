@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.errors import ValidationError
-from reflow.graph import order
+from reflow.model.wiring import order
 
 
 @st.composite

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.hashing import LARGE, sha256, sha256_hex
+from reflow.values.hashing import LARGE, sha256, sha256_hex
 
 
 @given(st.text(max_size=200))
@@ -32,7 +32,7 @@ def test_an_interpreter_without_its_own() -> None:
     script = (
         "import sys\n"
         "sys.modules['_sha2'] = sys.modules['_sha256'] = None\n"
-        "from reflow.hashing import sha256_hex\n"
+        "from reflow.values.hashing import sha256_hex\n"
         "print(sha256_hex('x'))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -42,7 +42,7 @@ def test_an_interpreter_without_its_own() -> None:
 def test_a_worker_does_not_load_openssl() -> None:
     script = (
         "import sys\n"
-        "import reflow.job, reflow.element, reflow.codec\n"
+        "import reflow.job, reflow.engine.worker, reflow.values.codec\n"
         "from reflow import Workflow\n"
         "wf = Workflow('w')\n"
         "wf.job()(reflow.job.main)\n"

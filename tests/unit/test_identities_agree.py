@@ -11,17 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflow import Result, Workflow
-from reflow.awaiting import Inputs
-from reflow.claims import make_folders, publish
-from reflow.element import _identity
-from reflow.files import Files
-from reflow.identity import digest, identity_parts
-from reflow.inputs import TaskInputs
-from reflow.lookahead import awaited, position_items
-from reflow.outcomes import Outcome
-from reflow.planning import Progress
-from reflow.specification import build_spec
-from reflow.values import Values
+from reflow.caching.identity import identity_parts
+from reflow.engine.deferred_inputs import Inputs
+from reflow.engine.inputs import TaskInputs
+from reflow.engine.lookahead import awaited, position_items
+from reflow.engine.planner import Progress
+from reflow.engine.worker import _identity
+from reflow.runs.resolve import build_spec
+from reflow.storage.blobs import Values
+from reflow.storage.claims import make_folders, publish
+from reflow.storage.filesystem import Files
+from reflow.storage.outcome import Outcome
+from reflow.values.hashing import digest
 
 wf = Workflow("agree")
 

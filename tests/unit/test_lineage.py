@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from reflow.lineage import element_lineage, task_lineages
-from reflow.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
+from reflow.caching.lineage import element_lineage, task_lineages
+from reflow.model.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
 
 
 def chain(**changes: TaskSpec) -> WorkflowSpec:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from reflow.cli.options import CollectingCommand, given_parameters, parameter_options
-from reflow.description import ParameterDescription
+from reflow.runs.describe import ParameterDescription
 
 
 class Colour(enum.Enum):

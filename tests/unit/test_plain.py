@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.errors import SerializationError
-from reflow.plain import Codec, load, plain_codec
+from reflow.values.json_codec import Codec, load, plain_codec
 
 text = st.text(st.characters()).filter(lambda one: one != "$attachment")  # reflow's own key
 json_values = st.recursive(

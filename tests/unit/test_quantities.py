@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.errors import DefinitionError
-from reflow.quantities import format_memory, format_time, parse_memory, parse_time
+from reflow.model.units import format_memory, format_time, parse_memory, parse_time
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reflow.fingerprint import changed, code_of
-from reflow.flow import TaskDefinition
-from reflow.reachable import reach, reach_task
+from reflow.caching.call_graph import reach, reach_task
+from reflow.caching.code_fingerprint import changed, code_of
+from reflow.model.flow import TaskDefinition
 
 FLOW = """
 import functools, json
@@ -374,7 +374,7 @@ def test_a_library_counts_by_its_version(tmp_path: Path, monkeypatch: pytest.Mon
         "def by_module(): return some_module.inner()\n"
         "def by_name(): return inner()\n"
         "def late():\n    import some_module as s\n    return s.inner()\n"
-        "from reflow.reachable import reach\n"
+        "from reflow.caching.call_graph import reach\n"
         "print([reach(one).code for one in (by_module, by_name, late)])\n"
         "print([len(reach(one).files) for one in (by_module, by_name, late)])\n"
     )
@@ -425,7 +425,7 @@ def test_the_parts_have_the_names_that_people_know(load: Callable[..., Any]) -> 
 def test_the_same_in_every_process_and_as_a_script(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from dataclasses import dataclass\nfrom reflow.reachable import reach\n"
+        "from dataclasses import dataclass\nfrom reflow.caching.call_graph import reach\n"
         "NAMES = {'a', 'b', 'c', 'd'}\n"
         "@dataclass\nclass P:\n    x: int = 1\n    q: 'P | None' = None\n"
         "def helper(): return [P(1), NAMES, 'x' in {'a', 'b', 'c'}]\n"
@@ -459,11 +459,11 @@ def test_a_task_that_takes_the_run_directory(load: Callable[..., Any]) -> None:
 
 def test_nothing_of_it_is_loaded_where_only_the_function_counts() -> None:
     program = (
-        "import sys\nfrom reflow.fingerprint import code_of\n"
-        "from reflow.flow import TaskDefinition\n"
+        "import sys\nfrom reflow.caching.code_fingerprint import code_of\n"
+        "from reflow.model.flow import TaskDefinition\n"
         "def task(): return 1\n"
         "code_of(TaskDefinition('task', task))\n"
-        "heavy = ('reflow.reachable', 'dis', 'importlib.metadata')\n"
+        "heavy = ('reflow.caching.call_graph', 'dis', 'importlib.metadata')\n"
         "print([one for one in heavy if one in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

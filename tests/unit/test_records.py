@@ -6,8 +6,8 @@ from zlib import crc32
 
 import pytest
 
-from reflow.outcomes import Outcome
-from reflow.records import decode, encode
+from reflow.storage.events import decode, encode
+from reflow.storage.outcome import Outcome
 
 ONE = Outcome("task", 3, 1, "SUCCESS", "ab", "cd", '"/a"', ("/a", "/b"), ended=2.5)
 

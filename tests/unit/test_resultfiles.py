@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reflow import fileprint
-from reflow.resultfiles import take_prints, trouble
+from reflow.caching import file_fingerprint
+from reflow.caching.output_files import take_prints, trouble
 
 
 def taken(how: str, *paths: Path) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def test_the_content_is_read_only_where_times_differ(
     path = tree / "a"
     prints = taken("auto", path)
     with monkeypatch.context() as patch:
-        patch.setattr(fileprint, "_content", lambda path: pytest.fail(path))
+        patch.setattr(file_fingerprint, "_content", lambda path: pytest.fail(path))
         assert trouble([str(path)], prints) == ""
         path.write_text("longer")
         assert "was changed" in trouble([str(path)], prints)
@@ -127,7 +127,7 @@ def test_openssl_is_loaded_for_large_files_only(tmp_path: Path, size: int) -> No
 
     (tmp_path / "file").write_bytes(b"x" * size)
     code = (
-        "import sys; from reflow.resultfiles import take_prints\n"
+        "import sys; from reflow.caching.output_files import take_prints\n"
         "print(len(take_prints([sys.argv[1]], 'auto', print)), '_hashlib' in sys.modules)"
     )
     found = subprocess.run(

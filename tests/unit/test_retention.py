@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.retention import (
+from reflow.runs.retention import (
     AGE,
     ASKED,
     SIZE,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow import DefinitionError, Retry, Scale, Workflow
-from reflow.retrying import retry_of
-from reflow.spec import Resources, RetryRule, RetrySpec
-from reflow.specification import build_spec
+from reflow.model.retry import retry_of
+from reflow.model.spec import Resources, RetryRule, RetrySpec
+from reflow.runs.resolve import build_spec
 from reflow.states import CAUSES, ERROR, HELD, LOST, NODE_FAIL, OOM, PREEMPTED, TIMEOUT
 
 GIB = 1024**3

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from reflow.files import Files
-from reflow.scriptcode import code_of, keep_code
+from reflow.model.entrypoint import code_of, keep_code
+from reflow.storage.filesystem import Files
 
 SOURCE = b"answer = 42\n"
 
@@ -22,7 +22,7 @@ def value(code: Any) -> Any:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    keep_code(Files(), SOURCE, "/scripts/it.py", str(tmp_path))
+    keep_code(Files().write, SOURCE, "/scripts/it.py", str(tmp_path))
     (found,) = tmp_path.iterdir()
     return found
 
@@ -63,7 +63,7 @@ def test_code_that_was_cut_short_is_compiled(tmp_path: Path, kept: Path) -> None
 
 
 def test_of_a_script_that_is_none_any_more_nothing_is_kept(tmp_path: Path) -> None:
-    keep_code(Files(), b"def half(", "/scripts/it.py", str(tmp_path))
+    keep_code(Files().write, b"def half(", "/scripts/it.py", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SyntaxError):
         code_of(b"def half(", "/scripts/it.py", str(tmp_path))

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Optional
 
 import pytest
 
-from reflow.annotations import Param, Result, RunDir
 from reflow.errors import DefinitionError
-from reflow.signature import read_signature, type_text
+from reflow.model.annotations import Param, Result, RunDir
+from reflow.model.signature import read_signature, type_text
 
 if typing.TYPE_CHECKING:
     from decimal import Decimal

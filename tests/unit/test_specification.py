@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from reflow.annotations import Param, Result, RunDir
-from reflow.description import describe
 from reflow.errors import DefinitionError, ParameterError, ValidationError
-from reflow.flow import Flow
-from reflow.spec import Constant
-from reflow.specification import RUN_DIR_TYPE, build_spec, check, cli_parameters
+from reflow.model.annotations import Param, Result, RunDir
+from reflow.model.flow import Flow
+from reflow.model.spec import Constant
+from reflow.runs.describe import describe
+from reflow.runs.resolve import RUN_DIR_TYPE, build_spec, check, cli_parameters
 
 
 @dataclass

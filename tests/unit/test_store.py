@@ -22,12 +22,12 @@ from reflow.errors import (
     UnknownRunError,
     UnknownTaskError,
 )
-from reflow.outcomes import Outcome
+from reflow.plugins.open_store import open_store
 from reflow.states import CACHED, FAILED, RUNNING, SUCCESS
-from reflow.stores import sqliteschema
+from reflow.storage.outcome import Outcome
+from reflow.storage.stores.sqlite import schema
+from reflow.storage.stores.sqlite.store import SqliteStore, default_store_path
 from reflow.stores.base import Position, QueryError, RunRow
-from reflow.stores.location import open_store
-from reflow.stores.sqlite import SqliteStore, default_store_path
 
 TASKS = [("first", False), ("many", True), ("last", False)]
 
@@ -126,8 +126,8 @@ def test_an_older_schema_is_brought_up_to_date(
     filled: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.close()
-    later = (*sqliteschema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN remark TEXT",))
-    monkeypatch.setattr(sqliteschema, "MIGRATIONS", later)
+    later = (*schema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN remark TEXT",))
+    monkeypatch.setattr(schema, "MIGRATIONS", later)
     with pytest.raises(StoreVersionError, match="open it once with write access"):
         SqliteStore(filled.path, read_only=True).list_runs()
     assert SqliteStore(filled.path).run("flow-1").run_id == "flow-1"
@@ -140,9 +140,9 @@ def test_a_failed_migration_changes_nothing(
     filled: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.close()
-    broken = (*sqliteschema.MIGRATIONS, ("CREATE TABLE fresh (x)", "no sql"))
+    broken = (*schema.MIGRATIONS, ("CREATE TABLE fresh (x)", "no sql"))
     with monkeypatch.context() as patch:
-        patch.setattr(sqliteschema, "MIGRATIONS", broken)
+        patch.setattr(schema, "MIGRATIONS", broken)
         with pytest.raises(StoreError, match="syntax error"):
             filled.list_runs()
     assert filled.run("flow-1").run_id == "flow-1"

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from reflow.errors import StoreError, StoreVersionError
-from reflow.outcomes import Outcome
 from reflow.states import CACHED, FAILED, PENDING, RUNNING, SUCCESS
+from reflow.storage.outcome import Outcome
+from reflow.storage.stores.sqlite.store import SqliteStore
 from reflow.stores.base import Position
-from reflow.stores.sqlite import SqliteStore
 from reflow.testing.stores import TASKS, everything, run_row, success
 
 ELSEWHERE = "node7/boot/ns/4711/99"

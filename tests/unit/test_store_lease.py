@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reflow.errors import LeaseHeldError, LeaseLostError
-from reflow.owner import this_process
-from reflow.stores.lease import KEPT, Sighting, StoreLease, described
+from reflow.storage.process_id import this_process
+from reflow.storage.stores.lease import KEPT, Sighting, StoreLease, described
 
 ELSEWHERE = "node7/boot/ns/4711/99"
 

@@ -28,9 +28,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflow import Param, ValidationError, Workflow
-from reflow.codec import codec_for, readable, supported
 from reflow.errors import SerializationError
-from reflow.plain import dump, load
+from reflow.values.codec import codec_for, readable, supported
+from reflow.values.json_codec import dump, load
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -602,7 +602,7 @@ def test_numpy_classes_that_are_no_plain_values(annotation: Any) -> None:
 def test_numpy_is_never_imported_for_others() -> None:
     code = (
         "import sys, datetime, pathlib, typing; from dataclasses import dataclass\n"
-        "from reflow.codec import codec_for\n"
+        "from reflow.values.codec import codec_for\n"
         "Point = dataclass(type('Point', (), {'__annotations__': {'x': float}}))\n"
         "codec_for(dict[int, Point | None]).encode({1: Point(2)})\n"
         "codec_for(set[datetime.datetime]), codec_for(list[pathlib.Path])\n"
@@ -619,7 +619,7 @@ def test_numpy_is_never_imported_for_others() -> None:
 def test_plain_types_import_no_more_than_the_codec() -> None:
     path = [p for p in sys.path if p]
     code = (
-        f"import sys; sys.path[:] = {path!r}\nfrom reflow.codec import codec_for\n"
+        f"import sys; sys.path[:] = {path!r}\nfrom reflow.values.codec import codec_for\n"
         "before = set(sys.modules)\n"
         "for one in (int, list[str], dict[str, list[float] | None], tuple[int, ...], set[str]):\n"
         "    codec_for(one)\n"

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.annotations import Result
 from reflow.errors import ValidationError
-from reflow.flow import Flow
-from reflow.plain import plain_codec
-from reflow.spec import MODES, Source, Wire
-from reflow.specification import check
-from reflow.wiring import accepts, list_item
+from reflow.model.annotations import Result
+from reflow.model.flow import Flow
+from reflow.model.spec import MODES, Source, Wire
+from reflow.model.wiring import accepts, list_item
+from reflow.runs.resolve import check
+from reflow.values.json_codec import plain_codec
 
 UserId = NewType("UserId", int)
 T = typing.TypeVar("T")
@@ -151,8 +151,8 @@ values = st.recursive(
 
 @given(plain_types, plain_types, values)
 def test_what_a_type_accepts_it_can_take(target: Any, source: Any, value: Any) -> None:
-    from reflow.codec import codec_for, readable
     from reflow.errors import SerializationError
+    from reflow.values.codec import codec_for, readable
 
     writer, reader = codec_for(source), codec_for(target)
     if "Any" in writer.text or not accepts(target, source) or not readable(target, source):

@@ -29,14 +29,7 @@ if TYPE_CHECKING:
         SlurmExecutor as SlurmExecutor,
     )
 
-    from .annotations import Param, Result, RunDir
-    from .config import (
-        Config,
-        config_path,
-        ensure_config_exists,
-        load_config,
-        write_example_config,
-    )
+    from .config import Config, config_path, load_config
     from .errors import (
         CommandMissingError,
         ConfigError,
@@ -65,8 +58,10 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from .executors.local import LocalExecutor
-    from .flow import Flow
-    from .retrying import Retry, Scale
+    from .model.annotations import Param, Result, RunDir
+    from .model.flow import Flow
+    from .model.retry import Retry, Scale
+    from .plugins.config_template import ensure_config_exists, write_example_config
     from .run import Run
     from .workflow import Workflow
 
@@ -115,17 +110,17 @@ __all__ = [
 
 _MODULES = {
     "Workflow": "workflow",
-    "Flow": "flow",
+    "Flow": "model.flow",
     "Run": "run",
-    "Param": "annotations",
-    "Result": "annotations",
-    "RunDir": "annotations",
-    "Retry": "retrying",
-    "Scale": "retrying",
+    "Param": "model.annotations",
+    "Result": "model.annotations",
+    "RunDir": "model.annotations",
+    "Retry": "model.retry",
+    "Scale": "model.retry",
     "Config": "config",
     "load_config": "config",
-    "ensure_config_exists": "config",
-    "write_example_config": "config",
+    "ensure_config_exists": "plugins.config_template",
+    "write_example_config": "plugins.config_template",
     "config_path": "config",
     "LocalExecutor": "executors.local",
 }
@@ -145,7 +140,7 @@ def __getattr__(name: str) -> object:
     value: object
     if name in _BACKENDS:
         from .errors import PluginError
-        from .plugins import executor_class
+        from .plugins.lookup import executor_class
 
         try:
             value = executor_class(_BACKENDS[name])

@@ -8,13 +8,13 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .garbage import collect_garbage
+from .engine.gc_control import collect_garbage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .queueing.dispatchpass import PassReport
-    from .runrecord import RunRecord
+    from .engine.batch.dispatch_pass import PassReport
+    from .storage.run_directory import RunRecord
 
 USAGE = """usage: python -m reflow.job drive RECORD
        python -m reflow.job work RECORD TAG POSITION [MARK [tail]]
@@ -55,12 +55,12 @@ def main(arguments: list[str]) -> int:
     if role == "work" and len(rest) == 5 and rest[4] == "tail":
         return _work_and_tail(folder, *rest[1:4])
     if role == "died" and len(rest) == 5:
-        from .element import publish_death
+        from .engine.worker import publish_death
 
         publish_death(folder, rest[1], int(rest[2]), mark=rest[3], code=int(rest[4]))
         return 0
     if role == "drive" and len(rest) == 1:
-        from .carrying import drive_recorded
+        from .engine.lifecycle import drive_recorded
 
         collect_garbage()
         return _carry(lambda: drive_recorded(_record(folder)), os.EX_OK)
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _work(folder: str, tag: str, position: str, mark: str = "") -> int:
-    from .element import run_position
+    from .engine.worker import run_position
 
     mark = mark or f"{os.uname().nodename}/{os.getppid()}"
     run_position(folder, tag, int(position), mark=mark)
@@ -112,13 +112,13 @@ def _raise(error: Exception) -> None:
 
 
 def _record(folder: str) -> RunRecord:
-    from .runrecord import RunRecord
+    from .storage.run_directory import RunRecord
 
     return RunRecord(folder)
 
 
 def _ready(folder: str, *tag: str) -> Callable[[], PassReport]:
-    from .carrying import ready_pass
+    from .engine.lifecycle import ready_pass
 
     run = ready_pass(_record(folder), *tag)
     collect_garbage()

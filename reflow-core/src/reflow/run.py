@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .errors import ReflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .carrying import Watch
+    from .engine.lifecycle import Watch
     from .executors.base import Executor
-    from .explanation import Why
-    from .flow import Flow
-    from .runrecord import RunRecord, RunRequest
-    from .stores.base import RunRow, Store
+    from .model.flow import Flow
+    from .runs.why import Why
+    from .storage.run_directory import RunRecord, RunRequest
+    from .storage.stores.base import RunRow, Store
 
 
 class Run:
@@ -58,7 +60,7 @@ class Run:
     @property
     def state(self) -> str:
         """The state of the run, one of `reflow.states.RUN_STATES`, read from its record."""
-        from .standing import Standing
+        from .engine.run_view import Standing
 
         self._check_there()
         return Standing(self._record).state
@@ -88,7 +90,7 @@ class Run:
         alone. Raises `RecordError` where the run directory is gone, `UnknownTaskError`
         for a task that the run does not have.
         """
-        from .status import status_dict
+        from .runs.status import status_dict
 
         if as_dict:
             self._check_there()
@@ -106,7 +108,7 @@ class Run:
         paint: Callable[[str], str] | None = None,
     ) -> str:
         """Return what `status` prints; `paint` may dress a state up, such as in a colour."""
-        from .status import status_text
+        from .runs.status import status_text
 
         self._check_there()
         return status_text(
@@ -121,7 +123,7 @@ class Run:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return by task, in order, how many instances are in which state, as of now."""
-        from .status import counts
+        from .runs.status import counts
 
         self._check_there()
         return counts(self.store, self._record, self._row)
@@ -131,8 +133,8 @@ class Run:
 
         As of the last dispatch pass: nobody is asked.
         """
-        from .standing import Standing
-        from .status import notes_of
+        from .engine.run_view import Standing
+        from .runs.status import notes_of
 
         self._check_there()
         return notes_of(Standing(self._record))
@@ -142,7 +144,7 @@ class Run:
 
         Raises `WaitTimeoutError` after `timeout` seconds. Ctrl-C only stops waiting.
         """
-        from .carrying import Watch, wait_for_end
+        from .engine.lifecycle import Watch, wait_for_end
         from .errors import ReflowError, WaitTimeoutError
 
         self._check_there()
@@ -167,7 +169,7 @@ class Run:
         The run need not have ended, the task must have. Raises `RunFailedError`, with
         the cause, where it has no value.
         """
-        from .results import read_result
+        from .runs.results import read_result
 
         self._check_there()
         return read_result(self, self._record, self._request, task)
@@ -179,7 +181,7 @@ class Run:
         workflow. Raises `UnknownTaskError` for a task or an element that the run does not have,
         `ParameterError` for an array without `index`.
         """
-        from .explanation import explain
+        from .runs.why import explain
 
         self._check_there()
         return explain(self._record, self._request, self.store, task, index)
@@ -192,8 +194,8 @@ class Run:
         task that the run does not have, and `ParameterError` where there is nothing to accept, or
         a task's version has changed.
         """
-        from .acceptance import accept
-        from .entrypoint import load_tasks
+        from .model.entrypoint import load_tasks
+        from .runs.accept import accept
 
         self._check_there()
         request = self._request
@@ -210,7 +212,7 @@ class Run:
 
         On return nothing of it runs any more. A run that has ended stays as it is.
         """
-        from .cancellation import cancel
+        from .runs.cancel_retry import cancel
 
         self._check_there()
         cancel(self._record, self._request, self.store, task)
@@ -222,8 +224,8 @@ class Run:
         instance) takes the place of the one that the run was submitted with, for all that is
         submitted from now on; what is under way stays where it is.
         """
-        from .cancellation import retry
-        from .plugins import executor_from
+        from .plugins.lookup import executor_from
+        from .runs.cancel_retry import retry
 
         self._check_there()
         chosen = None
@@ -243,7 +245,7 @@ class Run:
         can run: what the run's own jobs do by themselves where they may. What keeps it from doing
         so, such as a scheduler that does not answer, is said on stderr.
         """
-        from .carrying import carry_on, is_queued, run_pass, tell
+        from .engine.lifecycle import carry_on, is_queued, run_pass, tell
         from .errors import LeaseHeldError, LeaseLostError
 
         self._check_there()
@@ -263,9 +265,28 @@ def open_run(run_id: str, store: Store, workflow: Flow | None = None) -> Run:
     `run_id` may be the beginning of one id. Raises `UnknownRunError` for a run nobody
     knows and `RecordError` where its directory is gone.
     """
-    from .runrecord import RunRecord
+    from .storage.run_directory import RunRecord
 
     row = store.run(run_id)
     record = RunRecord(row.record)
     record.check()
     return Run(record, row, store, workflow)
+
+
+class DryRun(Run):
+    """What `submit(executor="dry-run")` returns: every question is answered by an error."""
+
+    def __init__(self, workflow: Flow) -> None:
+        self.workflow = workflow
+
+    def __repr__(self) -> str:
+        return "<dry run: nothing was submitted>"
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__") or name == "workflow":
+            return super().__getattribute__(name)
+        return _refuse(name)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ReflowError(f"this was a dry run: nothing was submitted, so it has no {name!r}")

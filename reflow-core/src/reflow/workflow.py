@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .entrypoint import note_workflow, stop_if_loading
-from .flow import Flow
+from .model.entrypoint import note_workflow, stop_if_loading
+from .model.flow import Flow
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
     from .config import Config
-    from .description import WorkflowDescription
     from .executors.base import Executor
-    from .preview import Plan
     from .run import Run
-    from .runrecord import RunOptions
-    from .stores.base import Store
+    from .runs.describe import WorkflowDescription
+    from .runs.plan import Plan
+    from .storage.run_directory import RunOptions
+    from .storage.stores.base import Store
 
 
 class Workflow(Flow):
@@ -59,10 +59,10 @@ class Workflow(Flow):
     @property
     def store(self) -> Store:
         """The store that this workflow's runs are listed in."""
-        from .stores.base import Store
+        from .storage.stores.base import Store
 
         if not isinstance(self._store, Store):
-            from .stores.location import open_store
+            from .plugins.open_store import open_store
 
             self._store = open_store(self._store or self.config.store_location)
         return self._store
@@ -74,7 +74,7 @@ class Workflow(Flow):
 
         Checks references, cycles, types, and that values can be serialized.
         """
-        from .specification import check
+        from .runs.resolve import check
 
         check(self)
 
@@ -84,7 +84,7 @@ class Workflow(Flow):
 
     def describe_typed(self) -> WorkflowDescription:
         """Return the structure of the workflow."""
-        from .description import describe
+        from .runs.describe import describe
 
         return describe(self)
 
@@ -116,13 +116,13 @@ class Workflow(Flow):
         started.
         """
         stop_if_loading(self)
-        from .carrying import start
+        from .engine.lifecycle import start
         from .executors.dryrun import DryRunExecutor
-        from .indexing import run_row
-        from .plugins import executor_from
+        from .plugins.lookup import executor_from
         from .run import Run
+        from .runs.submit import dry_run_text, prepare
         from .states import PENDING
-        from .submission import dry_run_text, prepare
+        from .storage.indexing import run_row
 
         chosen = executor_from(executor or self.config.run.executor, self.config)
         if isinstance(chosen, DryRunExecutor):
@@ -163,7 +163,7 @@ class Workflow(Flow):
         takes them and change nothing. Raises what `submit` raises before it starts anything.
         """
         stop_if_loading(self)
-        from .preview import preview
+        from .runs.plan import preview
 
         options = self._options(force, force_tasks, verify, "continue", 1)
         return preview(self, self.store, run_dir, parameters, options)
@@ -188,10 +188,10 @@ class Workflow(Flow):
         arguments, and what is raised before anything starts, are as for `submit`.
         """
         stop_if_loading(self)
-        from .indexing import run_row
         from .run import Run
+        from .runs.submit import prepare, run_here
         from .states import PENDING, SUCCESS
-        from .submission import prepare, run_here
+        from .storage.indexing import run_row
 
         record, request = prepare(
             self,
@@ -227,7 +227,7 @@ class Workflow(Flow):
         on_code_change: str = "run",
     ) -> RunOptions:
         from .errors import ParameterError
-        from .runrecord import RunOptions
+        from .storage.run_directory import RunOptions
 
         if isinstance(force_tasks, str):
             raise ParameterError(f"force_tasks must be a list of task names, not {force_tasks!r}")
@@ -266,7 +266,7 @@ class Workflow(Flow):
 
 
 def _show_dry_run(workflow: Workflow, text: str) -> Run:
-    from .dryrun import DryRun
+    from .run import DryRun
 
     sys.stdout.write(text + "\n")
     return DryRun(workflow)

@@ -11,9 +11,9 @@ from typing import ClassVar
 from attrs import evolve, frozen
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError
-from reflow.executors.answers import only_id, warn_of_unknown
 from reflow.executors.base import Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
+from reflow.executors.parsing import only_id, warn_of_unknown
 
 from . import parse
 from .render import arguments, job_name

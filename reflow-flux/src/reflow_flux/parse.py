@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from reflow.executors.answers import array_status, ended_badly
 from reflow.executors.base import ENDED, LIVE, JobStatus
+from reflow.executors.parsing import array_status, ended_badly
 from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, PREEMPTED, TIMEOUT, UNKNOWN
 
 # The note, which may hold anything, stands last.

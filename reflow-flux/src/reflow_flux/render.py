@@ -6,10 +6,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from reflow.executors.base import JobRequest
-from reflow.executors.options import checked, long_name
-from reflow.executors.paths import refuse
-from reflow.spec import Resources
+from reflow.executors.base import JobRequest, Resources
+from reflow.executors.options import checked, long_name, refuse
 
 SHORT = {
     "B": "bank", "c": "cores-per-task", "g": "gpus-per-task", "l": "label-io", "N": "nodes",

@@ -11,11 +11,10 @@ from typing import ClassVar, TypeVar
 from attrs import evolve, frozen
 
 from reflow.errors import SchedulerUnreachableError, SubmissionLimitError
-from reflow.executors.answers import warn_of_unknown
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command, user_name
-from reflow.executors.options import name_pattern
-from reflow.executors.settings import largest_array, setting, site_file
+from reflow.executors.options import largest_array, name_pattern, setting, site_file
+from reflow.executors.parsing import warn_of_unknown
 from reflow.states import ERROR
 
 from . import parse

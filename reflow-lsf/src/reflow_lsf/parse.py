@@ -15,8 +15,8 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from reflow.executors.answers import array_status, ended_badly, only_id, size_in
 from reflow.executors.base import ENDED, LIVE, JobStatus
+from reflow.executors.parsing import array_status, ended_badly, only_id, size_in
 from reflow.states import CANCELLED, ERROR, HELD, NODE_FAIL, OOM, PREEMPTED, TIMEOUT, UNKNOWN
 
 LIVE_STATES = {

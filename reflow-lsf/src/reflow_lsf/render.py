@@ -13,8 +13,7 @@ from attrs import frozen
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.executors.options import SiteDefaults, checked, given
-from reflow.executors.ranges import write_ranges
+from reflow.executors.options import SiteDefaults, checked, given, write_ranges
 
 from .parse import Seen
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 
 from attrs import evolve, frozen
 
-from reflow.executors.answers import array_status, ended_badly, only_id
 from reflow.executors.base import ENDED, LIVE, JobStatus
+from reflow.executors.parsing import array_status, ended_badly, only_id
 from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
 
 WAITING, RUNNING, OVER = "QHWTM", "REBSU", "FX"

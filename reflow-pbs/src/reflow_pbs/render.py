@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.executors.paths import log_path
-from reflow.executors.ranges import elements
+from reflow.executors.options import elements, log_path
 
 from . import torque
 

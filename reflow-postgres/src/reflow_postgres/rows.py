@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reflow.errors import StoreError
-from reflow.outcomes import Outcome
 from reflow.states import CACHED, SUCCESS
-from reflow.stores.base import InstanceRow, RunRow
+from reflow.stores.base import InstanceRow, Outcome, RunRow
 
 RUN_COLUMNS = (
     "run_id, graph_name, user_id, created_at, run_dir, record, status, parameters, executor"

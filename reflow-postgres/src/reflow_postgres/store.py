@@ -8,13 +8,22 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from reflow.errors import ReflowError, UnknownRunError, UnknownTaskError, unknown_name
-from reflow.outcomes import WHOLE_TASK, Outcome
 from reflow.states import ENDED, FAILED, INSTANCE_STATES, RUN_STATES, TERMINAL
-from reflow.stores.answers import several_runs, summary_of, unknown_run
-from reflow.stores.asked import check_limit, check_states, filters, microseconds
+from reflow.storage.stores.queries import (
+    check_limit,
+    check_states,
+    collector_paused,
+    filters,
+    microseconds,
+    several_runs,
+    summary_of,
+    unknown_run,
+)
 from reflow.stores.base import (
+    WHOLE_TASK,
     CachedResult,
     InstanceRow,
+    Outcome,
     Position,
     Reservation,
     RunRow,
@@ -22,7 +31,6 @@ from reflow.stores.base import (
     TaskRow,
     Underway,
 )
-from reflow.stores.collector import collector_paused
 
 from .address import Address, address_of
 from .reserved import give_up, reserve

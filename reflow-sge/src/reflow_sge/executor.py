@@ -13,11 +13,10 @@ from typing import Any, ClassVar, TypeVar
 from attrs import evolve, fields, frozen, validators
 
 from reflow.errors import SchedulerUnreachableError
-from reflow.executors.answers import warn_of_unknown
 from reflow.executors.base import Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.executors.options import name_pattern
-from reflow.executors.settings import largest_array, setting, site_file
+from reflow.executors.options import largest_array, name_pattern, setting, site_file
+from reflow.executors.parsing import warn_of_unknown
 from reflow.states import HELD
 
 from . import parse

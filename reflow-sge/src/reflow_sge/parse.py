@@ -13,8 +13,8 @@ from html import unescape
 
 from attrs import evolve, frozen
 
-from reflow.executors.answers import iso_time, only_id
 from reflow.executors.base import ENDED, LIVE, JobStatus
+from reflow.executors.parsing import iso_time, only_id
 from reflow.states import CANCELLED, ERROR, HELD, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
 
 LIMIT = re.compile(r"only \d+ jobs are allowed|try again later")

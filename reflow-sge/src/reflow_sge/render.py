@@ -12,8 +12,7 @@ from attrs import frozen
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.executors.options import SiteDefaults, checked
-from reflow.executors.paths import log_path, refuse
+from reflow.executors.options import SiteDefaults, checked, log_path, refuse
 
 OURS = frozenset({
     "@", "C", "N", "S", "a", "b", "ckpt", "clear", "cwd", "e", "h", "hard", "help", "hold_jid",

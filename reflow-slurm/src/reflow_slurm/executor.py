@@ -10,10 +10,10 @@ from typing import ClassVar, TypeVar
 from attrs import evolve, frozen
 
 from reflow.errors import ExecutorError, SchedulerUnreachableError
-from reflow.executors.answers import warn_of_unknown
 from reflow.executors.base import ENDED, LIVE, Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.executors.settings import largest_array, setting
+from reflow.executors.options import largest_array, setting
+from reflow.executors.parsing import warn_of_unknown
 from reflow.states import ERROR
 
 from . import parse

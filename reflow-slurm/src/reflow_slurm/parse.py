@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 from attrs import frozen
 
-from reflow.executors.answers import array_status, ended_badly, iso_time, only_id, size_in
 from reflow.executors.base import ENDED, LIVE, JobStatus
-from reflow.executors.ranges import read_ranges
+from reflow.executors.options import read_ranges
+from reflow.executors.parsing import array_status, ended_badly, iso_time, only_id, size_in
 from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, OOM, PREEMPTED, TIMEOUT, UNKNOWN
 
 LIVE_STATES = {

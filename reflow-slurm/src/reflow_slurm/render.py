@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from reflow.executors.base import JobRequest
-from reflow.executors.options import SiteDefaults, checked, given, long_name
-from reflow.executors.paths import refuse
-from reflow.executors.ranges import elements
+from reflow.executors.options import SiteDefaults, checked, elements, given, long_name, refuse
 
 SHORT = {
     "A": "account", "a": "array", "b": "begin", "C": "constraint", "c": "cpus-per-task",

@@ -19,7 +19,7 @@ from reflow.errors import (
 )
 from reflow.executors import command
 from reflow.executors.base import ENDED, LIVE, JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_flux.executor import CANCELLED_AT_ONCE, CHUNK, TRIES, FluxExecutor
 from reflow_flux.parse import array_name
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_flux.render import arguments, job_name, long
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -23,7 +23,7 @@ from reflow.errors import (
 )
 from reflow.executors import command
 from reflow.executors.base import ENDED, LIVE, JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_lsf.executor import CHUNK, DROPS, LSFExecutor
 
 ME = pwd.getpwuid(os.getuid()).pw_name

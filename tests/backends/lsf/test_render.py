@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import LIVE, JobRequest, JobStatus
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_lsf.parse import Seen
 from reflow_lsf.render import (
     NAME_LENGTH,

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from reflow.codec import structure, unstructure
 from reflow.errors import (
     ExecutorError,
     SchedulerUnreachableError,
@@ -22,6 +21,7 @@ from reflow.errors import (
 )
 from reflow.executors import command
 from reflow.executors.base import ENDED, LIVE, JobRequest
+from reflow.values.codec import structure, unstructure
 from reflow_pbs.executor import ASKED, CHUNK, PBSExecutor
 
 ME = pwd.getpwuid(os.getuid()).pw_name

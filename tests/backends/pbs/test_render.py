@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_pbs.render import arguments, job_name, log_pattern, long, walltime
 
 GOLDEN = Path(__file__).parent / "golden"

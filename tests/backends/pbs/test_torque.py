@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import ENDED, LIVE, JobRequest, JobStatus
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_pbs import parse, torque
 from reflow_pbs.render import arguments
 

@@ -21,7 +21,7 @@ from reflow.errors import (
 )
 from reflow.executors import command
 from reflow.executors.base import ENDED, LIVE, JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_sge.executor import CHUNK, SHOWN, SGEExecutor, behind
 
 ME = pwd.getpwuid(os.getuid()).pw_name

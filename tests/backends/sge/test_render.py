@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_sge.render import OURS, Site, arguments, job_name, memory, own
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -7,7 +7,7 @@ from typing import Any
 
 from schedulers.contract import SchedulerContract
 
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 
 
 class TestSlurm(SchedulerContract):

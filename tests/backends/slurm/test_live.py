@@ -21,7 +21,7 @@ import pytest
 
 from reflow.errors import SubmissionLimitError, SubmissionRefusedError
 from reflow.executors.base import ENDED, LIVE, JobRequest, JobStatus
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_slurm.executor import SlurmExecutor
 
 pytestmark = [

@@ -9,7 +9,7 @@ import pytest
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow_slurm.render import Defaults, arguments, job_name, log_pattern, long, time_limit
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from reflow.errors import StoreError, UnknownRunError
 from reflow.states import ENDED, SUCCESS
+from reflow.storage.stores.sqlite.store import SqliteStore
 from reflow.stores.base import (
     CachedResult,
     InstanceRow,
@@ -18,7 +19,6 @@ from reflow.stores.base import (
     RunRow,
     Underway,
 )
-from reflow.stores.sqlite import SqliteStore
 from reflow.testing import StoreContract
 from reflow.testing.stores import reservation
 

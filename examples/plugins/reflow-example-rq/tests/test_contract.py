@@ -20,7 +20,7 @@ from rq.job import Job
 from rq.registry import ReadyJobRegistry
 
 from reflow.executors.base import LIVE, JobRequest
-from reflow.spec import Resources
+from reflow.model.spec import Resources
 from reflow.testing import ExecutorContract
 
 WORKERS = 4

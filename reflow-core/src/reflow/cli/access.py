@@ -14,8 +14,8 @@ from ..run import Run, open_run
 from .completion import run_ids
 
 if TYPE_CHECKING:
-    from ..runrecord import RunRecord
-    from ..stores.base import Store
+    from ..storage.run_directory import RunRecord
+    from ..storage.stores.base import Store
     from ..workflow import Workflow
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -51,7 +51,7 @@ class Access:
             return self.workflow.store
         if self._store is None:
             from ..config import load_config
-            from ..stores.location import open_store
+            from ..plugins.open_store import open_store
 
             self._store = open_store(load_config(profile=self._profile).store_location)
         return self._store
@@ -84,10 +84,10 @@ class Access:
         return self.run(given)
 
     def _run_in(self, path: str) -> Run:
-        from ..indexing import run_row
+        from ..plugins.open_store import open_store
+        from ..runs.status import bring_up_to_date
         from ..states import PENDING
-        from ..status import bring_up_to_date
-        from ..stores.location import open_store
+        from ..storage.indexing import run_row
 
         record = _newest_record(os.path.abspath(os.path.expanduser(path)))
         request = record.request()
@@ -104,8 +104,8 @@ class Access:
 
 
 def _newest_record(folder: str) -> RunRecord:
-    from ..files import Files
-    from ..runrecord import FOLDER, RunRecord
+    from ..storage.filesystem import Files
+    from ..storage.run_directory import FOLDER, RunRecord
 
     files = Files()
     if "run.json" in files.list(folder):

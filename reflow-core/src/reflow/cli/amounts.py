@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from ..errors import DefinitionError
-from ..quantities import parse_memory, parse_time
+from ..model.units import parse_memory, parse_time
 
 NOT_OK = 1
 """Exit code where not all could be done."""

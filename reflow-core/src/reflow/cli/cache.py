@@ -42,7 +42,7 @@ def stats_command(access: Access) -> click.Command:
         """
         from attrs import asdict
 
-        from ..cachestats import cache_stats
+        from ..runs.cache_stats import cache_stats
 
         found = cache_stats(access.store(), workflow)
         if as_json:

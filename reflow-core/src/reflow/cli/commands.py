@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..discovery import clash_of_import_name
+from ..plugins.discovery import clash_of_import_name
 from .access import Access
 from .actions import accept_command, cancel_command, retry_command
 from .completion import completion_command, completion_variable

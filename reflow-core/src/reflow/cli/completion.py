@@ -82,7 +82,7 @@ def executor_names() -> Completer:
     """Offer the names of installed executors; no plugin is imported for that."""
 
     def found(ctx: click.Context, incomplete: str) -> list[Any]:
-        from ..discovery import entry_points
+        from ..plugins.discovery import entry_points
 
         names = {"local", "dry-run", *(point.name for point in entry_points("reflow"))}
         return sorted(name for name in names if name.startswith(incomplete))

@@ -11,7 +11,7 @@ from .terminal import BAD_USE, table
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..config.overview import Overview, Row
+    from ..plugins.config_overview import Overview, Row
 
 
 @click.group("config", short_help="Show and write the configuration.")
@@ -31,7 +31,7 @@ def _path() -> None:
 @click.option("--force", is_flag=True, help="Write it anew if there is one.")
 def _init(force: bool) -> None:
     """Write a configuration file with every key in it, commented out."""
-    from ..config import write_example_config
+    from ..plugins.config_template import write_example_config
 
     click.echo(f"written: {write_example_config(overwrite=force)}")
 
@@ -46,7 +46,7 @@ def _show(profile: str | None, check: bool, as_json: bool) -> None:
     The last column is a file and line, a variable of the environment, or "default".
     """
     from ..config import load_config
-    from ..config.overview import overview
+    from ..plugins.config_overview import overview
 
     config = load_config(profile=profile)
     seen = overview(config)
@@ -63,7 +63,7 @@ def _show(profile: str | None, check: bool, as_json: bool) -> None:
 
 
 def _print(config: Config, seen: Overview) -> None:
-    from ..config.origins import dotted
+    from ..config.provenance import dotted
 
     rows = [(dotted(one.key), _text(one), _from(one)) for one in seen.rows]
     click.echo(table(("KEY", "VALUE", "FROM"), rows))
@@ -87,13 +87,13 @@ def _from(row: Row) -> str:
 
 
 def _store(config: Config) -> object:
-    from ..config.overview import without_password
+    from ..plugins.config_overview import without_password
 
     return without_password(config.store_location)
 
 
 def _as_json(config: Config, seen: Overview) -> dict[str, Any]:
-    from ..config.origins import dotted
+    from ..config.provenance import dotted
 
     return {
         "profile": config.profile,

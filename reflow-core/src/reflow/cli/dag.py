@@ -11,8 +11,8 @@ import click
 from .access import Access, run_argument
 
 if TYPE_CHECKING:
-    from ..description import TaskDescription
-    from ..spec import TaskSpec
+    from ..model.spec import TaskSpec
+    from ..runs.describe import TaskDescription
 
 DAG_FORMATS = ("text", "mermaid", "dot", "json")
 
@@ -55,7 +55,7 @@ def describe_command(access: Access) -> click.Command:
         if own is not None and run_id is None and not last:
             native = own.describe()
         else:
-            from ..status import describe_run
+            from ..runs.status import describe_run
 
             native = describe_run(access.choose(run_id, last).record.request())
         click.echo(json.dumps(native, indent=2))

@@ -12,7 +12,7 @@ from .amounts import read_size, read_time, size_text, tell_what_went
 from .terminal import table
 
 if TYPE_CHECKING:
-    from ..cleaning import Cleaning
+    from ..runs.gc import Cleaning
 
 
 def gc_command(access: Access) -> click.Command:
@@ -48,8 +48,8 @@ def gc_command(access: Access) -> click.Command:
         that have not ended, everything that a run that stays has taken over, and what is
         another user's. Without --older-than and --max-size no run goes.
         """
-        from ..cleaning import carry_out, plan_cleaning
-        from ..retention import Policy
+        from ..runs.gc import carry_out, plan_cleaning
+        from ..runs.retention import Policy
 
         policy = Policy(older_than=older_than, max_size=max_size, keep=keep)
         store = access.store()

@@ -16,7 +16,7 @@ from .completion import task_names
 from .terminal import table
 
 if TYPE_CHECKING:
-    from ..logs import Log, Selection
+    from ..runs.logs import Log, Selection
 
 _MANY = 20
 """So many logs are printed where no task is named; the others are only counted."""
@@ -59,7 +59,7 @@ def logs_command(access: Access) -> click.Command:
         task, index = instance_named(place)
         if driver and task:
             raise click.UsageError("give a TASK or --driver, not both")
-        from ..logs import Selection
+        from ..runs.logs import Selection
 
         chosen = Selection(run.record, run.record.request(), task, index, driver)
         found = chosen.logs()
@@ -99,7 +99,7 @@ def _failures(run: Run, task: str | None, index: int | None) -> list[tuple[str, 
 
     The attempt is "" where it was the last.
     """
-    from ..logs import earlier_failures
+    from ..runs.logs import earlier_failures
 
     earlier = [
         (one.instance, f", attempt {one.attempt}", detail)
@@ -126,7 +126,7 @@ class _Printer:
 
     def show(self, log: Log) -> None:
         """Print a log from its beginning, or its last lines."""
-        from ..logs import last_lines, pieces
+        from ..runs.logs import last_lines, pieces
 
         parts: Iterator[bytes] = (
             pieces(log.path) if self.tail is None else iter([last_lines(log.path, self.tail)])
@@ -151,7 +151,7 @@ class _Printer:
 
 
 def _follow(run: Run, chosen: Selection, printer: _Printer) -> None:
-    from ..logs import last_lines, piece, size
+    from ..runs.logs import last_lines, piece, size
 
     offsets: dict[str, int] = {}
     first = True

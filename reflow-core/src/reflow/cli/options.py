@@ -15,10 +15,10 @@ import click
 from attrs import frozen
 from click.core import ParameterSource
 
-from ..codec import codec_for
-from ..description import ParameterDescription
 from ..errors import DefinitionError, SerializationError
-from ..quantities import parse_time
+from ..model.units import parse_time
+from ..runs.describe import ParameterDescription
+from ..values.codec import codec_for
 from .terminal import Problems
 
 _SCALARS: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING}

@@ -9,9 +9,9 @@ from typing import Any
 import click
 from attrs import asdict
 
-from ..discovery import EntryPoint
 from ..errors import PluginError
-from ..extracommands import choose_command, extra_commands, load_command
+from ..plugins.commands import choose_command, extra_commands, load_command
+from ..plugins.discovery import EntryPoint
 from .commands import Group
 from .terminal import table
 
@@ -59,7 +59,7 @@ class ExtraCommand(click.Command):
         **extra: Any,
     ) -> click.Context:
         """Import the command and hand over to it."""
-        from ..plugins import registry
+        from ..plugins.lookup import registry
 
         try:
             point = choose_command(self.points, lambda: registry().loader.settings)
@@ -83,7 +83,7 @@ def plugins_command(context: click.Context, as_json: bool, check: bool) -> None:
     distributions bring it, and none is pinned), shadowed (another comes first by that
     name) or disabled (the configuration leaves it out).
     """
-    from ..plugins import installed
+    from ..plugins.lookup import installed
 
     parent = context.parent
     group = parent.command if parent is not None else None

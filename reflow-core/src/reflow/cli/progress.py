@@ -125,7 +125,7 @@ def progress_line(task: str, states: dict[str, int]) -> str:
 
 def end_if_refused(run: Run) -> None:
     """Exit by `RUN_FAILED` where a run is over already: nothing of it is in a scheduler's hands."""
-    from ..carrying import is_queued
+    from ..engine.lifecycle import is_queued
 
     if is_queued(run.record, run.record.request()) and run.state == FAILED:
         click.echo(

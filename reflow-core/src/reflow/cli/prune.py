@@ -14,7 +14,7 @@ from .amounts import read_size, read_time, size_text, tell_what_went
 from .terminal import table
 
 if TYPE_CHECKING:
-    from ..pruning import Pruning
+    from ..runs.cache_prune import Pruning
 
 
 def prune_command(access: Access) -> click.Command:
@@ -55,8 +55,8 @@ def prune_command(access: Access) -> click.Command:
         retried. Stays in any case: what one of the newest runs has, or one that goes on, and
         what another user's run has.
         """
-        from ..pruning import carry_out, plan_pruning
-        from ..retention import ResultPolicy
+        from ..runs.cache_prune import carry_out, plan_pruning
+        from ..runs.retention import ResultPolicy
 
         if task is None and older_than is None and max_size is None and not superseded:
             raise click.UsageError(

@@ -13,7 +13,7 @@ from .access import Access, profile_option
 from .terminal import on_terminal, paint, shortened, table
 
 if TYPE_CHECKING:
-    from ..stores.base import RunRow
+    from ..storage.stores.base import RunRow
 
 _LIMIT = 20
 
@@ -88,8 +88,8 @@ def _listed(
 def _current(row: RunRow) -> RunRow:
     from attrs import evolve
 
-    from ..runrecord import RunRecord
-    from ..standing import Standing
+    from ..engine.run_view import Standing
+    from ..storage.run_directory import RunRecord
 
     record = RunRecord(row.record)
     try:

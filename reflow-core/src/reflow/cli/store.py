@@ -15,8 +15,8 @@ from .completion import run_ids
 from .gc import gc_command
 
 if TYPE_CHECKING:
-    from ..runrecord import RunRecord
-    from ..stores.base import RunRow, Store
+    from ..storage.run_directory import RunRecord
+    from ..storage.stores.base import RunRow, Store
 
 NOT_OK = 1
 """Exit code where something is wrong with the store, or not all could be done."""
@@ -48,7 +48,7 @@ def rebuild_command(access: Access) -> click.Command:
     @profile_option(access)
     def rebuild(folders: tuple[str, ...], new: bool, as_json: bool) -> None:
         """Index anew all runs in and below each FOLDER; without any, the runs that are listed."""
-        from ..indexing import index_anew
+        from ..storage.indexing import index_anew
 
         store = access.store()
         records = _records(store, folders)
@@ -79,8 +79,8 @@ def rebuild_command(access: Access) -> click.Command:
 
 
 def _records(store: Store, folders: tuple[str, ...]) -> list[RunRecord]:
-    from ..indexing import records_below
-    from ..runrecord import RunRecord
+    from ..storage.indexing import records_below
+    from ..storage.run_directory import RunRecord
 
     if folders:
         return records_below(folders)
@@ -95,7 +95,7 @@ def _records(store: Store, folders: tuple[str, ...]) -> list[RunRecord]:
 
 
 def _set_aside(store: Store) -> str | None:
-    from ..stores.sqlite import SqliteStore
+    from ..storage.stores.sqlite.store import SqliteStore
 
     if not isinstance(store, SqliteStore):
         raise click.UsageError("--new is for stores in a file, which this one is not")
@@ -116,7 +116,7 @@ def check_command(access: Access) -> click.Command:
         """
         from attrs import asdict
 
-        from ..storecheck import problems_of
+        from ..runs.store_check import problems_of
 
         store = access.store()
         found = problems_of(store)
@@ -165,7 +165,7 @@ def export_command(access: Access) -> click.Command:
 
 
 def _write(file: IO[str], store: Store, rows: list[RunRow]) -> None:
-    from ..exporting import exported
+    from ..runs.export import exported
 
     for line in exported(store, rows):
         file.write(line + "\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RunFailedError
-from ..specification import check
+from ..runs.resolve import check
 from .access import Access, profile_option
 from .commands import Group, run_commands
 from .completion import executor_names, task_names
@@ -25,7 +25,7 @@ from .progress import end_if_refused, end_with, wait_showing
 from .terminal import exit_code
 
 if TYPE_CHECKING:
-    from ..description import ParameterDescription
+    from ..runs.describe import ParameterDescription
     from ..workflow import Workflow
 
 
@@ -142,7 +142,7 @@ def _submit(
     access: Access, workflow: Workflow, parameters: Iterable[ParameterDescription]
 ) -> click.Command:
     def start(options: dict[str, Any], parameters: dict[str, Any]) -> None:
-        from ..dryrun import DryRun
+        from ..run import DryRun
 
         # Not submit(wait=True): the id must be on the screen before the wait.
         wait = options.pop("wait")

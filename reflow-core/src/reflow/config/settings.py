@@ -1,6 +1,6 @@
 """What can be configured: one attrs class for each table, and `Config` of all of them.
 
-A field's metadata holds what people read about it, see `reflow.config.reading.TableKey`:
+A field's metadata holds what people read about it, see `reflow.config.structure.TableKey`:
 the template and the reference page are made from these classes.
 """
 
@@ -14,10 +14,10 @@ from typing import TypeVar
 from attrs import field, frozen, validators
 
 from ..errors import ConfigError
-from ..flow import FILE_POLICIES
-from .origins import CODE, DEFAULT, Key, Origin, Setting, below, overlay, taken_apart
-from .places import FileSeen
-from .reading import raise_for, read_table, settings_from, table_keys, variables_of
+from ..model.flow import FILE_POLICIES
+from .paths import FileSeen
+from .provenance import CODE, DEFAULT, Key, Origin, Setting, below, overlay, taken_apart
+from .structure import raise_for, read_table, settings_from, table_keys, variables_of
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ class Config:
     def store_path(self) -> Path:
         """Where the SQLite index of runs is, absolute; a path given in code counts from the cwd."""
         if self.store.path is None:
-            from ..stores.sqlite import default_store_path
+            from ..storage.stores.sqlite.store import default_store_path
 
             return default_store_path()
         return self.store.path.expanduser().absolute()

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from attrs import evolve, field, frozen
 
-from ..spec import Resources
+from ..model.spec import Resources as Resources
 from ..states import HELD
 
 LIVE = "LIVE"
@@ -118,7 +118,7 @@ class JobStatus:
 class Executor(ABC):
     """Base of all executors: a frozen attrs class whose fields are its settings.
 
-    An executor round-trips through its settings (`reflow.codec`), so that an
+    An executor round-trips through its settings (`reflow.values.codec`), so that an
     instance a user made by hand is the same in every later job of the run.
     """
 

@@ -31,10 +31,10 @@ from ..errors import (
     SubmissionLimitError,
     SubmissionRefusedError,
 )
-from ..quantities import parse_memory, parse_time
-from ..spec import Resources
+from ..model.spec import Resources
+from ..model.units import parse_memory, parse_time
 from .base import Capabilities, Executor, JobRequest
-from .settings import setting
+from .options import setting
 
 Self = TypeVar("Self", bound="CommandExecutor")
 

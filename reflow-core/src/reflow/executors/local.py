@@ -15,8 +15,8 @@ from typing import ClassVar
 from attrs import field, frozen, validators
 
 from ..errors import SubmissionRefusedError
-from ..owner import is_alive, this_process
-from ..sharing import let_read
+from ..storage.permissions import let_read
+from ..storage.process_id import is_alive, this_process
 from .base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 
 

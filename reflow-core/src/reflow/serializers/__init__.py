@@ -1,1 +1,1 @@
-"""Serializers: how results of some types are written and read back."""
+"""The path of the serializer port for plugins; serializers are in `reflow.values`."""

@@ -1,1 +1,1 @@
-"""Stores: indexes over runs."""
+"""The path of the store port for plugins; stores are in `reflow.storage`."""

@@ -17,7 +17,6 @@ import attrs
 import pytest
 from attrs import evolve
 
-from ..codec import structure, unstructure
 from ..errors import (
     ExecutorError,
     SchedulerUnreachableError,
@@ -28,8 +27,9 @@ from ..errors import (
 from ..executors.base import ENDED, LIVE, Executor, JobRequest, JobStatus
 from ..executors.command import CommandExecutor
 from ..executors.command import calls as called
-from ..spec import Resources
+from ..model.spec import Resources
 from ..states import CANCELLED, CAUSES, ERROR, TIMEOUT
+from ..values.codec import structure, unstructure
 from .jobs import Job, Jobs, in_environment, most_at_once, new_tag
 from .processes import reference, run_fresh
 from .registration import not_promised
@@ -206,7 +206,7 @@ class ExecutorContract:
         """The class under test."""
         if self.executor is not None:
             return self.executor
-        from ..plugins import executor_class
+        from ..plugins.lookup import executor_class
 
         assert self.entry, "set `entry` to the registered name, or `executor` to the class"
         return executor_class(self.entry)
@@ -274,7 +274,7 @@ class ExecutorContract:
                 setattr(new, one.name, None)
 
     def test_the_name_leads_to_the_class(self) -> None:
-        from ..plugins import executor_class
+        from ..plugins.lookup import executor_class
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
@@ -282,7 +282,7 @@ class ExecutorContract:
         assert executor_class(self.cls.name) is self.cls, "its `name` is not the registered one"
 
     def test_settings_survive_on_record(self, sample: Mapping[str, object]) -> None:
-        from ..plugins import executor_from_reference, executor_reference
+        from ..plugins.lookup import executor_from_reference, executor_reference
 
         executor = self.cls(**sample)
         text = json.dumps(unstructure(executor))
@@ -297,7 +297,7 @@ class ExecutorContract:
         self, sample: Mapping[str, object], tmp_path: Path
     ) -> None:
         from ..config import load_config
-        from ..plugins import executor_from
+        from ..plugins.lookup import executor_from
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")

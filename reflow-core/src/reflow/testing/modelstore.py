@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from attrs import define, evolve, field
 
-from ..outcomes import WHOLE_TASK, Outcome
 from ..states import CACHED, PENDING, SUCCESS, TERMINAL
-from ..stores.base import InstanceRow, Position, RunRow, TaskRow, instance_of
+from ..storage.outcome import WHOLE_TASK, Outcome
+from ..storage.stores.base import InstanceRow, Position, RunRow, TaskRow, instance_of
 
 
 @define

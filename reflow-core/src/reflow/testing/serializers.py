@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ..serializers.base import Serializer
+from ..values.serializers.base import Serializer
 from .folders import snapshot
 from .processes import reference, run_fresh
 from .registration import assert_named_without_its_types, not_promised
@@ -80,11 +80,11 @@ class SerializerContract:
         """The class under test."""
         if self.serializer is not None:
             return self.serializer
-        from .. import plugins
+        from ..plugins import lookup
 
         assert self.entry, "set `entry` to the registered name, or `serializer` to the class"
-        found = plugins.serializer_entry(self.entry)
-        cls = plugins.load_target("serializer", found.name, found.target)
+        found = lookup.serializer_entry(self.entry)
+        cls = lookup.load_target("serializer", found.name, found.target)
         assert issubclass(cls, Serializer)
         return cls
 
@@ -129,22 +129,22 @@ class SerializerContract:
         assert re.fullmatch(r"(\.\w[\w.-]{0,31})?", suffix), "such as '.npy', or empty"
 
     def test_the_name_leads_to_the_class(self) -> None:
-        from .. import plugins
+        from ..plugins import lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
-        found = plugins.serializer_entry(self.entry)
+        found = lookup.serializer_entry(self.entry)
         assert found.name == self.entry
-        assert plugins.load_target("serializer", found.name, found.target) is self.cls
+        assert lookup.load_target("serializer", found.name, found.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self) -> None:
-        from .. import plugins
+        from ..plugins import lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered types")
-        found = plugins.serializer_entry(self.entry)
+        found = lookup.serializer_entry(self.entry)
         for value in self.values:
-            chosen = plugins.serializer_entry_for(type(value))
+            chosen = lookup.serializer_entry_for(type(value))
             if found.types:
                 assert chosen == found, f"{found.types} do not match {type(value)}"
             else:

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ..errors import StoreError, UnknownRunError, UnknownTaskError
-from ..outcomes import WHOLE_TASK, Outcome
 from ..states import (
     CACHED,
     CANCELLED,
@@ -29,7 +28,8 @@ from ..states import (
     SUBMITTED,
     SUCCESS,
 )
-from ..stores.base import (
+from ..storage.outcome import WHOLE_TASK, Outcome
+from ..storage.stores.base import (
     Position,
     QueryError,
     Reservation,
@@ -47,7 +47,7 @@ TASKS = [("first", False), ("many", True), ("last", False)]
 
 _OPEN = """
 import os, time
-from reflow.outcomes import Outcome
+from reflow.stores.base import Outcome
 from reflow.stores.base import Position, RunRow
 from reflow.testing.processes import referenced
 from reflow.testing.stores import TASKS, run_row, success
@@ -157,7 +157,7 @@ class StoreContract:
         """The class under test."""
         if self.store is not None:
             return self.store
-        from ..plugins import store_class
+        from ..plugins.lookup import store_class
 
         assert self.entry, "set `entry` to the registered scheme, or `store` to the class"
         return store_class(self.entry)
@@ -177,8 +177,8 @@ class StoreContract:
     # Opening and closing
 
     def test_the_scheme_leads_to_the_class(self, tmp_path: Path) -> None:
-        from ..plugins import store_class
-        from ..stores.location import open_store
+        from ..plugins.lookup import store_class
+        from ..plugins.open_store import open_store
 
         if not self.entry:
             not_promised("no `entry`, so no registered scheme")

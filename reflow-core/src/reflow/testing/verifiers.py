@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import pytest
 
-from ..fileprint import full_print
-from ..verifiers.base import Output, Verifier
+from ..caching.file_fingerprint import full_print
+from ..caching.verifiers.base import Output, Verifier
 from .folders import snapshot
 from .registration import assert_named_without_its_types, not_promised, types_in
 
@@ -54,11 +54,11 @@ class VerifierContract:
         """The class under test."""
         if self.verifier is not None:
             return self.verifier
-        from .. import plugins
+        from ..plugins import lookup
 
         assert self.entry, "set `entry` to the registered name, or `verifier` to the class"
-        found = plugins.verifier_entry(self.entry)
-        cls = plugins.load_target("verifier", found.name, found.target)
+        found = lookup.verifier_entry(self.entry)
+        cls = lookup.load_target("verifier", found.name, found.target)
         assert issubclass(cls, Verifier)
         return cls
 
@@ -91,27 +91,27 @@ class VerifierContract:
         assert isinstance(self.cls(), Verifier)
 
     def test_the_name_leads_to_the_class(self) -> None:
-        from .. import plugins
+        from ..plugins import lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
-        found = plugins.verifier_entry(self.entry)
+        found = lookup.verifier_entry(self.entry)
         assert found.name == self.entry
-        assert plugins.load_target("verifier", found.name, found.target) is self.cls
+        assert lookup.load_target("verifier", found.name, found.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self, folder: Path) -> None:
-        from .. import plugins
+        from ..plugins import lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered types")
-        found = plugins.verifier_entry(self.entry)
+        found = lookup.verifier_entry(self.entry)
         for number, sample in enumerate(self.good):
             place = folder / str(number)
             place.mkdir()
             chosen = [
                 entry
                 for kind in types_in(sample(place).value)
-                for entry in plugins.verifier_entries_for(kind)
+                for entry in lookup.verifier_entries_for(kind)
             ]
             assert (found in chosen) == bool(found.types), (
                 f"{found.types} do not match the value of good sample {number}"

@@ -1,1 +1,1 @@
-"""Verifiers: whether a stored output still stands."""
+"""The path of the verifier port for plugins; verifiers are in `reflow.caching`."""

@@ -1,25 +1,5 @@
-"""The verifier "fingerprint": what a result names is what the task left there."""
+"""The path of the verifier 'fingerprint' in records; it is defined in `caching.verifiers`."""
 
-from __future__ import annotations
-
-from ..fileprint import is_same, parse
-from .base import Output, Verifier
-
-NAME = "fingerprint"
-"""What users write; workers look for it, as they take the fingerprints."""
-
-
-class FingerprintVerifier(Verifier):
-    """Demands that all files and folders named in the value are as the task left them.
-
-    By size and time; where only the time differs, by content. A result whose fingerprints
-    were not taken does not stand.
-    """
-
-    def verify(self, output: Output) -> bool:
-        """Whether each path has the content that it had when the task ended."""
-        known = output.fingerprints
-        return all(
-            str(path) in known and is_same(str(path), parse(known[str(path)]))
-            for path in output.paths
-        )
+from ..caching.verifiers.fingerprint import (
+    FingerprintVerifier as FingerprintVerifier,
+)

@@ -20,8 +20,8 @@ from urllib.parse import quote, unquote_to_bytes
 from attrs import asdict, define, evolve, field, frozen
 
 from reflow.errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
-from reflow.outcomes import WHOLE_TASK, Outcome
 from reflow.states import CACHED, INSTANCE_STATES, PENDING, RUN_STATES, SUCCESS, TERMINAL
+from reflow.storage.outcome import WHOLE_TASK, Outcome
 from reflow.stores.base import (
     CachedResult,
     InstanceRow,

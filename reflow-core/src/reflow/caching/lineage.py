@@ -1,0 +1,49 @@
+"""What an instance will have been made from: a name for it before its identity is known. Pure.
+
+The identity of an instance is made of the values that it receives (`reflow.identity`), so that of
+what is queued behind a job that still runs nobody knows. Its lineage is made of the tasks that
+lead to it and the run parameters that these take. Equal lineages mean equal identities where
+all that is above them gives the same values again; nothing but waiting for each other hangs on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..model.spec import TaskSpec, WorkflowSpec
+from ..values.hashing import digest
+from ..values.json_codec import dump
+from .identity import identity_parts
+
+SCHEME = "reflow-lineage-1"
+"""Part of every lineage; changes when the way of hashing does."""
+
+
+def task_lineages(
+    workflow: WorkflowSpec, counts: Callable[[TaskSpec], bool]
+) -> dict[str, str]:
+    """Return the lineage that the elements of each task share, by name.
+
+    It is "" for a task, and for all below it, whose results are not to be used again:
+    `counts` says whether they are.
+    """
+    found: dict[str, str] = {}
+    for task in workflow.tasks:
+        wires = []
+        for wire in task.wires:
+            sources = [
+                [found[source.task], source.array, source.flatten] for source in wire.sources
+            ]
+            wires.append([wire.parameter, wire.each, wire.listed, sources])
+        known = counts(task) and all(found[name] for name in task.upstreams)
+        text = dump([SCHEME, identity_parts(task), wires])
+        found[task.name] = digest(text) if known else ""
+    return found
+
+
+def element_lineage(task: str, index: int) -> str:
+    """Return the lineage of one element of the task that has this one, "" where it has none.
+
+    It differs in its first six bytes: stores may look for no more.
+    """
+    return f"{int(task[:12], 16) ^ index:012x}{task[12:]}" if task else ""

@@ -1,0 +1,1 @@
+"""Verifiers: whether a stored output still stands."""

@@ -1,0 +1,201 @@
+"""What can be queued behind jobs that have not ended yet, and what its workers must await. Pure.
+
+A task can be submitted ahead when its elements are known and all that they need has a
+value or is in the hands of a job: the scheduler then starts it when those jobs have ended,
+and its workers read their inputs from the record. What a worker would have to read too
+much for (the whole of an array, in each of many elements) waits for a dispatch pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from ..caching.file_marks import marks_of
+from ..model.spec import TaskSpec, Wire
+from ..states import DONE
+from ..storage.blobs import Values
+from ..storage.outcome import Outcome
+from .planner import Progress, TaskState
+
+MAX_AHEAD = 2
+"""Attempts of an element that may be queued ahead. One that found its inputs missing comes to
+nothing; after so many it waits for them, whatever the scheduler makes of dependencies."""
+
+
+def is_static(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> bool:
+    """Whether a task's elements are known before the values it receives are."""
+    for wire in task.wires:
+        if wire.each and not wire.chained:
+            return False  # as many elements as there are items
+        if task.array and not wire.each and any(source.array for source in wire.sources):
+            return False  # each element would read a whole array
+    return not (task.array and any(tasks[name].array for name in task.after))
+
+
+@frozen(kw_only=True)
+class Ahead:
+    """One job to submit ahead: its elements, and the tags of the jobs that must have ended.
+
+    Position p of the job needs nothing but position p of the job tagged `each`, where that
+    is given, and all of the jobs tagged `after`.
+    """
+
+    state: TaskState = field(eq=False)
+    indices: tuple[int, ...]
+    after: tuple[str, ...]
+    each: str = ""
+
+
+def ahead(
+    progress: Progress, maps: Mapping[str, tuple[int, ...]], *, elementwise: bool
+) -> Iterator[Ahead]:
+    """Yield what can be submitted now behind jobs that are under way.
+
+    `maps` has the elements of each job by its tag, in the order of its positions.
+    Everything that is ready must have been submitted before. Meant to be asked again after
+    what it yielded was submitted: what is behind that comes then.
+    """
+    specs = {name: state.spec for name, state in progress.tasks.items()}
+    for state in progress.tasks.values():
+        if state.closed or state.size is None or not is_static(state.spec, specs):
+            continue
+        waits = _under_way(state.barriers)
+        if waits is None:
+            continue
+        free = [
+            index
+            for index, outcome in enumerate(state.outcomes)
+            if outcome is None and index not in state.flying and state.starts(index) < MAX_AHEAD
+        ]
+        if free and not state.chains:
+            if waits:
+                yield Ahead(state=state, indices=tuple(free), after=waits)
+        elif free:
+            yield from _chained(state, free, waits, maps, elementwise)
+
+
+def _under_way(tasks: list[TaskState]) -> tuple[str, ...] | None:
+    """Return the tags of the jobs that still work on these tasks; None if any cannot succeed
+    or has something that is in nobody's hands."""
+    tags: dict[str, None] = {}
+    for task in tasks:
+        if task.succeeded():
+            continue
+        if task.closed or task.size is None or task.done + len(task.flying) < task.size:
+            return None
+        if "" in task.flying.values():
+            return None
+        tags.update(dict.fromkeys(task.flying.values()))
+    return tuple(tags)
+
+
+def _chained(
+    state: TaskState,
+    free: list[int],
+    waits: tuple[str, ...],
+    maps: Mapping[str, tuple[int, ...]],
+    elementwise: bool,
+) -> Iterator[Ahead]:
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index in free:
+        tags = []
+        for above in state.chains:
+            outcome = above.outcomes[index]
+            if outcome is None:
+                tag = above.flying.get(index, "")
+                if not tag:
+                    break
+                tags.append(tag)
+            elif outcome.state not in DONE:
+                break
+        else:
+            groups.setdefault(tuple(dict.fromkeys(tags)), []).append(index)
+    for tags_above, indices in groups.items():
+        if not tags_above and not waits:
+            continue  # it is ready, and was held back for a reason
+        if elementwise and len(tags_above) == 1 and len(indices) > 1:
+            (tag,) = tags_above
+            places = {index: place for place, index in enumerate(maps[tag])}
+            indices.sort(key=places.__getitem__)
+            if tuple(indices) == maps[tag]:
+                yield Ahead(state=state, indices=maps[tag], after=waits, each=tag)
+                continue
+        after = tuple(dict.fromkeys((*tags_above, *waits)))
+        yield Ahead(state=state, indices=tuple(indices), after=after)
+
+
+def awaited(progress: Progress, values: Values, state: TaskState) -> dict[str, Any]:
+    """Return what all workers of a task read to find their inputs; JSON-safe.
+
+    "common" are the texts of run parameters; "wires" lists, in order, for each wire that
+    is not `each` its `parameter`, whether it is `listed`, and its `sources`: the `items`,
+    each a text that is known (an object of its `text` and the `marks` of its files, where it
+    names any) or an [index, attempt] whose outcome is awaited, `flatten` and `task`; of a wire
+    that is `each` the parameter and the task alone, as the items are in the position map.
+    "after" lists what must have succeeded besides. "again" names the tasks whose failures may
+    not be final.
+    """
+    spec = state.spec
+    return {
+        "common": {constant.parameter: constant.text for constant in spec.constants},
+        "wires": [_wire(progress, values, wire) for wire in spec.wires],
+        "after": [
+            {"task": name, "items": _items(progress.tasks[name], None)} for name in spec.after
+        ],
+        "again": [name for name in spec.upstreams if progress.tasks[name].spec.retry],
+    }
+
+
+def _wire(progress: Progress, values: Values, wire: Wire) -> dict[str, Any]:
+    if wire.each:
+        return {"parameter": wire.parameter, "each": True, "task": wire.sources[0].task}
+    return {
+        "parameter": wire.parameter,
+        "each": False,
+        "listed": wire.listed,
+        "sources": [
+            {
+                "task": source.task,
+                "flatten": source.flatten,
+                "items": _items(progress.tasks[source.task], values),
+            }
+            for source in wire.sources
+        ],
+    }
+
+
+def _items(state: TaskState, values: Values | None) -> list[Any]:
+    """Return each element's text, where it is there, or [index, attempt] where it is awaited.
+
+    Without `values` only what is awaited.
+    """
+    items: list[Any] = []
+    for index, outcome in enumerate(state.outcomes):
+        if outcome is None:
+            items.append([index, state.tries[index]])
+        elif values is not None:
+            items.append(_known(values, outcome))
+    return items
+
+
+def _known(values: Values, outcome: Outcome) -> str | dict[str, Any]:
+    text, marks = values.text(outcome), marks_of(outcome)
+    return {"text": text, "marks": marks} if marks else text
+
+
+def position_items(
+    progress: Progress, values: Values, state: TaskState, index: int
+) -> dict[str, Any]:
+    """Return, by parameter, the items that one element receives over its `each` wires."""
+    found: dict[str, Any] = {}
+    for wire in state.spec.wires:
+        if wire.each:
+            above = progress.tasks[wire.sources[0].task]
+            outcome = above.outcomes[index]
+            found[wire.parameter] = (
+                [index, above.tries[index]] if outcome is None else _known(values, outcome)
+            )
+    return found

@@ -1,0 +1,342 @@
+"""Runs elements on this machine: in this process, or isolated in processes of their own.
+
+A process of the pool that dies takes only the element with it that it was working
+on: each element is answered on its own, so what is unanswered tells who it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import TYPE_CHECKING
+
+from ..model.flow import TaskDefinition
+from ..states import ERROR, FAILED
+from ..values.references import Attachments
+from .task_call import (
+    WITHIN_TASK,
+    Answer,
+    TaskCaller,
+    Work,
+    fail_unloadable,
+    flush_output,
+    within_task,
+)
+
+if TYPE_CHECKING:
+    from ..caching.input_files import Changed, InputFiles
+
+Answered = tuple[Work, Answer, "Changed | None"]
+"""With what the element was made of besides what was submitted."""
+CommonTexts = Callable[[str], Mapping[str, str]]
+Watch = Callable[[str], "InputFiles | None"]
+"""Returns the files that the parameters of a task name, None where there are none."""
+
+_CHUNK_SECONDS = 0.05
+"""A process of the pool is handed about as much work at once as takes so long."""
+
+
+class _Callers:
+    """The tasks that a process has prepared, made when they are first called.
+
+    `files` is how files count that the results of each name, as in ``job(files=)``, and `watch`
+    looks after those that its parameters name.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskDefinition],
+        attachments: Attachments,
+        files: Mapping[str, str],
+        watch: Watch,
+    ) -> None:
+        self._tasks = tasks
+        self._attachments = attachments
+        self._files = files
+        self._watch = watch
+        self._made: dict[str, tuple[TaskCaller, InputFiles | None]] = {}
+
+    def call(self, work: Work, common: CommonTexts) -> tuple[Answer, Changed | None]:
+        try:
+            if work.task not in self._made:
+                caller = TaskCaller(
+                    self._tasks[work.task], common(work.task), self._attachments,
+                    self._files[work.task],
+                )  # fmt: skip
+                self._made[work.task] = caller, self._watch(work.task)
+            caller, inputs = self._made[work.task]
+            if inputs is None:
+                return caller.call(work.texts), None
+            changed = inputs.begin()
+        except Exception as error:
+            return fail_unloadable(error, time.time()), None
+        answer = caller.call(work.texts)
+        changed = inputs.end(changed)
+        return (answer.told(changed.notes) if changed else answer), changed
+
+
+class InProcess:
+    """Runs one element after the other right here, so that a debugger works."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskDefinition],
+        common: CommonTexts,
+        attachments: Attachments,
+        files: Mapping[str, str],
+        watch: Watch,
+    ) -> None:
+        self._callers = _Callers(tasks, attachments, files, watch)
+        self._common = common
+        self._queue: deque[Work] = deque()
+
+    def add(self, works: Iterable[Work]) -> None:
+        """Take elements in hand."""
+        self._queue.extend(works)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in hand."""
+        return bool(self._queue)
+
+    def results(self, seconds: float) -> list[Answered]:
+        """Run elements for about so long, at least one, and return the answers."""
+        found: list[Answered] = []
+        until = time.monotonic() + seconds
+        with within_task():
+            while self._queue:
+                work = self._queue.popleft()
+                found.append((work, *self._callers.call(work, self._common)))
+                if time.monotonic() > until or found[-1][1].state == FAILED:
+                    break
+        return found
+
+    def drop(self, tasks: frozenset[str] | None, *, running: bool = True) -> list[Work]:
+        """Give up what has not begun, of some tasks or (None) of all; return it.
+
+        Nothing runs here while this is called, whatever `running` says.
+        """
+        dropped = [work for work in self._queue if tasks is None or work.task in tasks]
+        self._queue = deque(
+            work for work in self._queue if tasks is not None and work.task not in tasks
+        )
+        return dropped
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class _Process:
+    """A forked process that answers one element after the other over a pipe."""
+
+    def __init__(self, callers: _Callers, others: list[Connection]) -> None:
+        self.channel, theirs = Pipe()
+        flush_output()
+        with warnings.catch_warnings():
+            # Python >= 3.12 warns of forking with threads; ours only touches a file.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _lead_group(0)
+                self.channel.close()
+                for other in others:
+                    other.close()
+                _serve(theirs, callers)
+            finally:
+                os._exit(0)
+        theirs.close()
+        _lead_group(self.pid)  # here too: it may be killed before it has run a line
+        self.pending: deque[Work] = deque()
+        self.known: set[str] = set()
+        self.pace = 0.0
+
+    def kill(self) -> str:
+        """End the process, with all that its task has started, and say how it ended."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.reap()
+
+    def is_dead(self) -> bool:
+        """Whether the process has ended; it can still be reaped."""
+        try:
+            how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.pid, how) is not None
+        except ChildProcessError:
+            return True
+
+    def reap(self) -> str:
+        """Wait for the process and say how it ended."""
+        self.channel.close()
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            return "its process is gone"
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+            hint = " (out of memory is the usual reason)" if number == signal.SIGKILL else ""
+            return f"its process was killed by signal {name}{hint}"
+        return f"its process ended with exit code {os.WEXITSTATUS(status)}"
+
+
+def _lead_group(pid: int) -> None:
+    """Put a process into a group of its own, so that its task's processes end with it."""
+    with contextlib.suppress(OSError):  # it leads one already, or is gone
+        os.setpgid(pid, 0)
+
+
+def _serve(channel: Connection, callers: _Callers) -> None:
+    """Answer elements until the other end closes: also when its process was killed."""
+    import threading
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+    os.environ[WITHIN_TASK] = "1"
+    commons: dict[str, Mapping[str, str]] = {}
+    while True:
+        try:
+            new, works = channel.recv()
+        except (EOFError, OSError):
+            return
+        commons.update(new)
+        for work in works:
+            answered = callers.call(work, commons.__getitem__)
+            flush_output()
+            try:
+                channel.send(answered)
+            except (BrokenPipeError, OSError):
+                return
+
+
+class ProcessPool:
+    """Runs elements in up to `size` forked processes."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskDefinition],
+        common: CommonTexts,
+        attachments: Attachments,
+        files: Mapping[str, str],
+        watch: Watch,
+        size: int,
+    ) -> None:
+        self._callers = _Callers(tasks, attachments, files, watch)
+        self._common = common
+        self._size = size
+        self._queue: deque[Work] = deque()
+        self._processes: list[_Process] = []
+
+    def add(self, works: Iterable[Work]) -> None:
+        """Take elements in hand and start as many as there are processes for."""
+        self._queue.extend(works)
+        self._feed()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in hand."""
+        return bool(self._queue) or any(one.pending for one in self._processes)
+
+    def _feed(self) -> None:
+        for process in list(self._processes):
+            if not process.pending and self._queue:
+                self._hand_out(process)
+        while self._queue and len(self._processes) < self._size:
+            process = _Process(self._callers, [one.channel for one in self._processes])
+            self._processes.append(process)
+            self._hand_out(process)
+
+    def _hand_out(self, process: _Process) -> None:
+        if not self._queue:
+            return
+        # As many as take a moment, by the pace so far; never more than a fair share.
+        share = -(-len(self._queue) // self._size)
+        fast = int(_CHUNK_SECONDS / process.pace) if process.pace else 1
+        works = [self._queue.popleft() for _ in range(max(1, min(share, fast, 500)))]
+        new: dict[str, Mapping[str, str]] = {}
+        for work in works:
+            if work.task not in process.known:
+                process.known.add(work.task)
+                new[work.task] = self._common(work.task)
+        process.pending.extend(works)
+        try:
+            process.channel.send((new, works))
+        except OSError:
+            # It died with nothing in hand: no element is to blame.
+            self._processes.remove(process)
+            process.kill()
+            self._queue.extendleft(reversed(works))
+
+    def results(self, seconds: float) -> list[Answered]:
+        """Wait up to so long for answers and return those that have come."""
+        found: list[Answered] = []
+        self._feed()
+        by_channel = {one.channel: one for one in self._processes if one.pending}
+        for channel in wait(list(by_channel), timeout=seconds) if by_channel else ():
+            process = by_channel[channel]  # type: ignore[index]
+            try:
+                while process.pending and process.channel.poll():
+                    answer: Answer
+                    answer, changed = process.channel.recv()
+                    found.append((process.pending.popleft(), answer, changed))
+                    took = max(answer.ended - answer.started, 2e-5)
+                    process.pace = took if not process.pace else (process.pace + took) / 2
+            except (EOFError, OSError):
+                found.extend(self._bury(process))
+        if not found:
+            # What a task has started may keep the pipe of a dead process open.
+            for process in list(self._processes):
+                if process.pending and process.is_dead() and not process.channel.poll():
+                    found.extend(self._bury(process))
+        self._feed()
+        return found
+
+    def _bury(self, process: _Process) -> list[Answered]:
+        self._processes.remove(process)
+        how = process.kill()
+        if not process.pending:
+            return []
+        culprit = process.pending.popleft()
+        self._queue.extendleft(reversed(process.pending))
+        now = time.time()
+        detail = f"task {culprit.task!r} left no answer: {how}"
+        return [(culprit, Answer(FAILED, "", "", (), ERROR, detail, now, now), None)]
+
+    def drop(self, tasks: frozenset[str] | None, *, running: bool = True) -> list[Work]:
+        """Give up elements of some tasks or (None) of all; return them.
+
+        With `running` their processes are killed; otherwise those go on.
+        """
+        dropped = [work for work in self._queue if tasks is None or work.task in tasks]
+        self._queue = deque(
+            work for work in self._queue if tasks is not None and work.task not in tasks
+        )
+        for process in list(self._processes) if running else ():
+            if process.pending and (tasks is None or any(w.task in tasks for w in process.pending)):
+                self._processes.remove(process)
+                process.kill()
+                for work in process.pending:
+                    if tasks is None or work.task in tasks:
+                        dropped.append(work)
+                    else:
+                        self._queue.append(work)
+        return dropped
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in self._processes:
+            process.kill() if process.pending else process.reap()
+        self._processes = []

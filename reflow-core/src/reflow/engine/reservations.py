@@ -1,0 +1,152 @@
+"""What a run reserves before it computes it, and what it awaits because another run has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+from ..caching.lineage import element_lineage, task_lineages
+from ..caching.store_lookup import Refusal
+from ..model.spec import TaskSpec, WorkflowSpec
+from ..storage.stores.base import CachedResult, Reservation, Store, Underway
+from .other_runs import Elsewhere, Prospect
+
+LOOK_SECONDS = 1.0
+"""How often a process that stays looks after what other runs have in hand, at most."""
+
+LOOK_SHARE = 10
+"""So many times as long as a look takes nobody looks again."""
+
+MOST_RIVALS = 5
+"""So often what a run that is gone had reserved is asked for, if others are quicker."""
+
+
+class Reserved(NamedTuple):
+    """What came of asking: by identity, results that another run has by now and that stand, and
+    what other runs have in hand. All else is reserved."""
+
+    good: dict[str, CachedResult]
+    awaited: dict[str, Underway]
+
+
+class Reservations:
+    """The reservations of one run in its store, for the holder of its lease.
+
+    `counts` says of a task of its `workflow` whether its results are to be used again, and
+    `elsewhere` reads what other runs have. Without a store nothing is reserved or awaited.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        run_id: str,
+        workflow: WorkflowSpec,
+        counts: Callable[[TaskSpec], bool],
+        elsewhere: Elsewhere,
+    ) -> None:
+        self._store, self._run_id = store, run_id
+        self._workflow, self._counts = workflow, counts
+        self._ahead: list[Reservation] = []
+        self._due = 0.0
+        self._elsewhere = elsewhere
+        self._awaited: dict[tuple[str, int], tuple[str, Underway]] = {}
+
+    @cached_property
+    def _lineages(self) -> dict[str, str]:
+        return task_lineages(self._workflow, self._counts)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether other runs have anything in hand that need not run here thanks to them."""
+        return bool(self._awaited)
+
+    def newest(self) -> float:
+        """Return since when the newest of what is awaited has been under way."""
+        return max(self._elsewhere.since(one) for _, one in self._awaited.values())
+
+    def wait(self, task: str, index: int, identity: str, one: Underway) -> None:
+        """An element here waits for what another run has in hand."""
+        self._awaited[task, index] = (identity, one)
+
+    def ask(
+        self,
+        task: str,
+        missing: Mapping[str, int],
+        refused: Container[str],
+        judge: Callable[[CachedResult], Refusal | None],
+    ) -> Reserved:
+        """Reserve instances, by identity with the index of an element each.
+
+        Of those in `refused` there are results that do not stand; `judge` says of others whether
+        they do. Raises `StoreError`.
+        """
+        began = time.monotonic()
+        found = Reserved({}, {})
+        if self._store is None:
+            return found
+        lineage = self._lineages[task]
+        asked = [
+            Reservation(
+                task, index, one, element_lineage(lineage, index), anew=one in refused
+            )
+            for one, index in missing.items()
+        ]  # fmt: skip
+        for _ in range(MOST_RIVALS):
+            held = self._store.reserve(self._run_id, asked) if asked else {}
+            if not held:
+                break
+            gone = set()
+            for identity, prospect in self._elsewhere.look(held).items():
+                if isinstance(prospect, CachedResult) and judge(prospect) is None:
+                    found.good[identity] = prospect
+                elif prospect is Prospect.UNDER_WAY:
+                    found.awaited[identity] = held[identity]
+                else:
+                    gone.add(identity)
+            # From that run alone: of several who wait, one gets it.
+            asked = [
+                one._replace(over=held[one.identity].run_id)
+                for one in asked
+                if one.identity in gone
+            ]
+        if found.awaited:
+            self._look_later(began)
+        return found
+
+    def ahead(self, task: str, indices: Iterable[int]) -> None:
+        """Reserve, with `enter`, elements that are queued ahead of their inputs."""
+        lineage = self._lineages[task] if self._store is not None else ""
+        if lineage:
+            self._ahead.extend(
+                Reservation(task, index, element_lineage(lineage, index)) for index in indices
+            )
+
+    def enter(self) -> None:
+        """Enter what was queued ahead into the store. Raises `StoreError`."""
+        ahead, self._ahead = self._ahead, []
+        if self._store is not None:
+            self._store.reserve(self._run_id, ahead)
+
+    def take_due(self) -> list[tuple[str, int]]:
+        """Look after what is awaited, if it is time to; return the (task, index) that need not
+        wait any longer."""
+        if not self._awaited or time.monotonic() < self._due:
+            return []
+        began = time.monotonic()
+        self._elsewhere.look_again()
+        prospects = self._elsewhere.look(dict(self._awaited.values()))
+        over = [
+            place
+            for place, (identity, _) in self._awaited.items()
+            if prospects[identity] is not Prospect.UNDER_WAY
+        ]
+        for place in over:
+            del self._awaited[place]
+        self._look_later(began)
+        return over
+
+    def _look_later(self, began: float) -> None:
+        now = time.monotonic()
+        self._due = now + max(LOOK_SECONDS, LOOK_SHARE * (now - began))

@@ -1,0 +1,402 @@
+"""What a queued job does: one position of its array, from claim to outcome.
+
+The hot path of a cluster: its cost does not grow with the array, and neither attrs,
+cattrs, click, pluggy nor a database is imported, and annotations are no texts (see
+`reflow.storage.outcome`).
+"""
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import time
+from functools import cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..caching.identity import identity_of, with_files
+from ..errors import RecordError
+from ..model.entrypoint import load_tasks
+from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS, SUSPECTED
+from ..storage.attachments import AttachmentFolder
+from ..storage.blobs import Values
+from ..storage.claims import begin, claim, publish, read_header, read_position
+from ..storage.filesystem import Files
+from ..storage.outcome import Outcome
+from ..values.hashing import digest
+from .gc_control import collect_garbage
+from .task_call import WITHIN_TASK, Answer, TaskCaller, fail_unloadable, flush_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..caching.hash_cache import FileHashes
+    from ..caching.input_files import InputFiles
+    from ..caching.prior_results import Known
+    from ..model.flow import TaskDefinition
+
+PATIENCE = 3.0
+"""Seconds in which an outcome that its job has published must have become visible."""
+
+ROOM_PAUSES = (5.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+"""Seconds after which what came out is written again where there was no room for it."""
+
+TERM_SECONDS = 15.0
+"""So long after SIGTERM a job that still lives was not ended by its scheduler. PBS and LSF send
+SIGKILL after 10 s ($kill_delay of qmgr(8B), JOB_TERMINATE_INTERVAL of lsb.params(5))."""
+
+
+class Element(NamedTuple):
+    """One element that a worker has claimed, with the texts of its inputs.
+
+    `stamps` stand for the files that are named in them, as `caching.file_fingerprint` has it.
+    """
+
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    attempt: int
+    identity: str
+    common: dict[str, str]
+    texts: dict[str, str]
+    stamps: dict[str, str]
+    header: dict[str, Any]
+
+
+def take_position(
+    folder: str,
+    tag: str,
+    position: int,
+    *,
+    mark: str,
+    files: Files,
+    patience: float = PATIENCE,
+) -> Element | None:
+    """Claim what a position of a job has to run; None where there is nothing to run.
+
+    That is so of an attempt that is another's, of a run that was cancelled since, and of an
+    element whose inputs are not there: then it is SKIPPED if they never will be, and left
+    to the next dispatch pass if they may. `patience` is how many seconds an outcome has to
+    become visible here.
+    """
+    jobs = f"{folder}/jobs"
+    header = read_header(files, jobs, tag)
+    task = header["task"]
+    if _cancelled(files, folder, task, header["epoch"]):
+        return None
+    place = read_position(files, jobs, tag, position)
+    common, texts, identity = header["common"], place.texts, place.identity
+    stamps = {**header.get("stamps", {}), **place.stamps}
+    state, cause, detail = "", "", ""
+    if "awaited" in header:
+        from .deferred_inputs import Culprit, Deferred, Inputs
+
+        if _latest_epoch(files, folder) > header["epoch"]:
+            return None  # what it awaits may be running again
+        try:
+            inputs = Inputs(files, folder, header["awaited"], place.items, patience)
+            common, texts, stamps = inputs.common, inputs.texts, inputs.stamps
+            if inputs.new_files:
+                header = {**header, "known": ""}  # older results are of older files
+            identity = _identity(header, header["identity"], common, texts, stamps)
+        except Deferred as error:
+            print(f"reflow: not run: {error}", file=sys.stderr)
+            return None
+        except Culprit as error:
+            state, detail = SKIPPED, f"{error} did not succeed"
+        except RecordError as error:  # a value that is gone, or no list
+            state, cause, detail = FAILED, ERROR, str(error)
+    if not begin(files, folder, task, place.index, place.attempt, mark):
+        return None
+    if state:
+        ended = Outcome(
+            task, place.index, place.attempt, state, cause=cause, detail=detail, job=tag,
+            ended=time.time(),
+        )  # fmt: skip
+        publish(files, folder, ended)
+        return None
+    return Element(task, place.index, place.attempt, identity, common, texts, stamps, header)
+
+
+def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
+    """Run one position of a job; return the state that was published, "" for none.
+
+    `folder` is the run's record and `mark` names the job to the scheduler: the same
+    job may claim an attempt again.
+    """
+    files = Files()
+    element = take_position(folder, tag, position, mark=mark, files=files)
+    if element is None:
+        return ""
+    now = time.time()
+    os.environ[WITHIN_TASK] = "1"
+    try:
+        answer, identity, detail = _Worker(files, folder, element).run()
+    except Exception as error:
+        answer, identity, detail = fail_unloadable(error, now), element.identity, ""
+    flush_output()
+    if not isinstance(answer, Answer):
+        cached = Outcome(
+            element.task, element.index, element.attempt, CACHED, identity, answer.digest,
+            answer.value, answer.paths, detail=detail, origin=answer.run_id, job=tag,
+            started=now, ended=time.time(), prints=answer.prints,
+        )  # fmt: skip
+        return _with_room(lambda: CACHED if publish(files, folder, cached) else "")
+    if answer.state == FAILED and _met_memory_limit():
+        # Of a program that the task had started; the task itself has only seen it die.
+        told = f"{answer.detail} (a process of its job was killed: it met its memory limit)"
+        answer = answer._replace(cause=OOM, detail=told)
+    return _with_room(
+        lambda: publish_answer(files, folder, element.task, element.index, element.attempt,
+                               identity, tag, answer)
+    )  # fmt: skip
+
+
+def _with_room(write: "Callable[[], str]") -> str:
+    """Write what came out; where there is no room, again after growing pauses.
+
+    It may have taken days to compute, and somebody else's files are deleted in minutes.
+    """
+    for pause in ROOM_PAUSES:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            with contextlib.suppress(OSError, ValueError):  # the log may be as full
+                print(
+                    f"reflow: what came out cannot be written yet, again in {pause:g} s: {error}",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
+        time.sleep(pause)
+    return write()
+
+
+class _Worker:
+    """One element on its way to an answer, or to the result of an older run."""
+
+    def __init__(self, files: Files, folder: str, element: Element) -> None:
+        self._files, self._folder, self._element = files, folder, element
+        self._values = f"{folder}/values"
+        self._header = element.header
+        self._task: TaskDefinition | None = None
+        self._told: list[str] = []
+
+    def run(self) -> "tuple[Answer | Known, str, str]":
+        """Return what came out, the identity of what it came out of, and what is to be said of a
+        result of an older run; an answer says it itself."""
+        element, header = self._element, self._header
+        if header["entrypoint"]["directory"]:
+            os.chdir(header["entrypoint"]["directory"])
+        identity, notes = element.identity, list[str]()
+        parts = header["identity"]
+        code = self._changed_code()
+        if code:
+            told = f"the code of task {element.task!r} has changed since it was submitted"
+            if header["on_code_change"] == "fail":
+                now = time.time()
+                why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
+                return Answer(FAILED, "", "", (), ERROR, why, now, now), identity, ""
+            parts = {**parts, "code": code}
+            notes.append(f"{told}: the new code counts")
+        inputs = self._input_files() if header.get("stood") else None
+        changed = inputs.begin() if inputs else None
+        if changed:
+            parts = with_files(parts, changed.files or {})
+        if changed and changed.files is None:
+            identity = ""
+        elif code or changed:
+            identity = _identity(header, parts, element.common, element.texts, element.stamps)
+        found = self._known(identity) if identity and header.get("known") else None
+        if found is not None:
+            return found, identity, "; ".join([*notes, *(changed.notes if changed else ())])
+        caller = TaskCaller(self._load(), element.common, self._attachments, header["files"])
+        collect_garbage()
+        answer = caller.call(element.texts)
+        if inputs:
+            changed = inputs.end(changed)
+        if changed:
+            notes.extend(changed.notes)
+            answer = answer.told(changed.notes)
+            identity = identity if changed.files is not None else ""
+        if answer.state == SUCCESS:
+            answer = answer._replace(detail="; ".join([*notes, *self._told]))
+        return answer, identity, ""
+
+    def _input_files(self) -> "InputFiles":
+        from ..caching.input_files import InputFiles
+
+        header = self._header
+        return InputFiles(
+            self._element.task, header["stood"], header["files"], self._files, self._values,
+            _hashes,
+        )  # fmt: skip
+
+    def _load(self) -> "TaskDefinition":
+        if self._task is None:
+            entry = self._header["entrypoint"]
+            self._task = load_tasks(SimpleNamespace(**entry), self._folder)[self._element.task]
+        return self._task
+
+    @cached_property
+    def _attachments(self) -> AttachmentFolder:
+        serializers = [SimpleNamespace(**one) for one in self._header["serializers"]]
+        return AttachmentFolder(self._files, self._values, serializers)
+
+    def _changed_code(self) -> str:
+        """Return the fingerprint of the task's code, if it is another than at submission."""
+        code, sources = self._header["identity"]["code"], self._header.get("sources", ())
+        if not code or not self._header["editable"]:
+            return ""
+        from ..caching.code_fingerprint import changed, is_unchanged
+
+        return "" if is_unchanged(sources) else changed(self._load(), code)
+
+    def _known(self, identity: str) -> "Known | None":
+        """Return the result of an older run that may stand for this element's."""
+        from ..caching.output_files import trouble
+        from ..caching.prior_results import find_known
+        from ..caching.reuse import adopt, judges_of, still_stands
+
+        check = self._header["check"]
+        found = find_known(self._files, f"{self._folder}/{self._header['known']}", identity)
+        used = {one["name"] for one in self._header["serializers"]}
+        if found is None:
+            return None
+        if check and trouble(found.paths, found.prints if check["as_left"] else ()):
+            return None
+        if not adopt(self._files, self._values, used, found, self._told.append):
+            return None
+        if check is None or not (check["verifiers"] or check["own"]):
+            return found
+        values = Values(self._files, self._values)
+        try:
+            judges = judges_of(check["verifiers"], self._load().verify if check["own"] else ())
+            whole = still_stands(judges, found, values, self._attachments, self._load)
+            return found if whole else None
+        except (Exception, SystemExit) as error:  # nor may a verifier end this process
+            print(f"reflow: a verifier raised {error!r}: run anew", file=sys.stderr)
+            return None
+
+
+def _hashes() -> "FileHashes":
+    from ..caching.reuse import hashes_of_user  # for the few that meet a file that is another
+
+    return hashes_of_user()
+
+
+def _identity(
+    header: dict[str, Any],
+    parts: dict[str, Any],
+    common: dict[str, str],
+    texts: dict[str, str],
+    stamps: dict[str, str],
+) -> str:
+    """Return the identity of an element that receives these texts.
+
+    `parts` are those of its task, as `reflow.caching.identity.identity_parts` has them.
+    """
+    order = header["order"]
+    digests = {name: digest((texts if each else common)[name]) for name, each in order}
+    if stamps:
+        from ..caching.file_marks import stamped
+
+        digests = {name: stamped(one, stamps.get(name, "")) for name, one in digests.items()}
+    return identity_of(
+        parts,
+        [(name, digests[name]) for name, each in order if not each],
+        [(name, digests[name]) for name, each in order if each],
+    )
+
+
+def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int) -> str:
+    """Publish that the worker of a position died; return the state, "" if it had published.
+
+    `code` is the exit code as the job's shell, which outlives the interpreter, has it:
+    128 and more for a signal. `mark` is that of `run_position`.
+    """
+    import signal  # which no other worker needs
+
+    if code == 128 + signal.SIGTERM:
+        # So a scheduler ends a job that was cancelled or is over its time: it kills what is left
+        # of it soon (this process, too), and knows why.
+        time.sleep(TERM_SECONDS)
+    files = Files()
+    header = read_header(files, f"{folder}/jobs", tag)
+    place = read_position(files, f"{folder}/jobs", tag, position)
+    if not claim(files, folder, header["task"], place.index, place.attempt, mark):
+        return ""
+    cause, how = ERROR, f"ended with exit code {code}"
+    if code > 128:
+        number = code - 128
+        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+        how = f"was killed by signal {name}"
+        if number == signal.SIGKILL and _met_memory_limit():
+            cause, how = OOM, f"{how}: it met its memory limit"
+        elif number == signal.SIGKILL:
+            how += f": {SUSPECTED}"
+    now = time.time()
+    detail = f"task {header['task']!r} left no answer: its process {how}"
+    answer = Answer(FAILED, "", "", (), cause, detail, now, now)
+    return publish_answer(files, folder, header["task"], place.index, place.attempt,
+                          place.identity, tag, answer)  # fmt: skip
+
+
+def _met_memory_limit() -> bool:
+    """Whether the kernel has killed a process in this job's cgroup, or in those around it.
+
+    Source: "memory.events" of cgroup v2, "memory.oom_control" of the v1 memory controller.
+    """
+    with contextlib.suppress(OSError):
+        with open("/proc/self/cgroup") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+        for _, controllers, path in groups:
+            if controllers == "":
+                base, name = "/sys/fs/cgroup", "memory.events"
+            elif "memory" in controllers.split(","):
+                base, name = "/sys/fs/cgroup/memory", "memory.oom_control"
+            else:
+                continue
+            while "job" in path:  # those of the scheduler's job, not those of the machine
+                with contextlib.suppress(OSError), open(f"{base}{path}/{name}") as file:
+                    for line in file:
+                        if line.startswith("oom_kill ") and int(line.split()[1]):
+                            return True
+                path = path.rpartition("/")[0]
+    return False
+
+
+def publish_answer(
+    files: Files,
+    folder: str,
+    task: str,
+    index: int,
+    attempt: int,
+    identity: str,
+    tag: str,
+    answer: Answer,
+) -> str:
+    """Publish how an attempt came out; return its state, "" if it was given up meanwhile."""
+    value: str | None = None
+    if answer.state == SUCCESS:
+        value = Values(files, f"{folder}/values").keep(answer.text, answer.digest)
+    outcome = Outcome(
+        task, index, attempt, answer.state, identity, answer.digest, value, answer.paths,
+        answer.cause, answer.detail, "", tag, answer.started, answer.ended, answer.prints,
+    )  # fmt: skip
+    return answer.state if publish(files, folder, outcome) else ""
+
+
+def _latest_epoch(files: Files, folder: str) -> int:
+    names = files.list(f"{folder}/epochs")
+    return max((int(name.partition(".")[0]) for name in names), default=0)
+
+
+def _cancelled(files: Files, folder: str, task: str, epoch: int) -> bool:
+    """Whether the run, or this task of it, was cancelled after the job was submitted."""
+    for name in files.list(f"{folder}/epochs"):
+        if int(name.partition(".")[0]) > epoch:
+            asked = json.loads(files.read(f"{folder}/epochs/{name}"))
+            if asked["kind"] == "cancel" and (not asked["tasks"] or task in asked["tasks"]):
+                return True
+    return False

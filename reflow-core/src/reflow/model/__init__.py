@@ -1,0 +1,1 @@
+"""The model: what a user writes. Tasks, their annotations, options and wires. Pure."""

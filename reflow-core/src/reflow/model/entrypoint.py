@@ -1,0 +1,312 @@
+"""How a later process gets at a workflow's functions again.
+
+A script is loaded under another name than ``__main__``, so what stands under its
+main guard does not run; and whatever it calls at top level, `submit` and its like
+end the loading instead of starting anything: a job never submits its own workflow.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DefinitionError, RecordError
+from ..values.hashing import sha256
+from ..values.type_text import SCRIPT_MODULE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .flow import Flow, TaskDefinition
+    from .spec import Entrypoint
+
+# Where the modules are now that functions were pickled with before 0.1.0 was released.
+_MOVED = {
+    "reflow.annotations": "reflow.model.annotations",
+    "reflow.flow": "reflow.model.flow",
+    "reflow.retrying": "reflow.model.retry",
+    "reflow.signature": "reflow.model.signature",
+    "reflow.taskoptions": "reflow.model.options",
+}
+
+FILE, MODULE, PICKLE, NONE = "file", "module", "pickle", "none"
+
+
+class Loaded(BaseException):
+    """Raised out of a script that is being loaded, once it has all its tasks."""
+
+
+class _Loading:
+    """The load under way in this process, if any."""
+
+    workflow: str | None = None
+    created: list[Flow] = []  # noqa: RUF012 (one per process on purpose)
+
+
+def note_workflow(workflow: Flow) -> None:
+    """Remember a workflow that is made while a script is being loaded."""
+    if _Loading.workflow is not None:
+        _Loading.created.append(workflow)
+
+
+def stop_if_loading(workflow: Flow) -> None:
+    """End the loading of a script at the point where it would start its workflow."""
+    if _Loading.workflow is not None:
+        if workflow.name == _Loading.workflow:
+            raise Loaded
+        raise DefinitionError(
+            f"this script starts workflow {workflow.name!r} before workflow "
+            f"{_Loading.workflow!r} is defined, so a job of the latter cannot load it; "
+            "start workflows under `if __name__ == '__main__':`"
+        )
+
+
+def describe_entrypoint(
+    workflow: Flow, module: str, at_top_level: bool, *, needed: bool = True
+) -> tuple[Entrypoint, bytes | None]:
+    """Return where a later process finds a workflow, and what the record must keep.
+
+    `module` is the name of the module that made the workflow, `at_top_level`
+    whether no function was around it. The bytes are the source (of ``python -c``) or
+    the pickle to be kept as the entrypoint's target, which is then relative. Where
+    no later process can load the workflow that is an error if one is `needed`, and
+    else kept as the reason that such a process gives.
+    """
+    from .spec import Entrypoint
+
+    directory = os.getcwd()
+    # '' means the working directory of a process; a job's is another.
+    search = tuple(os.path.abspath(entry) for entry in sys.path)
+    main = sys.modules.get("__main__")
+    if not at_top_level:
+        for name in (module, "__main__"):
+            found = sys.modules.get(name)
+            if found is not None and any(one is workflow for one in vars(found).values()):
+                module, at_top_level = name, True
+                break
+    kept: bytes | None = None
+    source = ""
+    kind, target = PICKLE, "entry.pickle"
+    if at_top_level and module != "__main__":
+        loaded = sys.modules.get(module)
+        spec = getattr(loaded, "__spec__", None)
+        file = getattr(loaded, "__file__", None)
+        if spec is not None and spec.name == module:
+            kind, target = MODULE, module
+            source = os.path.abspath(file) if file else ""
+        elif file and os.path.isfile(file):
+            kind, target = FILE, os.path.abspath(file)
+    elif at_top_level and main is not None:
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        if spec is not None and not hasattr(main, "get_ipython"):
+            kind, target = MODULE, spec.name
+            source = os.path.abspath(file) if file else ""
+        elif file and os.path.isfile(file) and not hasattr(main, "get_ipython"):
+            kind, target = FILE, os.path.abspath(file)
+        elif sys.argv[:1] == ["-c"] and not hasattr(main, "get_ipython"):
+            text = _command_text()
+            if text is not None:
+                kind, target = FILE, "entry.py"
+                kept = text.encode("utf-8", "surrogateescape")
+    if kind == PICKLE:
+        try:
+            kept = _pickle(workflow, module, search)
+        except DefinitionError as error:
+            if needed:
+                raise
+            kind, target = NONE, str(error)
+    entrypoint = Entrypoint(
+        kind=kind,
+        target=target,
+        workflow=workflow.name,
+        directory=directory,
+        search_path=search,
+        source=source,
+        arguments=tuple(sys.argv),
+    )
+    return entrypoint, kept
+
+
+def is_editable(entry: Entrypoint) -> bool:
+    """Whether a workflow's code may change after its submission, as files of the user's may."""
+    return entry.kind == MODULE or (entry.kind == FILE and os.path.isabs(entry.target))
+
+
+def _command_text() -> str | None:
+    """Return the text given to ``python -c``; None if the arguments were changed since."""
+    given = sys.orig_argv
+    position = len(given) - len(sys.argv)
+    if position < 1 or given[position + 1 :] != sys.argv[1:]:
+        return None
+    option = given[position - 1]
+    if option.startswith("-") and option.endswith("c") and position > 1:
+        return given[position]
+    return given[position].partition("c")[2]
+
+
+def _importable(module: str, search: tuple[str, ...]) -> bool:
+    """Whether a later process finds a loaded module by its name."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if not file:
+        return True
+    place = os.path.abspath(file)
+    if os.path.basename(place) == "__init__.py":
+        place = os.path.dirname(place)
+    return os.path.splitext(place)[0] in {
+        os.path.join(root, *module.split(".")) for root in search
+    }
+
+
+def _pickle(workflow: Flow, module: str, search: tuple[str, ...]) -> bytes:
+    try:
+        import cloudpickle
+    except ImportError as error:
+        raise DefinitionError(
+            f"workflow {workflow.name!r} is defined where no later process can load it from (a "
+            "notebook, standard input, or inside a function); put it into a file, or "
+            "pip install 'reflow-core[pickle]' to have its functions pickled"
+        ) from error
+    by_value = None
+    if module != "__main__" and module in sys.modules and not _importable(module, search):
+        by_value = sys.modules[module]  # a test module, for one
+        cloudpickle.register_pickle_by_value(by_value)
+    try:
+        # What annotations mean is pickled too: their texts may use names that no code does.
+        for task in workflow.tasks.values():
+            task.signature()
+        return bytes(cloudpickle.dumps(dict(workflow.tasks)))
+    except DefinitionError:
+        raise
+    except Exception as error:
+        raise DefinitionError(
+            f"workflow {workflow.name!r} is defined where no later process can load it from, and "
+            f"its functions cannot be pickled: {error}; put it into a file, at top level, or have "
+            "its tasks make what they cannot be given"
+        ) from error
+    finally:
+        if by_value is not None:
+            cloudpickle.unregister_pickle_by_value(by_value)
+
+
+def load_tasks(entry: Entrypoint | SimpleNamespace, record: str) -> Mapping[str, TaskDefinition]:
+    """Return a run's tasks by name, loading the user's code; once a process."""
+    if entry.kind == NONE:
+        raise RecordError(entry.target)
+    # As at submission: this process has its working directory in front instead.
+    rest = [one for one in sys.path if os.path.abspath(one) != entry.directory]
+    sys.path[:] = dict.fromkeys([*entry.search_path, *rest])
+    if entry.arguments:
+        sys.argv[:] = entry.arguments  # a script may read them before it submits
+    if entry.kind == PICKLE:
+        return _unpickle(os.path.join(record, entry.target))
+    _Loading.workflow, _Loading.created = entry.workflow, []
+    left = ""
+    try:
+        # The second time for workflows that stand under the main guard.
+        for name in (SCRIPT_MODULE if entry.kind == FILE else entry.target, "__main__"):
+            try:
+                if entry.kind == FILE:
+                    _run_file(os.path.join(record, entry.target), name, record)
+                elif name == "__main__" and entry.source:
+                    _run_file(entry.source, name, record, entry.target.rpartition(".")[0])
+                elif name != "__main__":
+                    _import_module(name, entry.source, record)
+            except Loaded:
+                pass
+            except SystemExit as error:  # it would end this process without a word
+                left = f": it called sys.exit({error.code!r})"
+            for workflow in reversed(_Loading.created):
+                if workflow.name == entry.workflow:
+                    return workflow.tasks
+    finally:
+        _Loading.workflow = None
+    raise RecordError(
+        f"{entry.target} defines no workflow {entry.workflow!r} when it is loaded{left}"
+    )
+
+
+def _unpickle(path: str) -> Mapping[str, TaskDefinition]:
+    import pickle
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            return super().find_class(_MOVED.get(module, module), name)
+
+    with open(path, "rb") as file:
+        tasks: Mapping[str, TaskDefinition] = Unpickler(file).load()
+    return tasks
+
+
+def _import_module(name: str, source: str, record: str) -> None:
+    import importlib
+
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Loaded by other means than the search path, as pytest does with tests.
+        missing = error.name is not None and f"{name}.".startswith(f"{error.name}.")
+        if not missing or not os.path.isfile(source):
+            raise
+        _run_file(source, name, record, name.rpartition(".")[0])
+
+
+def _run_file(path: str, name: str, record: str, package: str = "") -> None:
+    """Run a file as a module of that name; its code may have been kept in the folder `record`."""
+    module = ModuleType(name)
+    if package:
+        module.__package__ = package
+    module.__file__ = path
+    sys.modules[name] = module
+    if name == SCRIPT_MODULE:
+        # Classes and functions of the script say where they are from by this name.
+        sys.modules["__main__"] = module
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        raise RecordError(
+            f"cannot read the workflow's script {path}: {error.strerror}; put it back, or "
+            "submit the run again from where it is now"
+        ) from error
+    exec(code_of(source, path, record), vars(module))
+
+
+def code_of(source: bytes, path: str, record: str) -> CodeType:
+    """Return the code of the script at `path` that reads so.
+
+    That which was kept in the folder `record` where it is of this very text, else compiled.
+    """
+    try:
+        with open(_place(source, path, record), "rb") as file:
+            code = marshal.loads(file.read())
+        if isinstance(code, CodeType):
+            return code
+    except (OSError, ValueError, EOFError, TypeError):  # none is there, or it is damaged
+        pass
+    return _compile(source, path)
+
+
+def keep_code(
+    write: Callable[[str, bytes], object], source: bytes, path: str, record: str
+) -> None:
+    """Keep the code of a script in the folder `record`; of one that has none, nothing."""
+    try:
+        code = _compile(source, path)
+    except (SyntaxError, ValueError):
+        return  # it was changed since it was loaded
+    write(_place(source, path, record), marshal.dumps(code))
+
+
+def _compile(source: bytes, path: str) -> CodeType:
+    # With the `__future__` imports of the script, not with those of this module.
+    return compile(source, path, "exec", dont_inherit=True)
+
+
+def _place(source: bytes, path: str, record: str) -> str:
+    python = f"{sys.implementation.cache_tag}.{sys.hexversion:x}.{sys.flags.optimize}"
+    digest = sha256(path.encode("utf-8", "surrogateescape") + b"\0" + source).hexdigest()
+    return f"{record}/compiled-{digest[:32]}.{python}"

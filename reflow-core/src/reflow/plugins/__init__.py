@@ -1,0 +1,1 @@
+"""Plugins: the hooks, and how installed plugins are found, loaded and listed."""

@@ -1,0 +1,1 @@
+"""Runs: what a person asks for. Submit, cancel, retry, status, logs, plan, clean-up."""

@@ -1,0 +1,143 @@
+"""Takes runs back, and up again."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from ..engine.batch.dispatch_pass import PassReport
+from ..engine.dispatcher import Dispatch, ask, check_task
+from ..engine.executor_of_run import current_executor
+from ..engine.lifecycle import carry_on, is_queued, run_pass, tell
+from ..engine.run_view import Standing
+from ..errors import ExecutorError, LeaseHeldError, LeaseLostError
+from ..executors.base import Executor
+from ..executors.command import CommandExecutor
+from ..plugins.lookup import executor_reference
+from ..storage.events import HOME, Place
+from ..storage.run_directory import RunRecord, RunRequest
+from ..storage.stores.base import Store
+
+PATIENCE = 20.0
+"""Seconds in which the process that carries a run on must take a cancel up; a live one
+looks several times a second, so one that does not is stuck and is killed."""
+
+
+def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: str | None) -> None:
+    """Cancel a run or one of its tasks; on return it is done, whoever did it."""
+    check_task(request, task)
+    standing = Standing(record)
+    if standing.finished is not None and standing.asked <= standing.epoch:
+        return
+    number = ask(record, request, "cancel", task)
+    until = time.monotonic() + PATIENCE
+    if is_queued(record, request):
+        _pass_until(record, request, store, number, whole=task is None)
+        return
+    while Standing(record).epoch < number:
+        try:
+            dispatch = Dispatch(record, request, store, dict)
+        except LeaseHeldError:
+            if time.monotonic() > until:
+                if not standing.driver:
+                    raise ExecutorError(
+                        f"run {request.run_id} is carried on by another process (run_local), "
+                        "which takes the request up when the call it is in returns; "
+                        "interrupt that process to have it sooner"
+                    ) from None
+                current_executor(record, request).cancel([standing.driver])
+                until += PATIENCE
+            time.sleep(0.05)
+            continue
+        try:
+            # Also of a run that has just ended: the request must not stay open.
+            for epoch in dispatch.take_requests():
+                if epoch.kind == "cancel":
+                    dispatch.mark_cancelled(epoch.tasks)
+            if not task and dispatch.ledger.finished is None:
+                dispatch.plan()
+        finally:
+            dispatch.release()
+        if task:
+            carry_on(record, request, store)
+        return
+    # The driver has taken it up; of a whole run it must also have let go.
+    while not task:
+        standing = Standing(record)
+        if standing.finished is not None and not standing.held:
+            return
+        if time.monotonic() > until:
+            raise ExecutorError(
+                f"run {request.run_id} was told to cancel but has not ended; see {record.logs}"
+            )
+        time.sleep(0.02)
+
+
+def retry(
+    record: RunRecord,
+    request: RunRequest,
+    store: Store | None,
+    task: str | None,
+    executor: Executor | None = None,
+) -> None:
+    """Run again what failed, was skipped or cancelled; somebody carries it on then.
+
+    With an `executor` all that is submitted from now on goes there; jobs that are under way
+    stay where they are.
+    """
+    place = HOME if executor is None else _place(record, request, executor)
+    number = ask(record, request, "retry", task, place)
+    until = time.monotonic() + PATIENCE
+    if is_queued(record, request):
+        report = _pass_until(record, request, store, number, whole=False)
+        if report is not None:
+            tell(request, report)
+        return
+    # A driver that is just ending may not see the request any more: then another must.
+    while carry_on(record, request, store).epoch < number and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _place(record: RunRecord, request: RunRequest, executor: Executor) -> Place:
+    """Return an executor as the record keeps it. Raises `ExecutorError` if it cannot take over."""
+    executor.check()
+    if isinstance(executor, CommandExecutor):
+        executor = executor.located()
+    standing = Standing(record)
+    if standing.finished is None and executor.capabilities.inline is is_queued(record, request):
+        raise ExecutorError(
+            f"run {request.run_id} has not ended: jobs of a scheduler and processes of this "
+            f"machine cannot carry it on together; `reflow cancel {request.run_id}` first, then "
+            "retry it"
+        )
+    name, settings = executor_reference(executor)
+    return name, json.dumps(settings, sort_keys=True)
+
+
+def _pass_until(
+    record: RunRecord, request: RunRequest, store: Store | None, number: int, *, whole: bool
+) -> PassReport | None:
+    """Run dispatch passes until one, of whomever, has carried a request out; return the last.
+
+    With `whole` it is one that ends the run. None is returned of another's.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            report = run_pass(record, request, store)
+        except (LeaseHeldError, LeaseLostError):
+            report = None
+        standing = Standing(record)
+        if (
+            standing.epoch >= number
+            and (report is None or report.carried_out)
+            and (not whole or standing.finished is not None)
+        ):
+            return report
+        if time.monotonic() > until:
+            why = report.waits_for if report is not None else "another process holds the run"
+            raise ExecutorError(
+                f"run {request.run_id}: the request is on record, but was not carried out yet: "
+                f"{why}; it will be by the run's next dispatch pass"
+            )
+        time.sleep(0.5)

@@ -1,0 +1,230 @@
+"""Starts runs: checks everything, writes the record, and lets it go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..caching.code_text import keep, texts_of
+from ..caching.input_files_at_submission import with_input_files
+from ..engine.dispatcher import Dispatch
+from ..engine.local_driver import drive
+from ..errors import (
+    LeaseLostError,
+    ParameterError,
+    RunDirectoryError,
+    UnknownTaskError,
+    unknown_name,
+)
+from ..executors.base import Executor
+from ..executors.command import CommandExecutor
+from ..model.entrypoint import describe_entrypoint
+from ..model.flow import Flow, TaskDefinition
+from ..model.signature import PARAM
+from ..model.spec import TaskSpec, WorkflowSpec
+from ..model.units import format_memory, format_time
+from ..plugins.lookup import executor_reference, observers
+from ..states import PENDING
+from ..storage.events import FORMAT
+from ..storage.ids import new_run_id
+from ..storage.indexing import run_row, task_list
+from ..storage.run_directory import FOLDER, INLINE, RunOptions, RunRecord, RunRequest
+from ..storage.stores.base import Store
+from .resolve import RUN_DIR_TYPE, build_spec, full_name
+
+
+def prepare(
+    workflow: Flow,
+    origin: tuple[str, bool],
+    store: Store,
+    *,
+    run_dir: str | os.PathLike[str],
+    parameters: Mapping[str, object],
+    options: RunOptions,
+    executor: Executor | None,
+) -> tuple[RunRecord, RunRequest]:
+    """Check a run and write its record; nothing is created where anything is wrong.
+
+    `executor` None stands for the calling process.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise RunDirectoryError(
+            error.errno,
+            "the directory that this was started in is gone: change to one that is there",
+        ) from error
+    folder = os.path.abspath(os.fspath(run_dir))
+    spec = specify(workflow, parameters, folder, options)
+    if options.on_error not in ("stop", "continue"):
+        raise ParameterError(
+            f"on_error must be 'stop' or 'continue', not {options.on_error!r}"
+        )
+    if options.on_code_change not in ("run", "fail"):
+        raise ParameterError(
+            f"on_code_change must be 'run' or 'fail', not {options.on_code_change!r}"
+        )
+    workers: Any = options.max_workers
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ParameterError(f"max_workers must be a whole number from 1 on, not {workers!r}")
+    if options.observers:
+        observers(options.observers)  # one that is not there is found before anything starts
+    if executor is None:
+        name, settings = INLINE, dict[str, object]()
+    else:
+        executor.check()
+        if isinstance(executor, CommandExecutor):
+            executor = executor.located()
+        name, settings = executor_reference(executor)
+    entrypoint, kept = describe_entrypoint(workflow, *origin, needed=executor is not None)
+    directory = entrypoint.directory or os.getcwd()
+    spec, beside = with_input_files(spec, workflow.tasks, directory)
+    run_id = new_run_id(workflow.name)
+    given = {}
+    for task in spec.tasks:
+        names = {
+            parameter.name: full_name(task.name, parameter)
+            for parameter in workflow.tasks[task.name].signature().parameters
+            if parameter.kind == PARAM
+        }
+        for constant in task.constants:
+            if constant.type != RUN_DIR_TYPE:
+                given[names[constant.parameter]] = _native(constant.text)
+    request = RunRequest(
+        format=FORMAT,
+        run_id=run_id,
+        user=_user(),
+        created_at=datetime.now(timezone.utc).isoformat(),
+        run_dir=folder,
+        parameters=given,
+        options=options,
+        executor=name,
+        executor_settings=settings,
+        store=store.url,
+        entrypoint=entrypoint,
+        python=sys.executable,
+        spec=spec,
+    )
+    record = RunRecord(f"{folder}/{FOLDER}/{run_id}")
+    store.list_runs(limit=0)  # an unusable store is found before anything is written
+    enter(record, request, kept, store, workflow.tasks, beside)
+    return record, request
+
+
+def specify(
+    workflow: Flow, parameters: Mapping[str, object], folder: str, options: RunOptions
+) -> WorkflowSpec:
+    """Return a checked workflow, bound to its parameters. Raises what is wrong with them."""
+    spec = build_spec(workflow.name, workflow.tasks, parameters, folder, files=options.files)
+    for name in options.force_tasks:
+        if name not in workflow.tasks:
+            raise UnknownTaskError("force_tasks: " + unknown_name("task", name, workflow.tasks))
+    return spec
+
+
+def enter(
+    record: RunRecord,
+    request: RunRequest,
+    kept: bytes | None,
+    store: Store,
+    tasks: Mapping[str, TaskDefinition],
+    beside: Mapping[str, str],
+) -> None:
+    """Write the record of a new run, and enter it into the store; nothing is left on an error.
+
+    `beside` are the texts, by digest, of how the files of its parameters stand.
+    """
+    try:
+        record.create(request, kept, beside)
+        with contextlib.suppress(OSError):  # then no later run can show what has changed
+            keep(record, texts_of(tasks.values()))
+        store.add_run(run_row(request, record.folder, PENDING), task_list(request))
+    except BaseException:
+        record.discard()
+        raise
+
+
+def _native(text: str) -> object:
+    import json
+
+    value: object = json.loads(text)
+    return value
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no passwd entry, as in some containers
+        return str(os.getuid())
+
+
+def run_here(
+    workflow: Flow,
+    record: RunRecord,
+    request: RunRequest,
+    store: Store,
+) -> str:
+    """Run a prepared run to its end in this process; return the state it ended in."""
+    dispatch = Dispatch(record, request, store, lambda: workflow.tasks)
+    try:
+        state = drive(
+            dispatch,
+            workflow.tasks,
+            max_workers=request.options.max_workers,
+            isolate=False,
+        )
+        record.check_there()
+        return state
+    except LeaseLostError:
+        record.check_there()  # that nothing is there says more
+        raise
+    finally:
+        dispatch.release()
+
+
+def dry_run_text(
+    workflow: Flow, run_dir: str | os.PathLike[str], parameters: Mapping[str, object]
+) -> str:
+    """Return what would be submitted, for people; nothing is created."""
+    spec = build_spec(
+        workflow.name, workflow.tasks, parameters, os.path.abspath(os.fspath(run_dir))
+    )
+    lines = [f"Workflow {workflow.name}, in {Path(run_dir).absolute()}: would submit"]
+    for task in spec.tasks:
+        lines.append(f"  {task.name}{' (array)' if task.array else ''}  {_asked(task)}")
+        for wire in task.wires:
+            sources = ", ".join(source.task for source in wire.sources)
+            lines.append(f"      {wire.parameter} <- {sources} ({wire.mode})")
+        lines.extend(
+            f"      {constant.parameter} = {constant.text}" for constant in task.constants
+        )
+        if task.after:
+            lines.append(f"      after {', '.join(task.after)}")
+    return "\n".join(lines)
+
+
+def _asked(task: TaskSpec) -> str:
+    asked = task.resources
+    told = [f"cpus={asked.cpus}"]
+    if asked.time is not None:
+        told.append(f"time={format_time(asked.time)}")
+    if asked.mem is not None:
+        told.append(f"mem={format_memory(asked.mem)}")
+    if asked.gpus:
+        told.append(f"gpus={asked.gpus}")
+    if asked.nodes != 1:
+        told.append(f"nodes={asked.nodes}")
+    told.extend(
+        f"{key}={value}"
+        for key, value in (("queue", asked.queue), ("account", asked.account))
+        if value
+    )
+    told.extend(f"{key}={value}" for key, value in asked.native.items())
+    return " ".join(told)

@@ -1,0 +1,147 @@
+"""Keeps the values that have files of their own in a folder of a run's record.
+
+Workers import this: no attrs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PluginError, RecordError, SerializationError
+from ..values.references import KEY, Named, is_file_name, is_reference, known, learn, reference
+from .filesystem import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..values.serializers.base import Serializer
+
+
+class AttachmentFolder:
+    """The files of values in `folder`, written and read by the serializers of one run."""
+
+    def __init__(self, files: Files, folder: str, serializers: Iterable[Named]) -> None:
+        self._files = files
+        self._folder = folder
+        self._made: dict[str, Serializer] = {}
+        self._sound: set[str] = set()
+        learn(serializers)
+
+    def keep(self, serializer: str, value: object) -> dict[str, str]:
+        """Write the value to a file named after its content; return the reference to it.
+
+        Raises `SerializationError` for a value that the serializer cannot write, and
+        `OSError` where there is no room.
+        """
+        from pathlib import Path
+
+        made = self._serializer(serializer)
+        self._files.make_folder(self._folder)
+        scratch = self._files.scratch(self._folder, made.suffix)
+        try:
+            try:
+                made.dump(value, Path(scratch))
+            except (TypeError, ValueError) as error:
+                raise SerializationError(
+                    f"the serializer {serializer!r} cannot write {type(value).__qualname__}: "
+                    f"{error}"
+                ) from error
+            if not os.path.isfile(scratch):
+                raise SerializationError(
+                    f"the serializer {serializer!r} has not written the one file it was to write"
+                )
+            name = self._files.digest(scratch) + made.suffix
+            if not is_file_name(name):
+                raise SerializationError(
+                    f"the serializer {serializer!r} has the suffix {made.suffix!r}: it must be "
+                    "empty or like '.npy'"
+                )
+            self._files.publish(scratch, f"{self._folder}/{name}")
+        finally:
+            self._files.discard(scratch)
+        return reference(serializer, name)
+
+    def load(self, reference: dict[str, Any]) -> Any:
+        """Return the value that a reference refers to.
+
+        Raises `RecordError` where its file is gone or damaged.
+        """
+        from pathlib import Path
+
+        name = reference.get("file")
+        if not is_reference(reference) or not is_file_name(name):
+            raise RecordError(f"{reference!r} refers to no file of this run")
+        serializer = self._serializer(str(reference[KEY]))
+        path = f"{self._folder}/{name}"
+        try:
+            if path not in self._sound:  # a value that all elements receive is checked once
+                self._check(path, serializer, str(reference[KEY]))
+                self._sound.add(path)
+            return serializer.load(Path(path))
+        except FileNotFoundError as error:
+            raise RecordError(f"a value is gone: {path} is missing") from error
+
+    def _check(self, path: str, serializer: Serializer, named: str) -> None:
+        """Refuse a file that another wrote, where that is a danger, or that has changed."""
+        from ..values.serializers.base import LAZY_BYTES
+
+        stranger = stranger_of(path) if serializer.runs_code else ""
+        if stranger:
+            raise RecordError(
+                f"{path} belongs to {stranger}, and reading what {named!r} wrote runs code that is "
+                "named in it: only your own files are read so; have the task that made it run "
+                "again (force_tasks, --force-task)"
+            )
+        # What is read only where it is touched is not read whole to be checked.
+        if serializer.lazy and os.stat(path).st_size >= LAZY_BYTES:
+            return
+        if self._files.digest(path) != os.path.basename(path)[:64]:
+            raise RecordError(
+                f"the value in {path} is damaged: it does not match its checksum; have the "
+                "task that made it run again (force_tasks, --force-task)"
+            )
+
+    def _serializer(self, name: str) -> Serializer:
+        made = self._made.get(name)
+        if made is None:
+            spec = known.get(name)
+            if spec is None:
+                raise SerializationError(
+                    f"the value was written by the serializer {name!r}, which this run does not "
+                    f"use (it uses: {', '.join(sorted(known)) or 'none'})"
+                )
+            made = self._made[name] = _make(spec)
+        return made
+
+
+def _make(spec: Named) -> Serializer:
+    module, _, attribute = spec.target.partition(":")
+    try:
+        # __import__, because importlib.import_module costs an import of its own.
+        made: Serializer = getattr(__import__(module, fromlist=[attribute]), attribute)()
+    except Exception as error:
+        raise PluginError(
+            f"the serializer {spec.name!r} ({spec.target}) cannot be used here: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return made
+
+
+def may_run_code(serializer: str) -> bool:
+    """Whether reading a file of this serializer runs code; True of one that is not known here."""
+    spec = known.get(serializer)
+    return spec is None or _make(spec).runs_code
+
+
+def stranger_of(path: str) -> str:
+    """Return whose a file is, in words, if it is another user's (not the administrator's)."""
+    owner = os.stat(path).st_uid
+    if owner in (os.geteuid(), 0):
+        return ""
+    try:
+        import pwd
+
+        return f"the user {pwd.getpwuid(owner).pw_name!r}"
+    except (ImportError, KeyError):
+        return f"the user with the number {owner}"

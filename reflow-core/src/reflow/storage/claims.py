@@ -1,0 +1,166 @@
+"""Claims and outcomes of queued workers: one name each, taken by one process only.
+
+A worker claims (element, attempt) before it runs and publishes what came out under
+a name that nobody can take twice. A dispatch pass that gives an attempt up does so
+under the same two names; so there is never more than one outcome of an attempt, and
+an attempt that the pass has claimed never begins. Workers import this: no attrs, and no
+annotations as texts (see `reflow.storage.outcome`).
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import RecordError
+from .filesystem import Files
+from .outcome import Outcome, decode_outcome, encode_outcome
+
+_HEAD = struct.Struct("<Q")
+
+
+def _place(folder: str, kind: str, task: str, index: int, attempt: int) -> str:
+    return f"{folder}/{kind}/{task}/{index}.{attempt}"
+
+
+def make_folders(files: Files, folder: str, task: str) -> None:
+    """Make the folders that the workers of a task claim and publish in."""
+    files.make_folder(f"{folder}/claims/{task}")
+    files.make_folder(f"{folder}/outcomes/{task}")
+
+
+def claim(
+    files: Files, folder: str, task: str, index: int, attempt: int, mark: str
+) -> bool:
+    """Take an attempt for the process or job called `mark`; False if it is another's.
+
+    The same mark may claim again: a scheduler that requeues a job gives it back to
+    the attempt it had begun.
+    """
+    path = _place(folder, "claims", task, index, attempt)
+    if files.create(path, mark.encode()):
+        return True
+    return files.read(path).decode() == mark
+
+
+def begin(
+    files: Files, folder: str, task: str, index: int, attempt: int, mark: str
+) -> bool:
+    """Claim an attempt to run it; False also of one that has come to its end.
+
+    A scheduler may start a job once more that had published its outcome.
+    """
+    path = _place(folder, "claims", task, index, attempt)
+    if files.create(path, mark.encode()):
+        return True
+    mine = files.read(path).decode() == mark
+    return mine and read_outcome(files, folder, task, index, attempt) is None
+
+
+def publish(files: Files, folder: str, outcome: Outcome) -> bool:
+    """Publish how an attempt came out; False if its outcome is on record already."""
+    path = _place(folder, "outcomes", outcome.task, outcome.index, outcome.attempt)
+    return files.create(path, encode_outcome(outcome))
+
+
+def published(
+    files: Files, folder: str, task: str, wanted: Mapping[int, int]
+) -> list[Outcome]:
+    """Return the outcomes of these attempts (by index) that are there.
+
+    The folder is listed, never a name looked up: a reader on a network file system
+    would remember that the name was not there.
+    """
+    found = []
+    for index, attempt in ended(files, folder, task):
+        if wanted.get(index) != attempt:
+            continue
+        data = files.read(_place(folder, "outcomes", task, index, attempt))
+        outcome = decode_outcome(data.rstrip(b"\n"))
+        if outcome is not None:
+            found.append(outcome)
+    return found
+
+
+def begun(files: Files, folder: str, task: str) -> list[tuple[int, int]]:
+    """Return the (index, attempt) of a task that are claimed, by workers or given up by a pass."""
+    return _listed(files, f"{folder}/claims/{task}")
+
+
+def ended(files: Files, folder: str, task: str) -> list[tuple[int, int]]:
+    """Return the (index, attempt) of a task whose outcomes are published."""
+    return _listed(files, f"{folder}/outcomes/{task}")
+
+
+def _listed(files: Files, folder: str) -> list[tuple[int, int]]:
+    pairs = (name.partition(".") for name in files.list(folder))
+    return [(int(index), int(attempt)) for index, _, attempt in pairs]
+
+
+def read_outcome(
+    files: Files, folder: str, task: str, index: int, attempt: int
+) -> Outcome | None:
+    """Return the outcome of an attempt that is known to have one; None if it cannot be seen yet."""
+    try:
+        data = files.read(_place(folder, "outcomes", task, index, attempt))
+    except FileNotFoundError:  # a network file system remembers that it was not there
+        return None
+    return decode_outcome(data.rstrip(b"\n"))
+
+
+class Position(NamedTuple):
+    """What one position of a job has to do.
+
+    `items` are the inputs of one that was queued ahead: see `reflow.engine.lookahead`. `stamps` are
+    those of `reflow.engine.task_call.Work`.
+    """
+
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    attempt: int
+    identity: str
+    texts: dict[str, str]
+    items: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    stamps: dict[str, str] = {}  # noqa: RUF012
+
+
+def write_job(
+    files: Files,
+    jobs: str,
+    tag: str,
+    header: Mapping[str, Any],
+    positions: Iterable[Sequence[Any]],
+) -> None:
+    """Write what a job's workers read: the header all share, and a map of positions.
+
+    The map begins with a table of offsets, so that a worker reads its own line only,
+    however large the array is.
+    """
+    lines = [_line(list(one)) for one in positions]
+    offsets = [0]
+    for line in lines:
+        offsets.append(offsets[-1] + len(line))
+    table = struct.pack(f"<{len(offsets)}Q", *offsets)
+    files.write(f"{jobs}/{tag}.map", _HEAD.pack(len(lines)) + table + b"".join(lines))
+    files.write(f"{jobs}/{tag}.json", _line(dict(header)))
+
+
+def _line(native: object) -> bytes:
+    # A file's name may be any bytes, of which Python makes lone surrogates.
+    return json.dumps(native, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def read_header(files: Files, jobs: str, tag: str) -> dict[str, Any]:
+    """Return what all workers of a job share."""
+    header: dict[str, Any] = json.loads(files.read(f"{jobs}/{tag}.json"))
+    return header
+
+
+def read_position(files: Files, jobs: str, tag: str, position: int) -> Position:
+    """Return what one position of a job has to do, reading nothing of the others."""
+    path = f"{jobs}/{tag}.map"
+    (count,) = _HEAD.unpack(files.read(path, 0, _HEAD.size))
+    if not 0 <= position < count:
+        raise RecordError(f"job {tag} has positions 0 to {count - 1}, not {position}")
+    start, end = struct.unpack("<2Q", files.read(path, _HEAD.size * (1 + position), 16))
+    base = _HEAD.size * (count + 2)
+    return Position(*json.loads(files.read(path, base + start, end - start)))

@@ -1,0 +1,228 @@
+"""The files port: every open, list, link and rename of the record goes through it.
+
+`Files` works on a POSIX file system, network file systems included; tests put a
+double in its place that crashes, tears writes and shows them late. The rules it
+serves: a name appears only with its whole content behind it, a name is taken by
+one process only, and a reader lists a folder and opens what it sees instead of
+looking up names that may not be there yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Protocol
+
+from .permissions import let_only_read, let_read, make_folders
+
+_counter = 0
+
+
+def _scratch_name(path: str) -> str:
+    """Return a name beside `path` that no other process or thread uses."""
+    global _counter
+    _counter += 1
+    folder, name = os.path.split(path)
+    return f"{folder}/.{name}.{os.uname().nodename}.{os.getpid()}.{_counter}.tmp"
+
+
+def _open_new(path: str, mode: int) -> int:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    let_read(handle, path)
+    return handle
+
+
+def _fill(handle: int, path: str, data: bytes, durable: bool = True) -> None:
+    """Write all of the data and close the descriptor, whatever happens.
+
+    `path` is what an error names: of a descriptor the system tells no name.
+    """
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        if durable:
+            os.fsync(handle)
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: str) -> None:
+    """Make the names in a folder durable, where the file system knows how."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class Appender(Protocol):
+    """A file open for appending by one process."""
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end; durable only after `sync`."""
+
+    def sync(self) -> None:
+        """Make all that was appended durable."""
+
+    def close(self) -> None:
+        """Close without a sync."""
+
+
+class PosixAppender:
+    """`Appender` over a file descriptor."""
+
+    def __init__(self, path: str) -> None:
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end, however often the system call comes up short."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError:
+            # All or nothing: on a full disk the first half may have been written.
+            if len(rest) < len(data):
+                with contextlib.suppress(OSError):
+                    whole = os.fstat(self._handle).st_size
+                    os.ftruncate(self._handle, whole - (len(data) - len(rest)))
+            raise
+
+    def sync(self) -> None:
+        """Make all that was appended durable."""
+        os.fdatasync(self._handle) if hasattr(os, "fdatasync") else os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Close the descriptor; further appends are errors."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+class Files:
+    """The real file system. Paths are absolute strings; errors are OSError."""
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder and those above it; an existing one is fine."""
+        make_folders(path)
+
+    def list(self, path: str) -> list[str]:
+        """Return the names in a folder, unfinished ones left out; [] if there is none."""
+        try:
+            names = os.listdir(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [name for name in names if not name.startswith(".")]
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """Return `size` bytes of a file from `offset` on, or all to its end."""
+        with open(path, "rb") as file:
+            if offset:
+                file.seek(offset)
+            return file.read(size)
+
+    def create(self, path: str, data: bytes, *, durable: bool = True) -> bool:
+        """Publish a whole file under a name nobody has; False if somebody has it.
+
+        Durable on return, unless that is not asked for. The name is taken by link(2),
+        which is exclusive on network file systems too.
+        """
+        scratch = _scratch_name(path)
+        handle = _open_new(scratch, 0o666)
+        try:
+            _fill(handle, path, data, durable)
+            try:
+                os.link(scratch, path)
+            except FileExistsError:
+                return False
+        finally:
+            os.unlink(scratch)
+        return True
+
+    def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
+        """Write a whole file in place of what stood under its name; durable."""
+        scratch = _scratch_name(path)
+        _fill(_open_new(scratch, 0o777 if executable else 0o666), path, data)
+        os.replace(scratch, path)
+        _sync_folder(os.path.dirname(path))
+
+    def scratch(self, folder: str, suffix: str) -> str:
+        """Return a path in a folder, ending in `suffix`, that nobody uses and `list` hides."""
+        path = _scratch_name(f"{folder}/value")
+        return path.removesuffix(".tmp") + suffix
+
+    def publish(self, scratch: str, path: str) -> bool:
+        """Give a whole file its final name; False if somebody has it. Durable on return.
+
+        The scratch name stays: `discard` takes it away.
+        """
+        handle = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            let_only_read(handle, path)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        try:
+            os.link(scratch, path)
+        except FileExistsError:
+            return False
+        return True
+
+    def discard(self, path: str) -> None:
+        """Take away what stands under a scratch name; nothing there is no error."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:  # a serializer of others' may have made a folder there
+            if not os.path.isdir(path):
+                raise
+            import shutil
+
+            shutil.rmtree(path, ignore_errors=True)
+
+    def share(self, source: str, path: str) -> None:
+        """Have the content of a file, which nobody changes, under a second name too."""
+        try:
+            os.link(source, path)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without links, or another's file
+            self.create(path, self.read(source))
+
+    def digest(self, path: str) -> str:
+        """Return the sha256, in hex, of a file's content."""
+        from hashlib import sha256
+
+        found = sha256()
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+        return found.hexdigest()
+
+    def open_append(self, path: str) -> Appender:
+        """Open an existing file for appending."""
+        return PosixAppender(path)
+
+    def touch(self, path: str) -> float:
+        """Set a file's time to now, by the file server's clock, and return it."""
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        return os.stat(path).st_mtime
+
+    def abandon(self, path: str) -> None:
+        """Mark a file as nobody's, where there is no room for a word: its time becomes 0."""
+        os.utime(path, (0, 0))
+
+    def modified(self, path: str) -> float:
+        """Return when a file last changed, by the file server's clock; 0 if abandoned."""
+        return os.stat(path).st_mtime

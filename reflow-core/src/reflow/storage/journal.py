@@ -1,0 +1,256 @@
+"""The journal of a run: numbered segments, each written by one lease holder.
+
+To take the lease of a run *is* to create its next segment: the name is taken
+exclusively, and the first record says how many bytes of the segment before count.
+So whatever a stale holder still appends stands outside the record, and no clock
+needs to be trusted for the record to be right. The segment's file time is the
+holder's sign of life.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ..errors import LeaseHeldError, LeaseLostError, RecordError, RecordVersionError
+from .clock import Clock
+from .events import FORMAT, Opened, Record, Released, decode_all, encode
+from .filesystem import Appender, Files
+from .process_id import is_alive
+
+LEASE_SECONDS = 60.0
+"""A holder on another machine is given up when its segment has not changed so long."""
+VISIBLE_SECONDS = 10
+"""So long is waited for what another machine wrote before it is said to be missing."""
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.seg"
+
+
+def _numbers(files: Files, folder: str) -> list[int]:
+    return sorted(int(name[:-4]) for name in files.list(folder) if name.endswith(".seg"))
+
+
+class JournalReader:
+    """Reads a run's records in order, and later only what has come since.
+
+    `segment` and `offset` say how far it has read. A reader without the lease may
+    see what a stale holder appended before it was overtaken; holders never do.
+    `behind` says that not all of a sealed segment could be seen yet: nothing that
+    comes after it is read before the rest of it.
+    """
+
+    def __init__(self, files: Files, folder: str, segment: int = 0, offset: int = 0) -> None:
+        self._files = files
+        self.folder = folder
+        self.segment = segment
+        self.offset = offset
+        self.last: Record | None = None
+        self.owner = ""
+        self.behind = False
+
+    def read(self, *, outcomes: bool = True) -> list[Record]:
+        """Return the records that have come since the last call.
+
+        Without `outcomes`, only the first of each stretch of them.
+        """
+        numbers = _numbers(self._files, self.folder)
+        found: list[Record] = []
+        self.behind = False
+        for position, number in enumerate(numbers):
+            if number < self.segment:
+                continue
+            start = self.offset if number == self.segment else 0
+            try:
+                data = self._files.read(f"{self.folder}/{_name(number)}", start)
+            except FileNotFoundError as error:
+                raise RecordError(f"the run's record has lost {error.filename}") from error
+            limit: int | None = None
+            if position + 1 < len(numbers):
+                limit = max(0, self._sealed(numbers[position + 1]) - start)
+                data = data[:limit]
+            records, size = decode_all(data, outcomes=outcomes)
+            if records:
+                self.last = records[-1]
+                if isinstance(records[0], Opened) and start == 0:
+                    _check_format(records[0], self.folder)
+                    self.owner = records[0].owner
+            found.extend(records)
+            self.segment, self.offset = number, start + size
+            if limit is not None and size < limit:
+                self.behind = True
+                break
+        return found
+
+    def _sealed(self, number: int) -> int:
+        records, _ = decode_all(self._files.read(f"{self.folder}/{_name(number)}")[:4096])
+        if not records or not isinstance(records[0], Opened):
+            raise RecordError(f"{self.folder}/{_name(number)} is damaged: it has no first record")
+        _check_format(records[0], self.folder)
+        return records[0].sealed
+
+
+def _check_format(opened: Opened, folder: str) -> None:
+    if opened.format > FORMAT:
+        raise RecordVersionError(
+            f"{folder} was written in record format {opened.format}, this reflow reads up to "
+            f"{FORMAT}; use the newer reflow that wrote it"
+        )
+
+
+class Lease:
+    """The right to carry a run on, and the segment that goes with it."""
+
+    def __init__(self, files: Files, folder: str, number: int, clock: Clock) -> None:
+        self._files = files
+        self._folder = folder
+        self._clock = clock
+        self._path = f"{folder}/{_name(number)}"
+        self._appender: Appender = files.open_append(self._path)
+        self._dirty = False
+        self.number = number
+        self.size = 0
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` if a newer holder has taken over."""
+        numbers = _numbers(self._files, self._folder)
+        if not numbers or numbers[-1] != self.number:
+            raise LeaseLostError(
+                f"another process has taken over the run recorded in {self._folder}"
+            )
+
+    def append(self, record: Record) -> None:
+        """Append one record; durable only after `sync`."""
+        self.append_encoded(encode(record))
+
+    def append_encoded(self, data: bytes) -> None:
+        """Append encoded records; durable only after `sync`."""
+        self._appender.append(data)
+        self.size += len(data)
+        self._dirty = True
+
+    def sync(self) -> None:
+        """Make the records durable."""
+        if self._dirty:
+            self._appender.sync()
+            self._dirty = False
+
+    def renew(self) -> None:
+        """Show a sign of life."""
+        self._files.touch(self._path)
+
+    def release(self) -> None:
+        """Let go: the next holder need not wait."""
+        try:
+            self.append(Released(at=self._clock.now()))
+            self.sync()
+        except OSError:
+            self._files.abandon(self._path)
+            raise
+        finally:
+            self._appender.close()
+
+
+class SignOfLife:
+    """Renews a lease from a thread: a long call of the user's, or of a scheduler, must not look
+    dead."""
+
+    def __init__(self, lease: Lease, seconds: float = LEASE_SECONDS / 6) -> None:
+        self._lease = lease
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True, name="reflow-lease")
+
+    def _renew(self) -> None:
+        while not self._over.wait(self._seconds):
+            try:
+                self._lease.renew()
+            except OSError:
+                continue  # the next write of the journal reports it
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()  # a lease that was abandoned must not come to life again
+
+
+def take_lease(
+    files: Files,
+    clock: Clock,
+    reader: JournalReader,
+    owner: str,
+    *,
+    seconds: float = LEASE_SECONDS,
+    alive: Callable[[str], bool | None] = is_alive,
+) -> tuple[Lease, list[Record]]:
+    """Take the lease of a run, or raise `LeaseHeldError`.
+
+    Returns the lease and the records that `reader` had not seen yet. A holder on
+    this machine is judged by whether its process lives; elsewhere by the age of its
+    segment against a file touched just now, both by the file server's clock.
+    """
+    folder = reader.folder
+    records = reader.read()
+    for _ in range(VISIBLE_SECONDS):
+        if not reader.behind:
+            break
+        clock.sleep(1.0)
+        records += reader.read()
+    if reader.behind:
+        raise RecordError(
+            f"{folder}/{_name(reader.segment)} is damaged: it ends before its successor says"
+        )
+    held = reader.segment > 0 and not isinstance(reader.last, Released)
+    if held:
+        living = False if is_abandoned(files, reader) else alive(reader.owner)
+        if living is None:
+            now = files.touch(f"{folder}/probe")
+            living = now - last_sign(files, reader) < seconds
+        if living:
+            raise LeaseHeldError(f"the run is being carried on by {reader.owner}")
+        # It may have written until it was judged.
+        number = reader.segment
+        records += reader.read()
+        if reader.segment != number:
+            raise LeaseHeldError("another process has just taken the run up")
+    if reader.segment > 0:
+        # What it left in this machine's memory must be on disk before a seal counts on it;
+        # even a `Released` may be there that was never synced.
+        last = files.open_append(f"{folder}/{_name(reader.segment)}")
+        last.sync()
+        last.close()
+    number = reader.segment + 1
+    opened = Opened(FORMAT, number, reader.offset, owner, clock.now())
+    if not files.create(f"{folder}/{_name(number)}", encode(opened)):
+        raise LeaseHeldError("another process has just taken the run up")
+    lease = Lease(files, folder, number, clock)
+    # What the holder writes itself it need not read back.
+    reader.segment, reader.offset = number, len(encode(opened))
+    reader.owner, reader.last = owner, opened
+    return lease, records
+
+
+def is_held(files: Files, reader: JournalReader, now: float | None = None) -> bool:
+    """Whether somebody holds the lease of the run that was read, as far as can be told from here.
+
+    A holder on another machine counts as alive. With `now`, a time of the file server, every
+    holder does only while it shows signs of life: one that was suspended carries nothing on.
+    """
+    if reader.segment == 0 or isinstance(reader.last, Released):
+        return False
+    if is_alive(reader.owner) is False or is_abandoned(files, reader):
+        return False
+    return now is None or now - last_sign(files, reader) < LEASE_SECONDS
+
+
+def is_abandoned(files: Files, reader: JournalReader) -> bool:
+    """Whether the last holder let go without room to say so in its segment."""
+    return last_sign(files, reader) == 0
+
+
+def last_sign(files: Files, reader: JournalReader) -> float:
+    """Return when the last holder showed a sign of life, by the file server's clock."""
+    return files.modified(f"{reader.folder}/{_name(reader.segment)}")

@@ -1,0 +1,117 @@
+"""The outcome of one attempt, and how a record stands in a file: one line, checksummed.
+
+A line is ``crc32 kind json-array``. Workers read and write outcomes, and no other record: so
+these stand apart from the rest, and here annotations are no texts. A `NamedTuple` would compile
+each of them, and the first `compile` of a process alone takes it a millisecond.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
+
+from ..states import SUCCESS
+
+T = TypeVar("T")
+
+WHOLE_TASK = -1
+"""Index of an outcome that concerns a task whose elements are not known."""
+
+NEW_FILES = "its run had not succeeded: its files may be newer than what was made of older ones"
+"""The `Outcome.detail` of a result that names files without fingerprints, and was taken over from
+a run that may still be at work below them."""
+
+
+class Outcome(NamedTuple):
+    """How one attempt of one instance came out.
+
+    `index` is the element (0 for a task that is no array, `WHOLE_TASK` for an
+    array that never got elements); `attempt` counts from 1, and is 0 where
+    nothing ran. `value` is canonical JSON text; when it is large it stands in the
+    file ``values/<digest>`` instead and `value` is None. `digest` is the text's
+    sha256 in hex. `paths` are the files named in the value, `prints` what stood there
+    when the task had ended: for each a text of `reflow.caching.file_fingerprint`, "" where none was
+    taken, or () if there is none at all. `detail` is a traceback, or the culprit of a
+    skip. `origin` is the run a cached value is from. Times are seconds since the epoch.
+    """
+
+    task: str
+    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    attempt: int
+    state: str
+    identity: str = ""
+    digest: str = ""
+    value: str | None = None
+    paths: tuple[str, ...] = ()
+    cause: str = ""
+    detail: str = ""
+    origin: str = ""
+    job: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    prints: tuple[str, ...] = ()
+
+    @property
+    def made_files(self) -> bool:
+        """Whether it names files that it has made, or may have, in this very run (or in one that
+        has not come to its end), and of which nobody knows what is in them."""
+        return (
+            (self.state == SUCCESS or self.detail == NEW_FILES)
+            and lacks_prints(self.paths, self.prints)
+        )
+
+
+def lacks_prints(paths: Sequence[str], prints: Sequence[str]) -> bool:
+    """Whether there are paths of which nobody knows what stood there."""
+    return bool(paths) and (not prints or "" in prints)
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def encode_line(kind: str, fields: Sequence[Any]) -> bytes:
+    """Return the fields of a record as one line, newline included."""
+    body = f"{kind} {_to_json(fields)}".encode("utf-8", "surrogatepass")
+    return b"%08x %s\n" % (crc32(body), body)
+
+
+def decode_line(line: bytes) -> tuple[str, list[Any]]:
+    """Return kind and fields of one line (without newline); raises ValueError if it is damaged."""
+    body = line[9:]
+    if int(line[:8], 16) != crc32(body):
+        raise ValueError("its checksum does not match")
+    kind, _, text = body.decode("utf-8", "surrogatepass").partition(" ")
+    return kind, json.loads(text)
+
+
+def record_of(kind: Callable[..., T], fields: list[Any], tuples: Iterable[int]) -> T:
+    """Return the record that has these fields, of which JSON has lists for some `tuples`.
+
+    Raises KeyError or TypeError where they are none of its.
+    """
+    for position in tuples:
+        if position < len(fields):
+            fields[position] = tuple(fields[position] or ())
+    return kind(*fields)
+
+
+OUTCOME = "out"
+"""The kind of the lines that are outcomes."""
+
+TUPLES = (Outcome._fields.index("paths"), Outcome._fields.index("prints"))
+"""The fields of an outcome that are tuples."""
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Return an outcome as one line, newline included."""
+    # Most outcomes name no files: their last field is not written.
+    return encode_line(OUTCOME, outcome if outcome.prints else outcome[:-1])
+
+
+def decode_outcome(line: bytes) -> Outcome | None:
+    """Return the outcome of one line (without newline), or None if it is damaged or none."""
+    try:
+        kind, fields = decode_line(line)
+        return record_of(Outcome, fields, TUPLES) if kind == OUTCOME else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,218 @@
+"""A run's directory of records: what was asked, and where everything else stands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from ..errors import RecordError, RecordVersionError, RunDirectoryError, SerializationError
+from ..model.entrypoint import keep_code
+from ..model.spec import Entrypoint, WorkflowSpec
+from ..values.codec import structure, unstructure
+from .events import FORMAT
+from .filesystem import Files
+from .permissions import make_folders
+
+FOLDER = ".reflow"
+"""The folder of a run directory that holds the records of its runs."""
+
+_START = (
+    "import gc, sys; gc.disable(); sys.path[:1] = filter(None, sys.path[:1]); "
+    "{home!r} in sys.path or sys.path.insert(0, {home!r}); "
+    "from reflow.job import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def job_command(python: str) -> str:
+    """Return the shell words that start `reflow.job`, its arguments to follow.
+
+    It is this reflow, wherever it was imported from, for a python that has none installed. Not
+    by PYTHONPATH: that would put all of site-packages before the standard library, be seen by
+    every program that a task starts, and grow from job to job. Nor by ``-m reflow.job``: that
+    would look for modules in the working directory first, where a user's file may have any name.
+    Nothing that is loaded from here on is searched for garbage before `reflow.job.main` lets it.
+    """
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return f"{shlex.quote(python)} -c {shlex.quote(_START.format(home=home))}"
+
+
+INLINE = "inline"
+"""Executor on record of `run_local`: the calling process itself."""
+
+
+@frozen(kw_only=True)
+class RunOptions:
+    """How a run is to be carried out.
+
+    `force` ignores results of older runs, `force_tasks` for these tasks only;
+    `verify` checks that files named in an older result are as they were left; `on_error` is
+    "stop" or "continue"; `on_code_change` is "run" or "fail", where a task's code is not
+    what it was at submission; `files` is how files count, for tasks that do not say;
+    `observers` are the plugins that are told of failures and of the run's end.
+    """
+
+    force: bool = False
+    force_tasks: tuple[str, ...] = ()
+    verify: bool = True
+    on_error: str = "continue"
+    max_workers: int = 1
+    on_code_change: str = "run"
+    files: str = "auto"
+    observers: tuple[str, ...] = ()
+
+    def forces(self, task: str) -> bool:
+        """Whether results of older runs are not even looked at for a task."""
+        return self.force or task in self.force_tasks
+
+
+@frozen(kw_only=True)
+class RunRequest:
+    """What was asked: written once, before anything else, and never changed."""
+
+    format: int
+    run_id: str
+    user: str
+    created_at: str
+    run_dir: str
+    parameters: dict[str, Any]
+    options: RunOptions
+    executor: str
+    executor_settings: dict[str, Any]
+    store: str
+    entrypoint: Entrypoint
+    python: str
+    spec: WorkflowSpec
+
+
+@frozen
+class RunRecord:
+    """The places in the record of one run; `folder` is its absolute path."""
+
+    folder: str
+    files: Files = field(factory=Files, eq=False, repr=False)
+
+    @property
+    def segments(self) -> str:
+        """Folder of the journal."""
+        return f"{self.folder}/segments"
+
+    @property
+    def epochs(self) -> str:
+        """Folder of the requests to cancel and retry."""
+        return f"{self.folder}/epochs"
+
+    @property
+    def values(self) -> str:
+        """Folder of the large values."""
+        return f"{self.folder}/values"
+
+    @property
+    def jobs(self) -> str:
+        """Folder of what jobs need: script, inputs and position map, by tag."""
+        return f"{self.folder}/jobs"
+
+    @property
+    def logs(self) -> str:
+        """Folder of what jobs print."""
+        return f"{self.folder}/logs"
+
+    def create(
+        self, request: RunRequest, kept: bytes | None, beside: Mapping[str, str]
+    ) -> None:
+        """Write what was asked, and the large texts of it by their digests.
+
+        Raises `RunDirectoryError` if it cannot be written.
+        """
+        try:
+            make_folders(os.path.dirname(self.folder), common=True)
+            for folder in (self.segments, self.epochs, self.jobs, self.logs):
+                self.files.make_folder(folder)
+            if request.entrypoint.kind == "file":
+                self._keep_script(request.entrypoint.target, kept)
+            elif kept is not None:
+                self.files.write(f"{self.folder}/{request.entrypoint.target}", kept)
+            for name, text in beside.items():
+                self.files.make_folder(self.values)
+                data = text.encode("utf-8", "surrogatepass")
+                self.files.create(f"{self.values}/{name}.json", data)
+            text = json.dumps(unstructure(request), ensure_ascii=False, indent=1)
+            self.files.write(f"{self.folder}/run.json", text.encode("utf-8", "surrogatepass"))
+        except OSError as error:
+            raise RunDirectoryError(
+                error.errno,
+                f"cannot write the run's record below {self.folder}: {error.strerror}; give a "
+                "run_dir that you can write to and that has room",
+            ) from error
+
+    def check_there(self) -> None:
+        """Raise `RecordError` if the record is gone."""
+        if "run.json" not in self.files.list(self.folder):
+            self.request()
+
+    def discard(self) -> None:
+        """Take a record away again that no run has begun to use."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self.folder))  # unless other runs are there
+
+    def _keep_script(self, target: str, kept: bytes | None) -> None:
+        """Keep a script that is nowhere else (`kept`), or a copy for the reader; and its code."""
+        copy = target
+        if kept is None:
+            copy = f"entry-{os.path.basename(target)}"
+            try:
+                kept = self.files.read(target)
+            except OSError:
+                return  # the run loads the original
+        self.files.write(f"{self.folder}/{copy}", kept)
+        keep_code(self.files.write, kept, os.path.join(self.folder, target), self.folder)
+
+    def write_script(self, tag: str, text: str) -> str:
+        """Write the script of a job; return its path."""
+        path = f"{self.jobs}/{tag}.sh"
+        # Names of files may be any bytes, of which Python makes lone surrogates.
+        self.files.write(path, text.encode("utf-8", "surrogateescape"), executable=True)
+        return path
+
+    def request(self) -> RunRequest:
+        """Read what was asked. Raises `RecordError` if the record is gone or damaged."""
+        native = self.check()
+        try:
+            return structure(native, RunRequest)
+        except SerializationError as error:
+            path = f"{self.folder}/run.json"
+            raise RecordError(f"the run's record {path} is damaged: {error}") from error
+
+    def check(self) -> object:
+        """Return the JSON form of what was asked, if it is there and of a known format.
+
+        Raises `RecordError` if the record is gone or no JSON, `RecordVersionError` if a
+        newer reflow wrote it.
+        """
+        path = f"{self.folder}/run.json"
+        try:
+            native = json.loads(self.files.read(path))
+        except FileNotFoundError as error:
+            raise RecordError(
+                f"the record of the run is gone: {path} does not exist; was the run directory "
+                "deleted or moved?"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise RecordError(f"cannot read the run's record {path}: {error}") from error
+        written = native.get("format") if isinstance(native, dict) else None
+        if isinstance(written, int) and written > FORMAT:
+            raise RecordVersionError(
+                f"{path} was written in record format {written}, this reflow reads up "
+                f"to {FORMAT}; use the newer reflow that wrote it"
+            )
+        if not isinstance(written, int) or "run_id" not in native:
+            raise RecordError(f"the run's record {path} is damaged: it does not describe a run")
+        checked: object = native
+        return checked

@@ -1,0 +1,1 @@
+"""Stores: indexes over runs."""

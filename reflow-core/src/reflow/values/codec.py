@@ -1,0 +1,651 @@
+"""Values of structured types as JSON, by their annotations; the records of a run too.
+
+`codec_for` gives the codec of any supported annotation: what `plain`, `scalars` and
+`structured` have, numpy's scalars, and from here tuples, sets, dicts with keys that are no
+text, Literal, unions, aliases, and what serializers keep in files. Nothing in the JSON
+ever says which class to make: only the annotation does. Values that are the same have
+the same text; a dict keeps its order, so another order is another text.
+
+Values are checked strictly and quickly here, and a worker gets by without cattrs;
+`structure` and `unstructure` use cattrs for reflow's own attrs records.
+"""
+
+from __future__ import annotations
+
+import collections.abc as abc
+import contextlib
+import functools
+import sys
+import types
+import typing
+from typing import Any, TypeVar
+
+from ..errors import SerializationError
+from .json_codec import (
+    Codec,
+    DictCodec,
+    ListCodec,
+    Mismatch,
+    SequenceCodec,
+    StrCodec,
+    UnionCodec,
+    dump,
+    kind_of,
+    load_attachment,
+    pack_items,
+    plain_codec,
+    select,
+    union_codec,
+)
+from .references import StoredAs, current, is_reference, serializer_for
+from .type_text import type_text
+
+Record = TypeVar("Record")
+
+_CONTAINER_MODULES = ("builtins", "collections.abc")
+_NATIVE_LITERALS = (type(None), bool, int, str)
+_cache: dict[Any, Codec] = {}
+
+
+def codec_for(annotation: Any) -> Codec:
+    """Return the codec of an annotation.
+
+    Raises `SerializationError` that says why, for a type without known structure.
+    """
+    codec = plain_codec(annotation)
+    if codec is not None:
+        return codec
+    try:
+        codec = _cache.get(annotation)
+    except TypeError:  # It cannot be hashed.
+        return _make(annotation)
+    if type(codec) is _AliasCodec and codec.inner is None:
+        codec.used = True
+    if codec is None:
+        before = set(_cache)
+        try:
+            codec = _make(annotation)
+        except BaseException:
+            # What was begun around a part that failed is not finished.
+            for begun in set(_cache) - before:
+                del _cache[begun]
+            raise
+        _cache[annotation] = codec
+    return codec
+
+
+def supported(annotation: Any) -> str | None:
+    """Return why values of this annotation cannot be written, or None if they can."""
+    try:
+        codec_for(annotation)
+    except SerializationError as error:
+        return str(error)
+    return None
+
+
+def codec_to_read(annotation: Any) -> Codec:
+    """Return the codec that reads results of an annotation, whichever serializer wrote them.
+
+    Raises `SerializationError` as `codec_for` does.
+    """
+    try:
+        return codec_for(annotation)
+    except SerializationError:
+        return codec_for(in_files(annotation, ""))
+
+
+def readable(target: Any, given: Any) -> bool:
+    """Whether what is written as `given` is read back right as `target`.
+
+    True where either has no codec: that is a complaint of its own.
+    """
+    try:
+        reader, writer = codec_for(target), codec_for(given)
+    except SerializationError:
+        return True
+    return reader.reads(writer)
+
+
+def serializers_of(codec: Codec) -> dict[str, list[Any]]:
+    """Return the serializers that a codec writes by, each with the types it writes."""
+    found: dict[str, list[Any]] = {}
+    seen: set[int] = set()
+    waiting = [codec]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, _FileCodec):
+            found.setdefault(one.serializer, []).append(one.runtime)
+        for name in ("item", "key", "value", "inner"):
+            part = getattr(one, name, None)
+            if isinstance(part, Codec):
+                waiting.append(part)
+        for name in ("items", "members"):
+            waiting.extend(getattr(one, name, ()))
+        waiting.extend(getattr(one, "_members", {}).values())
+        waiting.extend(field.codec for field in getattr(one, "fields", ()))
+    return found
+
+
+def is_in_file(annotation: Any) -> bool:
+    """Whether values of an annotation, or the items of a list of them, are kept in files."""
+    try:
+        codec = codec_for(annotation)
+    except SerializationError:
+        return False
+    return codec.in_file or (isinstance(codec, ListCodec) and codec.item.in_file)
+
+
+def in_files(annotation: Any, serializer: str, *, whole: bool = False) -> Any:
+    """Return the annotation with what JSON cannot hold marked as `StoredAs(serializer)`.
+
+    Items of lists, values of dicts and members of unions are looked at one by one, so
+    that a list of such values can still be fanned out. Where JSON could hold all of it,
+    nothing is marked or, with `whole`, the value as one.
+    """
+    if _in_json(annotation):
+        return typing.Annotated[annotation, StoredAs(serializer)] if whole else annotation
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    union = origin is typing.Union or origin is types.UnionType
+    if union or (arguments and getattr(origin, "__module__", "") in _CONTAINER_MODULES):
+        parts = [one if one is Ellipsis else in_files(one, serializer) for one in arguments]
+        with contextlib.suppress(TypeError):
+            rebuilt: Any = (typing.Union if union else origin)[tuple(parts)]
+            if supported(rebuilt) is None:
+                return rebuilt
+    return typing.Annotated[annotation, StoredAs(serializer)]
+
+
+def _in_json(annotation: Any) -> bool:
+    try:
+        return not serializers_of(codec_for(annotation))
+    except SerializationError:
+        return False
+
+
+class _FileCodec(Codec):
+    """Values that a serializer keeps in files: a reference in JSON."""
+
+    __slots__ = ("runtime", "serializer")
+    kinds = frozenset({"dict"})
+    in_file = True
+
+    def __init__(self, annotation: Any, runtime: Any, serializer: str) -> None:
+        super().__init__(annotation, "file")
+        self.runtime = None if runtime is Any or not isinstance(runtime, type) else runtime
+        self.serializer = serializer
+
+    def pack(self, value: Any) -> Any:
+        if self.runtime is not None and not isinstance(value, self.runtime):
+            raise Mismatch(self.text, value)
+        attachments = current.get()
+        if attachments is None or not self.serializer:
+            raise Mismatch("a value that JSON has", value, note="only results are kept in files")
+        return attachments.keep(self.serializer, value)
+
+    def unpack(self, native: Any) -> Any:
+        if not is_reference(native):
+            raise Mismatch(self.text, native)
+        return load_attachment(native)
+
+
+class _AliasCodec(Codec):
+    """An alias that contains itself (``type Json = ...``): what it stands for is set later."""
+
+    __slots__ = ("has_paths", "inner", "kinds", "used")
+
+    def __init__(self, annotation: Any) -> None:
+        super().__init__(annotation, f"alias {type_text(annotation)}")
+        self.inner: Codec | None = None
+        self.used = False
+        self.kinds: frozenset[str] = frozenset()
+        self.has_paths = True
+
+    def pack(self, value: Any) -> Any:
+        assert self.inner is not None
+        return self.inner.pack(value)
+
+    def unpack(self, native: Any) -> Any:
+        assert self.inner is not None
+        return self.inner.unpack(native)
+
+    def _reads(self, other: Codec) -> bool:
+        if isinstance(other, _AliasCodec):
+            return self.form == other.form
+        return self.inner is not None and self.inner.reads(other)
+
+
+class _ManyCodec(ListCodec):
+    """Sets, frozensets and tuples of any length: a JSON list, that of a set in one order."""
+
+    __slots__ = ("make", "ordered", "runtime", "taken")
+
+    def __init__(self, annotation: Any, item: Codec, make: type, taken: tuple[type, ...]) -> None:
+        super().__init__(annotation, item)
+        self.form = f"{make.__name__}[{item.form}]"
+        self.as_is = False
+        self.make = make
+        self.taken = taken
+        self.ordered = make is tuple
+        self.runtime = make
+
+    def pack(self, value: Any) -> Any:
+        if type(value) not in self.taken:
+            raise Mismatch(self.text, value)
+        packed = pack_items(self.item, value)
+        if not self.ordered:
+            packed.sort(key=dump)
+        return packed
+
+    def unpack(self, native: Any) -> Any:
+        values = super().unpack(native)
+        try:
+            return self.make(values)
+        except TypeError as error:
+            raise Mismatch(self.text, native, note=str(error)) from None
+
+
+class _TupleCodec(Codec):
+    """Tuples of a fixed length: a JSON list."""
+
+    __slots__ = ("has_paths", "items")
+    kinds = frozenset({"list"})
+    runtime = tuple
+
+    def __init__(self, annotation: Any, items: list[Codec]) -> None:
+        super().__init__(annotation, f"tuple[{', '.join(one.form for one in items)}]")
+        self.items = items
+        self.has_paths = any(one.has_paths for one in items)
+
+    def pack(self, value: Any) -> Any:
+        if type(value) is not tuple or len(value) != len(self.items):
+            raise Mismatch(self.text, value, note=_length(value))
+        return self._each(value, "pack")
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is not list or len(native) != len(self.items):
+            raise Mismatch(self.text, native, note=_length(native))
+        return tuple(self._each(native, "unpack"))
+
+    def _each(self, values: Any, action: str) -> list[Any]:
+        done: list[Any] = []
+        try:
+            for codec, value in zip(self.items, values, strict=True):
+                done.append(getattr(codec, action)(value))
+        except Mismatch as error:
+            raise error.at(f"[{len(done)}]") from None
+        return done
+
+    def _reads(self, other: Codec) -> bool:
+        return (
+            isinstance(other, _TupleCodec)
+            and len(other.items) == len(self.items)
+            and all(one.reads(two) for one, two in zip(self.items, other.items, strict=True))
+        )
+
+
+def _length(value: Any) -> str:
+    return f"of length {len(value)}" if isinstance(value, (tuple, list)) else ""
+
+
+class _PairsCodec(Codec):
+    """Dicts whose keys are no text: a JSON list of pairs."""
+
+    __slots__ = ("has_paths", "key", "value")
+    kinds = frozenset({"list"})
+    runtime = dict
+
+    def __init__(self, annotation: Any, key: Codec, value: Codec) -> None:
+        super().__init__(annotation, f"pairs[{key.form}, {value.form}]")
+        self.key = key
+        self.value = value
+        self.has_paths = key.has_paths or value.has_paths
+
+    def pack(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Mismatch(self.text, value)
+        pairs = []
+        key: Any = None
+        try:
+            for key, item in value.items():
+                pairs.append([self.key.pack(key), self.value.pack(item)])
+        except Mismatch as error:
+            raise error.at(f"[{key!r}]") from None
+        return pairs
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is not list:
+            raise Mismatch(self.text, native)
+        values = {}
+        for position, pair in enumerate(native):
+            if type(pair) is not list or len(pair) != 2:
+                raise Mismatch("a pair of key and value", pair).at(f"[{position}]")
+            try:
+                key = self.key.unpack(pair[0])
+                if key in values:
+                    raise Mismatch("each key once", pair[0])
+                values[key] = self.value.unpack(pair[1])
+            except Mismatch as error:
+                raise error.at(f"[{position}]") from None
+            except TypeError as error:  # A key that cannot be one.
+                raise Mismatch(self.key.text, pair[0], note=str(error)).at(
+                    f"[{position}]"
+                ) from None
+        return values
+
+    def _reads(self, other: Codec) -> bool:
+        return (
+            isinstance(other, _PairsCodec)
+            and self.key.reads(other.key)
+            and self.value.reads(other.value)
+        )
+
+
+class _LiteralCodec(Codec):
+    """Literals: the value itself, or the name of an Enum member."""
+
+    __slots__ = ("_natives", "_values", "as_is", "kinds")
+
+    def __init__(self, annotation: Any, values: tuple[Any, ...]) -> None:
+        super().__init__(annotation, "")
+        self._natives: dict[tuple[type, Any], Any] = {}
+        self._values: dict[tuple[type, Any], Any] = {}
+        for value in values:
+            native = value
+            if type(value) not in _NATIVE_LITERALS:
+                name = getattr(value, "name", None)
+                if not isinstance(name, str):
+                    raise SerializationError(
+                        f"{type_text(annotation)} cannot be written as JSON: {value!r} is no "
+                        "None, bool, int, str or Enum member"
+                    )
+                native = name
+            if (type(native), native) in self._values:
+                raise SerializationError(
+                    f"{type_text(annotation)} cannot be written as JSON: "
+                    f"two of its values are written {native!r}"
+                )
+            self._natives[type(value), value] = native
+            self._values[type(native), native] = value
+        self.kinds = frozenset(kind_of(one) for one in self._natives.values())
+        self.as_is = all(value is native for (_, value), native in self._natives.items())
+        texts = sorted(map(repr, self._values))
+        self.form = f"{'literal' if self.as_is else self.text}{texts}"
+
+    def pack(self, value: Any) -> Any:
+        try:
+            return self._natives[type(value), value]
+        except (KeyError, TypeError):
+            raise Mismatch(self.text, value) from None
+
+    def unpack(self, native: Any) -> Any:
+        try:
+            return self._values[type(native), native]
+        except (KeyError, TypeError):
+            raise Mismatch(self.text, native) from None
+
+    def _reads(self, other: Codec) -> bool:
+        return isinstance(other, _LiteralCodec) and all(
+            key in self._values and self._values[key] == value
+            for key, value in other._values.items()
+        )
+
+
+class _TaggedCodec(Codec):
+    """Unions whose members look the same in JSON: each with its type's name."""
+
+    __slots__ = ("_members", "has_paths")
+    kinds = frozenset({"dict"})
+
+    def __init__(self, annotation: Any, members: list[Codec]) -> None:
+        members = sorted(members, key=lambda one: one.text)
+        super().__init__(annotation, f"tagged[{' | '.join(sorted(one.form for one in members))}]")
+        for one in members:
+            for other in members[members.index(one) + 1 :]:
+                if one.text == other.text:
+                    raise SerializationError(
+                        f"{self.text} cannot be written as JSON: two of its members have the "
+                        f"same name, {one.text}, which is to tell them apart: rename one"
+                    )
+                if one.form == other.form:
+                    raise SerializationError(
+                        f"{self.text} cannot be written as JSON: {one.text} and {other.text} "
+                        "cannot be told apart, each takes the other's values: keep one of them"
+                    )
+        self._members = {one.text: one for one in members}
+        self.has_paths = any(one.has_paths for one in members)
+
+    def pack(self, value: Any) -> Any:
+        member, packed = select(list(self._members.values()), value, self.text)
+        return {"type": member.text, "value": packed}
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is not dict or native.keys() != {"type", "value"}:
+            raise Mismatch(self.text, native)
+        name = native["type"]
+        member = self._members.get(name) if type(name) is str else None
+        if member is None:
+            raise Mismatch(self.text, native, note=f"not {name!r}")
+        return member.unpack(native["value"])
+
+
+def _make(annotation: Any) -> Codec:
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if origin is typing.Annotated:
+        for one in arguments[1:]:
+            if type(one) is StoredAs:
+                inner = typing.get_origin(arguments[0]) or arguments[0]
+                return _FileCodec(annotation, inner, one.name)
+        return codec_for(arguments[0])
+    if hasattr(annotation, "__supertype__"):  # NewType
+        return codec_for(annotation.__supertype__)
+    if type(origin or annotation).__name__ == "TypeAliasType":
+        return _alias(annotation, origin or annotation, arguments)
+    if origin is typing.Literal:
+        return _LiteralCodec(annotation, arguments)
+    if origin is typing.Union or origin is types.UnionType:
+        # NewTypes of one class, for one, have one codec: nothing is to be told apart.
+        members = list(dict.fromkeys(codec_for(one) for one in arguments))
+        if len(members) == 1:
+            return members[0]
+        return union_codec(annotation, members) or _TaggedCodec(annotation, members)
+    if isinstance(annotation, TypeVar):
+        return codec_for(_stands_for(annotation))
+    base = origin or annotation
+    if isinstance(base, type):
+        codec = _container(annotation, base, arguments) or _of_class(annotation, base, arguments)
+        if codec is not None:
+            return codec
+        serializer = serializer_for(base)
+        if serializer is not None:
+            return _FileCodec(annotation, base, serializer)
+    raise SerializationError(
+        f"{type_text(annotation)} cannot be written as JSON: {_reason(annotation, base)}"
+    )
+
+
+def _of_class(annotation: Any, cls: Any, arguments: tuple[Any, ...]) -> Codec | None:
+    # Imported here: most tasks exchange numbers, texts and lists of them.
+    from .dataclasses import ClassCodec, structured_codec
+    from .scalars import scalar_codec
+
+    def begin(codec: ClassCodec) -> None:
+        with contextlib.suppress(TypeError):
+            _cache[annotation] = codec  # Found again while its own fields are looked at.
+
+    codec = structured_codec(annotation, cls, arguments, begin, codec_for) or scalar_codec(cls)
+    if codec is None and cls.__module__.partition(".")[0] == "numpy":
+        from .numpy import numpy_codec
+
+        codec = numpy_codec(cls)
+    return codec
+
+
+def _alias(annotation: Any, alias: Any, arguments: tuple[Any, ...]) -> Codec:
+    codec = _cache[annotation] = _AliasCodec(annotation)
+    value = alias.__value__
+    if isinstance(value, str):  # From before Python 3.12, to name itself.
+        scope = vars(sys.modules[alias.__module__])
+        holder = type("_Holder", (), {"__annotations__": {"it": value}})
+        value = typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
+    if arguments:
+        given = dict(zip(alias.__type_params__, arguments, strict=False))
+        parameters = getattr(value, "__parameters__", ())
+        if value in given:
+            value = given[value]
+        elif parameters:
+            value = value[tuple(given.get(one, one) for one in parameters)]
+    inner = codec_for(value)
+    if inner is codec:
+        raise SerializationError(f"{type_text(annotation)} stands for nothing but itself")
+    codec.inner, codec.kinds = inner, inner.kinds
+    return codec if codec.used else inner
+
+
+def _stands_for(variable: Any) -> Any:
+    """Return the type of values of a type variable for which nothing is given."""
+    if getattr(variable, "has_default", bool)():
+        return variable.__default__
+    if variable.__constraints__:
+        return typing.Union[variable.__constraints__]  # noqa: UP007
+    return Any if variable.__bound__ is None else variable.__bound__
+
+
+_EXTRAS = {
+    "numpy": "numpy", "pandas": "pandas", "polars": "polars", "pyarrow": "arrow",
+    "xarray": "xarray",
+}  # fmt: skip
+"""Packages whose values reflow-data keeps in files, and its extra for each."""
+_INSTEAD = {
+    "collections.OrderedDict": "dict", "collections.defaultdict": "dict",
+    "collections.Counter": "dict", "collections.deque": "list", "array.array": "list",
+    "builtins.memoryview": "bytes", "collections.abc.Iterator": "list",
+    "collections.abc.Generator": "list", "numbers.Number": "float", "numbers.Real": "float",
+    "numbers.Integral": "int", "datetime.tzinfo": "str, the name of the zone",
+    "zoneinfo.ZoneInfo": "str, the name of the zone", "re.Pattern": "str",
+}  # fmt: skip
+"""Types that people write and what to write for them."""
+
+
+def _reason(annotation: Any, base: Any) -> str:
+    if base is abc.Callable or base in (type, types.FunctionType):
+        return "code is no value; return what it gives"
+    if isinstance(annotation, typing.ForwardRef):
+        return (
+            "it is part of a type that contains itself: make that a dataclass or, from Python "
+            "3.12 on, write it as `type`"
+        )
+    module = str(getattr(base, "__module__", ""))
+    instead = _INSTEAD.get(f"{module}.{getattr(base, '__qualname__', '')}")
+    if instead is not None:
+        return f"write {instead}"
+    extra = _EXTRAS.get(module.partition(".")[0])
+    if extra is not None:
+        if base.__qualname__ in ("Timestamp", "Timedelta"):
+            return f"write datetime.{base.__qualname__.replace('stamp', '').lower()}"
+        return (
+            f"install a serializer for it (pip install 'reflow-data[{extra}]'), name one "
+            "(serializer=\"pickle\"), or write it to a file in the run directory and return the "
+            "file's Path"
+        )
+    if not isinstance(annotation, type) and not isinstance(base, type):
+        return "it is no type that reflow knows"
+    return (
+        "it has no structure that reflow knows; make it a dataclass, name a serializer "
+        "(serializer=\"pickle\"), or write it to a file in the run directory and return the "
+        "file's Path"
+    )
+
+
+def _container(annotation: Any, base: Any, arguments: tuple[Any, ...]) -> Codec | None:
+    if base is list:
+        return ListCodec(annotation, codec_for(arguments[0]))
+    if base in (abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection):
+        return SequenceCodec(annotation, codec_for(arguments[0]))
+    if base in (dict, abc.Mapping, abc.MutableMapping):
+        key, value = codec_for(arguments[0]), codec_for(arguments[1])
+        if isinstance(key, StrCodec):
+            return DictCodec(annotation, value)
+        return _PairsCodec(annotation, _hashable(annotation, key), value)
+    if base in (set, frozenset, abc.Set, abc.MutableSet):
+        item = _hashable(annotation, codec_for(arguments[0] if arguments else Any))
+        make = frozenset if base is frozenset else set
+        taken = (set, frozenset) if base in (abc.Set, abc.MutableSet) else (base,)
+        return _ManyCodec(annotation, item, make, taken)
+    if base is tuple:
+        if not arguments and annotation not in (tuple, typing.Tuple):  # noqa: UP006
+            return _TupleCodec(annotation, [])
+        if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
+            return _ManyCodec(
+                annotation, codec_for(arguments[0] if arguments else Any), tuple, (tuple,)
+            )
+        return _TupleCodec(annotation, [codec_for(one) for one in arguments])
+    return None
+
+
+def _hashable(annotation: Any, codec: Codec) -> Codec:
+    """Return the codec of the items of a set or of the keys of a dict; refuse unfit ones."""
+    waiting = [codec]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one.runtime, type) and one.runtime.__hash__ is None:
+            raise SerializationError(
+                f"{type_text(annotation)} cannot be written as JSON: {one.text} cannot be "
+                "hashed, so it is no item of a set and no key; use a tuple, a frozenset or a "
+                "frozen dataclass"
+            )
+        waiting += getattr(one, "items", ())
+        waiting += getattr(one, "members", ())
+        if type(one) is _ManyCodec:
+            waiting.append(one.item)
+        if type(one) is _TaggedCodec:
+            waiting += one._members.values()
+    return codec
+
+
+@functools.cache
+def _converter() -> Any:
+    import cattrs
+
+    return cattrs.Converter(forbid_extra_keys=True)
+
+
+def unstructure(record: Any) -> Any:
+    """Return an attrs record in JSON's own types."""
+    return _converter().unstructure(record)
+
+
+def structure(native: Any, cls: type[Record]) -> Record:
+    """Return the attrs record of an object of JSON's own types.
+
+    Raises `SerializationError` naming every field that is wrong, missing or unknown.
+    """
+    try:
+        made: Record = _converter().structure(native, cls)
+    except Exception as error:
+        import cattrs
+
+        try:
+            causes = cattrs.transform_error(error)
+        except Exception:
+            causes = [str(error)]
+        raise SerializationError(f"this is no {cls.__qualname__}: {'; '.join(causes)}") from error
+    return made
+
+
+__all__ = [
+    "Codec",
+    "UnionCodec",
+    "codec_for",
+    "codec_to_read",
+    "in_files",
+    "is_in_file",
+    "readable",
+    "serializers_of",
+    "structure",
+    "supported",
+    "unstructure",
+]

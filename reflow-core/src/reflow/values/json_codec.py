@@ -1,0 +1,684 @@
+"""Values whose types JSON has itself, written and read strictly, and fast.
+
+A codec turns the values of one annotation into JSON and back. Those here are for
+None, bool, int, float, str, lists, dicts with text keys, Any, and unions of these:
+what most tasks exchange, and all that most workers ever need.
+"""
+
+from __future__ import annotations
+
+import collections.abc as abc
+import json
+import json.encoder
+import types
+import typing
+from typing import Any, ClassVar
+
+from ..errors import SerializationError
+from .references import KEY, StoredAs, current
+from .type_text import type_text
+
+_NONE = type(None)
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_dump: Any = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), check_circular=False
+).encode
+_escape: Any = json.encoder.encode_basestring
+_accelerated: Any = getattr(json.encoder, "c_make_encoder", None)
+if _accelerated is not None:
+    # What JSONEncoder.encode makes anew at every call.
+    _chunks = _accelerated(None, None, _escape, None, ":", ",", False, False, True)
+
+    def _dump(native: object) -> str:
+        return "".join(_chunks(native, 0))
+
+
+class Mismatch(Exception):
+    """A value is not what the annotation says; `place` is where in the value."""
+
+    def __init__(self, expected: str, value: object, *, note: str = "") -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.given = _shown(value)
+        self.note = note
+        self.place = ""
+
+    def at(self, step: str) -> Mismatch:
+        """Add one step at the front of the place; for `raise` on the way up."""
+        self.place = step + self.place
+        return self
+
+    def __str__(self) -> str:
+        where = f" at {self.place}" if self.place else ""
+        return f"expected {self.expected}, got {self.given}{where}" + (
+            f" ({self.note})" if self.note else ""
+        )
+
+
+def _shown(value: object) -> str:
+    kind = type(value)
+    name = "None" if value is None else kind.__qualname__
+    if kind.__module__ == "numpy":
+        name = f"numpy.{name}"
+    if isinstance(value, (str, int, float, bool)):
+        text = repr(value)
+        return f"{name} {text if len(text) <= 40 else text[:37] + '...'}"
+    return name
+
+
+def dump(native: object) -> str:
+    """Write an object of JSON's own types as canonical text."""
+    return str(_dump(native))
+
+
+def load(text: str) -> Any:
+    """Read one JSON text. Raises `SerializationError` for anything else."""
+    try:
+        value, end = _scan(text, 0)
+    except (StopIteration, ValueError, RecursionError):
+        end = -1
+    if end != len(text):
+        try:
+            return json.loads(text)  # It may have white space around it.
+        except (ValueError, RecursionError) as error:
+            raise SerializationError(f"this is no JSON: {error}") from None
+    return value
+
+
+def scalar(value: Any) -> Any:
+    """Return the Python number that a numpy scalar stands for; others unchanged."""
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    return value
+
+
+class Codec:
+    """Writes and reads the values of one annotation.
+
+    `text` is the annotation as a person writes it; `kinds` the kinds of JSON value it
+    may produce; `form` a name for how it is written: codecs of one form read each
+    other's values; `as_is` whether what it packs is always the value itself; `exact` the
+    Python types whose values are written unseen (empty where there are none); `in_file`
+    whether the value stands in a file that the JSON refers to. The public methods raise
+    `SerializationError` naming the expected and the actual type and where in the value.
+    """
+
+    __slots__ = ("annotation", "form", "text")
+    kinds: frozenset[str] = frozenset()
+    exact: frozenset[type] = frozenset()
+    runtime: Any = None
+    has_paths: bool = False
+    as_is: bool = False
+    in_file: bool = False
+
+    def __init__(self, annotation: Any, form: str) -> None:
+        self.annotation = annotation
+        self.text = type_text(annotation)
+        self.form = form
+
+    def __repr__(self) -> str:
+        return f"<codec of {self.text}>"
+
+    def pack(self, value: Any) -> Any:
+        """Return the value in JSON's own types, or raise `Mismatch`."""
+        raise NotImplementedError
+
+    def unpack(self, native: Any) -> Any:
+        """Return the value that `pack` was given, or raise `Mismatch`."""
+        raise NotImplementedError
+
+    def reads(self, other: Codec) -> bool:
+        """Whether `unpack` gets all that `other` packs right.
+
+        True for what was written without an annotation: it is checked when it comes.
+        """
+        return self is other or other.form == "any" or self._reads(other)
+
+    def _reads(self, other: Codec) -> bool:
+        return self.form == other.form
+
+    def encode(self, value: Any) -> str:
+        """Return the value as canonical JSON text."""
+        return str(_dump(self.encode_native(value)))
+
+    def decode(self, text: str) -> Any:
+        """Return the value of a JSON text."""
+        return self.decode_native(load(text))
+
+    def encode_native(self, value: Any) -> Any:
+        """Return the value in JSON's own types (it may share parts with the value)."""
+        try:
+            return self.pack(value)
+        except Mismatch as error:
+            whole = f"a value of type {self.text} cannot be written: " if error.place else ""
+            raise SerializationError(f"{whole}{error}") from None
+        except RecursionError:
+            raise SerializationError(
+                f"a value of type {self.text} cannot be written: "
+                "it is nested too deeply or contains itself"
+            ) from None
+
+    def decode_native(self, native: Any) -> Any:
+        """Return the value of an object of JSON's own types."""
+        try:
+            return self.unpack(native)
+        except Mismatch as error:
+            whole = f"a value of type {self.text} cannot be read: " if error.place else ""
+            raise SerializationError(f"{whole}{error}") from None
+        except RecursionError:
+            raise SerializationError(
+                f"a value of type {self.text} cannot be read: it is nested too deeply"
+            ) from None
+
+    def paths(self, value: Any) -> tuple[str, ...]:
+        """Return the paths (`pathlib.Path`) in the value, each once, in order."""
+        if not self.has_paths:
+            return ()
+        found: dict[str, None] = {}
+        _collect_paths(value, found)
+        return tuple(found)
+
+
+def _collect_paths(value: Any, found: dict[str, None]) -> None:
+    if isinstance(value, (str, int, float, bytes, _NONE)):
+        return
+    if hasattr(value, "__fspath__"):
+        found[str(value)] = None
+    elif isinstance(value, abc.Mapping):
+        for key, item in value.items():
+            _collect_paths(key, found)
+            _collect_paths(item, found)
+    elif isinstance(value, (set, frozenset)):
+        for item in sorted(value, key=repr):
+            _collect_paths(item, found)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _collect_paths(item, found)
+    else:
+        fields = getattr(value, "__dataclass_fields__", None)
+        known = getattr(value, "__attrs_attrs__", ()) if fields is None else fields.values()
+        # What a class makes itself is not written; it may lead back to the value.
+        for name in [one.name for one in known if one.init]:
+            _collect_paths(getattr(value, name, None), found)
+
+
+class ScalarCodec(Codec):
+    """Values that are one word of JSON; literals of the same kind are such values too."""
+
+    __slots__ = ()
+    as_is = True
+
+    def _reads(self, other: Codec) -> bool:
+        return other.as_is and other.kinds <= self.kinds
+
+
+class NoneCodec(ScalarCodec):
+    __slots__ = ()
+    kinds = frozenset({"null"})
+    exact = frozenset({_NONE})
+    runtime = _NONE
+
+    def pack(self, value: Any) -> Any:
+        if value is not None:
+            raise Mismatch("None", value)
+        return None
+
+    def unpack(self, native: Any) -> Any:
+        return self.pack(native)
+
+    def encode(self, value: Any) -> str:
+        return "null" if value is None else super().encode(value)
+
+
+class BoolCodec(ScalarCodec):
+    __slots__ = ()
+    kinds = frozenset({"bool"})
+    exact = frozenset({bool})
+    runtime = bool
+
+    def pack(self, value: Any) -> Any:
+        if value is True or value is False:
+            return value
+        plain = scalar(value)
+        if plain is True or plain is False:
+            return plain
+        raise Mismatch("bool", value)
+
+    def unpack(self, native: Any) -> Any:
+        if native is True or native is False:
+            return native
+        raise Mismatch("bool", native)
+
+
+class IntCodec(ScalarCodec):
+    __slots__ = ()
+    kinds = frozenset({"int"})
+    exact = frozenset({int})
+    runtime = int
+
+    def pack(self, value: Any) -> Any:
+        if type(value) is int:
+            return value
+        plain = scalar(value)
+        if isinstance(plain, int) and not isinstance(plain, bool):
+            return int(plain)
+        raise Mismatch("int", value)
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is int:
+            return native
+        raise Mismatch("int", native)
+
+    def encode(self, value: Any) -> str:
+        try:
+            return int.__repr__(value) if type(value) is int else super().encode(value)
+        except ValueError as error:  # More digits than Python converts.
+            raise SerializationError(f"this int cannot be written: {error}") from None
+
+
+class FloatCodec(ScalarCodec):
+    """Floats; an int is taken for the float it equals. NaN and infinities are kept."""
+
+    __slots__ = ()
+    kinds = frozenset({"float"})
+    exact = frozenset({float})
+    runtime = float
+
+    def pack(self, value: Any) -> Any:
+        if type(value) is float:
+            return value
+        plain = scalar(value)
+        if isinstance(plain, (float, int)) and not isinstance(plain, bool):
+            try:
+                return float(plain)
+            except OverflowError:
+                raise Mismatch("float", value, note="too large") from None
+        raise Mismatch("float", value)
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is float:
+            return native
+        if type(native) is int:
+            return self.pack(native)
+        raise Mismatch("float", native)
+
+    def _reads(self, other: Codec) -> bool:
+        return other.as_is and other.kinds <= {"float", "int"}
+
+
+class StrCodec(ScalarCodec):
+    __slots__ = ()
+    kinds = frozenset({"str"})
+    exact = frozenset({str})
+    runtime = str
+
+    def pack(self, value: Any) -> Any:
+        if type(value) is str:
+            return value
+        if isinstance(value, str):
+            return str.__str__(value)
+        raise Mismatch("str", value)
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is str:
+            return native
+        raise Mismatch("str", native)
+
+    def encode(self, value: Any) -> str:
+        return str(_escape(value)) if type(value) is str else super().encode(value)
+
+
+class AnyCodec(Codec):
+    """Whatever JSON has itself, checked to the bottom, for want of an annotation."""
+
+    __slots__ = ()
+    as_is = True
+    kinds = frozenset({"null", "bool", "int", "float", "str", "list", "dict"})
+    _plain: ClassVar[frozenset[type]] = frozenset({_NONE, bool, int, float, str})
+
+    def pack(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in self._plain:
+            return value
+        if kind is list:
+            if self._plain.issuperset(map(type, value)):
+                return value
+            packed = []
+            try:
+                for item in value:
+                    packed.append(self.pack(item))
+            except Mismatch as error:
+                raise error.at(f"[{len(packed)}]") from None
+            return packed
+        if kind is dict:
+            return _pack_dict(self, value)
+        number = scalar(value)
+        if type(number) in self._plain:
+            return number
+        raise Mismatch(
+            "a value that JSON has (None, bool, int, float, str, list, dict)",
+            value,
+            note="annotate it with its type",
+        )
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is dict and KEY in native:
+            return load_attachment(native)
+        return native
+
+    def decode(self, text: str) -> Any:
+        native = load(text)
+        return _with_attachments(native) if KEY in text else native
+
+    def _reads(self, other: Codec) -> bool:
+        items = other.item if type(other) is ListCodec else other
+        return other.as_is or items.in_file
+
+
+class ListCodec(Codec):
+    __slots__ = ("as_is", "exact_items", "has_paths", "item")
+    kinds = frozenset({"list"})
+    runtime: Any = list
+
+    def __init__(self, annotation: Any, item: Codec) -> None:
+        super().__init__(annotation, f"list[{item.form}]")
+        self.item = item
+        self.exact_items = item.exact
+        self.as_is = item.as_is
+        self.has_paths = item.has_paths
+
+    def check(self, value: Any) -> None:
+        """Refuse what is no list; codecs of other list-likes take more."""
+        if type(value) is not list:
+            raise Mismatch(self.text, value)
+
+    def pack(self, value: Any) -> Any:
+        if type(value) is not list:
+            self.check(value)
+            value = list(value)
+        if self.exact_items and self.exact_items.issuperset(map(type, value)):
+            return value
+        return pack_items(self.item, value)
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is not list:
+            raise Mismatch(self.text, native)
+        if self.exact_items and self.exact_items.issuperset(map(type, native)):
+            return native
+        return _unpack_items(self.item, native)
+
+    def _reads(self, other: Codec) -> bool:
+        items: Codec | None = getattr(other, "item", None)
+        return self.kinds == other.kinds and items is not None and self.item.reads(items)
+
+
+class SequenceCodec(ListCodec):
+    """Sequence, Iterable and their like: a list or tuple goes in, a list comes out."""
+
+    __slots__ = ()
+
+    def check(self, value: Any) -> None:
+        if not isinstance(value, (list, tuple)):
+            raise Mismatch(self.text, value, note="a list is needed")
+
+
+def pack_items(item: Codec, values: Any) -> list[Any]:
+    packed: list[Any] = []
+    pack = item.pack
+    try:
+        for value in values:
+            packed.append(pack(value))
+    except Mismatch as error:
+        raise error.at(f"[{len(packed)}]") from None
+    return packed
+
+
+def _unpack_items(item: Codec, natives: Any) -> list[Any]:
+    values: list[Any] = []
+    unpack = item.unpack
+    try:
+        for native in natives:
+            values.append(unpack(native))
+    except Mismatch as error:
+        raise error.at(f"[{len(values)}]") from None
+    return values
+
+
+class DictCodec(Codec):
+    """Dicts with text keys, in their own order."""
+
+    __slots__ = ("as_is", "has_paths", "value")
+    kinds = frozenset({"dict"})
+    runtime = dict
+
+    def __init__(self, annotation: Any, value: Codec) -> None:
+        super().__init__(annotation, f"dict[{value.form}]")
+        self.value = value
+        self.as_is = value.as_is
+        self.has_paths = value.has_paths
+
+    def pack(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Mismatch(self.text, value)
+        return _pack_dict(self.value, value)
+
+    def unpack(self, native: Any) -> Any:
+        if type(native) is not dict:
+            raise Mismatch(self.text, native)
+        exact = self.value.exact
+        if exact and exact.issuperset(map(type, native.values())):
+            return native
+        key = ""
+        try:
+            unpack = self.value.unpack
+            values = {}
+            for key, item in native.items():
+                values[key] = unpack(item)
+        except Mismatch as error:
+            raise error.at(f"[{key!r}]") from None
+        return values
+
+    def _reads(self, other: Codec) -> bool:
+        return isinstance(other, DictCodec) and self.value.reads(other.value)
+
+
+def _pack_dict(codec: Codec, value: Any) -> dict[str, Any]:
+    packed: dict[str, Any] = {}
+    pack = codec.pack
+    key: Any = None
+    try:
+        for key, item in value.items():
+            if type(key) is not str:
+                if not isinstance(key, str):
+                    raise Mismatch("a key of type str", key)
+                key = str.__str__(key)
+            packed[key] = pack(item)
+    except Mismatch as error:
+        raise error.at(f"[{key!r}]") from None
+    if KEY in packed:
+        raise Mismatch(f"a dict without the key {KEY!r}", value, note="reflow uses it itself")
+    return packed
+
+
+def _with_attachments(native: Any) -> Any:
+    if type(native) is list:
+        return [_with_attachments(one) for one in native]
+    if type(native) is dict:
+        if KEY in native:
+            return load_attachment(native)
+        return {key: _with_attachments(one) for key, one in native.items()}
+    return native
+
+
+def load_attachment(native: dict[str, Any]) -> Any:
+    """Return the value that a reference refers to."""
+    attachments = current.get()
+    if attachments is None:
+        raise Mismatch("a value in JSON", native, note="it is in a file of a run")
+    return attachments.load(native)
+
+
+class UnionCodec(Codec):
+    """Unions whose members are of different kinds in JSON, so that no tag is needed."""
+
+    __slots__ = ("as_is", "by_kind", "exact", "has_paths", "kinds", "members")
+
+    def __init__(self, annotation: Any, members: list[Codec]) -> None:
+        super().__init__(annotation, " | ".join(sorted(one.form for one in members)))
+        self.members = members
+        self.kinds = frozenset().union(*(one.kinds for one in members))
+        self.exact = frozenset().union(*(one.exact for one in members))
+        self.as_is = all(one.as_is for one in members)
+        self.has_paths = any(one.has_paths for one in members)
+        self.by_kind = {kind: one for one in members for kind in one.kinds}
+
+    def pack(self, value: Any) -> Any:
+        if type(value) in self.exact:
+            return value
+        plain = scalar(value)
+        if type(plain) in self.exact and type(value) not in {one.runtime for one in self.members}:
+            return plain
+        return select(self.members, value, self.text)[1]
+
+    def unpack(self, native: Any) -> Any:
+        kind = kind_of(native)
+        member = self.by_kind.get(kind)
+        if member is None and kind == "int":
+            member = self.by_kind.get("float")
+        if member is None:
+            raise Mismatch(self.text, native)
+        return member.unpack(native)
+
+    def _reads(self, other: Codec) -> bool:
+        others = other.members if isinstance(other, UnionCodec) else [other]
+        return all(self._reads_one(one) for one in others)
+
+    def _reads_one(self, other: Codec) -> bool:
+        # Only the member that a value's kind leads to gets to read it.
+        members = []
+        for kind in other.kinds:
+            member = self.by_kind.get(kind)
+            if member is None and kind == "int":
+                member = self.by_kind.get("float")
+            if member is None:
+                return False
+            members.append(member)
+        if other.as_is and all(isinstance(one, ScalarCodec) for one in members):
+            return True
+        return all(one is members[0] for one in members) and members[0].reads(other)
+
+
+_KINDS = {
+    _NONE: "null", bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict",
+}  # fmt: skip
+
+
+def kind_of(native: object) -> str:
+    """Return which kind of JSON value this is."""
+    return _KINDS.get(type(native), "")
+
+
+def select(members: list[Codec], value: Any, text: str) -> tuple[Codec, Any]:
+    """Return the member of a union that takes the value, and the value packed.
+
+    Those of the value's own class come first; of several that take it, the first that
+    gives it back unchanged: list[int] and not list[float] for [1].
+    """
+    kind = type(value)
+    failures = []
+    for own in (True, False):
+        taken = []
+        for member in members:
+            if (member.runtime is kind) is own:
+                try:
+                    taken.append((member, member.pack(value)))
+                except Mismatch as error:
+                    failures.append(error)
+                else:
+                    if member.in_file:
+                        break
+        if taken:
+            if len(taken) > 1:
+                taken.sort(key=lambda one: not _is_faithful(one[0], one[1], value))
+            return taken[0]
+    # The member that got furthest tells the most.
+    deepest = max(failures, key=lambda error: len(error.place))
+    raise deepest if deepest.place else Mismatch(text, value)
+
+
+def _is_faithful(member: Codec, packed: Any, value: Any) -> bool:
+    try:
+        # Not ==, by which 1 is 1.0.
+        return repr(member.unpack(packed)) == repr(value)
+    except Mismatch:
+        return False
+
+
+_ANY = AnyCodec(Any, "any")
+_SCALARS: dict[Any, Codec] = {
+    Any: _ANY,
+    object: AnyCodec(object, "any"),
+    None: NoneCodec(None, "null"),
+    _NONE: NoneCodec(_NONE, "null"),
+    bool: BoolCodec(bool, "bool"),
+    int: IntCodec(int, "int"),
+    float: FloatCodec(float, "float"),
+    str: StrCodec(str, "str"),
+}
+_SEQUENCES = (abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
+_MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
+_cache: dict[Any, Codec | None] = {}
+
+
+def plain_codec(annotation: Any) -> Codec | None:
+    """Return the codec of an annotation that JSON covers itself, else None."""
+    try:
+        codec = _SCALARS.get(annotation)
+        if codec is not None:
+            return codec
+        if annotation in _cache:
+            return _cache[annotation]
+    except TypeError:  # It cannot be hashed.
+        return _make(annotation)
+    codec = _cache[annotation] = _make(annotation)
+    return codec
+
+
+def _make(annotation: Any) -> Codec | None:
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if origin is typing.Annotated:
+        stored = any(type(one) is StoredAs for one in arguments)
+        return None if stored else plain_codec(arguments[0])
+    base = origin or annotation
+    if base is list or base in _SEQUENCES:
+        item = plain_codec(arguments[0]) if arguments else _ANY
+        if item is None:
+            return None
+        return ListCodec(annotation, item) if base is list else SequenceCodec(annotation, item)
+    if base in _MAPPINGS:
+        if arguments and arguments[0] is not str:
+            return None
+        value = plain_codec(arguments[1]) if arguments else _ANY
+        return None if value is None else DictCodec(annotation, value)
+    if origin is typing.Union or origin is types.UnionType:
+        members = [plain_codec(one) for one in arguments]
+        if any(one is None for one in members):
+            return None
+        return union_codec(annotation, [one for one in members if one is not None])
+    return None
+
+
+def union_codec(annotation: Any, members: list[Codec]) -> Codec | None:
+    """Return a codec without tags, or None where members look the same in JSON."""
+    anything = [one for one in members if isinstance(one, AnyCodec)]
+    if anything and all(one.as_is for one in members):
+        return anything[0]
+    members = sorted(members, key=lambda one: one.text)  # Either order is the same type.
+    seen: set[str] = set()
+    for member in members:
+        if not seen.isdisjoint(member.kinds):
+            return None
+        seen |= member.kinds
+    return UnionCodec(annotation, members)
+

@@ -1,0 +1,1 @@
+"""Serializers: how results of some types are written and read back."""
