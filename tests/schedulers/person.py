@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .engine.simulator import Simulator
+from reflow.states import ENDED
 
-ENDED = ("SUCCESS", "FAILED", "CANCELLED")
+from .engine.simulator import Simulator
 
 
 class Person:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from reflow.errors import ReflowError, UnknownRunError, UnknownTaskError, unknown_name
-from reflow.states import ENDED, FAILED, INSTANCE_STATES, RUN_STATES, TERMINAL
+from reflow.states import ENDED, FAILED, INSTANCE_STATES, LIVE, RUN_STATES
 from reflow.storage.stores.queries import (
     check_limit,
     check_states,
@@ -47,8 +47,6 @@ from .rows import (
 )
 from .schema import inconsistencies
 from .session import Connection, Session
-
-_LIVE = tuple(state for state in INSTANCE_STATES if state not in TERMINAL)
 
 
 class PostgresStore(Store):
@@ -522,7 +520,7 @@ def _apply(
         delete("task = %s AND element = %s", keys[name], WHOLE_TASK)
     _put(connection, changes, keys, tally)
     if live is not None:
-        states = ", ".join(f"'{state}'" for state in _LIVE)  # so written, they have an index
+        states = ", ".join(f"'{state}'" for state in LIVE)  # so written, they have an index
         delete(f"task = ANY(%s) AND state IN ({states})", list(keys.values()))
         _put(connection, live, keys, tally)
     _count(connection, tally)

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from ..run import Run
-from ..states import CANCELLED, FAILED, SUCCESS
+from ..states import ENDED, FAILED
 from .access import Access, instance_named, run_argument
 from .completion import task_names
 from .terminal import table
@@ -157,7 +157,7 @@ def _follow(run: Run, chosen: Selection, printer: _Printer) -> None:
     first = True
     while True:
         # Asked before the logs are read: what was printed before the end is then shown.
-        over = run.state in (SUCCESS, FAILED, CANCELLED)
+        over = run.state in ENDED
         found = chosen.logs()
         printer.headers = len(found) > 1
         for log in found:

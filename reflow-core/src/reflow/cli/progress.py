@@ -13,7 +13,7 @@ import click
 
 from ..errors import WaitTimeoutError
 from ..run import Run
-from ..states import CACHED, FAILED, PENDING, SUCCESS
+from ..states import DONE, FAILED, PENDING, SUCCESS
 from .terminal import INTERRUPTED, RUN_FAILED, colours
 
 if TYPE_CHECKING:
@@ -108,11 +108,11 @@ def _move(bars: Progress, known: dict[str, TaskID], counts: Counts) -> None:
 
 def _told(states: dict[str, int]) -> tuple[int, int, list[str]]:
     """Return how many instances have a value, of how many, and what the others do."""
-    done = states.get(SUCCESS, 0) + states.get(CACHED, 0)
+    done = sum(count for state, count in states.items() if state in DONE)
     others = [
         f"{count} {state.lower()}"
         for state, count in states.items()
-        if count and state not in (SUCCESS, CACHED, PENDING)
+        if count and state not in DONE and state != PENDING
     ]
     return done, sum(states.values()), others
 

@@ -7,7 +7,7 @@ import json
 import click
 
 from ..run import Run
-from ..states import CANCELLED, FAILED, SUCCESS
+from ..states import ENDED, SUCCESS
 from .access import Access, run_argument
 from .completion import task_names
 from .terminal import NOT_ENDED, RUN_FAILED, paint
@@ -53,7 +53,6 @@ def status_command(access: Access) -> click.Command:
             show_status(run, errors=errors, task=task, verbose=verbose)
         state = run.state if judge else SUCCESS
         if state != SUCCESS:
-            ended = state in (FAILED, CANCELLED)
-            raise click.exceptions.Exit(RUN_FAILED if ended else NOT_ENDED)
+            raise click.exceptions.Exit(RUN_FAILED if state in ENDED else NOT_ENDED)
 
     return status

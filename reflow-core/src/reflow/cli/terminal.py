@@ -12,17 +12,7 @@ from typing import Any
 import click
 
 from ..errors import ReflowError
-from ..states import (
-    CACHED,
-    CANCELLED,
-    FAILED,
-    PENDING,
-    RUNNING,
-    SKIPPED,
-    SUBMITTED,
-    SUCCESS,
-    WAITING,
-)
+from ..states import DONE, FAILED, INSTANCE_STATES, PENDING, RUN_STATES, TERMINAL, WAITING
 
 RUN_FAILED = 1
 """Exit code of a command that saw a run end without success."""
@@ -36,14 +26,11 @@ PIPE_CLOSED = 141
 """Exit code where whoever read the output has left, as shells have it."""
 
 _COLOURS = {
-    SUCCESS: "green",
-    CACHED: "green",
-    RUNNING: "blue",
-    SUBMITTED: "blue",
+    **dict.fromkeys((*INSTANCE_STATES, *RUN_STATES), "blue"),
+    **dict.fromkeys(TERMINAL, "yellow"),
+    **dict.fromkeys(DONE, "green"),
     PENDING: "cyan",
     WAITING: "yellow",
-    SKIPPED: "yellow",
-    CANCELLED: "yellow",
     FAILED: "red",
 }
 

@@ -9,17 +9,7 @@ from typing import Any
 
 from ..engine.run_view import LONGEST_WATCH, Standing
 from ..errors import UnknownTaskError, unknown_name
-from ..states import (
-    CACHED,
-    CANCELLED,
-    FAILED,
-    PENDING,
-    RUNNING,
-    SKIPPED,
-    SUBMITTED,
-    SUCCESS,
-    WAITING,
-)
+from ..states import FAILED, PENDING, RUNNING, SUBMITTED, SUCCESS, WAITING, in_order
 from ..storage.indexing import catch_up, run_row, task_list
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import InstanceRow, RunRow, Store
@@ -29,8 +19,6 @@ from .resolve import RUN_DIR_TYPE
 
 _SHOWN = 50
 """So many instances of a task are listed."""
-
-_ORDER = (SUCCESS, CACHED, RUNNING, SUBMITTED, PENDING, FAILED, SKIPPED, CANCELLED)
 
 
 def bring_up_to_date(store: Store, record: RunRecord, run: RunRow) -> None:
@@ -278,7 +266,7 @@ def status_text(
     summary = dict(_summary(now, store, run.run_id, task))
     width = max((len(name) for name in summary), default=0)
     for name, states in summary.items():
-        told = [f"{paint(state)} {states[state]}" for state in _ORDER if state in states]
+        told = [f"{paint(state)} {states[state]}" for state in in_order(states)]
         lines.append(f"  {name:{width}}  {', '.join(told) or paint(PENDING)}")
     if task is not None:
         lines.extend(_instance_lines(now.rows(store, run.run_id, task), standing.ids, paint))

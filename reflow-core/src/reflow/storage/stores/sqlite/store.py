@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 from ....errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
-from ....states import ENDED, FAILED, INSTANCE_STATES, RUN_STATES
+from ....states import ENDED, FAILED, INSTANCE_STATES, LIVE, RUN_STATES
 from ...outcome import Outcome
 from ..base import (
     CachedResult,
@@ -518,8 +518,8 @@ def _put_live(
     former = span(keys.values())
     connection.execute(
         "DELETE FROM instance WHERE key IN (SELECT key FROM live WHERE key BETWEEN ? AND ?)"
-        " AND state IN ('PENDING', 'SUBMITTED', 'RUNNING')",
-        former,
+        f" AND state IN ({', '.join('?' * len(LIVE))})",
+        (*former, *LIVE),
     )
     connection.execute("DELETE FROM live WHERE key BETWEEN ? AND ?", former)
     _put(connection, run, outcomes, keys)
