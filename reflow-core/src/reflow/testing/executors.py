@@ -56,7 +56,7 @@ ODD = {
 """Texts that something between here and a job may take for more than text."""
 
 _RENDERED = """
-from reflow.codec import structure
+from reflow.values.codec import structure
 from reflow.executors.base import JobRequest
 from reflow.testing.processes import referenced
 where, settings, request, suite = arguments
