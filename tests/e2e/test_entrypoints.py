@@ -98,6 +98,29 @@ def test_script_somewhere_else_with_its_own_modules(place, tmp_path):
     assert "runs 1" in python(place, str(folder / "script.py"))
 
 
+def test_rooms_of_reflow_are_not_importable_by_their_bare_names(place):
+    names = ("storage", "values", "config", "engine", "errors", "run")
+    (place / "script.py").write_text(
+        textwrap.dedent(
+            f"""
+            import importlib.util
+            from reflow import Workflow
+
+            wf = Workflow("names")
+
+            @wf.job()
+            def importable() -> list[str]:
+                return [name for name in {names} if importlib.util.find_spec(name)]
+
+            run = wf.submit("out", executor="local")
+            assert run.wait(60) == "SUCCESS", run.status(errors=True)
+            print("importable:", run.result("importable"))
+            """
+        )
+    )
+    assert "importable: []" in python(place, "script.py")
+
+
 def test_script_that_reads_its_arguments_at_top_level(place):
     body = SUBMIT.replace('"out"', "sys.argv[1]").replace("n=3", "n=int(sys.argv[2])")
     (place / "script.py").write_text("import sys\n" + TASKS + body + CHECK)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
+import reflow
 from reflow.plugins.discovery import (
     EntryPoint,
     clash_of_import_name,
@@ -120,3 +122,14 @@ def test_clash_of_import_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "reflow-hpc 2604.4.0 is installed beside reflow-core and both own the import name "
         "'reflow': uninstall both, then pip install reflow-core"
     )
+
+
+def test_clash_in_the_folder_that_reflow_is_imported_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(Path(reflow.__file__).parents[1])
+    monkeypatch.setattr(
+        os, "listdir", lambda path: ["reflow_hpc-1.0.dist-info"] if path == folder else []
+    )
+    monkeypatch.setattr(sys, "path", [])
+    assert clash_of_import_name().startswith("reflow-hpc 1.0 is installed")

@@ -167,7 +167,7 @@ def unmet_requirement(distribution: Distribution, version: str) -> str:
 
 def clash_of_import_name() -> str:
     """Say that reflow-hpc is installed too, which owns our import name; else return ""."""
-    package = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.abspath(sys.modules["reflow"].__path__[0])
     prefix = CLASHING.replace("-", "_") + "-"
     for entry in dict.fromkeys([os.path.dirname(package), *sys.path]):
         try:

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,9 @@ def job_command(python: str) -> str:
     would look for modules in the working directory first, where a user's file may have any name.
     Nothing that is loaded from here on is searched for garbage before `reflow.job.main` lets it.
     """
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # The folder that holds the package `reflow`. The package's own folder must never be on the
+    # path: its rooms would be importable as `storage`, `values`, `config` …
+    home = os.path.dirname(os.path.abspath(sys.modules["reflow"].__path__[0]))
     return f"{shlex.quote(python)} -c {shlex.quote(_START.format(home=home))}"
 
 
