@@ -7,7 +7,7 @@ from zlib import crc32
 import pytest
 
 from reflow.storage.events import decode, encode
-from reflow.storage.outcome import Outcome
+from reflow.storage.outcome import Outcome, decode_outcome, encode_line
 
 ONE = Outcome("task", 3, 1, "SUCCESS", "ab", "cd", '"/a"', ("/a", "/b"), ended=2.5)
 
@@ -27,7 +27,25 @@ def test_a_line_without_fingerprints_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize("more", ["1", '["",""],1'])
+def test_a_result_that_may_still_change_comes_back() -> None:
+    outcome = ONE._replace(state="CACHED", origin="run-1", unsettled=True)
+    again = decode(encode(outcome).rstrip(b"\n"))
+    assert again == outcome
+    assert outcome.made_files
+    assert not outcome._replace(unsettled=False).made_files
+
+
+def test_the_detail_of_earlier_versions_is_understood() -> None:
+    """It said in words alone that the files of a result may still change."""
+    words = "its run had not succeeded: its files may be newer than what was made of older ones"
+    earlier = ONE._replace(state="CACHED", detail=words, origin="run-1")
+    line = encode_line("out", earlier[:-2]).rstrip(b"\n")
+    assert decode(line) == decode_outcome(line) == earlier._replace(unsettled=True)
+    failed = encode_line("out", earlier._replace(state="FAILED")[:-2]).rstrip(b"\n")
+    assert decode(failed) == earlier._replace(state="FAILED"), "a task may raise these words"
+
+
+@pytest.mark.parametrize("more", ["1", '["",""],1', '["",""],true,1'])
 def test_a_line_with_more_or_other_fields_is_damaged(more: str) -> None:
     body = encode(ONE).rstrip(b"\n")[9:-1] + f",{more}]".encode()
     assert decode(b"%08x %s" % (crc32(body), body)) is None

@@ -36,7 +36,7 @@ from ..storage.clock import Clock
 from ..storage.events import HOME, Epoch, Finished, Note, Place, Record, Retried, Sized, encode
 from ..storage.indexing import index_records
 from ..storage.journal import JournalReader, take_lease
-from ..storage.outcome import NEW_FILES, WHOLE_TASK, Outcome, lacks_prints
+from ..storage.outcome import UNSETTLED_DETAIL, WHOLE_TASK, Outcome, lacks_prints
 from ..storage.process_id import is_alive, this_process
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import CachedResult, Position, Store, Underway
@@ -343,6 +343,7 @@ class Dispatch:
         for index, identity in zip(indices, identities):  # noqa: B905 (equal by make)
             hit = hits.get(identity)
             if hit is not None:
+                unsettled = self._is_unsettled(hit)
                 self.settle(
                     Outcome(
                         name,
@@ -353,9 +354,10 @@ class Dispatch:
                         hit.digest,
                         hit.value,
                         hit.paths,
-                        detail=self._detail(hit),
+                        detail=UNSETTLED_DETAIL if unsettled else "",
                         origin=hit.run_id,
                         prints=hit.prints,
+                        unsettled=unsettled,
                     )
                 )
                 continue
@@ -368,10 +370,10 @@ class Dispatch:
             if claim:
                 self.progress.launch(name, index, attempt)
 
-    def _detail(self, hit: CachedResult) -> str:
-        """Return what is to be said of a result that is taken over."""
+    def _is_unsettled(self, hit: CachedResult) -> bool:
+        """Whether the run that a result is taken over from may still change its files."""
         if not lacks_prints(hit.paths, hit.prints):
-            return ""
+            return False
         # Who works on below files that nobody has looked into may not have come to the end.
         if hit.run_id not in self._succeeded:
             assert self.store is not None
@@ -379,7 +381,7 @@ class Dispatch:
                 self._succeeded[hit.run_id] = self.store.run(hit.run_id).status == SUCCESS
             except (StoreError, UnknownRunError):
                 self._succeeded[hit.run_id] = False
-        return "" if self._succeeded[hit.run_id] else NEW_FILES
+        return not self._succeeded[hit.run_id]
 
     def may_reuse(self, spec: TaskSpec) -> bool:
         """Whether results of older runs may stand for those of a task."""

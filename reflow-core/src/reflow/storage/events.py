@@ -11,11 +11,11 @@ from typing import NamedTuple, TypeAlias
 
 from .outcome import (
     OUTCOME,
-    TUPLES,
     Outcome,
     decode_line,
     encode_line,
     encode_outcome,
+    outcome_of,
     record_of,
 )
 
@@ -184,9 +184,7 @@ _KINDS: dict[str, type] = {
     "note": Note,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
-_TUPLES: dict[type, tuple[int, ...]] = {
-    Outcome: TUPLES, Intent: (3, 4), Epoch: (2,), Called: (0,)
-}  # fmt: skip
+_TUPLES: dict[type, tuple[int, ...]] = {Intent: (3, 4), Epoch: (2,), Called: (0,)}
 
 
 def encode(record: Record) -> bytes:
@@ -204,6 +202,8 @@ def decode(line: bytes) -> Record | None:
     """
     try:
         name, fields = decode_line(line)
+        if name == OUTCOME:
+            return outcome_of(fields)
         kind = _KINDS[name]
         record: Record = record_of(kind, fields, _TUPLES.get(kind, ()))
     except (ValueError, KeyError, TypeError, IndexError):

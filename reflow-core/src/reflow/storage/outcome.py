@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
-from ..states import SUCCESS
+from ..states import CACHED, SUCCESS
 
 T = TypeVar("T")
 
 WHOLE_TASK = -1
 """Index of an outcome that concerns a task whose elements are not known."""
 
-NEW_FILES = "its run had not succeeded: its files may be newer than what was made of older ones"
-"""The `Outcome.detail` of a result that names files without fingerprints, and was taken over from
-a run that may still be at work below them."""
+UNSETTLED_DETAIL = (
+    "its run had not succeeded: its files may be newer than what was made of older ones"
+)
+"""The `Outcome.detail` of an unsettled result, for people."""
 
 
 class Outcome(NamedTuple):
@@ -33,6 +34,8 @@ class Outcome(NamedTuple):
     when the task had ended: for each a text of `reflow.caching.file_fingerprint`, "" where none was
     taken, or () if there is none at all. `detail` is a traceback, or the culprit of a
     skip. `origin` is the run a cached value is from. Times are seconds since the epoch.
+    `unsettled`: the value names files without fingerprints, and `origin` had not succeeded when
+    the value was taken over, so that run may still change them.
     """
 
     task: str
@@ -50,15 +53,15 @@ class Outcome(NamedTuple):
     started: float = 0.0
     ended: float = 0.0
     prints: tuple[str, ...] = ()
+    unsettled: bool = False
 
     @property
     def made_files(self) -> bool:
-        """Whether it names files that it has made, or may have, in this very run (or in one that
-        has not come to its end), and of which nobody knows what is in them."""
-        return (
-            (self.state == SUCCESS or self.detail == NEW_FILES)
-            and lacks_prints(self.paths, self.prints)
-        )
+        """Whether it names files without fingerprints that this run may have made.
+
+        Or another run that has not come to its end: see `unsettled`.
+        """
+        return (self.state == SUCCESS or self.unsettled) and lacks_prints(self.paths, self.prints)
 
 
 def lacks_prints(paths: Sequence[str], prints: Sequence[str]) -> bool:
@@ -84,6 +87,17 @@ def decode_line(line: bytes) -> tuple[str, list[Any]]:
     return kind, json.loads(text)
 
 
+def outcome_of(fields: list[Any]) -> Outcome:
+    """Return the outcome that has these fields of a line. Raises TypeError for other fields."""
+    if len(fields) > _UNSETTLED and type(fields[_UNSETTLED]) is not bool:
+        raise TypeError("unsettled must be true or false")
+    outcome = record_of(Outcome, fields, _TUPLES)
+    # Records of earlier versions have no flag: their detail says it.
+    if outcome.state == CACHED and outcome.detail == UNSETTLED_DETAIL:
+        outcome = outcome._replace(unsettled=True)
+    return outcome
+
+
 def record_of(kind: Callable[..., T], fields: list[Any], tuples: Iterable[int]) -> T:
     """Return the record that has these fields, of which JSON has lists for some `tuples`.
 
@@ -98,20 +112,21 @@ def record_of(kind: Callable[..., T], fields: list[Any], tuples: Iterable[int]) 
 OUTCOME = "out"
 """The kind of the lines that are outcomes."""
 
-TUPLES = (Outcome._fields.index("paths"), Outcome._fields.index("prints"))
-"""The fields of an outcome that are tuples."""
+_TUPLES = (Outcome._fields.index("paths"), Outcome._fields.index("prints"))
+_UNSETTLED = Outcome._fields.index("unsettled")
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """Return an outcome as one line, newline included."""
-    # Most outcomes name no files: their last field is not written.
-    return encode_line(OUTCOME, outcome if outcome.prints else outcome[:-1])
+    # Most outcomes name no files: their last fields are not written.
+    fields = outcome if outcome.unsettled else outcome[:-1] if outcome.prints else outcome[:-2]
+    return encode_line(OUTCOME, fields)
 
 
 def decode_outcome(line: bytes) -> Outcome | None:
     """Return the outcome of one line (without newline), or None if it is damaged or none."""
     try:
         kind, fields = decode_line(line)
-        return record_of(Outcome, fields, TUPLES) if kind == OUTCOME else None
+        return outcome_of(fields) if kind == OUTCOME else None
     except (ValueError, KeyError, TypeError):
         return None
