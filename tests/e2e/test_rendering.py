@@ -60,7 +60,9 @@ def failed(module: ModuleType, tmp_path: Path) -> Run:
 def second(module: ModuleType, failed: Run, tmp_path: Path) -> Run:
     """A later run with another parameter, which takes over what it has not changed."""
     assert failed.state == "FAILED"  # it is there first
-    run: Run = module.wf.run_local(tmp_path / "second", count=3, bad=1, scale=2.0, on_error="continue")
+    run: Run = module.wf.run_local(
+        tmp_path / "second", count=3, bad=1, scale=2.0, on_error="continue"
+    )
     return run
 
 

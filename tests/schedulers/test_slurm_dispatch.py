@@ -967,7 +967,7 @@ def test_who_asks_while_the_scheduler_is_down_is_told(
     assert code == 2
     assert "the request is on record" in err
     (note,) = person.status(run)["notes"]
-    assert note.startswith("it was asked to cancel")
+    assert note.startswith("a cancel or retry was requested")
     code, out, err = start(
         person, "flow.py", "submit", "--executor", "slurm", "--run-dir", "second", "--force"
     )

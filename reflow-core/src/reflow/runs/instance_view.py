@@ -21,6 +21,11 @@ MOST_READ = 1000
 outcomes are left unread are RUNNING still."""
 
 
+def element_name(task: str, index: int | None) -> str:
+    """Return an element as people write it, such as ``align[3]``; no index: a single task."""
+    return task if index is None else f"{task}[{index}]"
+
+
 class Instances:
     """The elements of one run, as they stand.
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..engine.run_view import LONGEST_WATCH, Standing
 from ..errors import UnknownTaskError, unknown_name
-from ..states import FAILED, PENDING, RUNNING, SUBMITTED, SUCCESS, WAITING, in_order
+from ..states import (
+    FAILED,
+    INSTANCE_STATES,
+    PENDING,
+    RUNNING,
+    SUBMITTED,
+    SUCCESS,
+    WAITING,
+    in_order,
+)
 from ..storage.indexing import catch_up, run_row, task_list
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import InstanceRow, RunRow, Store
 from .describe import TaskDescription
-from .instance_view import Instances
+from .instance_view import Instances, element_name
 from .resolve import RUN_DIR_TYPE
 
-_SHOWN = 50
-"""So many instances of a task are listed."""
+_LISTED_ELEMENTS, _LISTED_FAILURES = 50, 10
+"""How many elements of a task, and how many failures, the text lists."""
+
+_STATE_WIDTH = max(map(len, INSTANCE_STATES))
 
 
 def bring_up_to_date(store: Store, record: RunRecord, run: RunRow) -> None:
@@ -31,8 +42,17 @@ def bring_up_to_date(store: Store, record: RunRecord, run: RunRow) -> None:
         catch_up(store, record, request.run_id)
 
 
-def _instance(row: InstanceRow, output: Any, ids: Mapping[str, str]) -> dict[str, Any]:
-    # Taken apart at once: ten thousand rows are waited for.
+def _look_at(store: Store, record: RunRecord, run: RunRow) -> tuple[Standing, Instances]:
+    """Return where a run and its elements stand; the store is brought up to date."""
+    standing = Standing(record)
+    elements = Instances(record, standing)
+    # Last: the elements must not lag behind what is said of the run.
+    bring_up_to_date(store, record, run)
+    return standing, elements
+
+
+def _element(row: InstanceRow, output: Any, job_ids: Mapping[str, str]) -> dict[str, Any]:
+    # Unpacked at once: a person waits for ten thousand rows.
     (
         task, index, state, attempt, identity, digest, _, _, cause, detail, origin, job,
         started, ended, _, _,
@@ -42,7 +62,7 @@ def _instance(row: InstanceRow, output: Any, ids: Mapping[str, str]) -> dict[str
         "array_index": index,
         "state": state,
         "attempt": attempt,
-        "job_id": ids.get(job, job) or None,
+        "job_id": job_ids.get(job, job) or None,
         "output": output,
         "error_text": detail or None,
         "cause": cause or None,
@@ -61,21 +81,18 @@ def status_dict(
 
     Keys: "run" (run_id, graph_name, user_id, created_at, status, run_dir, executor,
     parameters), "summary" ({task: {state: count}}), "instances" and
-    "failed_instances" (single instances that have ended or are in a scheduler's hands; a value
+    "failed_instances" (single elements that have ended or are in a scheduler's hands; a value
     too large to be kept inline is None), "notes" (what a person should read), "jobs" (those on
     record as in a scheduler's hands: job_id, tag, role, task_name, elements, waits_for) and
     "scheduler_calls" ({command: times} of all dispatch passes).
     """
-    standing = Standing(record)
-    now = Instances(record, standing)
-    # After it: what is told of the elements must not lag behind what is told of the run.
-    bring_up_to_date(store, record, run)
-    # One decoder call for all values: half the time of one call a value.
-    rows = now.rows(store, run.run_id, task)
+    standing, elements = _look_at(store, record, run)
+    rows = elements.rows(store, run.run_id, task)
+    # One decoder call for all values takes half the time of one call a value.
     texts = ",".join(row.value if row.value is not None else "null" for row in rows)
     outputs = json.loads(f"[{texts}]")
     instances = [
-        _instance(row, output, standing.ids) for row, output in zip(rows, outputs, strict=True)
+        _element(row, output, standing.ids) for row, output in zip(rows, outputs, strict=True)
     ]
     return {
         "run": {
@@ -89,28 +106,31 @@ def status_dict(
             "parameters": dict(run.parameters),
         },
         "summary": {
-            name: states or {PENDING: 1} for name, states in _summary(now, store, run.run_id, task)
+            name: states or {PENDING: 1}
+            for name, states in _summary(elements, store, run.run_id, task).items()
         },
         "instances": instances,
-        "failed_instances": [one for one in instances if one["state"] == FAILED],
-        "notes": _notes(standing, run),
-        "jobs": [
-            {
-                "job_id": job or None,
-                "tag": tag,
-                "role": standing.intents[tag].role,
-                "task_name": standing.intents[tag].task or None,
-                "elements": len(standing.intents[tag].indices),
-                "waits_for": standing.waiting.get(tag) or None,
-            }
-            for tag, job in standing.jobs.items()
-        ],
+        "failed_instances": [element for element in instances if element["state"] == FAILED],
+        "notes": [*notes_of(standing), *_advice(standing, run)],
+        "jobs": [_job(standing, tag) for tag in standing.jobs],
         "scheduler_calls": dict(standing.calls),
     }
 
 
+def _job(standing: Standing, tag: str) -> dict[str, Any]:
+    intent = standing.intents[tag]
+    return {
+        "job_id": standing.jobs[tag] or None,
+        "tag": tag,
+        "role": intent.role,
+        "task_name": intent.task or None,
+        "elements": len(intent.indices),
+        "waits_for": standing.waiting.get(tag) or None,
+    }
+
+
 def notes_of(standing: Standing) -> list[str]:
-    """Return what a person should read of a run, whether or not anybody carries it on."""
+    """Return what a person should read of a run, whether or not any process carries it on."""
     notes = list(standing.notes)
     for tag, reason in standing.waiting.items():
         if not reason or not tag:
@@ -124,58 +144,65 @@ def notes_of(standing: Standing) -> list[str]:
     return notes
 
 
-def _notes(standing: Standing, run: RunRow) -> list[str]:
-    notes = notes_of(standing)
+def _advice(standing: Standing, run: RunRow) -> Iterator[str]:
+    """Yield what a person may have to do so that a run goes on."""
+    refresh = f"`reflow status {run.run_id} --refresh`"
     if standing.asked > standing.epoch and standing.intents:
-        notes.append(
-            "it was asked to cancel or retry, which the next dispatch pass carries out; "
-            f"`reflow status {run.run_id} --refresh` runs one"
+        yield (
+            "a cancel or retry was requested; the next dispatch pass carries it out, and "
+            f"{refresh} runs one now"
         )
-    stuck = standing.waiting.get("", "")
-    # 0: left by one who had no room for a word.
-    silent = time.time() - standing.seen_at if standing.seen_at else 0.0
-    if standing.intents and standing.state in (PENDING, RUNNING) and not standing.held and (
-        silent > 2 * LONGEST_WATCH
-    ):
-        notes.append(
-            f"no job has looked after this run for {silent / 3600:.0f} hours: they wait in the "
-            f"queue, or have come to nothing; `reflow status {run.run_id} --refresh` finds out "
-            f"(what they print is in {run.record}/jobs)"
+    hours = _hours_of_silence(standing)
+    if hours:
+        yield (
+            f"no job of this run has reported for {hours:.0f} hours: its jobs still wait in the "
+            f"queue, or they died; {refresh} finds out (their output is in {run.record}/jobs)"
         )
-    if standing.state == WAITING and stuck:
-        notes.append(
-            f"jobs of this run may not submit others ({stuck}): type "
-            f"`reflow status {run.run_id} --refresh` where jobs may be submitted, have cron do "
-            "it, or wait with `submit --wait`; or set dispatch_queue to a queue that may submit"
+    if standing.state != WAITING:
+        return
+    refusal = standing.waiting.get("", "")
+    if refusal:
+        yield (
+            f"jobs of this run may not submit further jobs ({refusal}): run {refresh} on a host "
+            "that may submit, let cron run it there, or wait with `submit --wait`; or set "
+            "dispatch_queue to a queue whose jobs may submit"
         )
-    elif standing.state == WAITING:
-        notes.append(
-            "nothing carries this run on (its process is gone): "
-            f"`reflow retry {run.run_id}` or Run.wait() does"
+    else:
+        yield (
+            "this run has stopped because its process is gone: "
+            f"`reflow retry {run.run_id}` or Run.wait() continues it"
         )
-    return notes
+
+
+def _hours_of_silence(standing: Standing) -> float:
+    """Return for how long no pass has run where one must have; 0 where all is well."""
+    going_on = standing.state in (PENDING, RUNNING) and not standing.held
+    # No sign at all (0) is left by a pass that found no room on the disk for one.
+    if not standing.intents or not going_on or not standing.seen_at:
+        return 0.0
+    silence = time.time() - standing.seen_at
+    return silence / 3600 if silence > 2 * LONGEST_WATCH else 0.0
 
 
 def counts(store: Store, record: RunRecord, run: RunRow) -> dict[str, dict[str, int]]:
-    """Return by task, in order, how many instances are in which state."""
-    now = Instances(record, Standing(record))
-    bring_up_to_date(store, record, run)
-    return dict(_summary(now, store, run.run_id))
+    """Return by task, in order, how many elements are in which state."""
+    _, elements = _look_at(store, record, run)
+    return _summary(elements, store, run.run_id)
 
 
 def _summary(
-    now: Instances, store: Store, run_id: str, only: str | None = None
-) -> list[tuple[str, dict[str, int]]]:
-    """Return how many instances of each task are in which state; of no element: SUCCESS 0."""
+    elements: Instances, store: Store, run_id: str, only: str | None = None
+) -> dict[str, dict[str, int]]:
+    """Return by task how many elements are in which state; SUCCESS 0 for an empty array."""
     empty = {task.name for task in store.tasks(run_id) if task.array and task.size == 0}
-    found = now.summary(store, run_id)
-    if only is not None and only not in found:
-        raise UnknownTaskError(unknown_name("task", only, found))
-    return [
-        (task, {SUCCESS: 0} if task in empty and not states else states)
-        for task, states in found.items()
+    summary = elements.summary(store, run_id)
+    if only is not None and only not in summary:
+        raise UnknownTaskError(unknown_name("task", only, summary))
+    return {
+        task: {SUCCESS: 0} if task in empty and not states else states
+        for task, states in summary.items()
         if only in (None, task)
-    ]
+    }
 
 
 def describe_run(request: RunRequest) -> dict[str, Any]:
@@ -185,17 +212,20 @@ def describe_run(request: RunRequest) -> dict[str, Any]:
     executor_settings, options, parameters, python, entrypoint) and "tasks" (as
     `Workflow.describe` has them, without what only the code knows: "doc" is "").
     """
-    given, options = request.parameters, request.options
+    options = request.options
     tasks = []
     for task in request.spec.tasks:
-        names = [one.parameter for one in task.constants if one.type != RUN_DIR_TYPE]
+        names = [
+            constant.parameter for constant in task.constants if constant.type != RUN_DIR_TYPE
+        ]
         described = TaskDescription(
             name=task.name,
             array=task.array,
             doc="",
             returns=task.returns,
             parameters=tuple(
-                full if (full := f"{task.name}_{name}") in given else name for name in names
+                full if (full := f"{task.name}_{name}") in request.parameters else name
+                for name in names
             ),
             wires=task.wires,
             after=task.after,
@@ -223,7 +253,7 @@ def describe_run(request: RunRequest) -> dict[str, Any]:
                 "on_error": options.on_error,
                 "max_workers": options.max_workers,
             },
-            "parameters": dict(given),
+            "parameters": dict(request.parameters),
             "python": request.python,
             "entrypoint": {
                 "kind": request.entrypoint.kind,
@@ -233,7 +263,6 @@ def describe_run(request: RunRequest) -> dict[str, Any]:
         },
         "tasks": tasks,
     }
-
 
 def status_text(
     store: Store,
@@ -248,13 +277,11 @@ def status_text(
     """Return where a run stands, for people; with `errors`, each failure in full.
 
     With `verbose` it lists the jobs that a scheduler has in hand, what was tried again, and
-    how often the scheduler's commands were called by dispatch passes. With `task` it is about
-    that task, and lists its instances. `paint` may dress up a state, such as in a colour.
+    how often dispatch passes called the scheduler's commands. With `task` it is about
+    that task, and lists its elements. `paint` may decorate a state, such as with a colour.
     """
-    standing = Standing(record)
-    now = Instances(record, standing)
-    # After it: what is told of the elements must not lag behind what is told of the run.
-    bring_up_to_date(store, record, run)
+    standing, elements = _look_at(store, record, run)
+    summary = _summary(elements, store, run.run_id, task)
     lines = [
         f"Run       {run.run_id}",
         f"Workflow  {run.graph_name}",
@@ -262,31 +289,41 @@ def status_text(
         f"Created   {run.created_at}",
         f"Directory {run.run_dir}",
         "",
+        *_summary_lines(summary, paint),
     ]
-    summary = dict(_summary(now, store, run.run_id, task))
-    width = max((len(name) for name in summary), default=0)
-    for name, states in summary.items():
-        told = [f"{paint(state)} {states[state]}" for state in in_order(states)]
-        lines.append(f"  {name:{width}}  {', '.join(told) or paint(PENDING)}")
     if task is not None:
-        lines.extend(_instance_lines(now.rows(store, run.run_id, task), standing.ids, paint))
-    failed = now.rows(store, run.run_id, task, (FAILED,))
-    if failed:
-        lines.append("")
-        for row in failed if errors else failed[:10]:
-            last = row.detail.rstrip().rpartition("\n")[2]
-            lines.append(f"  {_place(row)} {row.cause or FAILED}: {last}")
-            if errors:
-                lines.extend(f"      {line}" for line in row.detail.splitlines())
-        if not errors:
-            if len(failed) > 10:
-                lines.append(f"  … and {len(failed) - 10} more")
-            lines.append("  (status(errors=True) or --errors shows the tracebacks)")
+        lines += _element_lines(elements.rows(store, run.run_id, task), standing.ids, paint)
+    lines += _failure_lines(elements.rows(store, run.run_id, task, (FAILED,)), in_full=errors)
     if verbose:
-        lines.extend(_job_lines(standing))
-    for note in _notes(standing, run):
-        lines.extend(["", note])
+        lines += _job_lines(standing)
+    for note in (*notes_of(standing), *_advice(standing, run)):
+        lines += ["", note]
     return "\n".join(lines)
+
+
+def _summary_lines(
+    summary: Mapping[str, Mapping[str, int]], paint: Callable[[str], str]
+) -> Iterator[str]:
+    width = max(map(len, summary), default=0)
+    for task, states in summary.items():
+        parts = [f"{paint(state)} {states[state]}" for state in in_order(states)]
+        yield f"  {task:{width}}  {', '.join(parts) or paint(PENDING)}"
+
+
+def _failure_lines(failures: Sequence[InstanceRow], *, in_full: bool) -> list[str]:
+    if not failures:
+        return []
+    lines = [""]
+    for row in failures if in_full else failures[:_LISTED_FAILURES]:
+        last_line = row.detail.rstrip().rpartition("\n")[2]
+        lines.append(f"  {element_name(row.task, row.index)} {row.cause or FAILED}: {last_line}")
+        if in_full:
+            lines += [f"      {line}" for line in row.detail.splitlines()]
+    if not in_full:
+        if len(failures) > _LISTED_FAILURES:
+            lines.append(f"  … and {len(failures) - _LISTED_FAILURES} more")
+        lines.append("  (status(errors=True) or --errors shows the tracebacks)")
+    return lines
 
 
 def _job_lines(standing: Standing) -> list[str]:
@@ -296,40 +333,42 @@ def _job_lines(standing: Standing) -> list[str]:
         size = f", {len(intent.indices)} elements" if len(intent.indices) > 1 else ""
         lines.append(f"  job {job or 'in doubt'}: {intent.task or intent.role}{size} ({tag})")
     if standing.retried:
-        told = [f"{task} {cause} {n}" for (task, cause), n in sorted(standing.retried.items())]
-        lines.append(f"Tried again      {', '.join(told)}")
-    jobs = len(standing.intents)
-    calls = [f"{name} {n}" for name, n in sorted(standing.calls.items())]
-    total = sum(standing.calls.values())
-    told_calls = [f"({', '.join(calls)})"] if calls else []
-    lines.append(f"Jobs             {jobs} submitted, {len(standing.jobs)} in the queue")
-    lines.append(f"Scheduler calls  {' '.join([str(total), *told_calls])}")
-    return lines
+        retried = sorted(standing.retried.items())
+        texts = [f"{task} {cause} {count}" for (task, cause), count in retried]
+        lines.append(f"Tried again      {', '.join(texts)}")
+    calls = ", ".join(f"{command} {count}" for command, count in sorted(standing.calls.items()))
+    of_them = f" ({calls})" if calls else ""
+    return [
+        *lines,
+        f"Jobs             {len(standing.intents)} submitted, {len(standing.jobs)} in the queue",
+        f"Scheduler calls  {sum(standing.calls.values())}{of_them}",
+    ]
 
 
-def _place(row: InstanceRow) -> str:
-    return row.task if row.index is None else f"{row.task}[{row.index}]"
-
-
-def _instance_lines(
-    rows: list[InstanceRow], ids: Mapping[str, str], paint: Callable[[str], str]
+def _element_lines(
+    rows: Sequence[InstanceRow], job_ids: Mapping[str, str], paint: Callable[[str], str]
 ) -> list[str]:
     if not rows:
         return []
-    width = max(len(_place(row)) for row in rows[:_SHOWN])
+    names = [element_name(row.task, row.index) for row in rows[:_LISTED_ELEMENTS]]
+    width = max(map(len, names))
     lines = [""]
-    for row in rows[:_SHOWN]:
-        state = paint(row.state) + " " * (9 - len(row.state))
-        told = [f"{_place(row):{width}}", state]
-        if row.attempt:
-            told.append(f"attempt {row.attempt}")
-        if row.state in (SUBMITTED, RUNNING):
-            told.append(f"job {ids.get(row.job) or 'in doubt'}")
-        if row.ended and row.started:
-            told.append(f"{row.ended - row.started:.1f} s")
-        if row.origin:
-            told.append(f"from {row.origin}")
-        lines.append(f"  {'  '.join(told)}".rstrip())
-    if len(rows) > _SHOWN:
-        lines.append(f"  … and {len(rows) - _SHOWN} more (all of them as JSON)")
+    for name, row in zip(names, rows, strict=False):
+        # Padded by hand: a painted state is longer than it looks.
+        state = paint(row.state) + " " * (_STATE_WIDTH - len(row.state))
+        parts = [f"{name:{width}}", state, *_element_parts(row, job_ids)]
+        lines.append(f"  {'  '.join(parts)}".rstrip())
+    if len(rows) > len(names):
+        lines.append(f"  … and {len(rows) - len(names)} more (--json lists all of them)")
     return lines
+
+
+def _element_parts(row: InstanceRow, job_ids: Mapping[str, str]) -> Iterator[str]:
+    if row.attempt:
+        yield f"attempt {row.attempt}"
+    if row.state in (SUBMITTED, RUNNING):
+        yield f"job {job_ids.get(row.job) or 'in doubt'}"
+    if row.ended and row.started:
+        yield f"{row.ended - row.started:.1f} s"
+    if row.origin:
+        yield f"from {row.origin}"
