@@ -13,6 +13,8 @@ DOCS := .venv/docs
 # Outside the checkout: the ordinary user who submits must be able to run it.
 LIVE := /var/tmp/reflow-live
 PEER_VERSION := 2604.4.0
+# Draws the diagrams of the documentation; make docs needs npm for it.
+MERMAID_VERSION := 11.17.2
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test postgres clusters live live-contracts live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm bench-schedulers demo docs config-reference version clean
@@ -45,6 +47,7 @@ $(DEMO)/.ready: reflow-core/pyproject.toml examples/flights/requirements.txt
 $(DOCS)/.ready: requirements-docs.txt
 	$(call environment,$(DOCS))
 	$(DOCS)/bin/python -m pip install $(PIP_FLAGS) -r requirements-docs.txt
+	cd $(DOCS) && tar -xzf "$$(npm pack --silent mermaid@$(MERMAID_VERSION))" package/dist/mermaid.min.js && rm mermaid-*.tgz
 	@touch $@
 
 define environment
@@ -148,6 +151,7 @@ demo: $(DEMO)/.ready ## Run the flights pipeline to a plot
 # What a page of the site needs comes from the site: no fonts, scripts or pictures of other hosts.
 docs: $(DOCS)/.ready ## Build the documentation into build/site; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+	cp $(DOCS)/package/dist/mermaid.min.js build/site/javascripts/
 	@! grep -rnE --include='*.html' '<(script|img|iframe|link)[^>]* (src|href)="?(https?:)?//' build/site
 
 config-reference: $(DEV)/.ready ## Write the keys in docs/reference/configuration.md from the classes
