@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
-from reflow import Result, Retry, RunFailedError, Workflow
+from reflow import Result, Retry, RunFailedError, Scale, Workflow
 
 
 def flaky(folder: Path, failures: int, retry: object, *, dies: bool = False) -> Workflow:
@@ -72,3 +73,56 @@ def test_a_process_that_dies_is_tried_again(tmp_path: Path) -> None:
     run = flaky(tmp_path, 1, 3, dies=True).submit(tmp_path / "run", executor="local")
     assert run.wait(60) == "SUCCESS"
     assert run.result("total") == 6
+
+
+def killed_once(folder: Path, retry: Retry) -> Workflow:
+    wf = Workflow("killed_once")
+
+    @wf.job(mem="100M", retry=retry)
+    def eat() -> int:
+        tried = folder / "tried"
+        if not tried.exists():
+            tried.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 1
+
+    return wf
+
+
+def ended(wf: Workflow, folder: Path, how: str) -> dict[str, Any]:
+    if how == "run_local":
+        run = wf.run_local(folder / "run", max_workers=2, on_error="continue")
+    else:
+        run = wf.submit(folder / "run", executor="local")
+        run.wait(60)
+    status = run.status(as_dict=True)
+    assert status is not None
+    return status
+
+
+@pytest.mark.parametrize("how", ["run_local", "submit"])
+def test_memory_is_suspected_of_what_was_killed_on_this_machine(tmp_path: Path, how: str) -> None:
+    retry = Retry(2, oom=Scale(mem=2), lost=False)
+    status = ended(killed_once(tmp_path, retry), tmp_path, how)
+    (element,) = status["instances"]
+    assert (element["state"], element["attempt"]) == ("SUCCESS", 2)
+
+
+def test_what_was_killed_is_an_error_where_there_is_no_rule_for_memory(tmp_path: Path) -> None:
+    wf = killed_once(tmp_path, Retry(2, oom=False))
+    with pytest.raises(RunFailedError, match=r"was killed by signal SIGKILL: memory suspected"):
+        wf.run_local(tmp_path / "run", max_workers=2)
+
+
+def test_what_reflow_kills_itself_is_not_suspected_of_memory(tmp_path: Path) -> None:
+    """A process that closes its connection can answer no more, and is ended."""
+    wf = Workflow("mute")
+
+    @wf.job(mem="100M", retry=Retry(2, oom=Scale(mem=2)))
+    def mute() -> int:
+        os.closerange(3, 64)
+        signal.pause()
+        return 1
+
+    with pytest.raises(RunFailedError, match="had closed its connection to the run"):
+        wf.run_local(tmp_path / "run", max_workers=2)

@@ -236,6 +236,33 @@ def test_more_memory_for_what_ran_out_of_it(person: Person) -> None:
     assert "Tried again      eat OOM 3" in told
 
 
+KILLED_ONCE = """
+    import os, signal
+    from pathlib import Path
+    from reflow import Retry, Scale, Workflow
+
+    wf = Workflow("killed_once")
+
+    @wf.job(mem="100M", retry=Retry(2, oom=Scale(mem=2), lost=False))
+    def eat() -> int:
+        tried = Path(__file__).parent / "tried"
+        if not tried.exists():
+            tried.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return int(os.environ["SLURM_MEM_PER_NODE"])
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_memory_is_suspected_of_what_was_killed(person: Person) -> None:
+    """As on one machine: see tests/e2e/test_retry_by_cause.py."""
+    person.write(KILLED_ONCE)
+    (element,) = person.ended(person.submit())["instances"]
+    assert (element["state"], element["attempt"], element["output"]) == ("SUCCESS", 2, 200)
+
+
 TAILS = """
     import os, signal
     from typing import Annotated

@@ -26,7 +26,16 @@ from reflow.errors import (
     SubmissionLimitError,
 )
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
-from reflow.model.spec import Entrypoint, Source, TaskSpec, Wire, WorkflowSpec
+from reflow.model.spec import (
+    Entrypoint,
+    Resources,
+    RetryRule,
+    RetrySpec,
+    Source,
+    TaskSpec,
+    Wire,
+    WorkflowSpec,
+)
 from reflow.states import CANCELLED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 from reflow.storage.claims import claim, publish, read_outcome
 from reflow.storage.clock import Clock
@@ -601,6 +610,26 @@ def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, 
     outcome = read_outcome(record.files, record.folder, "one", 0, 1)
     assert outcome is not None
     assert (outcome.cause, "met its memory limit" in outcome.detail) == (cause, met)
+
+
+@pytest.mark.parametrize(("status", "mem"), [
+    (JobStatus(state=ENDED, cause=ERROR, signal=9), 200),
+    (JobStatus(state=ENDED, cause=OOM), 200),
+    (JobStatus(state=ENDED, cause=ERROR, signal=9, suspected=""), 100),
+    (JobStatus(state=ENDED, cause=ERROR, signal=15), 100),
+])  # fmt: skip
+def test_memory_is_suspected_where_a_scheduler_says_sigkill(record, status, mem) -> None:
+    rules = (RetryRule(cause=OOM, mem=2), RetryRule(cause=ERROR))
+    task = TaskSpec(
+        name="one", resources=Resources(mem=100), retry=RetrySpec(times=1, rules=rules)
+    )
+    scheduler, request = Scheduler(), queued_request(task)
+    run_pass(record, request, scheduler)
+    claim(record.files, record.folder, "one", 0, 1, "worker")
+    scheduler.statuses[scheduler.job(".one")] = status
+    run_pass(record, request, scheduler)
+    again = [one.resources.mem for one in scheduler.taken if one.name.endswith(".one")]
+    assert again == [100, mem]
 
 
 def retried_elsewhere(record) -> tuple[RunRequest, Scheduler, Scheduler]:

@@ -119,6 +119,13 @@ def test_how_a_process_ended() -> None:
     assert ended_badly(0, 9).endswith("memory suspected")
 
 
+def test_an_error_by_sigkill_makes_memory_suspected() -> None:
+    assert JobStatus(state=ENDED, cause="ERROR", signal=9).suspected == "OOM"
+    assert JobStatus(state=ENDED, cause="ERROR", signal=9, suspected="").suspected == ""
+    assert JobStatus(state=ENDED, cause="TIMEOUT", signal=9).suspected == ""
+    assert JobStatus(state=ENDED, cause="ERROR", signal=15).suspected == ""
+
+
 @pytest.mark.parametrize("text", ["", "Unknown", "N/A", "9999-99-99T00:00:00", "²"])
 def test_a_text_that_is_no_time(text: str) -> None:
     assert iso_time(text) is None

@@ -39,13 +39,30 @@ def test_the_detail_of_earlier_versions_is_understood() -> None:
     """It said in words alone that the files of a result may still change."""
     words = "its run had not succeeded: its files may be newer than what was made of older ones"
     earlier = ONE._replace(state="CACHED", detail=words, origin="run-1")
-    line = encode_line("out", earlier[:-2]).rstrip(b"\n")
+    line = encode_line("out", earlier[:-3]).rstrip(b"\n")
     assert decode(line) == decode_outcome(line) == earlier._replace(unsettled=True)
-    failed = encode_line("out", earlier._replace(state="FAILED")[:-2]).rstrip(b"\n")
+    failed = encode_line("out", earlier._replace(state="FAILED")[:-3]).rstrip(b"\n")
     assert decode(failed) == earlier._replace(state="FAILED"), "a task may raise these words"
 
 
-@pytest.mark.parametrize("more", ["1", '["",""],1', '["",""],true,1'])
+@pytest.mark.parametrize("prints", [(), ("-",)])
+def test_a_suspicion_comes_back(prints: tuple[str, ...]) -> None:
+    killed = ONE._replace(state="FAILED", cause="ERROR", prints=prints, suspected="OOM")
+    assert decode(encode(killed).rstrip(b"\n")) == killed
+
+
+def test_a_suspicion_is_read_that_earlier_versions_wrote_into_the_detail() -> None:
+    """As 0.1.0 has it; a task's own error that happens to end so was taken for one, too."""
+    detail = "task 'a' left no answer: its process was killed by signal SIGKILL: memory suspected"
+    killed = Outcome("a", 0, 1, "FAILED", cause="ERROR", detail=detail)
+    line = encode(killed).rstrip(b"\n")
+    assert b'"ERROR"' in line
+    assert b"OOM" not in line
+    assert decode(line) == killed._replace(suspected="OOM")
+    assert decode_outcome(line) == killed._replace(suspected="OOM")
+
+
+@pytest.mark.parametrize("more", ["1", '["",""],1', '["",""],true,1', '["",""],true,"OOM",1'])
 def test_a_line_with_more_or_other_fields_is_damaged(more: str) -> None:
     body = encode(ONE).rstrip(b"\n")[9:-1] + f",{more}]".encode()
     assert decode(b"%08x %s" % (crc32(body), body)) is None

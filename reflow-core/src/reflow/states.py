@@ -77,10 +77,9 @@ def in_order(states: Iterable[str]) -> list[str]:
 # Causes: why an element or a job did not succeed.
 ERROR = "ERROR"
 """The task raised, or its process ended with a non-zero code."""
-SUSPECTED = "memory suspected"
-"""How the detail of an ERROR ends where a process was killed and nobody knows by whom: where
-no scheduler and no cgroup tells, that is how memory runs out."""
 OOM = "OOM"
+MEMORY_SUSPECTED = "memory suspected"
+"""What people read where OOM is suspected (`reflow.storage.outcome.Outcome.suspected`)."""
 TIMEOUT = "TIMEOUT"
 NODE_FAIL = "NODE_FAIL"
 PREEMPTED = "PREEMPTED"

@@ -164,6 +164,8 @@ def status(record: Mapping[str, str]) -> JobStatus:
         nodes=(host,) if host else (), started=_time(record.get("start_time", "")),
         ended=_time(record.get("end_time", "")),
         raw=f"failed {record.get('failed', '')}, exit_status {record.get('exit_status', '')}",
+        # A qdel leaves the same record, and what a person ended must not be tried again.
+        suspected="",
     )  # fmt: skip
 
 

@@ -243,7 +243,7 @@ class Dispatch:
 
     def settle_answer(self, work: Work, answer: Answer, job: str = "") -> Outcome | None:
         """Record how an element that ran came out; None where that is not its end."""
-        state, text, digest, paths, cause, detail, started, ended, prints = answer
+        state, text, digest, paths, cause, detail, started, ended, prints, suspected = answer
         value: str | None = None
         if state == SUCCESS:
             try:
@@ -254,7 +254,7 @@ class Dispatch:
                 digest = ""
         outcome = Outcome(
             work.task, work.index, work.attempt, state, work.identity, digest, value, paths,
-            cause, detail, "", job, started, ended, prints,
+            cause, detail, "", job, started, ended, prints, suspected=suspected,
         )  # fmt: skip
         return outcome if self.settle(outcome) else None
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from ..model.spec import TaskSpec, WorkflowSpec
-from ..states import CANCELLED, DONE, FAILED, OOM, RETRYABLE, SKIPPED, SUCCESS, SUSPECTED
+from ..states import CANCELLED, DONE, FAILED, RETRYABLE, SKIPPED, SUCCESS
 from ..storage.events import Retried
 from ..storage.outcome import WHOLE_TASK, Outcome
 
@@ -73,12 +73,12 @@ class TaskState:
     def tried_again(self, outcome: Outcome) -> str:
         """Return the cause for which an element is tried again; "" for a failure that is its end.
 
-        What was killed by nobody knows whom is taken for out of memory, where that has a rule.
+        A cause that is suspected goes before the one that is reported, where it has a rule.
         """
         retry, index = self.spec.retry, outcome.index
         if retry is None or index not in self.flying or outcome.attempt != self.tries.get(index):
             return ""
-        causes = (OOM, outcome.cause) if outcome.detail.endswith(SUSPECTED) else (outcome.cause,)
+        causes = filter(None, (outcome.suspected, outcome.cause))
         before = self.causes.get(index, ())
         return next((one for one in causes if retry.again(self.spec.resources, before, one)), "")
 

@@ -24,6 +24,7 @@ from .task_call import (
     Answer,
     TaskCaller,
     Work,
+    answer_of_death,
     fail_unloadable,
     flush_output,
     within_task,
@@ -40,6 +41,9 @@ Watch = Callable[[str], "InputFiles | None"]
 
 _CHUNK_SECONDS = 0.05
 """A process of the pool is handed about as much work at once as takes so long."""
+
+_DEATH_SECONDS = 1.0
+"""So long after its pipe has closed a process has to be dead that dies."""
 
 
 class _Callers:
@@ -157,11 +161,28 @@ class _Process:
         self.known: set[str] = set()
         self.pace = 0.0
 
-    def kill(self) -> str:
-        """End the process, with all that its task has started, and say how it ended."""
+    def kill(self) -> int | None:
+        """End the process, with all that its task has started; return its wait status."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         return self.reap()
+
+    def bury(self, task: str) -> Answer:
+        """End the process, which died while it ran `task` or answers no more; return why."""
+        until = time.monotonic() + _DEATH_SECONDS
+        # The kernel closes the files of a process a moment before it can be waited for.
+        while not self.is_dead() and time.monotonic() < until:
+            time.sleep(0.001)
+        by_itself = self.is_dead()
+        status = self.kill()
+        if by_itself and status is not None:
+            if os.WIFSIGNALED(status):
+                return answer_of_death(task, signal=os.WTERMSIG(status))
+            return answer_of_death(task, code=os.WEXITSTATUS(status))
+        how = "is gone" if by_itself else "had closed its connection to the run, and was killed"
+        now = time.time()
+        detail = f"task {task!r} left no answer: its process {how}"
+        return Answer(FAILED, "", "", (), ERROR, detail, now, now)
 
     def is_dead(self) -> bool:
         """Whether the process has ended; it can still be reaped."""
@@ -171,19 +192,13 @@ class _Process:
         except ChildProcessError:
             return True
 
-    def reap(self) -> str:
-        """Wait for the process and say how it ended."""
+    def reap(self) -> int | None:
+        """Wait for the process and return its wait status; None where another has waited."""
         self.channel.close()
         try:
-            _, status = os.waitpid(self.pid, 0)
+            return os.waitpid(self.pid, 0)[1]
         except ChildProcessError:
-            return "its process is gone"
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-            hint = " (out of memory is the usual reason)" if number == signal.SIGKILL else ""
-            return f"its process was killed by signal {name}{hint}"
-        return f"its process ended with exit code {os.WEXITSTATUS(status)}"
+            return None
 
 
 def _lead_group(pid: int) -> None:
@@ -306,14 +321,12 @@ class ProcessPool:
 
     def _bury(self, process: _Process) -> list[Answered]:
         self._processes.remove(process)
-        how = process.kill()
         if not process.pending:
+            process.kill()
             return []
         culprit = process.pending.popleft()
         self._queue.extendleft(reversed(process.pending))
-        now = time.time()
-        detail = f"task {culprit.task!r} left no answer: {how}"
-        return [(culprit, Answer(FAILED, "", "", (), ERROR, detail, now, now), None)]
+        return [(culprit, process.bury(culprit.task), None)]
 
     def drop(self, tasks: frozenset[str] | None, *, running: bool = True) -> list[Work]:
         """Give up elements of some tasks or (None) of all; return them.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SerializationError
-from ..states import ERROR, FAILED, SUCCESS
+from ..states import ERROR, FAILED, MEMORY_SUSPECTED, OOM, SUCCESS
 from ..values.hashing import digest
 from ..values.references import Attachments, current
 
@@ -42,7 +42,7 @@ class Work(NamedTuple):
 class Answer(NamedTuple):
     """What became of one call: a value's text and digest, or a cause and a traceback.
 
-    `paths` and `prints` are those of `reflow.storage.outcome.Outcome`.
+    `paths`, `prints` and `suspected` are those of `reflow.storage.outcome.Outcome`.
     """
 
     state: str
@@ -54,6 +54,7 @@ class Answer(NamedTuple):
     started: float
     ended: float
     prints: tuple[str, ...] = ()
+    suspected: str = ""
 
     def told(self, notes: Iterable[str]) -> "Answer":
         """Return it with what may be why it failed; of a success they are no part."""
@@ -194,6 +195,29 @@ def _traceback(error: BaseException, task: str) -> str:
 def fail_unloadable(error: BaseException, now: float) -> Answer:
     """Return the answer for elements whose task could not even be prepared."""
     return Answer(FAILED, "", "", (), ERROR, _traceback(error, "?"), now, now)
+
+
+def answer_of_death(
+    task: str, *, code: int = 0, signal: int = 0, over_limit: bool = False
+) -> Answer:
+    """Return the answer for an element whose process died, by `signal` or with exit code `code`.
+
+    `over_limit`: the kernel has killed it at its memory limit. Without that, who sent a SIGKILL
+    is not known, and memory is suspected; so this is not for processes that reflow has killed.
+    """
+    import signal as signals  # which no worker needs that lives
+
+    cause, suspected, how = ERROR, "", f"ended with exit code {code}"
+    if signal:
+        known = signal in set(signals.Signals)
+        how = f"was killed by signal {signals.Signals(signal).name if known else signal}"
+    if signal == signals.SIGKILL and over_limit:
+        cause, how = OOM, f"{how}: it met its memory limit"
+    elif signal == signals.SIGKILL:
+        suspected, how = OOM, f"{how}: {MEMORY_SUSPECTED}"
+    now = time.time()
+    detail = f"task {task!r} left no answer: its process {how}"
+    return Answer(FAILED, "", "", (), cause, detail, now, now, suspected=suspected)
 
 
 def flush_output() -> None:

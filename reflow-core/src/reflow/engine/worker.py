@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..caching.identity import identity_of, with_files
 from ..errors import RecordError
 from ..model.entrypoint import load_tasks
-from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS, SUSPECTED
+from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
 from ..storage.claims import begin, claim, publish, read_header, read_position
@@ -26,7 +26,14 @@ from ..storage.filesystem import Files
 from ..storage.outcome import Outcome
 from ..values.hashing import digest
 from .gc_control import collect_garbage
-from .task_call import WITHIN_TASK, Answer, TaskCaller, fail_unloadable, flush_output
+from .task_call import (
+    WITHIN_TASK,
+    Answer,
+    TaskCaller,
+    answer_of_death,
+    fail_unloadable,
+    flush_output,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -326,18 +333,9 @@ def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int)
     place = read_position(files, f"{folder}/jobs", tag, position)
     if not claim(files, folder, header["task"], place.index, place.attempt, mark):
         return ""
-    cause, how = ERROR, f"ended with exit code {code}"
-    if code > 128:
-        number = code - 128
-        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-        how = f"was killed by signal {name}"
-        if number == signal.SIGKILL and _met_memory_limit():
-            cause, how = OOM, f"{how}: it met its memory limit"
-        elif number == signal.SIGKILL:
-            how += f": {SUSPECTED}"
-    now = time.time()
-    detail = f"task {header['task']!r} left no answer: its process {how}"
-    answer = Answer(FAILED, "", "", (), cause, detail, now, now)
+    number = code - 128 if code > 128 else 0
+    over_limit = number == signal.SIGKILL and _met_memory_limit()
+    answer = answer_of_death(header["task"], code=code, signal=number, over_limit=over_limit)
     return publish_answer(files, folder, header["task"], place.index, place.attempt,
                           place.identity, tag, answer)  # fmt: skip
 
@@ -383,6 +381,7 @@ def publish_answer(
     outcome = Outcome(
         task, index, attempt, answer.state, identity, answer.digest, value, answer.paths,
         answer.cause, answer.detail, "", tag, answer.started, answer.ended, answer.prints,
+        suspected=answer.suspected,
     )  # fmt: skip
     return answer.state if publish(files, folder, outcome) else ""
 

@@ -6,6 +6,7 @@ scheduler's dialect appears here: a backend renders a `JobRequest` into its own.
 
 from __future__ import annotations
 
+import signal as signals
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import ClassVar
@@ -13,7 +14,7 @@ from typing import ClassVar
 from attrs import evolve, field, frozen
 
 from ..model.spec import Resources as Resources
-from ..states import HELD
+from ..states import ERROR, HELD, OOM
 
 LIVE = "LIVE"
 """The scheduler has the job: queued, held or running."""
@@ -92,7 +93,9 @@ class JobStatus:
 
     `state` is `LIVE` or `ENDED`; `running` whether it has started; `cause` one of
     `reflow.states.CAUSES` or "" where the job ended well or lives; `positions`
-    answers for single positions of an array, where the scheduler tells.
+    answers for single positions of an array, where the scheduler tells. `suspected` is a cause
+    that the scheduler does not report but that is likely: if not given, OOM of an ERROR with
+    `signal` 9, for that is how memory runs out where nobody says so.
     """
 
     state: str
@@ -106,6 +109,11 @@ class JobStatus:
     reason: str = ""
     raw: str = ""
     positions: Mapping[int, JobStatus] = field(factory=dict)
+    suspected: str = field()
+
+    @suspected.default
+    def _suspect(self) -> str:
+        return OOM if self.cause == ERROR and self.signal == signals.SIGKILL else ""
 
     @property
     def hold(self) -> str:

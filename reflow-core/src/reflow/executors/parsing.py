@@ -9,7 +9,7 @@ from datetime import datetime
 
 from attrs import evolve
 
-from ..states import SUSPECTED, UNKNOWN
+from ..states import MEMORY_SUSPECTED, UNKNOWN
 from .base import LIVE, JobStatus
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def ended_badly(code: int | None, signal: int | None) -> str:
     >>> ended_badly(3, None), ended_badly(None, 9)
     ('exit code 3', 'killed by signal 9: memory suspected')
     """
-    suspected = f": {SUSPECTED}" if signal == 9 else ""
+    suspected = f": {MEMORY_SUSPECTED}" if signal == 9 else ""
     return f"killed by signal {signal}{suspected}" if signal else f"exit code {code}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
-from ..states import CACHED, SUCCESS
+from ..states import CACHED, ERROR, MEMORY_SUSPECTED, OOM, SUCCESS
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ class Outcome(NamedTuple):
     skip. `origin` is the run a cached value is from. Times are seconds since the epoch.
     `unsettled`: the value names files without fingerprints, and `origin` had not succeeded when
     the value was taken over, so that run may still change them.
+    `suspected` is a cause that nobody reports but that is likely: OOM beside an ERROR where a
+    process was killed and nobody knows by whom, for that is how memory runs out.
     """
 
     task: str
@@ -54,6 +56,7 @@ class Outcome(NamedTuple):
     ended: float = 0.0
     prints: tuple[str, ...] = ()
     unsettled: bool = False
+    suspected: str = ""
 
     @property
     def made_files(self) -> bool:
@@ -91,10 +94,14 @@ def outcome_of(fields: list[Any]) -> Outcome:
     """Return the outcome that has these fields of a line. Raises TypeError for other fields."""
     if len(fields) > _UNSETTLED and type(fields[_UNSETTLED]) is not bool:
         raise TypeError("unsettled must be true or false")
+    if len(fields) > _SUSPECTED and type(fields[_SUSPECTED]) is not str:
+        raise TypeError("suspected must be a text")
     outcome = record_of(Outcome, fields, _TUPLES)
-    # Records of earlier versions have no flag: their detail says it.
+    # Records of earlier versions lack the last fields: their detail says it.
     if outcome.state == CACHED and outcome.detail == UNSETTLED_DETAIL:
         outcome = outcome._replace(unsettled=True)
+    elif outcome.cause == ERROR and outcome.detail.endswith(MEMORY_SUSPECTED):
+        outcome = outcome._replace(suspected=OOM)
     return outcome
 
 
@@ -114,13 +121,17 @@ OUTCOME = "out"
 
 _TUPLES = (Outcome._fields.index("paths"), Outcome._fields.index("prints"))
 _UNSETTLED = Outcome._fields.index("unsettled")
+_SUSPECTED = Outcome._fields.index("suspected")
+_FIRST_OPTIONAL = Outcome._fields.index("prints")
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """Return an outcome as one line, newline included."""
-    # Most outcomes name no files: their last fields are not written.
-    fields = outcome if outcome.unsettled else outcome[:-1] if outcome.prints else outcome[:-2]
-    return encode_line(OUTCOME, fields)
+    # Most outcomes name no files and suspect nothing: their last fields are not written.
+    length = len(outcome)
+    while length > _FIRST_OPTIONAL and not outcome[length - 1]:
+        length -= 1
+    return encode_line(OUTCOME, outcome[:length])
 
 
 def decode_outcome(line: bytes) -> Outcome | None:

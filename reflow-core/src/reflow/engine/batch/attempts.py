@@ -43,13 +43,15 @@ class Attempts:
                 self._settle(outcome)
 
     def conclude(
-        self, task: str, index: int, attempt: int, state: str, cause: str, detail: str, tag: str
+        self, task: str, index: int, attempt: int, state: str, cause: str, detail: str, tag: str,
+        suspected: str = "",
     ) -> None:
         """Record the end of an attempt, unless its worker was quicker."""
         now = self._dispatch.clock.now()
         outcome = Outcome(
-            task, index, attempt, state, cause=cause, detail=detail, job=tag, ended=now
-        )
+            task, index, attempt, state, cause=cause, detail=detail, job=tag, ended=now,
+            suspected=suspected,
+        )  # fmt: skip
         if publish(self._dispatch.files, self._folder, outcome):
             self._dispatch.settle(outcome)
             return

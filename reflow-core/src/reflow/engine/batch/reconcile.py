@@ -133,7 +133,10 @@ class Judge:
             + (f"; {status.reason}" if status and status.reason
                else "; see its log" if again else "")
         )
-        self._attempts.conclude(task, index, attempt, FAILED, cause, detail, job.intent.tag)
+        self._attempts.conclude(
+            task, index, attempt, FAILED, cause, detail, job.intent.tag,
+            suspected=status.suspected if status else "",
+        )  # fmt: skip
         return False
 
     def _had_inputs(self, job: JobState, index: int) -> bool:
