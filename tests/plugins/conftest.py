@@ -11,7 +11,7 @@ import pytest
 from attrs import field, frozen
 
 from reflow.plugins import lookup
-from reflow.plugins.discovery import entry_points
+from reflow.plugins.discovery import Installed
 from reflow.plugins.entries import Settings
 from reflow.plugins.loader import Loader
 from reflow.plugins.registry import Registry
@@ -76,7 +76,7 @@ class Site:
         known = Settings(**{"file": "config.toml", **settings})  # type: ignore[arg-type]
         return Registry(
             Loader(
-                discover=lambda: entry_points("reflow", [str(self.folder)]),
+                installed=Installed("reflow", [str(self.folder)]),
                 read_settings=lambda: known,
             )
         )

@@ -11,9 +11,10 @@ import pytest
 
 import reflow
 from reflow.plugins.discovery import (
+    Distribution,
     EntryPoint,
+    Installed,
     clash_of_import_name,
-    entry_points,
     read_distribution,
 )
 
@@ -41,7 +42,11 @@ def write(folder: Path, name: str, points: str = LAYOUT, **files: str) -> Path:
 
 
 def names(*path: Path, group: str = "reflow") -> list[tuple[str, str]]:
-    return [(one.name, one.value) for one in entry_points(group, [str(one) for one in path])]
+    installed = Installed(group, [str(one) for one in path])
+    points = installed.points
+    for point in points:  # the quick way and the thorough one agree
+        assert point in installed.named(point.name)
+    return [(point.name, point.value) for point in points]
 
 
 def test_groups(tmp_path: Path) -> None:
@@ -73,7 +78,7 @@ def test_what_cannot_be_read_is_no_plugin(tmp_path: Path) -> None:
 def test_old_editable_installs(tmp_path: Path) -> None:
     info = write(tmp_path, "my_dist.egg-info", "[reflow]\nx = y\n")
     (info / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: my-dist\nVersion: 3\n\nVersion: 4")
-    (point,) = entry_points("reflow", [str(tmp_path)])
+    (point,) = Installed("reflow", [str(tmp_path)]).points
     assert str(point.distribution) == "my-dist 3"
 
 
@@ -95,20 +100,21 @@ def test_it_finds_what_the_standard_library_finds() -> None:
     found = {
         (group, point.name, point.value, point.distribution.name, point.distribution.version)
         for group in groups
-        for point in entry_points(group)
+        for point in Installed(group).points
     }
     assert found == expected
 
 
 def test_editable_backends_of_this_environment_are_found() -> None:
-    assert {"slurm", "pbs", "lsf", "sge", "flux"} <= {one.name for one in entry_points("reflow")}
+    names = {point.name for point in Installed("reflow").points}
+    assert names >= {"slurm", "pbs", "lsf", "sge", "flux"}
 
 
 @pytest.mark.parametrize(
     ("value", "found"), [("sys", sys), ("sys:path", sys.path), ("os:path.sep", "/")]
 )
 def test_load(value: str, found: object) -> None:
-    assert EntryPoint(name="x", value=value, folder="").load() == found
+    assert EntryPoint("x", value, Distribution("d", "1")).load() == found
 
 
 def test_clash_of_import_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from reflow.hookspecs import (
     hookimpl,
 )
 from reflow.plugins import lookup
+from reflow.plugins.discovery import Installed
 from reflow.plugins.entries import Settings
 from reflow.plugins.loader import Loader
 from reflow.plugins.registry import Registry
@@ -67,10 +68,14 @@ def message(known: Registry, name: str, kind: str = "executor") -> str:
     ],
 )
 def test_built_in_needs_neither_discovery_nor_configuration(kind: str, name: str) -> None:
-    def never() -> Any:
-        raise AssertionError("asked for")
+    class Never(Installed):
+        def __getattribute__(self, attribute: str) -> Any:
+            raise AssertionError(f"asked for {attribute}")
 
-    found = Registry(Loader(discover=never, read_settings=never)).find(kind, name)
+    def never() -> Any:
+        raise AssertionError("the configuration was read")
+
+    found = Registry(Loader(installed=Never("reflow"), read_settings=never)).find(kind, name)
     assert found.names[0] == name
     assert str(found.provider) == f"reflow-core {reflow.__version__}"
     assert lookup.load_target(kind, name, found.entry.target)
@@ -282,7 +287,7 @@ class TestClash:
     def test_built_in_wins(self, site: Any) -> None:
         site.install("dist", local=executors("local"))
         known = site.registry(pin={"local": "dist"})
-        known.loader.load()
+        known.loader.load(known.loader.points)
         assert str(known.find("executor", "local").provider).startswith("reflow-core ")
 
 
@@ -363,7 +368,7 @@ class TestIncompatible:
             "@hookimpl(optionalhook=True)\ndef reflow_of_the_future(anything):\n    pass\n"
         ))  # fmt: skip
         loader = site.registry().loader
-        loader.load()
+        loader.load(loader.points)
         plugin = next(iter(loader.loaded.values()))
         loader.call(plugin, "reflow_task_failed", run_id="r", task="t", index=None, cause="OOM")
         assert plugin.told == ["r"]
@@ -492,7 +497,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The five backends, as their entry points say, whether installed or not."""
     from importlib import import_module
 
-    known = Registry(Loader(discover=list))
+    known = Registry(Loader(installed=Installed("reflow", [])))
     for name in BACKENDS:
         provider = SimpleNamespace(plugin=name, distribution=f"reflow-{name} 0")
         known.loader.register(import_module(f"reflow_{name}.plugin"), provider)  # type: ignore[arg-type]
@@ -600,7 +605,7 @@ def test_a_plugin_can_be_any_object() -> None:
         def reflow_register_serializers(self) -> list[SerializerEntry]:
             return [SerializerEntry(name="npy", target="a:B")]
 
-    known = Registry(Loader(discover=list))
+    known = Registry(Loader(installed=Installed("reflow", [])))
     provider = SimpleNamespace(plugin="npy", distribution="dist 1")
     known.loader.register(Plugin(), provider)  # type: ignore[arg-type]
     assert known.find("serializer", "npy").entry == SerializerEntry(name="npy", target="a:B")
@@ -631,7 +636,7 @@ def test_trace(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     site.install("bad", y="raise RuntimeError")
     monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "1")
     known = site.registry()
-    known.loader.load()
+    known.loader.load(known.loader.points)
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -641,5 +646,6 @@ def test_trace(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert any(one.startswith("reflow plugins: plugin y of bad 1.2: broken, ") for one in lines)
     assert all(one.endswith(" ms") for one in lines if " plugin " in one)
     monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "0")
-    site.registry().loader.load()
+    again = site.registry().loader
+    again.load(again.points)
     assert capsys.readouterr() == ("", "")

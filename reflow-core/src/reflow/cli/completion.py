@@ -82,9 +82,9 @@ def executor_names() -> Completer:
     """Offer the names of installed executors; no plugin is imported for that."""
 
     def found(ctx: click.Context, incomplete: str) -> list[Any]:
-        from ..plugins.discovery import entry_points
+        from ..plugins.discovery import Installed
 
-        names = {"local", "dry-run", *(point.name for point in entry_points("reflow"))}
+        names = {"local", "dry-run", *(point.name for point in Installed("reflow").points)}
         return sorted(name for name in names if name.startswith(incomplete))
 
     return _silent(found)

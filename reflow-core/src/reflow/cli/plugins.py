@@ -11,7 +11,7 @@ from attrs import asdict
 
 from ..errors import PluginError
 from ..plugins.commands import choose_command, extra_commands, load_command
-from ..plugins.discovery import EntryPoint
+from ..plugins.discovery import EntryPoint, Installed
 from .commands import Group
 from .terminal import table
 
@@ -26,20 +26,20 @@ class ExtensibleGroup(Group):
     """
 
     @cached_property
-    def extra(self) -> dict[str, list[EntryPoint]]:
-        """The installed extra commands by name."""
+    def extra(self) -> Installed:
+        """The installed extra commands."""
         return extra_commands()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands; nothing is imported for that."""
-        return sorted({*super().list_commands(ctx), *self.extra})
+        return sorted({*super().list_commands(ctx), *(point.name for point in self.extra.points)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name; an extra one is imported when it is called."""
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        points = self.extra.get(cmd_name)
+        points = self.extra.named(cmd_name)
         return ExtraCommand(points) if points else None
 
 

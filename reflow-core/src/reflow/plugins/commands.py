@@ -13,9 +13,9 @@ from .. import __version__
 from ..errors import PluginError
 from .discovery import (
     EntryPoint,
+    Installed,
     and_import_name,
     because,
-    entry_points,
     normal,
     unmet_requirement,
 )
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 COMMANDS = "reflow.commands"
 
 
-def extra_commands() -> dict[str, list[EntryPoint]]:
-    """Return the installed extra commands by name; of two of one name, none is chosen yet."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(COMMANDS):
-        found.setdefault(point.name, []).append(point)
-    return found
+def extra_commands() -> Installed:
+    """Return the installed extra commands; of two of one name, none is chosen yet."""
+    return Installed(COMMANDS)
 
 
 def choose_command(points: list[EntryPoint], settings: Callable[[], Settings]) -> EntryPoint:

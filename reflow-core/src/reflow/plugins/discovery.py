@@ -1,10 +1,10 @@
 """Finds what is installed: entry points, and the distributions that declare them.
 
-It reads the folders of ``sys.path`` as the core metadata specification lays them out
-(``*.dist-info`` and ``*.egg-info``, so editable installs count) and parses no metadata
-that nobody asked for. `importlib.metadata` would do the same, but importing it and letting
-it parse costs more than finding a plugin may. What it does beyond this, distributions inside
-zip files and finders of other makers, is left out.
+There are two ways to look. The quick one reads the folders of ``sys.path`` as the core metadata
+specification lays them out (``*.dist-info`` and ``*.egg-info``), which takes a millisecond. The
+other asks `importlib_metadata`: it takes some 40 ms to import, and also shows what is in zip files
+and eggs and what finders of other makers bring. It is asked where the path has such things, for
+names that the quick way does not find, and for lists of everything.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 CORE = "reflow-core"
 CLASHING = "reflow-hpc"
 """A distribution that installs a package called ``reflow`` as well."""
+
+_FOLDER_FINDERS = ("_frozen_importlib_external", "importlib_metadata")
+"""Modules of the finders that show what is on ``sys.path`` and nothing else."""
 
 
 def normal(distribution: str) -> str:
@@ -40,47 +46,130 @@ class Distribution(NamedTuple):
 
 
 class EntryPoint(NamedTuple):
-    """One declared entry point: `value` is ``"module"`` or ``"module:attribute"``."""
+    """One entry point of a distribution: `value` is ``"module"`` or ``"module:attribute"``."""
 
     name: str
     value: str
-    folder: str
-    """The metadata folder of the distribution that declares it."""
-
-    @property
-    def distribution(self) -> Distribution:
-        """Who declares it."""
-        return read_distribution(self.folder)
+    distribution: Distribution
 
     def load(self) -> object:
         """Import and return what it names. Raises whatever that raises."""
         module, _, attribute = self.value.partition(":")
-        found: object = import_module(module)
+        loaded: object = import_module(module)
         for part in filter(None, attribute.split(".")):
-            found = getattr(found, part)
-        return found
+            loaded = getattr(loaded, part)
+        return loaded
 
 
-def entry_points(group: str, path: Sequence[str] | None = None) -> list[EntryPoint]:
-    """Return the entry points of a group, in the order of `path` (default: ``sys.path``).
+class Problem(NamedTuple):
+    """A distribution, or a finder of distributions, that could not be read, and why."""
 
-    Of a distribution that is there twice, only the first counts: it is what is imported.
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be read: {self.reason}"
+
+
+class Installed:
+    """The entry points of one group, in the order of `path` (None: ``sys.path``).
+
+    Of a distribution that is there more than once only the first counts: it is what is imported.
+    `problems` says, after all were asked for, what could not be read.
     """
-    found: list[EntryPoint] = []
-    header = f"[{group}]"
-    seen = set()
-    for name, folder in _metadata_folders(path):
-        if name in seen:
-            continue
-        seen.add(name)
+
+    def __init__(self, group: str, path: Sequence[str] | None = None) -> None:
+        self.group = group
+        self.path = path
+        self.problems: list[Problem] = []
+
+    def named(self, name: str) -> list[EntryPoint]:
+        """Return the entry points of that name, by the quick way where that shows them all."""
+        if self._folders_are_all:
+            return self._in_folders(name)
+        return [point for point in self.points if point.name == name]
+
+    @cached_property
+    def points(self) -> list[EntryPoint]:
+        """All entry points. Looking for them raises nothing: see `problems`."""
+        return [*self._in_folders(), *self._elsewhere()]
+
+    @cached_property
+    def quick_points(self) -> list[EntryPoint]:
+        """All entry points, by the quick way where that shows them all."""
+        return self._in_folders() if self._folders_are_all else self.points
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        """The metadata folders by the normal names of their distributions."""
+        folders: dict[str, str] = {}
+        for name, folder in _metadata_folders(self.path):
+            folders.setdefault(name, folder)
+        return folders
+
+    def _in_folders(self, name: str | None = None) -> list[EntryPoint]:
+        return [
+            EntryPoint(key, value, read_distribution(folder))
+            for folder in self._folders.values()
+            for key, value in _declared(folder, self.group)
+            if name is None or key == name
+        ]
+
+    @cached_property
+    def _folders_are_all(self) -> bool:
+        """Whether nothing on the path needs `importlib_metadata` to be read.
+
+        Otherwise it is asked for each name: a clash of a plugin in a folder with one in a zip file
+        must not depend on whether all plugins were listed before.
+        """
+        return not any(
+            hasattr(finder, "find_distributions") and finder.__module__ not in _FOLDER_FINDERS
+            for finder in sys.meta_path
+        ) and not any(
+            entry.endswith(".egg") or os.path.isfile(entry) for entry in self.path or sys.path
+        )
+
+    def _elsewhere(self) -> Iterator[EntryPoint]:
+        """Yield the entry points of distributions that are in no folder of the path."""
+        seen = set(self._folders)
+        for distribution in self._distributions():
+            try:
+                declared = [one for one in distribution.entry_points if one.group == self.group]
+                if not declared:
+                    continue  # its other metadata is not worth parsing
+                name, version = distribution.metadata["Name"], distribution.version
+                owner = Distribution(name, version, tuple(distribution.requires or ()))
+                key = normal(name)
+            except Exception as error:  # of a foreign finder, or of metadata without a name
+                self.problems.append(Problem(_called(distribution), because(error)))
+                continue
+            if key not in seen:
+                seen.add(key)
+                for point in declared:
+                    yield EntryPoint(point.name, _plain(point.value), owner)
+
+    def _distributions(self) -> Iterator[Any]:
+        """Yield what each finder shows; one that raises does not hide what others show."""
         try:
-            with open(os.path.join(folder, "entry_points.txt"), encoding="utf-8") as stream:
-                text = stream.read()
-        except (OSError, UnicodeDecodeError):
-            continue
-        if header in text:
-            found.extend(_parse(text, header, folder))
-    return found
+            import importlib_metadata
+        except ImportError as error:
+            self.problems.append(Problem("importlib-metadata", because(error)))
+            return
+        make_context: Any = importlib_metadata.DistributionFinder.Context
+        context = make_context() if self.path is None else make_context(path=list(self.path))
+        for finder in list(sys.meta_path):
+            find: Any = getattr(finder, "find_distributions", None)
+            try:
+                yield from find(context) if find else ()
+            except Exception as error:
+                self.problems.append(Problem(f"finder {type(finder).__name__}", because(error)))
+
+
+def _called(distribution: Any) -> str:
+    try:
+        return str(distribution.metadata["Name"] or "a distribution without a name")
+    except Exception:
+        return f"a {type(distribution).__name__}"
 
 
 def _metadata_folders(path: Sequence[str] | None) -> Iterator[tuple[str, str]]:
@@ -95,15 +184,26 @@ def _metadata_folders(path: Sequence[str] | None) -> Iterator[tuple[str, str]]:
                 yield normal(name.rpartition(".")[0].partition("-")[0]), os.path.join(entry, name)
 
 
-def _parse(text: str, header: str, folder: str) -> Iterator[EntryPoint]:
-    inside = False
-    for line in map(str.strip, text.splitlines()):
+def _declared(folder: str, group: str) -> Iterator[tuple[str, str]]:
+    """Yield name and value of the entry points of a group that a metadata folder declares."""
+    try:
+        with open(os.path.join(folder, "entry_points.txt"), encoding="utf-8") as stream:
+            text = stream.read()
+    except (OSError, UnicodeDecodeError):
+        return
+    header, inside = f"[{group}]", False
+    # Most files have no such group, and are not taken apart.
+    for line in map(str.strip, text.splitlines() if header in text else ()):
         if line.startswith("["):
             inside = line == header
         elif inside and line and line[0] not in "#;":
             name, _, value = line.partition("=")
-            yield EntryPoint(name=name.strip(), value=value.partition("[")[0].strip(),
-                             folder=folder)  # fmt: skip
+            yield name.strip(), _plain(value)
+
+
+def _plain(value: str) -> str:
+    """Return an entry point's value without the extras that it may name."""
+    return value.partition("[")[0].strip()
 
 
 @lru_cache(maxsize=1024)
@@ -132,55 +232,54 @@ def read_distribution(folder: str) -> Distribution:
 def unmet_requirement(distribution: Distribution, version: str) -> str:
     """Say which requirement on reflow-core its `version` does not meet; else return ""."""
     for text in distribution.requires:
-        if normal(re.match(r"[\w.-]*", text)[0]) != CORE:  # type: ignore[index]  # matches all
+        name = re.match(r"[\w.-]*", text)
+        # Our own backends ask for our very version: nobody waits for a parser to read that.
+        if not name or normal(name[0]) != CORE or text.replace(" ", "") == f"{CORE}=={version}":
             continue
-        # The form that our own backends have: nobody waits for a parser to read that.
-        if text.replace(" ", "") == f"{CORE}=={version}":
-            continue
-        from packaging.requirements import InvalidRequirement, Requirement
-        from packaging.version import InvalidVersion, Version
-
-        try:
-            needed = Requirement(text)
-        except InvalidRequirement:
-            continue  # for pip to say; it keeps nothing from working
-        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
-            continue
-        for one in needed.specifier:
-            if one.contains(version, prereleases=True):
-                continue
-            try:
-                newer = Version(one.version.removesuffix(".*")) > Version(version)
-            except InvalidVersion:
-                newer = True
-            if newer:
-                return (
-                    f"it requires {CORE}{needed.specifier}; "
-                    f"it needs a newer {CORE} than {version}"
-                )
+        unmet = _unmet(text, version)
+        if unmet and _is_above(unmet, version):
+            return f"it requires {CORE}{unmet}; it needs a newer {CORE} than {version}"
+        if unmet:
             return (
-                f"it requires {CORE}{needed.specifier} and {version} is installed; "
+                f"it requires {CORE}{unmet} and {version} is installed; "
                 f"try: pip install --upgrade {distribution.name}"
             )
     return ""
 
 
+def _unmet(requirement: str, version: str) -> SpecifierSet | None:
+    """Return the versions that a requirement (PEP 508) asks for, None where `version` is one."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        parsed = Requirement(requirement)
+    except InvalidRequirement:
+        return None  # for pip to say; it keeps nothing from working
+    if parsed.marker is not None and not parsed.marker.evaluate({"extra": ""}):
+        return None
+    return None if parsed.specifier.contains(version, prereleases=True) else parsed.specifier
+
+
+def _is_above(versions: SpecifierSet, version: str) -> bool:
+    """Whether `version` is too old for what is asked for, rather than too new."""
+    from packaging.version import InvalidVersion, Version
+
+    failing = next(one for one in versions if not one.contains(version, prereleases=True))
+    try:
+        return Version(failing.version.removesuffix(".*")) > Version(version)
+    except InvalidVersion:  # `===` takes any text for a version
+        return True
+
+
 def clash_of_import_name() -> str:
     """Say that reflow-hpc is installed too, which owns our import name; else return ""."""
-    package = os.path.abspath(sys.modules["reflow"].__path__[0])
-    prefix = CLASHING.replace("-", "_") + "-"
-    for entry in dict.fromkeys([os.path.dirname(package), *sys.path]):
-        try:
-            names = os.listdir(entry or os.curdir)
-        except OSError:
-            continue
-        for name in names:
-            if name.startswith(prefix) and name.endswith(".dist-info"):
-                version = name[len(prefix) : -len(".dist-info")]
-                return (
-                    f"{CLASHING} {version} is installed beside reflow-core and both own the "
-                    "import name 'reflow': uninstall both, then pip install reflow-core"
-                )
+    here = os.path.dirname(os.path.abspath(sys.modules["reflow"].__path__[0]))
+    for name, folder in _metadata_folders([here, *sys.path]):
+        if name == CLASHING:
+            return (
+                f"{CLASHING} {read_distribution(folder).version} is installed beside {CORE} and "
+                f"both own the import name 'reflow': uninstall both, then pip install {CORE}"
+            )
     return ""
 
 

@@ -44,7 +44,7 @@ def inventory(registry: Registry, check: bool, commands: Collection[str]) -> lis
     extra commands cannot have.
     """
     loader = registry.loader
-    loader.load()
+    loader.load(loader.points)
     rows = [_registered(registry, one, check) for one in loader.entries]
     for failure in loader.failures:
         provider = failure.provider
@@ -72,6 +72,18 @@ def inventory(registry: Registry, check: bool, commands: Collection[str]) -> lis
         ):
             text = f"it registers nothing and has none of {', '.join(LIFECYCLE)}"
             rows.append(_row(point, "plugin", OK, text))
+    for problem in loader.installed.problems:
+        rows.append(
+            PluginRow(
+                name=problem.name,
+                kind="plugin",
+                distribution="",
+                version="",
+                target="",
+                state=BROKEN,
+                detail=problem.reason,
+            )
+        )
     rows.extend(_commands(registry, check, commands))
     clash = clash_of_import_name()
     if clash:
@@ -153,27 +165,28 @@ def _rivals(registry: Registry, one: Registered) -> str:
 def _commands(
     registry: Registry, check: bool, taken: Collection[str]
 ) -> Iterator[PluginRow]:
-    for name, points in extra_commands().items():
-        for point in points:
-            row = _row(point, "command")
-            if name in taken:
-                yield evolve(row, state=SHADOWED, detail=f"reflow has a command {name!r} itself")
-                continue
+    points = extra_commands().points
+    for point in points:
+        name, row = point.name, _row(point, "command")
+        if name in taken:
+            yield evolve(row, state=SHADOWED, detail=f"reflow has a command {name!r} itself")
+            continue
+        rivals = [one for one in points if one.name == name]
+        try:
+            chosen = choose_command(rivals, lambda: registry.loader.settings)
+        except PluginError as error:
+            yield evolve(row, state=CLASHES, detail=str(error))
+            continue
+        if chosen is not point:
+            detail = f"{name!r} is taken from {chosen.distribution}"
+            yield evolve(row, state=SHADOWED, detail=detail)
+            continue
+        why = unmet_requirement(point.distribution, __version__)
+        if why:
+            row = evolve(row, state=INCOMPATIBLE, detail=why)
+        elif check:
             try:
-                chosen = choose_command(points, lambda: registry.loader.settings)
+                load_command(point)
             except PluginError as error:
-                yield evolve(row, state=CLASHES, detail=str(error))
-                continue
-            if chosen is not point:
-                detail = f"{name!r} is taken from {chosen.distribution}"
-                yield evolve(row, state=SHADOWED, detail=detail)
-                continue
-            why = unmet_requirement(point.distribution, __version__)
-            if why:
-                row = evolve(row, state=INCOMPATIBLE, detail=why)
-            elif check:
-                try:
-                    load_command(point)
-                except PluginError as error:
-                    row = evolve(row, state=BROKEN, detail=str(error))
-            yield row
+                row = evolve(row, state=BROKEN, detail=str(error))
+        yield row

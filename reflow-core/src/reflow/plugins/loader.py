@@ -22,9 +22,9 @@ from .discovery import (
     CORE,
     Distribution,
     EntryPoint,
+    Installed,
     and_import_name,
     because,
-    entry_points,
     normal,
     unmet_requirement,
 )
@@ -37,10 +37,6 @@ _NEWER = f"it needs a newer {CORE} than {__version__}"
 
 class IncompatibleError(Exception):
     """What a plugin asks for is not in this version of reflow-core."""
-
-
-def _discover() -> list[EntryPoint]:
-    return entry_points(PROJECT)
 
 
 def _tracing() -> bool:
@@ -72,18 +68,16 @@ def _manager() -> pluggy.PluginManager:
 class Loader:
     """The plugins of one process: what is installed, what is loaded, what they registered.
 
-    `discover` lists the entry points of installed plugins and `read_settings` reads the
-    configuration; each is called at most once, when it is first needed.
+    `read_settings` reads the configuration. It is called at most once, when it is first needed.
     """
 
-    discover: Callable[[], Iterable[EntryPoint]] = _discover
+    installed: Installed = field(factory=lambda: Installed(PROJECT))
     read_settings: Callable[[], Settings] = Settings
     manager: pluggy.PluginManager = field(factory=_manager)
     entries: list[Registered] = field(factory=list, init=False)
     failures: list[Failure] = field(factory=list, init=False)
     loaded: dict[EntryPoint, object] = field(factory=dict, init=False)
     """The plugins by their entry points, in the order of loading; None for a failed one."""
-    _points: list[EntryPoint] | None = field(default=None, init=False)
     _settings: Settings | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -100,9 +94,7 @@ class Loader:
     @property
     def points(self) -> list[EntryPoint]:
         """The entry points of all installed plugins, whether they may be loaded or not."""
-        if self._points is None:
-            self._points = list(self.discover())
-        return self._points
+        return self.installed.points
 
     def allowed(self, point: EntryPoint) -> bool:
         """Whether the configuration lets a plugin be loaded."""
@@ -137,10 +129,10 @@ class Loader:
                 f"(with plugins: {', '.join(sorted(known)) or 'none'})"
             )
 
-    def load(self, wanted: Callable[[EntryPoint], bool] = lambda point: True) -> None:
-        """Load such plugins; those that fail end up in `failures`."""
-        for point in self.points:
-            if point not in self.loaded and wanted(point) and self.allowed(point):
+    def load(self, points: Iterable[EntryPoint]) -> None:
+        """Load these plugins; those that fail end up in `failures`."""
+        for point in points:
+            if point not in self.loaded and self.allowed(point):
                 self._load(point)
 
     def _load(self, point: EntryPoint) -> None:

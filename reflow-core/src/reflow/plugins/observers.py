@@ -54,7 +54,7 @@ def load_observers(loader: Loader, names: Iterable[str]) -> Observers:
 
 
 def _load(loader: Loader, name: str) -> EntryPoint:
-    points = [point for point in loader.points if point.name == name]
+    points = loader.installed.named(name)
     if not points:
         known = sorted({point.name for point in loader.points})
         close = nearest(name, known)
@@ -72,7 +72,7 @@ def _load(loader: Loader, name: str) -> EntryPoint:
         loader.check_pin(name, pinned)
         mine = [one for one in points if normal(one.distribution.name) == normal(pinned)]
         points = mine or points
-    loader.load(lambda point: point in points)
+    loader.load(points)
     who = [point.distribution for point in points]
     error = loader.failed(lambda one: one.plugin == name and one.distribution in who)
     if error:

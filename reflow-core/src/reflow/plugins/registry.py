@@ -64,13 +64,16 @@ class Registry:
             found = self._pinned(kind, name, pinned)
             if found:
                 return found
-        self.loader.load(lambda point: point.name == name)
+        self.loader.load(self.loader.installed.named(name))
         found = [one for one in self._claims(kind, name) if one.provider.plugin == name]
         if not found:
             error = self.loader.failed(lambda provider: provider.plugin == name)
             if error:
                 raise error
-            self.loader.load()
+            self.loader.load(self.loader.installed.quick_points)
+            found = self._claims(kind, name)
+        if not found:
+            self.loader.load(self.loader.points)
             found = self._claims(kind, name)
         return found
 
@@ -88,7 +91,7 @@ class Registry:
         loader, wanted = self.loader, normal(pinned)
         self.loader.check_pin(name, pinned)
         points = [one for one in loader.points if normal(one.distribution.name) == wanted]
-        loader.load(lambda point: point in points)
+        loader.load(points)
         found = [
             one
             for one in loader.entries
@@ -114,7 +117,7 @@ class Registry:
         own = _nearest([one for one in self._active(kind) if not one.provider.plugin], cls)
         if any(_package(name) == _package(cls.__module__) for one in own for name in one.types):
             return own
-        self.loader.load()
+        self.loader.load(self.loader.installed.quick_points)
         found = _nearest(self._active(kind), cls)
         for key in _keys(found, cls):
             pinned = self.loader.settings.pin.get(key)
@@ -165,7 +168,7 @@ class Registry:
         message += f" (installed: {', '.join(installed) or 'none'})"
         if close in backends and close not in names:
             message += f"; try: pip install {backends[close]}"
-        for failure in loader.failures:
+        for failure in (*loader.failures, *loader.installed.problems):
             message += f"; {failure}"
         if out:
             left = ", ".join(point.name for point in out)
