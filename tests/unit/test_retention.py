@@ -16,10 +16,9 @@ from reflow.runs.retention import (
     ResultPolicy,
     StoredRun,
     freed,
-    freed_by,
     leaving,
     outdated,
-    size_of,
+    total_size,
 )
 
 NOW = 1000.0
@@ -51,7 +50,7 @@ def test_by_age() -> None:
 
 
 def test_by_size_the_oldest_go_until_the_rest_fits() -> None:
-    assert size_of(ALL) == 600
+    assert total_size(one.files for one in ALL) == 600
     assert leaving(ALL, Policy(max_size=600), NOW) == {}
     # What two runs share goes with the second of them.
     assert leaving(ALL, Policy(max_size=550), NOW) == {"flow-0": SIZE}
@@ -72,9 +71,9 @@ def test_what_has_not_ended_stays_and_does_not_count_as_kept_for_others() -> Non
 
 
 def test_what_comes_free() -> None:
-    assert freed_by([OLD]) == 50, "the other run has the shared file"
-    assert freed_by([OLD, MIDDLE]) == 580
-    assert freed_by([run(0, 0, {7: (70, 2)})]) == 0, "somebody else has it, whoever that is"
+    assert freed([OLD.files]) == 50, "the other run has the shared file"
+    assert freed([OLD.files, MIDDLE.files]) == 580
+    assert freed([run(0, 0, {7: (70, 2)}).files]) == 0, "somebody else has it, whoever that is"
 
 
 _runs = st.lists(
@@ -107,7 +106,7 @@ def test_whatever_the_policy(runs: list[StoredRun], policy: Policy) -> None:
                        key=lambda one: (one.created_at, one.run_id))  # fmt: skip
         assert not {one.run_id for one in of_it[: policy.keep]} & gone.keys()
     removable = leaving(runs, Policy(older_than=-1, keep=policy.keep), NOW)
-    if policy.max_size is not None and size_of(stay) > policy.max_size:
+    if policy.max_size is not None and total_size(one.files for one in stay) > policy.max_size:
         assert gone.keys() == removable.keys(), "nothing is left that may go"
     if policy.older_than is not None:
         late = {one.run_id for one in stay if NOW - one.ended_at > policy.older_than}

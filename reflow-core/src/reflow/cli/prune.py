@@ -85,6 +85,8 @@ def _counted(plan: Pruning) -> str:
 
 
 def _by_task(plan: Pruning) -> list[dict[str, Any]]:
+    from ..runs.retention import total_size
+
     found: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
     for batch, reason in zip(plan.batches, plan.reasons, strict=True):
         found[batch.graph_name, batch.task, reason].append(batch)
@@ -95,9 +97,7 @@ def _by_task(plan: Pruning) -> list[dict[str, Any]]:
             "reason": reason,
             "results": sum(one.results for one in batches),
             "last_used": _moment(max(one.used_at for one in batches)),
-            "size": sum(
-                {key: one.size for batch in batches for key, one in batch.files.items()}.values()
-            ),
+            "size": total_size(batch.files for batch in batches),
         }
         for (graph_name, task, reason), batches in found.items()
     ]

@@ -32,10 +32,7 @@ from ..storage.run_directory import RunRecord
 from ..storage.stores.base import InstanceRow, RunRow, Store
 from ..values.references import files_in
 from .gc import held, last_outcomes, needed_names
-from .retention import Batch, FileSize, ResultPolicy, freed, outdated
-
-Key = tuple[int, int]
-"""Device and inode of a file."""
+from .retention import Batch, FileKey, FileSize, ResultPolicy, freed, outdated, total_size
 
 
 @frozen(kw_only=True)
@@ -62,24 +59,41 @@ class Pruning:
     problems: tuple[str, ...] = ()
 
 
-@define
+@define(eq=False)
 class _Run:
     """A run that is looked at.
 
-    `numbers` are those of the batches that it has results of. `sizes` are the files of its
-    values by name, where they may go, and `needed_by` says for each which batches need it;
-    None: something without an identity.
+    `kept`: it keeps all its results. `sizes` are the files of its values by name, where they may
+    go, and `needed_by` says for each which groups need it; None: something without an identity.
     """
 
     row: RunRow
     record: RunRecord
+    used_at: float
     specs: Mapping[str, TaskSpec] = field(factory=dict)
     kept: bool = True
-    used_at: float = 0.0
     attached: bool = False
-    sizes: Mapping[str, tuple[Key, FileSize]] = field(factory=dict)
-    numbers: set[int] = field(factory=set)
-    needed_by: dict[str, set[int | None]] = field(factory=lambda: defaultdict(set))
+    sizes: Mapping[str, tuple[FileKey, FileSize]] = field(factory=dict)
+    groups: set[_Group] = field(factory=set)
+    needed_by: dict[str, set[_Group | None]] = field(factory=lambda: defaultdict(set))
+
+
+@define(eq=False)
+class _Group:
+    """The results of one task that were last used in one run, while they are counted."""
+
+    run: _Run
+    task: str
+    superseded: bool
+    identities: set[str] = field(factory=set)
+    files: dict[FileKey, FileSize] = field(factory=dict)
+
+    def batch(self) -> Batch:
+        return Batch(
+            run_id=self.run.row.run_id, graph_name=self.run.row.graph_name, task=self.task,
+            used_at=self.run.used_at, results=len(self.identities), kept=self.run.kept,
+            superseded=self.superseded, files=self.files,
+        )  # fmt: skip
 
 
 class _Survey:
@@ -87,18 +101,29 @@ class _Survey:
 
     def __init__(self, store: Store, graph_name: str | None, task: str | None, keep: int) -> None:
         self._store, self._graph_name, self._task, self._keep = store, graph_name, task, keep
-        self._numbers: dict[str, int] = {}
-        self._present: dict[str, Mapping[str, TaskSpec]] = {}
-        self._seen: Counter[str] = Counter()
-        self.batches: list[Batch] = []
-        self.identities: list[set[str]] = []
-        self.files: list[dict[Key, FileSize]] = []
+        self._by_identity: dict[str, _Group] = {}
+        self._newest_specs: dict[str, Mapping[str, TaskSpec]] = {}
+        self._run_counts: Counter[str] = Counter()
+        self.groups: list[_Group] = []
         self.runs: list[_Run] = []
         self.tasks: set[str] = set()
         self.others = 0
         self.problems: list[str] = []
 
-    def look_at(self, row: RunRow, now: float) -> None:
+    def look_at_all(self, now: float) -> None:
+        """Look at all runs. Raises `UnknownTaskError` where none has the task."""
+        for row in self._store.list_runs():
+            self._look_at(row, now)
+        if self._task is not None and self._task not in self.tasks:
+            raise UnknownTaskError(unknown_name("task", self._task, sorted(self.tasks)))
+        self._count()
+        # Only now: which run last had a result is seen by the runs of all workflows.
+        if self._graph_name is not None:
+            self.groups = [
+                group for group in self.groups if group.run.row.graph_name == self._graph_name
+            ]
+
+    def _look_at(self, row: RunRow, now: float) -> None:
         """Find out what a run may lose; the newest comes first."""
         run = _Run(row, RunRecord(row.record), used_at=now)
         try:
@@ -112,76 +137,69 @@ class _Survey:
             run.kept, run.sizes = True, {}
         self.runs.append(run)
 
-    def count(self) -> None:
-        """Put each result into the batch of the last run that has it, or of one that is kept."""
-        for run in sorted(self.runs, key=lambda one: not one.kept):
-            fresh: dict[str, int] = {}
-            for one in self._results(run):
-                number = self._number(run, one, fresh) if one.identity else None
-                for name in _names(run, one) if run.sizes else ():
-                    run.needed_by[name].add(number)
-                    if number is not None and name in run.sizes:
-                        key, size = run.sizes[name]
-                        self.files[number][key] = size
-
-    def _results(self, run: _Run) -> list[InstanceRow]:
-        # Of one task: its values may stand in files that another's stand in, too.
-        task = None if run.sizes else self._task
-        rows = [] if task not in (None, *run.specs) else (
-            self._store.instances(run.row.run_id, task, DONE)
-        )
-        if self._task is None:
-            return rows
-        return [one if one.task == self._task else one._replace(identity="") for one in rows]
-
     def _describe(self, run: _Run) -> None:
         """Find out what a run may lose."""
         row, record = run.row, run.record
-        wanted = self._graph_name in (None, row.graph_name)
-        self._seen[row.graph_name] += 1
+        self._run_counts[row.graph_name] += 1
         request = record.request()
-        run.specs = {one.name: one for one in request.spec.tasks}
-        self._present.setdefault(row.graph_name, run.specs)
+        run.specs = {spec.name: spec for spec in request.spec.tasks}
+        self._newest_specs.setdefault(row.graph_name, run.specs)
         # As the user itself, not as the administrator: who writes to a record owns the part
         # that it adds, and the user would be locked out.
-        mine = os.geteuid() == os.stat(row.record).st_uid
+        owned = os.geteuid() == os.stat(row.record).st_uid
         standing = Standing(record)
         if standing.state not in ENDED:
             catch_up(self._store, record, row.run_id)
             return
         run.used_at = standing.finished_at
-        if wanted:
+        selected = self._graph_name in (None, row.graph_name)
+        if selected:
             self.tasks.update(run.specs)
-            self.others += not mine
-        run.kept = not (wanted and mine) or self._seen[row.graph_name] <= self._keep
-        if mine and standing.state == SUCCESS:  # any other may be retried, and need them
+            self.others += not owned
+        run.kept = not (selected and owned) or self._run_counts[row.graph_name] <= self._keep
+        if owned and standing.state == SUCCESS:  # any other may be retried, and needs its values
             run.sizes = _sizes(record)
             run.attached = bool(request.spec.serializers)
 
-    def _number(self, run: _Run, one: InstanceRow, fresh: dict[str, int]) -> int:
-        """Return the number of the batch that a result is of, a new one where that is needed."""
-        number = self._numbers.get(one.identity)
-        if number is None:
-            number = fresh.get(one.task)
-            if number is None:
-                number = fresh[one.task] = len(self.batches)
-                self.batches.append(
-                    Batch(
-                        run_id=run.row.run_id, graph_name=run.row.graph_name, task=one.task,
-                        used_at=run.used_at, results=0, kept=run.kept,
-                        superseded=self._is_superseded(run, one.task),
-                    )
-                )  # fmt: skip
-                self.identities.append(set())
-                self.files.append({})
-            self._numbers[one.identity] = number
-            self.identities[number].add(one.identity)
-        run.numbers.add(number)
-        return number
+    def _count(self) -> None:
+        """Put each result into the group of the last run that has it, or of one that is kept."""
+        for run in sorted(self.runs, key=lambda run: not run.kept):
+            fresh: dict[str, _Group] = {}
+            for row in self._results(run):
+                group = self._group(run, row, fresh) if row.identity else None
+                for name in _value_files(run, row) if run.sizes else ():
+                    run.needed_by[name].add(group)
+                    if group is not None and name in run.sizes:
+                        key, size = run.sizes[name]
+                        group.files[key] = size
+
+    def _results(self, run: _Run) -> list[InstanceRow]:
+        """Return the results of a run; those of other tasks than the chosen have no identity."""
+        # Where files may go, of all tasks: a file of the chosen one may hold another's value, too.
+        task = None if run.sizes else self._task
+        if task is not None and task not in run.specs:
+            return []
+        rows = self._store.instances(run.row.run_id, task, DONE)
+        if self._task is None:
+            return rows
+        return [row if row.task == self._task else row._replace(identity="") for row in rows]
+
+    def _group(self, run: _Run, row: InstanceRow, fresh: dict[str, _Group]) -> _Group:
+        """Return the group that a result is in: a newer run's, or one of this run and its task."""
+        group = self._by_identity.get(row.identity)
+        if group is None:
+            group = fresh.get(row.task)
+            if group is None:
+                group = fresh[row.task] = _Group(run, row.task, self._is_superseded(run, row.task))
+                self.groups.append(group)
+            self._by_identity[row.identity] = group
+            group.identities.add(row.identity)
+        run.groups.add(group)
+        return group
 
     def _is_superseded(self, run: _Run, task: str) -> bool:
         """Whether the newest run of the workflow can take over no result of a task of this one."""
-        old, new = run.specs.get(task), self._present.get(run.row.graph_name, {}).get(task)
+        old, new = run.specs.get(task), self._newest_specs.get(run.row.graph_name, {}).get(task)
         if old is None:
             return False
         return new is None or _kind(old) != _kind(new)
@@ -204,44 +222,26 @@ def plan_pruning(
     """
     now = (clock or Clock()).now()
     survey = _Survey(store, graph_name, task, keep)
-    for row in store.list_runs():
-        survey.look_at(row, now)
-    survey.count()
-    if task is not None and task not in survey.tasks:
-        raise UnknownTaskError(unknown_name("task", task, sorted(survey.tasks)))
-    numbers = [
-        number
-        for number, one in enumerate(survey.batches)
-        if graph_name in (None, one.graph_name)
-    ]
-    batches = [
-        evolve(
-            survey.batches[number],
-            results=len(survey.identities[number]),
-            files=survey.files[number],
-        )
-        for number in numbers
-    ]
-    chosen = outdated(batches, policy, now)
-    gone = {numbers[place] for place in chosen}
+    survey.look_at_all(now)
+    batches = [group.batch() for group in survey.groups]
+    reasons = outdated(batches, policy, now)
+    gone = {survey.groups[number] for number in reasons}
     going = {
-        run.row.run_id: {
-            one for number in run.numbers & gone for one in survey.identities[number]
-        }
+        run.row.run_id: set().union(*(group.identities for group in run.groups & gone))
         for run in reversed(survey.runs)
-        if run.numbers & gone
+        if run.groups & gone
     }
-    results = sum(batches[place].results for place in chosen)
+    results = sum(batches[number].results for number in reasons)
     return Pruning(
-        batches=tuple(batches[place] for place in chosen),
-        reasons=tuple(chosen.values()),
+        batches=tuple(batches[number] for number in reasons),
+        reasons=tuple(reasons.values()),
         going=going,
         rows={run.row.run_id: run.row for run in survey.runs},
         runs=tuple(going),
         results=results,
-        kept=sum(one.results for one in batches) - results,
+        kept=sum(batch.results for batch in batches) - results,
         others=survey.others,
-        size=sum({key: one.size for batch in batches for key, one in batch.files.items()}.values()),
+        size=total_size(batch.files for batch in batches),
         freed=freed(_leaving(run, gone) for run in survey.runs),
         problems=tuple(survey.problems),
     )
@@ -252,48 +252,48 @@ def _kind(spec: TaskSpec) -> tuple[str, ...]:
     return (spec.version, spec.code, spec.serializer)
 
 
-def _sizes(record: RunRecord) -> dict[str, tuple[Key, FileSize]]:
+def _sizes(record: RunRecord) -> dict[str, tuple[FileKey, FileSize]]:
     """Return the files of a run's values by name."""
-    found = {}
+    sizes = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(record.values) as entries:
-        for one in entries:
-            if one.is_file(follow_symlinks=False):
-                stat = one.stat(follow_symlinks=False)
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                stat = entry.stat(follow_symlinks=False)
                 size = FileSize(stat.st_size, stat.st_nlink)
-                found[one.name] = ((stat.st_dev, stat.st_ino), size)
-    return found
+                sizes[entry.name] = ((stat.st_dev, stat.st_ino), size)
+    return sizes
 
 
-def _names(run: _Run, one: InstanceRow) -> Iterator[str]:
+def _value_files(run: _Run, row: InstanceRow) -> Iterator[str]:
     """Yield the names of the files that a value stands in."""
-    text = one.value
-    if one.spilled:
-        yield f"{one.digest}.json"
+    text = row.value
+    if row.spilled:
+        yield f"{row.digest}.json"
         if run.attached:
-            outcome = Outcome(one.task, one.index or 0, 0, one.state, digest=one.digest)
+            outcome = Outcome(row.task, row.index or 0, 0, row.state, digest=row.digest)
             with contextlib.suppress(RecordError):  # it is gone
                 text = Values(run.record.files, run.record.values).text(outcome)
     if run.attached and text:
         yield from (name for _, name in files_in(text))
 
 
-def _leaving(run: _Run, gone: Collection[int]) -> dict[Key, FileSize]:
+def _leaving(run: _Run, gone: Set[_Group]) -> dict[FileKey, FileSize]:
     """Return the files that go from a run: those that nothing which stays needs."""
     return {
         run.sizes[name][0]: run.sizes[name][1]
-        for name, numbers in run.needed_by.items()
-        if name in run.sizes and all(number in gone for number in numbers)
+        for name, groups in run.needed_by.items()
+        if name in run.sizes and groups <= gone
     }
 
 
 def carry_out(store: Store, pruning: Pruning, *, clock: Clock | None = None) -> Pruning:
     """Take away what was planned; return what has gone.
 
-    A run that somebody has taken up again meanwhile keeps what it has.
+    A run that was taken up again meanwhile keeps what it has.
     """
     clock = clock or Clock()
     problems = list(pruning.problems)
-    gone: list[dict[Key, FileSize]] = []
+    gone: list[dict[FileKey, FileSize]] = []
     runs: list[str] = []
     for run_id, identities in pruning.going.items():
         try:
@@ -307,47 +307,51 @@ def carry_out(store: Store, pruning: Pruning, *, clock: Clock | None = None) -> 
 
 def _prune(
     store: Store, row: RunRow, identities: Collection[str], clock: Clock
-) -> dict[Key, FileSize]:
+) -> dict[FileKey, FileSize]:
     """Take results out of one run; return the files that went."""
     record = RunRecord(row.record)
     with held(record, clock) as lease:
         if lease is None:
             raise RecordError(
-                "it is kept: there is no room to note what goes; make some first, as"
-                " `reflow store gc` does"
+                "the run keeps its results: the disk has no room to record what goes; free some"
+                " first, such as with `reflow store gc`"
             )
-        # What may be retried needs its values.
-        whole = Standing(record).state == SUCCESS
-        before = needed_names(record) if whole else set()
-        going = [one for one in last_outcomes(record) if one.identity in identities]
+        # A run that may be retried needs its values.
+        succeeded = Standing(record).state == SUCCESS
+        needed_before = needed_names(record) if succeeded else set()
+        going = [outcome for outcome in last_outcomes(record) if outcome.identity in identities]
         if not going:
             return {}
-        lease.append_encoded(b"".join(map(encode, _without(going, whole))))
-        lease.append(Note(_told(going), clock.now()))
+        # The record first, then the index, then the files: see the head of this module.
+        lease.append_encoded(b"".join(map(encode, _without_identity(going, succeeded))))
+        lease.append(Note(_note_text(going), clock.now()))
         lease.sync()
         catch_up(store, record, row.run_id)
-        return _unlinked(record, before - needed_names(record)) if whole else {}
+        if not succeeded:
+            return {}
+        return _unlink(record, needed_before - needed_names(record))
 
 
-def _without(outcomes: Iterable[Outcome], whole: bool) -> Iterator[Outcome]:
-    """Yield outcomes that nobody finds any more, and without a value that is in files."""
-    for one in outcomes:
-        if whole and (one.value is None or files_in(one.value)):
-            yield one._replace(identity="", digest="", value=None, paths=(), prints=())
+def _without_identity(outcomes: Iterable[Outcome], without_files: bool) -> Iterator[Outcome]:
+    """Yield outcomes that no later run finds, `without_files` also without values in files."""
+    for outcome in outcomes:
+        if without_files and (outcome.value is None or files_in(outcome.value)):
+            yield outcome._replace(identity="", digest="", value=None, paths=(), prints=())
         else:
-            yield one._replace(identity="")
+            yield outcome._replace(identity="")
 
 
-def _told(outcomes: Collection[Outcome]) -> str:
-    counts = Counter(one.task for one in outcomes)
+def _note_text(outcomes: Collection[Outcome]) -> str:
+    counts = Counter(outcome.task for outcome in outcomes)
     return "`reflow cache prune` has taken results out of the cache: " + ", ".join(
         f"{count} of {task}" for task, count in counts.items()
     )
 
 
-def _unlinked(record: RunRecord, names: Set[str]) -> dict[Key, FileSize]:
-    """Take files of values away, and return those that were there."""
+def _unlink(record: RunRecord, names: Set[str]) -> dict[FileKey, FileSize]:
+    """Delete files of values, and return those that were there."""
     sizes = _sizes(record)
-    for name in names & sizes.keys():
+    present = names & sizes.keys()
+    for name in present:
         record.files.discard(f"{record.values}/{name}")
-    return {sizes[name][0]: sizes[name][1] for name in names & sizes.keys()}
+    return {sizes[name][0]: sizes[name][1] for name in present}

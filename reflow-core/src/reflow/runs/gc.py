@@ -31,7 +31,7 @@ from ..storage.process_id import this_process
 from ..storage.run_directory import FOLDER, RunRecord
 from ..storage.stores.base import RunRow, Store
 from ..values.references import files_in
-from .retention import FileSize, Policy, StoredRun, freed_by, leaving, size_of
+from .retention import FileSize, Policy, StoredRun, freed, leaving, total_size
 
 GONE = ".gone-"
 """What the name of a record begins with that is being taken away."""
@@ -111,8 +111,8 @@ def plan_cleaning(
         missing=tuple(missing),
         kept=len(runs) - len(gone),
         others=others,
-        size=size_of(runs),
-        freed=freed_by(gone) + sum(one.size for one in orphans),
+        size=total_size(run.files for run in runs),
+        freed=freed(run.files for run in gone) + sum(one.size for one in orphans),
         problems=tuple(problems),
     )
 
@@ -228,7 +228,7 @@ def carry_out(
         kept=cleaning.kept + len(cleaning.runs) - len(gone),
         others=cleaning.others,
         size=cleaning.size,
-        freed=freed_by(gone) + sum(one.size for one in orphans),
+        freed=freed(run.files for run in gone) + sum(one.size for one in orphans),
         problems=tuple(problems),
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from math import inf
+from typing import TypeAlias, TypeVar
 
 from attrs import field, frozen
 
@@ -23,8 +24,11 @@ class FileSize:
     links: int
 
 
-Files: TypeAlias = Mapping[tuple[int, int], FileSize]
-"""Files by (device, inode)."""
+FileKey: TypeAlias = tuple[int, int]
+"""Device and inode of a file."""
+Files: TypeAlias = Mapping[FileKey, FileSize]
+
+Key = TypeVar("Key", str, int)
 
 
 @frozen(kw_only=True)
@@ -59,65 +63,61 @@ class Policy:
 
 def leaving(runs: Sequence[StoredRun], policy: Policy, now: float) -> dict[str, str]:
     """Return the ids of the runs that go, the oldest first, each with the reason."""
-    removable = _removable(runs, policy.keep)
+    candidates = _removable(runs, policy.keep)
     gone: dict[str, str] = {}
     if policy.older_than is not None:
-        gone = {run.run_id: AGE for run in removable if now - run.ended_at > policy.older_than}
+        gone = {run.run_id: AGE for run in candidates if now - run.ended_at > policy.older_than}
     if policy.max_size is not None:
-        rest = [run.files for run in runs if run.run_id not in gone]
-        others = [run for run in removable if run.run_id not in gone]
-        count = _how_many([run.files for run in others], rest, policy.max_size)
-        gone.update((run.run_id, SIZE) for run in others[:count])
+        staying = {run.run_id: run.files for run in runs if run.run_id not in gone}
+        order = [run.run_id for run in candidates if run.run_id in staying]
+        gone |= dict.fromkeys(_over(policy.max_size, staying, order), SIZE)
     return gone
-
-
-def _how_many(order: Sequence[Files], rest: Iterable[Files], most: int) -> int:
-    """Return how many, the first in this order, go until the rest takes no more than `most`.
-
-    `rest` is what there is, those in `order` among it. A file goes with the last that has it.
-    """
-    rest = list(rest)
-    holders = Counter(key for files in rest for key in files)
-    sizes = {key: one.size for files in rest for key, one in files.items()}
-    total = sum(sizes.values())
-    for count, files in enumerate(order):
-        if total <= most:
-            return count
-        for key in files:
-            holders[key] -= 1
-            total -= 0 if holders[key] else sizes[key]
-    return len(order)
 
 
 def _removable(runs: Iterable[StoredRun], keep: int) -> list[StoredRun]:
     """Return the runs that may go at all, the oldest first."""
-    seen: Counter[str] = Counter()
-    found = []
-    for run in sorted(runs, key=lambda one: (one.created_at, one.run_id), reverse=True):
-        seen[run.graph_name] += 1
-        if run.ended and seen[run.graph_name] > keep:
-            found.append(run)
-    return sorted(found, key=lambda one: (one.ended_at, one.run_id))
+    newer: Counter[str] = Counter()
+    removable = []
+    for run in sorted(runs, key=lambda run: (run.created_at, run.run_id), reverse=True):
+        # Runs that go on count, too: they are among the newest.
+        newer[run.graph_name] += 1
+        if run.ended and newer[run.graph_name] > keep:
+            removable.append(run)
+    return sorted(removable, key=lambda run: (run.ended_at, run.run_id))
 
 
-def size_of(runs: Iterable[StoredRun]) -> int:
-    """Return how many bytes runs take; what they share counts once."""
-    return sum({key: one.size for run in runs for key, one in run.files.items()}.values())
+def _over(most: int, staying: Mapping[Key, Files], order: Sequence[Key]) -> Sequence[Key]:
+    """Return those that go, from the first in this order on, until the rest takes `most` bytes.
+
+    `staying` has the files of all that there is. A file goes with the last that has it.
+    """
+    holders = Counter(key for files in staying.values() for key in files)
+    total = total_size(staying.values())
+    for count, key in enumerate(order):
+        if total <= most:
+            return order[:count]
+        for name, file in staying[key].items():
+            holders[name] -= 1
+            total -= 0 if holders[name] else file.size
+    return order
 
 
-def freed_by(runs: Iterable[StoredRun]) -> int:
-    """Return how many bytes come free when runs go; a file that others have too stays."""
-    return freed(run.files for run in runs)
+def total_size(places: Iterable[Files]) -> int:
+    """Return how many bytes files take; what stands in several places counts once."""
+    return sum({key: file.size for files in places for key, file in files.items()}.values())
 
 
 def freed(gone: Iterable[Files]) -> int:
-    """Return how many bytes come free when a name of each of these files goes, in some places."""
-    names: Counter[tuple[int, int]] = Counter()
-    found: dict[tuple[int, int], FileSize] = {}
+    """Return how many bytes come free when these files go, each from some of its places.
+
+    A file stays as long as it has another name anywhere.
+    """
+    names: Counter[FileKey] = Counter()
+    sizes: dict[FileKey, FileSize] = {}
     for files in gone:
         names.update(files.keys())
-        found.update(files)
-    return sum(one.size for key, one in found.items() if names[key] >= one.links)
+        sizes.update(files)
+    return sum(file.size for key, file in sizes.items() if names[key] >= file.links)
 
 
 @frozen(kw_only=True)
@@ -155,25 +155,29 @@ class ResultPolicy:
 
 def outdated(batches: Sequence[Batch], policy: ResultPolicy, now: float) -> dict[int, str]:
     """Return the positions of the batches that go, the longest unused first, with the reason."""
-    may_go = sorted(
-        (
-            number
-            for number, one in enumerate(batches)
-            if not one.kept and (one.superseded or not policy.superseded)
-        ),
-        key=lambda number: (batches[number].used_at, batches[number].run_id),
-    )
+    candidates = _unused_first(batches, policy)
     gone: dict[int, str] = {}
     if policy.older_than is not None or policy.max_size is None:
-        least = policy.older_than
-        plain = ASKED if least is None else AGE
-        for number in may_go:
-            if least is None or now - batches[number].used_at > least:
-                gone[number] = SUPERSEDED if policy.superseded else plain
+        reason = SUPERSEDED if policy.superseded else ASKED if policy.older_than is None else AGE
+        most = -inf if policy.older_than is None else policy.older_than
+        gone = {
+            number: reason for number in candidates if now - batches[number].used_at > most
+        }
     if policy.max_size is not None:
-        rest = [one.files for number, one in enumerate(batches) if number not in gone]
-        others = [number for number in may_go if number not in gone]
-        count = _how_many([batches[number].files for number in others], rest, policy.max_size)
+        staying = {
+            number: batch.files for number, batch in enumerate(batches) if number not in gone
+        }
         # What takes no room makes none.
-        gone.update((number, SIZE) for number in others[:count] if batches[number].files)
+        order = [number for number in candidates if staying.get(number)]
+        gone |= dict.fromkeys(_over(policy.max_size, staying, order), SIZE)
     return gone
+
+
+def _unused_first(batches: Sequence[Batch], policy: ResultPolicy) -> list[int]:
+    """Return the positions of the batches that may go at all, the longest unused first."""
+    candidates = [
+        number
+        for number, batch in enumerate(batches)
+        if not batch.kept and (batch.superseded or not policy.superseded)
+    ]
+    return sorted(candidates, key=lambda number: (batches[number].used_at, batches[number].run_id))
