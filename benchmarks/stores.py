@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from reflow import Result, Workflow
-from reflow.caching.output_files import take_prints, trouble
+from reflow.caching.output_files import find_damage, take_prints
 from reflow.plugins.open_store import open_store
 from reflow.runs.submit import prepare
 from reflow.states import CACHED, FAILED, SUCCESS
@@ -192,7 +192,7 @@ def measure_files(folder: Path) -> None:
         for path in paths:
             os.stat(path)
         half = time.perf_counter()
-        whole = not any(trouble(*one) for one in results)
+        whole = not any(find_damage(*one) for one in results)
         samples[0].append(half - begun)
         samples[1].append(time.perf_counter() - half)
         assert whole

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reflow.caching.reuse import adopt
+from reflow.caching.reuse import Decision, Reuse
 from reflow.errors import RecordError, SerializationError
 from reflow.model.spec import SerializerSpec
 from reflow.serializers.base import Serializer
@@ -126,35 +126,41 @@ class Found(NamedTuple):
     value: str | None
     record: str
     paths: tuple[str, ...] = ()
+    prints: tuple[str, ...] = ()
+    run_id: str = "older"
 
 
-def adopted(folder: AttachmentFolder, theirs: Path, native: object) -> bool:
+def decide(folder: AttachmentFolder, theirs: Path, native: object) -> Decision:
     text = dump(native)
-    found = Found(digest(text), text, str(theirs))
-    return adopt(Files(), str(folder._folder), {"pickle", "text"}, found)
+    result = Found(digest(text), text, str(theirs))
+    reuse = Reuse(
+        "task", Files(), [PICKLE, TEXT], pytest.fail, pytest.fail, checks=None,
+        values=str(folder._folder),
+    )  # fmt: skip
+    return reuse.decide(result)
 
 
 def test_the_results_of_others_are_taken_over_but_for_pickles(
-    tmp_path: Path, folder: AttachmentFolder, give_away: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, folder: AttachmentFolder, give_away: Any
 ) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     bomb = poison(theirs / "values", pickle.dumps(Bomb()), ".pickle")
     text = poison(theirs / "values", b"a text", ".txt")
-    assert adopted(folder, theirs, [bomb]), "my own"
+    assert decide(folder, theirs, [bomb]).stands, "my own"
     (tmp_path / "mine" / bomb["file"]).unlink()
     for one in (bomb, text):
         give_away(theirs / "values" / one["file"])
-    assert adopted(folder, theirs, {"a": [text]})
+    assert decide(folder, theirs, {"a": [text]}) == Decision(True)
     assert folder.load(text) == "a text"
-    assert capsys.readouterr().err == ""
-    assert not adopted(folder, theirs, [text, bomb])
-    assert not adopted(folder, theirs, [bomb])
+    for native in ([text, bomb], [bomb]):
+        decision = decide(folder, theirs, native)
+        assert not decision.stands
+        assert "are not used but made again: they belong to " in decision.notice
+        assert "and reading a pickle runs code" in decision.reason
     assert not (tmp_path / "mine" / bomb["file"]).exists()
-    told = capsys.readouterr().err
-    assert told.count("are not used but made again: they belong to ") == 1, "once"
     attachments.known.pop("text")
-    assert not adopted(folder, theirs, [text]), "who knows what an unknown one would run"
+    assert not decide(folder, theirs, [text]).stands, "who knows what an unknown one would run"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ def test_the_results_of_others_are_taken_over_but_for_pickles(
 def test_nothing_is_taken_over_from_outside_of_a_run(
     tmp_path: Path, folder: AttachmentFolder, native: dict[str, str]
 ) -> None:
-    assert not adopted(folder, tmp_path, native)
+    assert not decide(folder, tmp_path, native).stands
     with pytest.raises((RecordError, SerializationError)):
         folder.load(native)
 

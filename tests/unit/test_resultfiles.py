@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reflow.caching import file_fingerprint
-from reflow.caching.output_files import take_prints, trouble
+from reflow.caching.output_files import find_damage, take_prints
 
 
 def taken(how: str, *paths: Path) -> tuple[str, ...]:
@@ -17,6 +17,12 @@ def taken(how: str, *paths: Path) -> tuple[str, ...]:
     prints = take_prints([str(one) for one in paths], how, lambda path, _: told.append(path))
     assert told == []
     return prints
+
+
+def damage(paths: list[str], prints: tuple[str, ...]) -> str:
+    """What is wrong with the files of a result, "" for nothing."""
+    found = find_damage(paths, prints)
+    return "" if found is None else found.reason
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def test_what_counts_by_policy(
 ) -> None:
     prints = taken(how, tree / "a", tree)
     assert [parts(one) for one in prints or ("", "")] == [file, folder]
-    assert trouble([str(tree / "a"), str(tree)], prints) == ""
+    assert damage([str(tree / "a"), str(tree)], prints) == ""
 
 
 def test_where_nothing_has_a_fingerprint_there_is_none(tree: Path) -> None:
@@ -62,20 +68,20 @@ def test_where_nothing_has_a_fingerprint_there_is_none(tree: Path) -> None:
 def test_pipes_and_devices_are_not_read(tree: Path, how: str) -> None:
     os.mkfifo(tree / "pipe")
     assert taken(how, tree / "pipe", Path("/dev/zero")) == ()
-    assert trouble([str(tree / "pipe")], ()) == ""
+    assert damage([str(tree / "pipe")], ()) == ""
     if how == "content":
         (before,) = taken(how, tree)
         (tree / "pipe").unlink()
-        assert "was changed" in trouble([str(tree)], (before,))
+        assert "was changed" in damage([str(tree)], (before,))
 
 
 def test_the_records_of_runs_are_no_part_of_a_run_directory(tree: Path) -> None:
     prints = taken("content", tree)
     (tree / ".reflow" / "run").mkdir(parents=True)
     (tree / ".reflow" / "run" / "journal").write_text("grows")
-    assert trouble([str(tree)], prints) == ""
+    assert damage([str(tree)], prints) == ""
     (tree / "b").write_text("")
-    assert trouble([str(tree)], prints) == f"its file {tree} was changed since it was made"
+    assert damage([str(tree)], prints) == f"its file {tree} was changed since it was made"
 
 
 @pytest.mark.parametrize("how", ["auto", "content", "stat"])
@@ -84,16 +90,16 @@ def test_files_that_are_not_as_they_were_left(tree: Path, how: str) -> None:
     paths, prints = [str(path)], taken(how, path)
     changed = f"its file {path} was changed since it was made"
     later(path)
-    assert trouble(paths, prints) == (changed if how == "stat" else "")
+    assert damage(paths, prints) == (changed if how == "stat" else "")
     path.write_text("2")
     later(path)
-    assert trouble(paths, prints) == changed
-    assert trouble(paths, ()) == "", "without a fingerprint it must be there"
+    assert damage(paths, prints) == changed
+    assert damage(paths, ()) == "", "without a fingerprint it must be there"
     path.unlink()
     for known in (prints, ()):
-        assert trouble(paths, known) == f"its file {path} is gone"
+        assert damage(paths, known) == f"its file {path} is gone"
     path.mkdir()
-    assert trouble(paths, prints) == changed
+    assert damage(paths, prints) == changed
 
 
 def test_the_content_is_read_only_where_times_differ(
@@ -103,9 +109,9 @@ def test_the_content_is_read_only_where_times_differ(
     prints = taken("auto", path)
     with monkeypatch.context() as patch:
         patch.setattr(file_fingerprint, "_content", lambda path: pytest.fail(path))
-        assert trouble([str(path)], prints) == ""
+        assert damage([str(path)], prints) == ""
         path.write_text("longer")
-        assert "was changed" in trouble([str(path)], prints)
+        assert "was changed" in damage([str(path)], prints)
 
 
 def test_what_cannot_be_read_is_told_and_has_no_fingerprint(tree: Path) -> None:
@@ -115,10 +121,10 @@ def test_what_cannot_be_read_is_told_and_has_no_fingerprint(tree: Path) -> None:
     assert [bool(one) for one in prints] == [False, False, True]
     assert list(told) == odd[:2]
     assert isinstance(told[odd[0]], OSError)
-    assert "cannot be read (File name too long)" in trouble(odd[:1], ())
-    assert "cannot be compared" in trouble(odd[1:2], ())
-    assert "cannot be compared" in trouble(odd[2:], ("damaged",))
-    assert trouble(odd[2:], ("f:9:9", "f:9:9")) == "", "not one for each path: they are none"
+    assert "cannot be read (File name too long)" in damage(odd[:1], ())
+    assert "cannot be compared" in damage(odd[1:2], ())
+    assert "cannot be compared" in damage(odd[2:], ("damaged",))
+    assert damage(odd[2:], ("f:9:9", "f:9:9")) == "", "not one for each path: they are none"
 
 
 @pytest.mark.parametrize("size", [1, 200_000])

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import time
+from functools import cached_property
 
 from ..storage.filesystem import Files
 
@@ -26,13 +27,14 @@ _FORMAT = "reflow-filehashes-1"
 class FileHashes:
     """Hashes of files' contents, remembered in one file at `path`.
 
-    The file is read when the first hash is asked for. `save` adds what is new to what others
-    have written since, and writes it whole. One that cannot be read or written costs time and
-    nothing else, and so does what another adds in the same moment.
+    Without `path` it is the one of this user's processes, beside the default store. The file
+    is read when the first hash is asked for. `save` adds what is new to what others have written
+    since, and writes it whole. A file that cannot be read or written costs time and nothing
+    else, and so does what another process adds in the same moment.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str | None = None) -> None:
+        self._given_path = path
         self._known: dict[str, list[object]] | None = None
         self._new: dict[str, list[object]] = {}
 
@@ -69,6 +71,17 @@ class FileHashes:
             files.make_folder(os.path.dirname(self._path))
             files.write(self._path, data)
             self._new.clear()
+
+    @cached_property
+    def _path(self) -> str:
+        if self._given_path is not None:
+            return self._given_path
+        from ..storage.stores.sqlite.store import default_store_path
+
+        try:
+            return str(default_store_path().parent / "filehashes.json")
+        except RuntimeError:  # a user without a home: nothing is remembered
+            return ""
 
     def _load(self) -> dict[str, list[object]]:
         if self._known is None:

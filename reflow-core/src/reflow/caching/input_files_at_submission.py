@@ -20,7 +20,6 @@ from ..values.codec import codec_for
 from ..values.hashing import digest
 from .hash_cache import FileHashes
 from .input_files import Look, count, files_hash, glance, looks_text
-from .reuse import hashes_of_user
 
 
 def with_input_files(
@@ -32,7 +31,7 @@ def with_input_files(
     paths start at `directory`. Raises `ParameterError` for a file that is there and cannot be
     read.
     """
-    hashes, beside = hashes_of_user(), dict[str, str]()
+    hashes, beside = FileHashes(), dict[str, str]()
     found = [_with_files(one, tasks[one.name], directory, hashes, beside) for one in spec.tasks]
     hashes.save()
     return evolve(spec, tasks=tuple(found)), beside

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .file_fingerprint import full_print, is_same, parse, quick_print
 
-NO_ACCESS = "may not be read by this user"
-
-Hashed: TypeAlias = Callable[[str, os.stat_result], str]
+HashFile: TypeAlias = Callable[[str, os.stat_result], str]
+"""Returns the sha256 of a file's content, perhaps without reading it again."""
 
 
 def take_prints(
@@ -52,46 +51,58 @@ def _taken(path: str, how: str) -> str:
     return str(quick_print(path) if how == "stat" else full_print(path))
 
 
-def trouble(paths: Sequence[str], prints: Sequence[str], hashed: Hashed | None = None) -> str:
-    """Say which path does not stand as the task left it, "" if all do.
+class Damage(NamedTuple):
+    """Why the files of a result do not stand; `no_access`: this user may not read one."""
+
+    reason: str
+    no_access: bool = False
+
+
+def find_damage(
+    paths: Sequence[str], prints: Sequence[str], hash_file: HashFile | None = None
+) -> Damage | None:
+    """Return why the first path that does not stand as the task left it does not, None if all do.
 
     By fingerprint, where there is one: sizes and times, unread, and the content where only
     the times differ. Else the path must be there, and may be read: another user's may not.
-    `hashed` returns the sha256 of a file's content, perhaps without reading it again: its path
-    and what `os.stat` said are given.
     """
     if len(prints) != len(paths):
         prints = ("",) * len(paths)
     stat_of, me = os.stat, os.geteuid()  # asked for ten thousand files
-    for path, known in zip(paths, prints):  # noqa: B905 (equal by make)
+    for path, fingerprint in zip(paths, prints):  # noqa: B905 (equal by make)
         try:
-            found = stat_of(path)
-            if found.st_uid != me and not os.access(path, os.R_OK):
-                return f"its file {path} {NO_ACCESS}"
-            if not known or known.partition(" ")[0] == (
-                f"f:{found.st_size}:{found.st_mtime_ns}"
-            ):
-                continue
-            if not _is_same(path, known, found, hashed):
-                return f"its file {path} was changed since it was made"
-        except (FileNotFoundError, NotADirectoryError):
-            return f"its file {path} is gone"
-        except PermissionError:
-            return f"its file {path} {NO_ACCESS}"
-        except OSError as error:
-            return f"its file {path} cannot be read ({error.strerror})"
-        except ValueError:  # a NUL in the path, or no fingerprint
-            return f"its file {path} cannot be compared"
-    return ""
+            status = stat_of(path)
+            if status.st_uid != me and not os.access(path, os.R_OK):
+                return _damage(path, PermissionError())
+            if fingerprint and not _is_as_left(path, fingerprint, status, hash_file):
+                return Damage(f"its file {path} was changed since it was made")
+        except (OSError, ValueError) as error:
+            return _damage(path, error)
+    return None
 
 
-def _is_same(path: str, known: str, found: os.stat_result, hashed: Hashed | None) -> bool:
-    before = parse(known)
+def _damage(path: str, error: OSError | ValueError) -> Damage:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return Damage(f"its file {path} is gone")
+    if isinstance(error, PermissionError):
+        return Damage(f"its file {path} may not be read by this user", no_access=True)
+    if isinstance(error, OSError):
+        return Damage(f"its file {path} cannot be read ({error.strerror})")
+    # A NUL in the path, or no fingerprint.
+    return Damage(f"its file {path} cannot be compared")
+
+
+def _is_as_left(
+    path: str, fingerprint: str, status: os.stat_result, hash_file: HashFile | None
+) -> bool:
+    if fingerprint.partition(" ")[0] == f"f:{status.st_size}:{status.st_mtime_ns}":
+        return True
+    before = parse(fingerprint)
     size = before.quick.split(":")[1:2]
-    if hashed is None or not before.content or not stat.S_ISREG(found.st_mode):
+    if hash_file is None or not before.content or not stat.S_ISREG(status.st_mode):
         return is_same(path, before)
     return (
         before.quick.startswith("f:")
-        and size == [str(found.st_size)]
-        and hashed(os.path.abspath(path), found) == before.content
+        and size == [str(status.st_size)]
+        and hash_file(os.path.abspath(path), status) == before.content
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ..storage.filesystem import Files
 
@@ -21,7 +21,10 @@ MOST_BYTES = 32 * 1024 * 1024
 
 
 class Known(NamedTuple):
-    """A result of an older run; the fields are those of `reflow.stores.base.CachedResult`."""
+    """A result of an older run; most fields are those of `reflow.stores.base.CachedResult`.
+
+    `unsettled` is as in an outcome.
+    """
 
     identity: str
     digest: str
@@ -30,21 +33,7 @@ class Known(NamedTuple):
     run_id: str
     record: str
     prints: tuple[str, ...] = ()
-
-
-class Result(Protocol):
-    """What adopting a result needs of it."""
-
-    @property
-    def digest(self) -> str: ...
-    @property
-    def value(self) -> str | None: ...
-    @property
-    def record(self) -> str: ...
-    @property
-    def paths(self) -> tuple[str, ...]: ...
-    @property
-    def prints(self) -> tuple[str, ...]: ...
+    unsettled: bool = False
 
 
 def write_known(files: Files, path: str, results: Iterable[Known]) -> None:

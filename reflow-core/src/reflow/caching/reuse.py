@@ -1,167 +1,329 @@
-"""Takes results of older runs over: their files, and what judges whether they still stand.
+"""Decides whether the result of an older run may stand for an element of this one.
 
-Workers import this: no attrs.
+A dispatch pass, a worker that was queued ahead, a plan and `accept` all ask `Reuse.decide`, so
+that they agree. Workers import this: no attrs, no store, and annotations are no texts (see
+`reflow.storage.outcome`).
 """
 
-from __future__ import annotations
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import sys
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from ..states import CACHED
-from ..storage.attachments import may_run_code, stranger_of
+from ..states import CACHED, SUCCESS
+from ..storage.attachments import AttachmentFolder, may_run_code, stranger_of
+from ..storage.blobs import Values
 from ..storage.filesystem import Files
-from ..storage.outcome import Outcome
-from ..values.references import current, files_in, is_file_name
+from ..storage.outcome import Outcome, lacks_prints
+from ..values.references import Named, current, files_in, is_file_name
+from .output_files import HashFile, find_damage
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from ..model.flow import TaskDefinition
-    from ..storage.blobs import Values
-    from ..values.references import Attachments
-    from .hash_cache import FileHashes
-    from .prior_results import Result
+    from ..model.spec import TaskSpec, WorkflowSpec
+    from ..storage.stores.base import CachedResult, Store
     from .verifiers.base import Output
 
-    Judge = Callable[[Output], object]
+    Verify = Callable[[Output], object]
+
+    class Result(Protocol):
+        """What a decision needs of an older result: a row of a store, or of `prior_results`."""
+
+        @property
+        def digest(self) -> str: ...
+        @property
+        def value(self) -> str | None: ...
+        @property
+        def paths(self) -> tuple[str, ...]: ...
+        @property
+        def prints(self) -> tuple[str, ...]: ...
+        @property
+        def run_id(self) -> str: ...
+        @property
+        def record(self) -> str: ...
 
 
-def adopt(
-    files: Files,
-    values: str | None,
-    serializers: Container[str],
-    found: Result,
-    tell: Callable[[str], object] | None = None,
-) -> bool:
-    """Share the files of a result's value with the folder `values`; False if it is not whole.
+MOST_COPIES = 5
+"""In so many runs a result is looked for at most, if those before cannot give it."""
 
-    So that cleaning its run up cannot break this one. Without `values` it is only looked at.
-    Only `serializers` may have written them, and for the current user where reading them runs
-    code. `tell` hears why results of another user are not used, else this process's log does.
+
+class Checks(NamedTuple):
+    """What is checked of a task's older results.
+
+    The files that they name must be there, and be `as_left` by the task. `verifiers` are the
+    plugins to be asked, as (name, ``"module:Class"``); `own` says that the task brings functions
+    of its own.
     """
-    folder = f"{found.record}/values"
-    try:
-        text = found.value
-        if text is None:
-            from hashlib import sha256  # few values are large; loading it takes long
 
-            data = files.read(f"{folder}/{found.digest}.json")
-            if sha256(data).hexdigest() != found.digest:
-                return False
-            if values is not None:
-                files.make_folder(values)
-                files.create(f"{values}/{found.digest}.json", data)
-            text = data.decode("utf-8", "surrogatepass")
-        attached = files_in(text)
-        if attached and values is not None:
-            files.make_folder(values)
-        for serializer, name in attached:
-            if serializer not in serializers or not is_file_name(name):
-                return False
-            stranger = stranger_of(f"{folder}/{name}")
+    as_left: bool
+    verifiers: Sequence[tuple[str, str]]
+    own: bool
+
+
+def checks_of(workflow: "WorkflowSpec", task: "TaskSpec") -> Checks:
+    """Return what is checked of the older results of a task."""
+    return Checks(task.as_left, workflow.verifiers_of(task), task.verify)
+
+
+class Decision(NamedTuple):
+    """Whether an older result stands, and if it does not, for what `reason`.
+
+    `final`: nor can the copy of it in another run. `about_files`: because of a file that it
+    names. `notice` is what a person should be told who has not asked for reasons. `unsettled`:
+    it stands, and is to be recorded as such (see `Outcome`).
+    """
+
+    stands: bool
+    reason: str = ""
+    final: bool = False
+    about_files: bool = False
+    notice: str = ""
+    unsettled: bool = False
+
+
+_DAMAGED = Decision(False, "the value of the older result is gone or damaged")
+
+
+class Reuse:
+    """Decides about the older results of one task in one run.
+
+    With a folder `values`, the files of a value that stands are shared with it, so that
+    cleaning up the older run cannot break this one; without, they are only looked at. Only
+    `serializers` may have written them. `checks` is None where a result stands unchecked.
+    `succeeded` says whether the run of a result has succeeded; `hash_file` returns hashes of
+    files that may have been read before. `load_task` gives the user's functions; it is called
+    only where a verifier needs them.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        files: Files,
+        serializers: Iterable[Named],
+        load_task: "Callable[[], TaskDefinition]",
+        succeeded: "Callable[[Any], bool]",
+        *,
+        checks: Checks | None,
+        values: str | None = None,
+        hash_file: HashFile | None = None,
+    ) -> None:
+        self._task = task
+        self._files = files
+        self._serializers = {one.name: one for one in serializers}
+        self._load_task = load_task
+        self._succeeded = succeeded
+        self._checks = checks
+        self._values = values
+        self._hash_file = hash_file
+        self._attachments: dict[str, AttachmentFolder] = {}
+
+    def decide(self, result: "Result") -> Decision:
+        """Decide about one result, of another run or of another user.
+
+        Raises what loading the user's code raises.
+        """
+        # The cheapest first; and a verifier reads the value, so that has to be there before.
+        return (
+            self._check_paths(result)
+            or self._take_value(result)
+            or self._verify(result)
+            or Decision(True, unsettled=self._is_unsettled(result))
+        )
+
+    def _is_unsettled(self, result: "Result") -> bool:
+        # A run that has not come to its end may have written files that nobody has looked
+        # into, and nothing that was made of them yet: what is on record below is of older ones.
+        return lacks_prints(result.paths, result.prints) and not self._succeeded(result)
+
+    def _check_paths(self, result: "Result") -> Decision | None:
+        """Refuse a result whose files are not as its task left them."""
+        if self._checks is None:
+            return None
+        prints = result.prints if self._checks.as_left else ()
+        damage = find_damage(result.paths, prints, self._hash_file)
+        if damage is None:
+            return None
+        notice = ""
+        if damage.no_access:
+            notice = _not_used(result, "not all files that they name can be read")
+        return Decision(False, damage.reason, final=True, about_files=True, notice=notice)
+
+    # The value
+
+    def _take_value(self, result: "Result") -> Decision | None:
+        """Share the files of a value, or look at them; refuse a value that is not whole."""
+        try:
+            text = self._value_text(result)
+            return _DAMAGED if text is None else self._take_attachments(result, text)
+        except PermissionError:
+            reason = "its files may not be read by this user"
+            return Decision(False, f"{_DAMAGED.reason}: {reason}", notice=_not_used(result, reason))
+        except OSError:
+            return _DAMAGED
+
+    def _value_text(self, result: "Result") -> str | None:
+        if result.value is not None:
+            return result.value
+        from hashlib import sha256  # few values are large; loading it takes long
+
+        data = self._files.read(f"{result.record}/values/{result.digest}.json")
+        if sha256(data).hexdigest() != result.digest:
+            return None
+        if self._values is not None:
+            self._files.make_folder(self._values)
+            self._files.create(f"{self._values}/{result.digest}.json", data)
+        return data.decode("utf-8", "surrogatepass")
+
+    def _take_attachments(self, result: "Result", text: str) -> Decision | None:
+        attachments = files_in(text)
+        if attachments and self._values is not None:
+            self._files.make_folder(self._values)
+        for serializer, name in attachments:
+            if serializer not in self._serializers or not is_file_name(name):
+                return _DAMAGED
+            path = f"{result.record}/values/{name}"
+            stranger = stranger_of(path)  # raises where it is not there
             if stranger and may_run_code(serializer):
-                why = f"they belong to {stranger}, and reading a {serializer} runs code"
-                (tell or _tell)(not_used(found.record, why))
-                return False
-            if values is not None:
-                files.share(f"{folder}/{name}", f"{values}/{name}")
-            else:
-                files.modified(f"{folder}/{name}")  # an error where it is not there
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            (tell or _tell)(not_used(found.record, _NO_ACCESS))
-        return False
-    return True
+                reason = f"they belong to {stranger}, and reading a {serializer} runs code"
+                return Decision(
+                    False, f"the files of its value are not read: {reason}",
+                    notice=_not_used(result, reason),
+                )  # fmt: skip
+            if self._values is not None:
+                self._files.share(path, f"{self._values}/{name}")
+        return None
+
+    # Verifiers
+
+    def _verify(self, result: "Result") -> Decision | None:
+        """Refuse a result to which a verifier says no, or at which it raises."""
+        if not self._verifiers:
+            return None
+        folder = self._values or f"{result.record}/values"
+        if folder not in self._attachments:
+            serializers = self._serializers.values()
+            self._attachments[folder] = AttachmentFolder(self._files, folder, serializers)
+        before = current.set(self._attachments[folder])
+        try:
+            output = self._output(result, Values(self._files, folder))
+            if all(verify(output) for verify in self._verifiers):
+                return None
+        except (Exception, SystemExit) as error:  # nor may a verifier end this process
+            notice = f"the verifier of {self._task!r} raised {error!r}: run anew"
+            return Decision(False, f"a verifier raised {error!r}", final=True, notice=notice)
+        finally:
+            current.reset(before)
+        return Decision(False, "a verifier refused the older result", final=True)
+
+    @cached_property
+    def _verifiers(self) -> "list[Verify]":
+        if self._checks is None:
+            return []
+        verifiers = [_verify_by_plugin(*named) for named in self._checks.verifiers]
+        if self._checks.own:
+            functions = [one for one in self._load_task().verify if callable(one)]
+            verifiers.extend(map(_verify_by_function, functions))
+        return verifiers
+
+    def _output(self, result: "Result", values: Values) -> "Output":
+        from pathlib import Path
+
+        from .verifiers.base import Output
+
+        def read() -> object:
+            from ..values.codec import codec_for
+
+            outcome = Outcome("", 0, 0, CACHED, digest=result.digest, value=result.value)
+            return codec_for(self._load_task().signature().returns).decode(values.text(outcome))
+
+        def fingerprints() -> Mapping[str, str]:
+            pairs = zip(result.paths, result.prints)  # noqa: B905 (equal, or there are none)
+            return {path: text for path, text in pairs if text}
+
+        return Output(tuple(map(Path, result.paths)), read, fingerprints)
 
 
-_told: set[str] = set()
+def _not_used(result: "Result", reason: str) -> str:
+    return f"results in {result.record} are not used but made again: {reason}"
 
 
-_NO_ACCESS = "its files may not be read by this user"
-
-
-def not_used(record: str, why: str) -> str:
-    """Return what a person is told of an older run whose results are of no use here."""
-    return f"results in {record} are not used but made again: {why}"
-
-
-def _tell(text: str) -> None:
-    """Say it in this process's log, once."""
-    if text not in _told:
-        _told.add(text)
-        print(f"reflow: {text}", file=sys.stderr)
-
-
-def hashes_of_user() -> FileHashes:
-    """Return the hashes of what this user's processes have read, kept beside the default store."""
-    from ..storage.stores.sqlite.store import default_store_path
-    from .hash_cache import FileHashes
-
-    try:
-        return FileHashes(str(default_store_path().parent / "filehashes.json"))
-    except RuntimeError:  # a user without a home: nothing is remembered
-        return FileHashes("")
-
-
-def judges_of(
-    verifiers: Iterable[tuple[str, str]], functions: Iterable[object]
-) -> list[Judge]:
-    """Return what judges the results of a task.
-
-    `verifiers` are (name, ``"module:Class"``), made when they are first asked; `functions`
-    are the task's own, called with the value.
-    """
-    judges: list[Judge] = [_verifier(name, target) for name, target in verifiers]
-    judges.extend(_judging(one) for one in functions if callable(one))
-    return judges
-
-
-def still_stands(
-    judges: Sequence[Judge],
-    found: Result,
-    values: Values,
-    attachments: Attachments,
-    task: Callable[[], TaskDefinition],
-) -> bool:
-    """Whether all judge an older result to be whole. Raises what they raise.
-
-    Its value, of which `values` and `attachments` have what is in files, is read, and `task`
-    asked for, where one of them asks for it.
-    """
-    from pathlib import Path
-
-    from .verifiers.base import Output
-
-    def read() -> object:
-        from ..values.codec import codec_for
-
-        outcome = Outcome("", 0, 0, CACHED, digest=found.digest, value=found.value)
-        return codec_for(task().signature().returns).decode(values.text(outcome))
-
-    def prints() -> Mapping[str, str]:
-        known = zip(found.paths, found.prints)  # noqa: B905 (equal, or there are none)
-        return {path: text for path, text in known if text}
-
-    before = current.set(attachments)
-    try:
-        output = Output(tuple(map(Path, found.paths)), read, prints)
-        return all(judge(output) for judge in judges)
-    finally:
-        current.reset(before)
-
-
-def _verifier(name: str, target: str) -> Judge:
+def _verify_by_plugin(name: str, target: str) -> "Verify":
     made: list[Any] = []
 
-    def judge(output: Output) -> object:
+    def verify(output: "Output") -> object:
         if not made:
             from ..plugins.lookup import load_target
 
             made.append(load_target("verifier", name, target)())
         return made[0].verify(output)
 
-    return judge
+    return verify
 
 
-def _judging(function: Callable[..., object]) -> Judge:
+def _verify_by_function(function: Callable[..., object]) -> "Verify":
     return lambda output: function(output.value)
+
+
+def success_by_store(store: "Store") -> "Callable[[Result], bool]":
+    """Return what says whether the run of a result has succeeded, as the store has it.
+
+    A run is looked up once. One that is not in the store has not.
+    """
+    from ..errors import StoreError, UnknownRunError
+
+    by_run: dict[str, bool] = {}
+
+    def succeeded(result: "Result") -> bool:
+        run_id = result.run_id
+        if run_id not in by_run:
+            try:
+                by_run[run_id] = store.run(run_id).status == SUCCESS
+            except (StoreError, UnknownRunError):
+                by_run[run_id] = False
+        return by_run[run_id]
+
+    return succeeded
+
+
+class Matches(NamedTuple):
+    """The results that stand, by identity, and the decision on the newest of the others."""
+
+    good: "dict[str, CachedResult]"
+    refused: dict[str, Decision]
+
+
+def find_results(
+    store: "Store",
+    identities: Iterable[str],
+    decide: "Callable[[CachedResult], Decision]",
+) -> Matches:
+    """Look identities up: the newest result stands, in whichever run `decide` lets it stand.
+
+    A person may have deleted the directory of a run, or another user's may not be read: the
+    index does not know, and whoever took the result over from there has it too. The very same
+    result: one of an older run that came out otherwise was replaced, perhaps for good reason.
+    Raises `StoreError`.
+    """
+    matches = Matches({}, {})
+    digests: dict[str, str] = {}
+    pending, tried = list(dict.fromkeys(identities)), set[str]()
+    for _ in range(MOST_COPIES):
+        results = store.lookup(pending, newest=True, besides=tried)
+        # In their own order, whatever the store's is: people are told of them.
+        asked = [(one, results[one]) for one in pending if one in results]
+        pending = []
+        for identity, result in asked:
+            same = digests.setdefault(identity, result.digest) == result.digest
+            decision = decide(result) if same else matches.refused[identity]
+            if decision.stands:
+                matches.good[identity] = result
+                matches.refused.pop(identity, None)
+                continue
+            matches.refused.setdefault(identity, decision)
+            if not decision.final:
+                tried.add(result.run_id)
+                pending.append(identity)
+        if not pending:
+            break
+    return matches

@@ -13,12 +13,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from ..caching.output_files import NO_ACCESS, trouble
+from ..caching.hash_cache import FileHashes
 from ..caching.prior_results import Known
-from ..caching.reuse import adopt, hashes_of_user, judges_of, not_used, still_stands
-from ..caching.store_lookup import Refusal, find_results
+from ..caching.reuse import Decision, Reuse, checks_of, find_results, success_by_store
 from ..errors import (
     RecordError,
     RunDirectoryError,
@@ -48,20 +47,22 @@ from .replay import Ledger
 from .reservations import Reservations
 from .task_call import WITHIN_TASK, Answer, Work
 
-if TYPE_CHECKING:
-    from ..caching.hash_cache import FileHashes
-    from ..caching.reuse import Judge
-
 BATCH = 5000
 """Elements whose identities are looked up, and records indexed, at once."""
 
 OLDER_RUNS, MOST_OLDER = 10, 20_000
 """So many runs, and elements of a task, are looked through for what is queued ahead."""
 
-_LOST = Refusal("the file of its value is gone, or cannot be read")
-_REFUSED = Refusal("what it names is gone, or a verifier refused it", final=True)
-
 TaskLoader = Callable[[], Mapping[str, TaskDefinition]]
+
+
+class _Hits(NamedTuple):
+    """What stands for identities: results of other runs, with the decision on each; and what
+    other runs have in hand."""
+
+    good: dict[str, CachedResult]
+    decisions: dict[str, Decision]
+    awaited: dict[str, Underway]
 
 
 class Dispatch:
@@ -103,7 +104,7 @@ class Dispatch:
             ) from error
         self.ledger.fold(records)
         self._inputs: dict[str, TaskInputs] = {}
-        self._hashes: FileHashes | None = None
+        self._hashes = FileHashes()
         self._lines: list[bytes] = []
         self._unindexed: list[Record] = []
         self._untold: list[Outcome | Finished] = []
@@ -113,7 +114,7 @@ class Dispatch:
         self.stopped = False
         # Of a run's first holder nothing is on record that it does not index itself.
         self._behind = self.lease.number > 1
-        self._succeeded: dict[str, bool] = {}
+        self._reuse: dict[str, Reuse] = {}
         self.reservations = Reservations(
             None if os.environ.get(WITHIN_TASK) else store, request.run_id, request.spec,
             self.may_reuse, Elsewhere(self.files, request.user, self.server_time),
@@ -338,12 +339,12 @@ class Dispatch:
             for index, identity in zip(indices, identities)  # noqa: B905 (equal by make)
             if not inputs.new_files(index)
         }
-        hits, awaited = self._hits(state, counted)
+        hits = self._hits(state.spec, counted)
         tries = state.tries
         for index, identity in zip(indices, identities):  # noqa: B905 (equal by make)
-            hit = hits.get(identity)
+            hit = hits.good.get(identity)
             if hit is not None:
-                unsettled = self._is_unsettled(hit)
+                unsettled = hits.decisions[identity].unsettled
                 self.settle(
                     Outcome(
                         name,
@@ -361,27 +362,14 @@ class Dispatch:
                     )
                 )
                 continue
-            if identity in awaited:
-                self.reservations.wait(name, index, identity, awaited[identity])
+            if identity in hits.awaited:
+                self.reservations.wait(name, index, identity, hits.awaited[identity])
                 continue
             attempt = tries.get(index, 0) + 1
             texts, stamps = inputs.texts(index), inputs.stamps(index)
             works.append(Work(name, index, attempt, identity, texts, stamps))
             if claim:
                 self.progress.launch(name, index, attempt)
-
-    def _is_unsettled(self, hit: CachedResult) -> bool:
-        """Whether the run that a result is taken over from may still change its files."""
-        if not lacks_prints(hit.paths, hit.prints):
-            return False
-        # Who works on below files that nobody has looked into may not have come to the end.
-        if hit.run_id not in self._succeeded:
-            assert self.store is not None
-            try:
-                self._succeeded[hit.run_id] = self.store.run(hit.run_id).status == SUCCESS
-            except (StoreError, UnknownRunError):
-                self._succeeded[hit.run_id] = False
-        return not self._succeeded[hit.run_id]
 
     def may_reuse(self, spec: TaskSpec) -> bool:
         """Whether results of older runs may stand for those of a task."""
@@ -408,6 +396,7 @@ class Dispatch:
                         Known(
                             row.identity, row.digest, row.value, row.paths, run.run_id, run.record,
                             row.prints,
+                            lacks_prints(row.paths, row.prints) and run.status != SUCCESS,
                         )
                         for row in self.store.instances(run.run_id, spec.name, (SUCCESS, CACHED))
                         if row.identity
@@ -416,58 +405,57 @@ class Dispatch:
             return found
         return found
 
-    def _hits(
-        self, state: TaskState, wanted: Mapping[str, int]
-    ) -> tuple[dict[str, CachedResult], dict[str, Underway]]:
-        """Return what may stand for these identities (with the index of an element each): the
-        results of other runs, and what these have in hand.
+    def _hits(self, spec: TaskSpec, wanted: Mapping[str, int]) -> _Hits:
+        """Return what may stand for these identities (with the index of an element each).
 
-        What is in neither is reserved for this run.
+        What has neither a result nor a run that has it in hand is reserved for this run.
         """
-        spec, options = state.spec, self.request.options
+        hits = _Hits({}, {}, {})
         if self.store is None or not self.may_reuse(spec):
-            return {}, {}
-        used = {one.name for one in self.request.spec.serializers}
-        judges: list[Judge] | None = None  # asked for by the first result: it loads the user's code
-        told: dict[str, str] = {}
+            return hits
+        reuse = self._reuse_of(spec, self.store)
+        notices: dict[str, str] = {}
 
-        def judge(hit: CachedResult) -> Refusal | None:
-            nonlocal judges
-            if judges is None:
-                judges = self._judges(spec) if options.verify else []
-            lost = self._lost(spec, hit) if options.verify else ""
-            if lost:
-                if lost.endswith(NO_ACCESS):
-                    told[hit.identity] = not_used(
-                        hit.record, "not all files that they name can be read"
-                    )
-                return _REFUSED
-            if not adopt(
-                self.files, self.record.values, used, hit,
-                lambda text: told.setdefault(hit.identity, text),
-            ):  # fmt: skip
-                return _LOST
-            return None if self._stands(spec.name, judges, hit) else _REFUSED
+        def decide(result: CachedResult) -> Decision:
+            decision = hits.decisions[result.identity] = reuse.decide(result)
+            if decision.notice:
+                notices.setdefault(result.identity, decision.notice)
+            return decision
 
-        good: dict[str, CachedResult] = {}
-        awaited: dict[str, Underway] = {}
         try:
-            found = find_results(self.store, wanted, judge)
-            good = found.good
-            told = {one: text for one, text in told.items() if one in found.refused}
-            missing = {one: index for one, index in wanted.items() if one not in good}
-            more, awaited = self.reservations.ask(spec.name, missing, found.refused, judge)
-            good.update(more)
+            matches = find_results(self.store, wanted, decide)
+            hits.good.update(matches.good)
+            for identity in matches.good:
+                notices.pop(identity, None)  # of another run's copy
+            missing = {one: index for one, index in wanted.items() if one not in hits.good}
+            reserved = self.reservations.ask(spec.name, missing, matches.refused, decide)
+            hits.good.update(reserved.good)
+            hits.awaited.update(reserved.awaited)
         except (StoreError, UnknownRunError):
             pass  # it is an index, and may be gone
         finally:
-            if self._hashes is not None:
-                self._hashes.save()
-        for text in told.values():
+            self._hashes.save()
+        for text in notices.values():
             self.note(text)
-        for run_id in sorted({one.run_id for one in awaited.values()}):
+        for run_id in sorted({one.run_id for one in hits.awaited.values()}):
             self._tell_awaited(spec.name, run_id)
-        return good, awaited
+        return hits
+
+    def _reuse_of(self, spec: TaskSpec, store: Store) -> Reuse:
+        name = spec.name
+        if name not in self._reuse:
+            workflow = self.request.spec
+            self._reuse[name] = Reuse(
+                name,
+                self.files,
+                workflow.serializers,
+                lambda: self._load_tasks()[name],
+                success_by_store(store),
+                checks=checks_of(workflow, spec) if self.request.options.verify else None,
+                values=self.record.values,
+                hash_file=self._hashes.digest,
+            )
+        return self._reuse[name]
 
     def server_time(self) -> float:
         """Return the file server's time, in seconds since the epoch."""
@@ -482,34 +470,6 @@ class Dispatch:
             # Who submits, or runs it in this process, should not have to ask.
             print(f"reflow: {text}", file=sys.stderr)
         self.note(text)
-
-    def _lost(self, spec: TaskSpec, hit: CachedResult) -> str:
-        """Say which path of a result does not stand as its task left it, "" if all do."""
-        return trouble(hit.paths, hit.prints if spec.as_left else (), self._hashed)
-
-    def _hashed(self, path: str, found: os.stat_result) -> str:
-        # Few passes meet a file whose time has changed: most never come here.
-        if self._hashes is None:
-            self._hashes = hashes_of_user()
-        return self._hashes.digest(path, found)
-
-    def _judges(self, spec: TaskSpec) -> list[Judge]:
-        """Return what judges the older results of a task: its verifiers and its own functions."""
-        functions = self._load_tasks()[spec.name].verify if spec.verify else ()
-        return judges_of(self.request.spec.verifiers_of(spec), functions)
-
-    def _stands(self, name: str, judges: Sequence[Judge], hit: CachedResult) -> bool:
-        """Whether all judge an older result to be whole; one that raises does not."""
-        if not judges:
-            return True
-
-        try:
-            return still_stands(
-                judges, hit, self.values, self.attachments, lambda: self._load_tasks()[name]
-            )
-        except (Exception, SystemExit) as error:  # nor may a verifier end this process
-            self.note(f"the verifier of {name!r} raised {error!r}: run anew")
-            return False
 
     def note(self, text: str) -> None:
         """Record what a person should read; once, however often it is said."""

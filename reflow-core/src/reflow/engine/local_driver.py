@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..caching.reuse import hashes_of_user
+from ..caching.hash_cache import FileHashes
 from ..errors import LeaseLostError
 from ..model.flow import TaskDefinition
 from ..states import FAILED, SKIPPED
@@ -118,7 +118,7 @@ def _watch(dispatch: Dispatch, task: str) -> InputFiles | None:
     from ..caching.input_files import InputFiles
 
     record = dispatch.record
-    return InputFiles(task, spec.stood, spec.files, record.files, record.values, hashes_of_user)
+    return InputFiles(task, spec.stood, spec.files, record.files, record.values, FileHashes)
 
 
 def _made_of(dispatch: Dispatch, work: Work, changed: Changed) -> Work:

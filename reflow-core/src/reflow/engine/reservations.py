@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ..caching.lineage import element_lineage, task_lineages
-from ..caching.store_lookup import Refusal
+from ..caching.reuse import Decision
 from ..model.spec import TaskSpec, WorkflowSpec
 from ..storage.stores.base import CachedResult, Reservation, Store, Underway
 from .other_runs import Elsewhere, Prospect
@@ -75,11 +75,11 @@ class Reservations:
         task: str,
         missing: Mapping[str, int],
         refused: Container[str],
-        judge: Callable[[CachedResult], Refusal | None],
+        decide: Callable[[CachedResult], Decision],
     ) -> Reserved:
         """Reserve instances, by identity with the index of an element each.
 
-        Of those in `refused` there are results that do not stand; `judge` says of others whether
+        Of those in `refused` there are results that do not stand; `decide` says of others whether
         they do. Raises `StoreError`.
         """
         began = time.monotonic()
@@ -99,7 +99,7 @@ class Reservations:
                 break
             gone = set()
             for identity, prospect in self._elsewhere.look(held).items():
-                if isinstance(prospect, CachedResult) and judge(prospect) is None:
+                if isinstance(prospect, CachedResult) and decide(prospect).stands:
                     found.good[identity] = prospect
                 elif prospect is Prospect.UNDER_WAY:
                     found.awaited[identity] = held[identity]

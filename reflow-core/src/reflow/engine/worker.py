@@ -23,7 +23,7 @@ from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
 from ..storage.claims import begin, claim, publish, read_header, read_position
 from ..storage.filesystem import Files
-from ..storage.outcome import Outcome
+from ..storage.outcome import UNSETTLED_DETAIL, Outcome
 from ..values.hashing import digest
 from .gc_control import collect_garbage
 from .task_call import (
@@ -146,7 +146,7 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
         cached = Outcome(
             element.task, element.index, element.attempt, CACHED, identity, answer.digest,
             answer.value, answer.paths, detail=detail, origin=answer.run_id, job=tag,
-            started=now, ended=time.time(), prints=answer.prints,
+            started=now, ended=time.time(), prints=answer.prints, unsettled=answer.unsettled,
         )  # fmt: skip
         return _with_room(lambda: CACHED if publish(files, folder, cached) else "")
     if answer.state == FAILED and _met_memory_limit():
@@ -216,7 +216,9 @@ class _Worker:
             identity = _identity(header, parts, element.common, element.texts, element.stamps)
         found = self._known(identity) if identity and header.get("known") else None
         if found is not None:
-            return found, identity, "; ".join([*notes, *(changed.notes if changed else ())])
+            details = [UNSETTLED_DETAIL] if found.unsettled else []
+            details += [*notes, *(changed.notes if changed else ())]
+            return found, identity, "; ".join(details)
         caller = TaskCaller(self._load(), element.common, self._attachments, header["files"])
         collect_garbage()
         answer = caller.call(element.texts)
@@ -261,35 +263,32 @@ class _Worker:
 
     def _known(self, identity: str) -> "Known | None":
         """Return the result of an older run that may stand for this element's."""
-        from ..caching.output_files import trouble
         from ..caching.prior_results import find_known
-        from ..caching.reuse import adopt, judges_of, still_stands
+        from ..caching.reuse import Checks, Reuse
 
+        result = find_known(self._files, f"{self._folder}/{self._header['known']}", identity)
+        if result is None:
+            return None
         check = self._header["check"]
-        found = find_known(self._files, f"{self._folder}/{self._header['known']}", identity)
-        used = {one["name"] for one in self._header["serializers"]}
-        if found is None:
-            return None
-        if check and trouble(found.paths, found.prints if check["as_left"] else ()):
-            return None
-        if not adopt(self._files, self._values, used, found, self._told.append):
-            return None
-        if check is None or not (check["verifiers"] or check["own"]):
-            return found
-        values = Values(self._files, self._values)
-        try:
-            judges = judges_of(check["verifiers"], self._load().verify if check["own"] else ())
-            whole = still_stands(judges, found, values, self._attachments, self._load)
-            return found if whole else None
-        except (Exception, SystemExit) as error:  # nor may a verifier end this process
-            print(f"reflow: a verifier raised {error!r}: run anew", file=sys.stderr)
-            return None
+        reuse = Reuse(
+            self._element.task,
+            self._files,
+            [SimpleNamespace(**one) for one in self._header["serializers"]],
+            self._load,
+            lambda result: not result.unsettled,
+            checks=None if check is None else Checks(**check),
+            values=self._values,
+        )
+        decision = reuse.decide(result)
+        if decision.notice:
+            self._told.append(decision.notice)
+        return result._replace(unsettled=decision.unsettled) if decision.stands else None
 
 
 def _hashes() -> "FileHashes":
-    from ..caching.reuse import hashes_of_user  # for the few that meet a file that is another
+    from ..caching.hash_cache import FileHashes  # for the few that meet a file that is another
 
-    return hashes_of_user()
+    return FileHashes()
 
 
 def _identity(

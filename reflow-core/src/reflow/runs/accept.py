@@ -10,15 +10,15 @@ from attrs import evolve
 
 from ..caching.code_fingerprint import code_of
 from ..caching.input_files import is_beside, stood_text
-from ..caching.reuse import adopt
+from ..caching.reuse import Reuse
 from ..engine.dispatcher import Dispatch
 from ..engine.task_call import Work
 from ..errors import ParameterError, UnknownTaskError, unknown_name
 from ..model.flow import TaskDefinition
 from ..model.spec import TaskSpec
-from ..states import CACHED, CANCELLED, DONE
+from ..states import CACHED, CANCELLED, DONE, SUCCESS
 from ..storage.ids import new_run_id
-from ..storage.outcome import Outcome
+from ..storage.outcome import UNSETTLED_DETAIL, Outcome
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import CachedResult, Store
 from .diff import Recorded
@@ -102,37 +102,59 @@ def _take_over(
     tasks: Mapping[str, TaskDefinition],
     old: Recorded,
 ) -> None:
+    succeeded = old.progress.finished and old.progress.verdict == SUCCESS
+
+    # Whoever accepts a run says that its results stand, so nothing is checked: whether their files
+    # are as the tasks left them is asked when another run uses them.
+    def reuse_of(name: str) -> Reuse:
+        return Reuse(
+            name, made.files, request.spec.serializers, lambda: tasks[name],
+            lambda result: succeeded, checks=None, values=made.values,
+        )  # fmt: skip
+
+    reuse = {name: reuse_of(name) for name in tasks}
     dispatch = Dispatch(made, request, store, lambda: tasks)
     try:
         while works := dispatch.plan():
             for work in works:
-                dispatch.settle(_outcome(made, request, work, old))
+                dispatch.settle(_outcome(reuse[work.task], work, old))
     finally:
         dispatch.release()
 
 
-def _outcome(made: RunRecord, request: RunRequest, work: Work, old: Recorded) -> Outcome:
+def _outcome(reuse: Reuse, work: Work, old: Recorded) -> Outcome:
     """Return the older result of an element under its new identity; CANCELLED for none."""
     outcomes = old.progress.tasks[work.task].outcomes
-    found = outcomes[work.index] if work.index < len(outcomes) else None
-    why = f"run {old.request.run_id} has no result of it to accept"
-    if found is not None and found.state in DONE and not _is_of_the_same(old, work, found):
-        why += ": what it read was changed meanwhile, or it was taken out of the cache"
-    elif found is not None and found.state in DONE:
-        result = CachedResult(
-            old.request.run_id, old.record.folder, work.task, work.index, found.identity,
-            found.digest, found.value, found.paths, found.prints,
-        )  # fmt: skip
-        used = {one.name for one in request.spec.serializers}
-        if adopt(made.files, made.values, used, result):
-            return Outcome(
-                work.task, work.index, work.attempt, CACHED, work.identity, found.digest,
-                found.value, found.paths, detail=f"accepted from run {old.request.run_id}",
-                prints=found.prints,
-            )  # fmt: skip
+    outcome = outcomes[work.index] if work.index < len(outcomes) else None
+    if outcome is None or outcome.state not in DONE:
+        return _cancelled(work, old)
+    if not _is_of_the_same(old, work, outcome):
+        return _cancelled(
+            work, old, "what it read was changed meanwhile, or it was taken out of the cache"
+        )
+    result = CachedResult(
+        old.request.run_id, old.record.folder, work.task, work.index, outcome.identity,
+        outcome.digest, outcome.value, outcome.paths, outcome.prints,
+    )  # fmt: skip
+    decision = reuse.decide(result)
+    if not decision.stands:
+        return _cancelled(work, old, decision.reason)
+    detail = f"accepted from run {old.request.run_id}"
+    if decision.unsettled:
+        detail = f"{UNSETTLED_DETAIL}; {detail}"
     return Outcome(
-        work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED, detail=why
-    )
+        work.task, work.index, work.attempt, CACHED, work.identity, outcome.digest,
+        outcome.value, outcome.paths, detail=detail, prints=outcome.prints,
+        unsettled=decision.unsettled,
+    )  # fmt: skip
+
+
+def _cancelled(work: Work, old: Recorded, reason: str = "") -> Outcome:
+    detail = f"run {old.request.run_id} has no result of it to accept"
+    return Outcome(
+        work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED,
+        detail=f"{detail}: {reason}" if reason else detail,
+    )  # fmt: skip
 
 
 def _is_of_the_same(old: Recorded, work: Work, found: Outcome) -> bool:

@@ -11,9 +11,7 @@ from attrs import field, frozen
 
 from ..caching.hash_cache import FileHashes
 from ..caching.input_files_at_submission import with_input_files
-from ..caching.output_files import trouble
-from ..caching.reuse import adopt, hashes_of_user, judges_of, still_stands
-from ..caching.store_lookup import Refusal, find_results
+from ..caching.reuse import Decision, Reuse, checks_of, find_results, success_by_store
 from ..engine.dispatcher import BATCH
 from ..engine.inputs import SizeError, TaskInputs
 from ..engine.planner import Progress, TaskState
@@ -21,7 +19,6 @@ from ..errors import RecordError
 from ..model.flow import Flow
 from ..model.spec import TaskSpec, WorkflowSpec
 from ..states import CACHED, DONE
-from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
 from ..storage.filesystem import Files
 from ..storage.outcome import Outcome
@@ -149,7 +146,7 @@ class _Preview:
     _misses: dict[str, Counter[str]] = field(factory=dict)
     _troubles: dict[str, str] = field(factory=dict)
     _lost: dict[str, str] = field(factory=dict)
-    _hashes: FileHashes = field(factory=hashes_of_user)
+    _hashes: FileHashes = field(factory=FileHashes)
 
     def plan(self, folder: str) -> Plan:
         progress, values = Progress(self.spec), _HitValues(self.files)
@@ -184,58 +181,50 @@ class _Preview:
         if not spec.cache or self.options.forces(spec.name):
             misses["cache=False" if not spec.cache else "forced"] += len(indices)
             return
-        identities = [new.inputs.identity(index) for index in indices]
-        judges: list[Any] | None = None
+        identities = {}
+        for index in indices:
+            if new.inputs.new_files(index):
+                misses["it receives files that may be newer than its older results"] += 1
+            else:
+                identities[index] = new.inputs.identity(index)
+        decisions: dict[str, Decision] = {}
+        reuse = self._reuse(spec)
 
-        def judge(hit: CachedResult) -> Refusal | None:
-            nonlocal judges
-            if judges is None:
-                judges = self._judges(spec) if self.options.verify else []
-            return self._refused(spec, hit, judges)
+        def decide(result: CachedResult) -> Decision:
+            decision = reuse.decide(result)
+            if decision.about_files:  # one line, however many files
+                reason = self._lost.setdefault(spec.name, decision.reason)
+                decision = decision._replace(reason=reason)
+            decisions[result.identity] = decision
+            return decision
 
-        found = find_results(self.store, identities, judge)
-        for index, identity in zip(indices, identities, strict=True):
-            hit = found.good.get(identity)
+        matches = find_results(self.store, identities.values(), decide)
+        for index, identity in identities.items():
+            hit = matches.good.get(identity)
             if hit is None:
-                refusal = found.refused.get(identity)
-                why = refusal.why if refusal else earlier.reason(new._replace(index=index))
+                refusal = matches.refused.get(identity)
+                why = refusal.reason if refusal else earlier.reason(new._replace(index=index))
                 misses[why] += 1
                 continue
             values.folders[hit.digest] = f"{hit.record}/values"
             new.progress.record(
                 Outcome(
                     spec.name, index, 0, CACHED, identity, hit.digest, hit.value, hit.paths,
-                    prints=hit.prints,
+                    prints=hit.prints, unsettled=decisions[identity].unsettled,
                 )
             )  # fmt: skip
 
-    def _judges(self, spec: TaskSpec) -> list[Any]:
-        functions = self.workflow.tasks[spec.name].verify if spec.verify else ()
-        return judges_of(self.spec.verifiers_of(spec), functions)
-
-    def _refused(
-        self, spec: TaskSpec, hit: CachedResult, judges: Sequence[Any]
-    ) -> Refusal | None:
-        """Say why an older result cannot stand, None where it can: as a dispatch pass decides."""
-        prints = hit.prints if spec.as_left else ()
-        digest = self._hashes.digest
-        lost = trouble(hit.paths, prints, digest) if self.options.verify else ""
-        if lost:  # one line, however many files
-            return Refusal(self._lost.setdefault(spec.name, lost), final=True)
-        if not adopt(self.files, None, {one.name for one in self.spec.serializers}, hit):
-            return Refusal("the value of the older result is gone or damaged, or another user's")
-        if not judges:
-            return None
-        folder = f"{hit.record}/values"
-        attachments = AttachmentFolder(self.files, folder, self.spec.serializers)
-        try:
-            whole = still_stands(
-                judges, hit, Values(self.files, folder), attachments,
-                lambda: self.workflow.tasks[spec.name],
-            )  # fmt: skip
-            return None if whole else Refusal("a verifier refused the older result", final=True)
-        except (Exception, SystemExit) as error:  # as where it is run
-            return Refusal(f"a verifier raised {error!r}", final=True)
+    def _reuse(self, spec: TaskSpec) -> Reuse:
+        """Return what decides about older results as a dispatch pass does, and takes none over."""
+        return Reuse(
+            spec.name,
+            self.files,
+            self.spec.serializers,
+            lambda: self.workflow.tasks[spec.name],
+            success_by_store(self.store),
+            checks=checks_of(self.spec, spec) if self.options.verify else None,
+            hash_file=self._hashes.digest,
+        )
 
     def _told(self, state: TaskState, progress: Progress) -> TaskPlan:
         name = state.spec.name

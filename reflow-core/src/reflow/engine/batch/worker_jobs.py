@@ -7,6 +7,7 @@ from typing import Any
 
 from ...caching.identity import identity_parts
 from ...caching.prior_results import write_known
+from ...caching.reuse import checks_of
 from ...errors import (
     CommandMissingError,
     ExecutorError,
@@ -251,8 +252,7 @@ class WorkerJobs:
         """Return by what a worker judges an older result; None: by nothing."""
         if not self._dispatch.request.options.verify:
             return None
-        verifiers = self._dispatch.request.spec.verifiers_of(spec)
-        return {"verifiers": verifiers, "own": spec.verify, "as_left": spec.as_left}
+        return checks_of(self._dispatch.request.spec, spec)._asdict()
 
     def _has_tail(self, size: int, resources: Resources) -> bool:
         """Whether a job's script may run the next pass itself, after its worker.
