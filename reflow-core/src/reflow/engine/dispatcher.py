@@ -480,7 +480,7 @@ class Dispatch:
     def stop(self, culprit: str) -> None:
         """Plan nothing more: what has not begun is skipped because of `culprit`."""
         self.stopped = True
-        for name, index, _ in self.progress.unfinished():
+        for name, index in self.progress.unfinished():
             self.settle(
                 Outcome(name, index, 0, SKIPPED, detail=f"stopped: {culprit} did not succeed")
             )
@@ -527,7 +527,7 @@ class Dispatch:
             self.settle(
                 Outcome(work.task, work.index, work.attempt, CANCELLED, cause=CANCELLED)
             )
-        for name, index, _ in self.progress.unfinished():
+        for name, index in self.progress.unfinished():
             if not tasks or name in tasks:
                 self.settle(Outcome(name, index, 0, CANCELLED, cause=CANCELLED))
 

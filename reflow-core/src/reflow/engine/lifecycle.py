@@ -235,7 +235,7 @@ def _give_up(dispatch: Dispatch, reason: str) -> str:
     """End a run that nothing can carry on, with the reason on every task."""
     while dispatch.take_requests():
         continue  # whatever was asked, this is its end
-    for name, index, _ in dispatch.progress.unfinished():
+    for name, index in dispatch.progress.unfinished():
         dispatch.settle(Outcome(name, index, 0, FAILED, cause="ERROR", detail=reason))
     dispatch.plan()
     return dispatch.ledger.finished or FAILED

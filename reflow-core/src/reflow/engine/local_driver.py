@@ -90,7 +90,7 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
         if not pool.busy:
             if dispatch.stopped:
                 # All that was under way has ended; nothing else may begin.
-                for name, index, _ in progress.unfinished():
+                for name, index in progress.unfinished():
                     dispatch.settle(Outcome(name, index, 0, SKIPPED, detail="stopped"))
                 continue
             if not dispatch.reservations.awaits:

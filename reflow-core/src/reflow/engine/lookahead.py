@@ -66,9 +66,7 @@ def ahead(
         if waits is None:
             continue
         free = [
-            index
-            for index, outcome in enumerate(state.outcomes)
-            if outcome is None and index not in state.flying and state.starts(index) < MAX_AHEAD
+            index for index in state.free() if state.starts(index) < MAX_AHEAD
         ]
         if free and not state.chains:
             if waits:
@@ -84,9 +82,7 @@ def _under_way(tasks: list[TaskState]) -> tuple[str, ...] | None:
     for task in tasks:
         if task.succeeded():
             continue
-        if task.closed or task.size is None or task.done + len(task.flying) < task.size:
-            return None
-        if "" in task.flying.values():
+        if task.closed or task.is_idle() or "" in task.flying.values():
             return None
         tags.update(dict.fromkeys(task.flying.values()))
     return tuple(tags)
