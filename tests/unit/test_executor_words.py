@@ -12,16 +12,29 @@ from hypothesis import strategies as st
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import ENDED, LIVE, JobRequest, JobStatus
 from reflow.executors.options import (
-    checked,
-    elements,
+    begin_stamp,
+    index_range,
     log_path,
-    long_name,
-    read_ranges,
-    refuse,
+    name_pattern,
+    only_set,
+    refuse_path,
+    user_options,
+    whole_units,
     write_ranges,
 )
-from reflow.executors.options import given as options_given
-from reflow.executors.parsing import array_status, ended_badly, iso_time, only_id, size_in
+from reflow.executors.parsing import (
+    Report,
+    array_status,
+    c_time,
+    ended_badly,
+    ids_by_name,
+    iso_time,
+    merge,
+    only_id,
+    read_ranges,
+    signal_of,
+    size_in,
+)
 
 
 def request(size: int = 1, throttle: int | None = None) -> JobRequest:
@@ -30,15 +43,15 @@ def request(size: int = 1, throttle: int | None = None) -> JobRequest:
 
 
 def test_options_that_are_given() -> None:
-    found = options_given(queue="gpu", account=None, time_limit="", job_name="x")
+    found = only_set(queue="gpu", account=None, time_limit="", job_name="x")
     assert found == {"queue": "gpu", "job-name": "x"}
 
 
 def test_native_options() -> None:
     short = {"q": "qos"}
-    found = checked(
-        {"q": "high", "--mail-type": "END", "ntasks_per_node": "a b"}, "sub", ours=["array"],
-        allowed="[a-z-]+", spelled=lambda name: long_name(name, short), read=shlex.split,
+    found = user_options(
+        {"q": "high", "--mail-type": "END", "ntasks_per_node": "a b"}, "sub", reserved=["array"],
+        allowed="[a-z-]+", short=short, read=shlex.split,
     )  # fmt: skip
     assert found == {"qos": ["high"], "mail-type": ["END"], "ntasks-per-node": ["a", "b"]}
 
@@ -47,25 +60,27 @@ def test_native_options() -> None:
     ("name", "value", "problem"),
     [("--array", "1", r"'--array' \('1'\) is set by reflow itself: leave it out"),
      ("site", "x", "is set by reflow itself: set it elsewhere"),
-     ("", "x", "'' = 'x' is no option of sub"), ("a b", "x", "is no option of sub"),
-     ("qos", "a\nb", "is no option of sub"), ("qos", "'open", "is no option of sub")],
+     ("", "x", "'' = 'x' is not an option of sub"), ("a b", "x", "is not an option of sub"),
+     ("qos", "a\nb", "is not an option of sub"), ("qos", "'open", "is not an option of sub")],
 )  # fmt: skip
 def test_options_that_are_refused(name: str, value: str, problem: str) -> None:
     with pytest.raises(SubmissionRefusedError, match=problem):
-        checked({name: value}, "sub", ours=["array", "site"], allowed="[a-z-]+", read=shlex.split,
-               instead={"site": "set it elsewhere"})  # fmt: skip
+        user_options(
+            {name: value}, "sub", reserved=["array", "site"], allowed="[a-z-]+", read=shlex.split,
+            advice={"site": "set it elsewhere"},
+        )  # fmt: skip
 
 
 def test_paths() -> None:
     assert (log_path(request(), "%a"), log_path(request(2), "%a")) == ("/l.0", "/l.%a")
-    refuse(",", "log", "/a", "a comma, which ends it")
+    refuse_path(",", "log", "/a", "a comma, which ends it")
     with pytest.raises(SubmissionRefusedError, match="the log '/a,b' has a comma, which ends it: "):
-        refuse(",", "log", "/a,b", "a comma, which ends it")
+        refuse_path(",", "log", "/a,b", "a comma, which ends it")
 
 
-def test_elements() -> None:
-    assert elements(request(200)) == "0-199"
-    assert elements(request(200, throttle=20), first=1) == "1-200%20"
+def test_the_positions_of_an_array() -> None:
+    assert index_range(request(200)) == "0-199"
+    assert index_range(request(200, throttle=20), first=1) == "1-200%20"
 
 
 @given(st.sets(st.integers(0, 5000)))
@@ -134,3 +149,53 @@ def test_a_text_that_is_no_time(text: str) -> None:
 def test_a_time() -> None:
     text = "2026-11-23T04:37:12"
     assert iso_time(text) == datetime.fromisoformat(text).timestamp()
+
+
+def test_a_time_as_c_writes_it_in_any_locale() -> None:
+    assert c_time("Mon Nov  3 04:53:24 2026") == iso_time("2026-11-03T04:53:24")
+    assert c_time("lun. nov. 3 04:53:24 2026") is None
+    assert c_time("Mon Foo 23 04:53:24 2026") is None
+
+
+def test_amounts_are_rounded_up_and_never_zero_which_is_no_limit() -> None:
+    assert [whole_units(amount, 1024) for amount in (0, 1, 1024, 1025)] == [1, 1, 1, 2]
+    assert whole_units(2**60 + 1, 1024) == 2**50 + 1
+    assert (whole_units(0.01), whole_units(59.2)) == (1, 60)
+
+
+@pytest.mark.parametrize(
+    ("code", "signal"),
+    [(129, 1), (192, 64), (193, None), (255, None), (128, None), (1, None), (0, None),
+     (None, None)],
+)  # fmt: skip
+def test_an_exit_code_that_stands_for_a_signal(code: int | None, signal: int | None) -> None:
+    assert signal_of(code) == signal
+
+
+def test_a_begin_is_never_early() -> None:
+    now = datetime(2026, 11, 25, 23, 59, 1, 500_000).timestamp()
+    assert [begin_stamp(now, delay) for delay in (0.01, 1.0, 57.6)] == [
+        "202611252359.03", "202611252359.03", "202611260000.00"
+    ]  # fmt: skip
+
+
+def test_a_pattern_of_names() -> None:
+    assert name_pattern(["a.1", "a.10"]) == "a.1*"
+    assert name_pattern({"x"}) == "x"
+
+
+def test_reports_become_one_status_for_each_job() -> None:
+    lives, well = JobStatus(state=LIVE), JobStatus(state=ENDED)
+    failed = JobStatus(state=ENDED, cause="ERROR")
+    reports = [
+        Report(job="1", status=lives, name="a"),
+        Report(job="2", status=lives, positions=(0, 1), name="b"),
+        Report(job="2", status=failed, positions=(1,), name="b"),
+        Report(job="1", status=well, name="a"),
+        Report(job="3", status=lives, positions=()),
+    ]
+    found = merge(reports)
+    assert found["1"] == well, "what is said last counts"
+    assert (found["2"].state, found["2"].positions) == (LIVE, {0: lives, 1: failed})
+    assert (found["3"].state, found["3"].positions) == (LIVE, {})
+    assert ids_by_name(reports, ["b", "c"]) == {"b": "2"}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from reflow.executors.base import JobRequest, Resources
-from reflow.executors.options import checked, long_name, refuse
+from reflow.executors.options import refuse_path, user_options
 
 SHORT = {
     "B": "bank", "c": "cores-per-task", "g": "gpus-per-task", "l": "label-io", "N": "nodes",
@@ -45,7 +45,7 @@ def arguments(
     """
     log = request.log.replace("{position}", "0")
     why = "a part in double braces, which Flux replaces in the names of logs"
-    refuse(r"\{\{.*\}\}", "log", log, why)
+    refuse_path(r"\{\{.*\}\}", "log", log, why)
     found = {"cores-per-task": "1", **{name: one for name, one in settings.items() if one}}
     found |= {**long(options), **asked(request.resources), **long(request.resources.native)}
     nodes = int(found["nodes"]) if found.get("nodes", "").isdecimal() else 1
@@ -119,7 +119,4 @@ def long(options: Mapping[str, str]) -> dict[str, str]:
     >>> long({"B": "climate", "exclusive": "", "gpus_per_node": "4", "--urgency": "20"})
     {'bank': 'climate', 'exclusive': '', 'gpus-per-node': '4', 'urgency': '20'}
     """
-    return checked(
-        options, "flux submit", ours=OURS, allowed="[A-Za-z0-9-]+", read=str,
-        spelled=lambda name: long_name(name, SHORT),
-    )  # fmt: skip
+    return user_options(options, "flux submit", reserved=OURS, short=SHORT, read=str)

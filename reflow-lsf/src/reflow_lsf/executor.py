@@ -13,8 +13,9 @@ from attrs import evolve, frozen
 from reflow.errors import SchedulerUnreachableError, SubmissionLimitError
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command, user_name
-from reflow.executors.options import largest_array, name_pattern, setting, site_file
-from reflow.executors.parsing import warn_of_unknown
+from reflow.executors.options import name_pattern
+from reflow.executors.parsing import site_file, warn_of_unknown
+from reflow.executors.settings import largest_array, setting
 from reflow.states import ERROR
 
 from . import parse

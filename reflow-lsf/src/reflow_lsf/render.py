@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from attrs import frozen
+from attrs import field, frozen
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.executors.options import SiteDefaults, checked, given, write_ranges
+from reflow.executors.options import only_set, user_options, write_ranges
 
 from .parse import Seen
 
@@ -43,12 +43,15 @@ _NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @frozen(kw_only=True)
-class Defaults(SiteDefaults):
+class Defaults:
     """What a job asks for where its task says nothing, and which LSF it is.
 
     `unit` is the site's LSF_UNIT_FOR_LIMITS ("": not set), `openlava` whether it is OpenLava.
     """
 
+    queue: str | None = None
+    account: str | None = None
+    options: Mapping[str, str] = field(factory=dict)
     unit: str = ""
     openlava: bool = False
 
@@ -69,7 +72,7 @@ def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
         found["w"] = dependency(request)
     if request.begin:
         found["b"] = begin_time(now + max(request.begin, SOON))
-    found |= given(q=defaults.queue, P=defaults.account)
+    found |= only_set(q=defaults.queue, P=defaults.account)
     needed: dict[str, str] = {}
     own = partial(native, openlava=defaults.openlava)
     for layer in (own(defaults.options), asked(request, defaults), own(request.resources.native)):
@@ -97,7 +100,7 @@ def asked(request: JobRequest, defaults: Defaults) -> dict[str, str]:
         # Where the site has set no unit, limits are in KB and reservations in MB.
         limit, reserved = (-(-wants.mem // UNITS[defaults.unit or one]) for one in ("KB", "MB"))
         needed.append(f"rusage[mem={max(1, reserved)}]")
-    return given(
+    return only_set(
         n=str(slots) if slots > 1 else None,
         W=None if wants.time is None else str(max(1, -(-wants.time // 60))),  # minutes
         M=None if limit is None else str(max(1, limit)),
@@ -161,7 +164,7 @@ def native(options: Mapping[str, str], openlava: bool = False) -> dict[str, str]
     >>> native({"-app": "big", "x": ""})
     {'app': 'big', 'x': ''}
     """
-    found = checked(options, "bsub", ours=OURS, allowed="[A-Za-z_]+", read=str)
+    found = user_options(options, "bsub", reserved=OURS, read=str)
     for option in found:
         if openlava and len(option) > 1 and option not in SHORT_ONLY:
             raise SubmissionRefusedError(

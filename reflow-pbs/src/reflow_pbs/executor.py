@@ -14,8 +14,8 @@ from attrs import evolve, frozen
 from reflow.errors import ExecutorError, SchedulerUnreachableError, SubmissionRefusedError
 from reflow.executors.base import LIVE, Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command, user_name
-from reflow.executors.options import largest_array, setting
 from reflow.executors.parsing import size_in, warn_of_unknown
+from reflow.executors.settings import largest_array, setting
 
 from . import parse, torque
 from .render import arguments, job_name

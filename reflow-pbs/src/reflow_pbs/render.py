@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.executors.options import elements, log_path
+from reflow.executors.options import index_range, log_path
 
 from . import torque
 
@@ -44,7 +44,7 @@ def arguments(
     made = ["-o", "/dev/null"] if on_torque else ["-f", "-o", log_pattern(request)]
     made += ["-N", job_name(request.tag), "-j", "oe"]
     if request.size > 1:
-        made += ["-t" if on_torque else "-J", elements(request)]
+        made += ["-t" if on_torque else "-J", index_range(request)]
     if request.size == 1 or on_torque:
         # PBS's own second start would be one that the engine has not counted. Of an array
         # OpenPBS refuses it: there the element that starts again takes its own claim over.

@@ -15,8 +15,9 @@ from attrs import evolve, fields, frozen, validators
 from reflow.errors import SchedulerUnreachableError
 from reflow.executors.base import Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.executors.options import largest_array, name_pattern, setting, site_file
-from reflow.executors.parsing import warn_of_unknown
+from reflow.executors.options import name_pattern
+from reflow.executors.parsing import site_file, warn_of_unknown
+from reflow.executors.settings import largest_array, setting
 from reflow.states import HELD
 
 from . import parse

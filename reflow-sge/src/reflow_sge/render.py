@@ -8,11 +8,11 @@ import shlex
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from attrs import frozen
+from attrs import field, frozen
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
-from reflow.executors.options import SiteDefaults, checked, log_path, refuse
+from reflow.executors.options import log_path, refuse_path, user_options
 
 OURS = frozenset({
     "@", "C", "N", "S", "a", "b", "ckpt", "clear", "cwd", "e", "h", "hard", "help", "hold_jid",
@@ -23,9 +23,12 @@ OURS = frozenset({
 
 
 @frozen(kw_only=True)
-class Site(SiteDefaults):
+class Site:
     """The names that a site gives to things, and what jobs ask for where a task says nothing."""
 
+    queue: str | None = None
+    account: str | None = None
+    options: Mapping[str, str] = field(factory=dict)
     project: str | None = None
     pe: str = "smp"
     nodes_pe: str | None = None
@@ -129,7 +132,7 @@ def job_name(tag: str) -> str:
 def path(given: str) -> str:
     """Return a path; refuse one that Grid Engine would take for something else."""
     why = "a comma, a dollar sign or a line break, which Grid Engine reads as something else"
-    refuse(r"[,$\n\r]", "path", given, why)
+    refuse_path(r"[,$\n\r]", "path", given, why)
     return given
 
 
@@ -147,4 +150,4 @@ def own(options: Mapping[str, str]) -> dict[str, list[str]]:
     >>> own({"-pe": "mpi 16", "notify": "", "p": "-10"})
     {'pe': ['mpi', '16'], 'notify': [], 'p': ['-10']}
     """
-    return checked(options, "qsub", ours=OURS, allowed="[A-Za-z_]+", read=shlex.split)
+    return user_options(options, "qsub", reserved=OURS, read=shlex.split)

@@ -126,7 +126,7 @@ def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
     "given", [{"": "x"}, {"requires": "a\nb"}, {"re quires": "1"}, {"bank": "a\0b"}, {"ä": "1"}]
 )
 def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
-    with pytest.raises(SubmissionRefusedError, match="no option of flux submit"):
+    with pytest.raises(SubmissionRefusedError, match="not an option of flux submit"):
         long(given)
 
 

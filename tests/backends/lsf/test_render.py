@@ -168,7 +168,7 @@ def test_options_that_reflow_sets_are_refused(option: str, where: str, openlava:
     "given", [{"": "x"}, {"q": "a\nb"}, {"q o": "1"}, {"q": "a\0b"}, {"R\n": "1"}, {"-": "1"}]
 )
 def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
-    with pytest.raises(SubmissionRefusedError, match="no option of bsub"):
+    with pytest.raises(SubmissionRefusedError, match="not an option of bsub"):
         native(given)
 
 

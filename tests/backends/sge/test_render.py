@@ -150,7 +150,7 @@ def test_an_option_that_reflow_sets_is_refused(option: str, dashes: str) -> None
     ("name", "value"), [("no option", "1"), ("q", "a\nb"), ("pe", "'open"), ("", ""), ("q", "\0")]
 )
 def test_what_is_no_option_is_refused(name: str, value: str) -> None:
-    with pytest.raises(SubmissionRefusedError, match="is no option of qsub"):
+    with pytest.raises(SubmissionRefusedError, match="is not an option of qsub"):
         own({name: value})
 
 

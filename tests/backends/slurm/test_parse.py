@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.executors.base import ENDED, LIVE
+from reflow.executors.parsing import only_id
 from reflow_slurm import parse
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -189,13 +190,13 @@ def test_a_job_of_which_nothing_is_sure_lives_all_the_same() -> None:
     "text", ["32\n", "32;tiny\n", "Welcome to tiny, 3 jobs\n\n  32\n", "32\nGood bye\n"]
 )
 def test_job_id(text: str) -> None:
-    assert parse.job_id(text) == "32"
+    assert only_id("sbatch", text, parse.JOB_ID.findall(text)) == "32"
 
 
 @pytest.mark.parametrize("text", ["", "\n", "Submitted batch job", "32\n33\n", "²", "-3", "3.5"])
 def test_no_job_id(text: str) -> None:
     with pytest.raises(ValueError, match="no job id"):
-        parse.job_id(text)
+        only_id("sbatch", text, parse.JOB_ID.findall(text))
 
 
 def test_named() -> None:

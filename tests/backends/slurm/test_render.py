@@ -9,8 +9,10 @@ import pytest
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
+from reflow.executors.options import job_name
 from reflow.model.spec import Resources
-from reflow_slurm.render import Defaults, arguments, job_name, log_pattern, long, time_limit
+from reflow_slurm.executor import SlurmExecutor
+from reflow_slurm.render import arguments, log_pattern, native, time_limit
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -27,7 +29,7 @@ def request(**fields: Any) -> JobRequest:
 
 
 CASES = {
-    "plain": (request(), Defaults()),
+    "plain": (request(), SlurmExecutor()),
     "everything": (
         request(
             size=200, throttle=20, after=("12", "13"), after_each="11", begin=59.2,
@@ -41,7 +43,7 @@ CASES = {
                 },
             ),
         ),
-        Defaults(queue="batch", account="default", cluster="big"),
+        SlurmExecutor(queue="batch", account="default", cluster="big"),
     ),
     "precedence": (
         request(
@@ -50,26 +52,26 @@ CASES = {
                 native={"partition": "native", "mem-per-cpu": "2G", "time": "5"}, time=600,
             )
         ),
-        Defaults(
+        SlurmExecutor(
             queue="field", account="field",
             options={"p": "options", "A": "options", "c": "16", "mem": "64G", "nice": "100"},
         ),
     ),
     "defaults_stand": (
         request(),
-        Defaults(queue="field", account="field",
+        SlurmExecutor(queue="field", account="field",
                  options={"cpus-per-task": "16", "mem": "64G", "gres": "gpu:a100:1,scratch:10G"}),
     ),
     "gpus_join_other_gres": (
         request(resources=Resources(gpus=2)),
-        Defaults(options={"gres": "gpu:a100:1,scratch:10G"}),
+        SlurmExecutor(options={"gres": "gpu:a100:1,scratch:10G"}),
     ),
     "native_gpus_win": (
-        request(resources=Resources(gpus=2, native={"gpus-per-task": "a100:1"})), Defaults()
+        request(resources=Resources(gpus=2, native={"gpus-per-task": "a100:1"})), SlurmExecutor()
     ),
     "native_gres_wins": (
         request(resources=Resources(gpus=2, native={"gres": "gpu:a100:4"})),
-        Defaults(options={"G": "1"}),
+        SlurmExecutor(options={"G": "1"}),
     ),
     "hostile": (
         request(
@@ -77,7 +79,7 @@ CASES = {
             name="it's,\n\"ünï|code\" `x` $(y) " + "z" * 400,
             log="/r 100%/%j{position}.log", directory="/tmp/a b", size=2,
         ),
-        Defaults(),
+        SlurmExecutor(),
     ),
 }  # fmt: skip
 
@@ -107,27 +109,25 @@ def test_no_time_limit_is_ever_zero_which_slurm_takes_as_none(seconds: int, text
 def test_memory_is_rounded_up_and_never_zero_which_slurm_takes_as_all(
     amount: int, text: str
 ) -> None:
-    made = arguments(request(resources=Resources(mem=amount)), Defaults())
+    made = arguments(request(resources=Resources(mem=amount)), SlurmExecutor())
     assert f"--mem={text}" in made
 
 
 def test_one_element_is_a_plain_job() -> None:
-    made = arguments(request(size=1, throttle=5), Defaults())
+    made = arguments(request(size=1, throttle=5), SlurmExecutor())
     assert not [one for one in made if one.startswith("--array")]
     assert "--output=/run/logs/3.0.log" in made
 
 
 @pytest.mark.parametrize(("begin", "text"), [(0.01, "now+1"), (1, "now+1"), (3599.5, "now+3600")])
 def test_begin_is_never_early(begin: float, text: str) -> None:
-    assert f"--begin={text}" in arguments(request(begin=begin), Defaults())
+    assert f"--begin={text}" in arguments(request(begin=begin), SlurmExecutor())
 
 
 def test_many_dependencies_stay_in_what_slurmctld_takes_of_a_job() -> None:
-    from reflow_slurm.executor import SlurmExecutor
-
     most = SlurmExecutor().capabilities.max_dependencies
     assert most is not None
-    made = arguments(request(after=("67043328",) * most), Defaults())
+    made = arguments(request(after=("67043328",) * most), SlurmExecutor())
     assert max(map(len, made)) < 128 * 1024
 
 
@@ -141,19 +141,19 @@ def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
     given = {option: "1"}
     asked = request(resources=Resources(native=given if where == "task" else {}))
     with pytest.raises(SubmissionRefusedError, match=option):
-        arguments(asked, Defaults(options=given if where == "executor" else {}))
+        arguments(asked, SlurmExecutor(options=given if where == "executor" else {}))
 
 
 @pytest.mark.parametrize(
     "given", [{"": "x"}, {"qos": "a\nb"}, {"q o s": "1"}, {"qos": "a\0b"}, {"comment\n": "1"}]
 )
 def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
-    with pytest.raises(SubmissionRefusedError, match="no option of sbatch"):
-        long(given)
+    with pytest.raises(SubmissionRefusedError, match="not an option of sbatch"):
+        native(given)
 
 
 def test_a_users_export_stands() -> None:
-    made = arguments(request(resources=Resources(native={"export": "NONE"})), Defaults())
+    made = arguments(request(resources=Resources(native={"export": "NONE"})), SlurmExecutor())
     assert [one for one in made if "export" in one] == ["--export=NONE"]
 
 

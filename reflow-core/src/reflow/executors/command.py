@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from attrs import Attribute, evolve, field, fields, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from ..errors import (
     CommandMissingError,
@@ -34,7 +34,9 @@ from ..errors import (
 from ..model.spec import Resources
 from ..model.units import parse_memory, parse_time
 from .base import Capabilities, Executor, JobRequest
-from .options import setting
+from .parsing import only_id
+from .settings import command as command
+from .settings import command_names, quantity, setting
 
 Self = TypeVar("Self", bound="CommandExecutor")
 
@@ -46,6 +48,9 @@ _SEARCHED = re.compile(r"(?:[A-Z][A-Z0-9_]*)?PATH")
 
 _PAUSES = (0.5, 2.0)
 """Seconds before a command that only asks is tried again."""
+
+SUBMISSIONS = 4
+"""How often one job is submitted at most, each time behind fewer jobs."""
 
 
 @frozen(kw_only=True)
@@ -70,28 +75,6 @@ class Completed:
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def command(default: str, help_text: str, *, needed: bool = True) -> str:
-    """Make a field that names one of the scheduler's commands: a name on PATH, or a path.
-
-    Without one that is `needed` the executor cannot be used.
-    """
-    made: str = field(
-        default=default,
-        validator=[validators.instance_of(str), validators.min_len(1)],
-        metadata={"command": True, "needed": needed, "help": help_text},
-    )
-    return made
-
-
-def _quantity(parse: Callable[[str], int]) -> Any:
-    """Return a validator: a text that `parse` takes."""
-
-    def check(instance: object, attribute: Attribute[Any], value: str) -> None:
-        parse(value)
-
-    return check
 
 
 def _each_once(folders: str) -> str:
@@ -135,7 +118,7 @@ class CommandExecutor(Executor):
     carry a run on (sentinel, guard, dispatch) ask for `dispatch_queue`, `dispatch_account`,
     `dispatch_time` and `dispatch_mem`, where these are set.
 
-    A backend has fields made by `command` and supplies `can`, `arguments`, `read_job_id`, `limits`
+    A backend has fields made by `command` and supplies `can`, `arguments`, `printed_id`, `limits`
     and `silent`, from which `submit` follows, `queued` where it can count the user's
     jobs, and `poll`, `find` and `cancel`.
     """
@@ -170,10 +153,10 @@ class CommandExecutor(Executor):
     )
     dispatch_account: str | None = setting(None, "The account of the jobs that carry a run on.")
     dispatch_time: str | None = setting(
-        None, "The time limit of the jobs that carry a run on.", _quantity(parse_time)
+        None, "The time limit of the jobs that carry a run on.", quantity(parse_time)
     )
     dispatch_mem: str | None = setting(
-        None, "The memory of the jobs that carry a run on.", _quantity(parse_memory)
+        None, "The memory of the jobs that carry a run on.", quantity(parse_memory)
     )
 
     can: ClassVar[Capabilities] = Capabilities()
@@ -208,10 +191,27 @@ class CommandExecutor(Executor):
         )
 
     def submit(self, request: JobRequest) -> str:
-        """Submit a job by the scheduler's command, and return its id."""
+        """Submit a job by the scheduler's command, and return its id.
+
+        It is submitted again where it was refused for nothing but jobs that it waits for and that
+        the scheduler has forgotten: see `without_forgotten`.
+        """
         self.keep_within_limit(request)
-        wanted = evolve(request, resources=self.asked(request))
-        return self.taken(request, self.call(self.arguments(wanted), text=self.read(wanted)))
+        request = evolve(request, resources=self.asked(request))
+        for _ in range(SUBMISSIONS):
+            done = self.call(self.arguments(request), text=self.read(request))
+            shorter = self.without_forgotten(request, done) if done.code else None
+            if shorter is None:
+                break
+            request = shorter
+        return self.taken(request, done)
+
+    def without_forgotten(self, request: JobRequest, done: Completed) -> JobRequest | None:
+        """Return a request that was refused, without the forgotten jobs that it waits for.
+
+        None where it was refused for anything else. Most schedulers take such a request.
+        """
+        return None
 
     def taken(self, request: JobRequest, done: Completed) -> str:
         """Return the id of the job that a command submitted, or raise why it did not."""
@@ -238,6 +238,9 @@ class CommandExecutor(Executor):
     silent: ClassVar[re.Pattern[str] | None] = None
     """What any of the commands says where the scheduler itself did not answer."""
 
+    waiting: ClassVar[re.Pattern[str] | None] = None
+    """What it prints while it waits for room in the queue by itself, perhaps for ever."""
+
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line that submits a job; pure. Raises `SubmissionRefusedError`."""
         raise NotImplementedError
@@ -246,9 +249,13 @@ class CommandExecutor(Executor):
         """Return what that command reads; most read a file or nothing."""
         return ""
 
+    printed_id: ClassVar[re.Pattern[str] | None] = None
+    """How it prints the id of the job that it has taken: the pattern's only group."""
+
     def read_job_id(self, done: Completed) -> str:
         """Return the job's id from what that command printed; `ValueError` if it is not there."""
-        raise NotImplementedError
+        ids = [] if self.printed_id is None else self.printed_id.findall(done.out)
+        return only_id(os.path.basename(done.arguments[0]), done.out, ids)
 
     def queued(self) -> int | None:
         """Return how many jobs of this user are in the queue, array elements counted.
@@ -275,6 +282,21 @@ class CommandExecutor(Executor):
             return most
         return min(most, self.max_submit_jobs // 2)  # or it would never be taken
 
+    def answer(
+        self, arguments: Sequence[str], unknown: re.Pattern[str], *, strict: bool = True
+    ) -> str:
+        """Return what a command that asks for jobs prints.
+
+        Where it fails, it may do so since it does not know a job: then `unknown` matches every line
+        of its errors (not `strict`: any). Raises `SchedulerUnreachableError` for another failure:
+        a job that nobody could ask for is not gone.
+        """
+        done = self.call(arguments, asks=True)
+        understood = done.says_only(unknown) if strict else unknown.search(done.err) is not None
+        if done.code != 0 and not understood:
+            raise SchedulerUnreachableError(f"{os.path.basename(arguments[0])}: {done.told}")
+        return done.out
+
     def settle(
         self, arguments: Sequence[str], harmless: re.Pattern[str], *, out: bool = False
     ) -> None:
@@ -288,15 +310,14 @@ class CommandExecutor(Executor):
 
     def check(self) -> None:
         """Raise `ExecutorError` where the scheduler's commands are not to be found."""
-        for one in fields(type(self)):
-            if one.metadata.get("command") and one.metadata.get("needed"):
-                given = getattr(self, one.name)
-                if shutil.which(given) is None:
-                    raise ExecutorError(
-                        f"executor {self.name!r}: there is no command {given!r} on PATH: run this "
-                        f"where {self.name} is installed, or set {one.name} in "
-                        f"[executor.{self.name}] of the configuration"
-                    )
+        for name in command_names(type(self), needed=True):
+            program = getattr(self, name)
+            if shutil.which(program) is None:
+                raise ExecutorError(
+                    f"executor {self.name!r}: there is no command {program!r} on PATH: run this "
+                    f"where {self.name} is installed, or set {name} in "
+                    f"[executor.{self.name}] of the configuration"
+                )
 
     def located(self: Self) -> Self:
         """Return the executor with its commands as absolute paths, where they are found.
@@ -304,13 +325,8 @@ class CommandExecutor(Executor):
         A job may have another PATH than the shell that submitted it, and one machine may
         have several schedulers whose commands share their names.
         """
-        found = {}
-        for one in fields(type(self)):
-            if one.metadata.get("command"):
-                path = shutil.which(getattr(self, one.name))
-                if path is not None:
-                    found[one.name] = os.path.abspath(path)
-        return evolve(self, **found)
+        paths = {name: shutil.which(getattr(self, name)) for name in command_names(type(self))}
+        return evolve(self, **{name: os.path.abspath(path) for name, path in paths.items() if path})
 
     def learned(self: Self, arguments: Sequence[str], **read: Callable[[Completed], Any]) -> Self:
         """Return the executor with settings that are None as a command's answer tells them.
@@ -352,8 +368,9 @@ class CommandExecutor(Executor):
 
     def unreachable(self, done: Completed) -> bool:
         """Whether a command failed because the scheduler itself did not answer (see `silent`)."""
-        said = self.silent is not None and self.silent.search(done.err) is not None
-        return done.code != 0 and said
+        # Some clients end well where they have printed nothing but such a message.
+        failed = done.code != 0 or not done.out.strip()
+        return failed and self.silent is not None and self.silent.search(done.err) is not None
 
     def _environment(self) -> dict[str, str]:
         given = {
@@ -399,8 +416,13 @@ class CommandExecutor(Executor):
             except subprocess.TimeoutExpired as error:
                 _kill(process)
                 done = _completed(arguments, 0, error.stdout or b"", error.stderr or b"")
-                said = f" (it said: {done.told})" if done.out.strip() or done.err.strip() else ""
-                raise _NoAnswerError(f"no answer within {self.command_timeout:g} s{said}") from None
+                printed = f"{done.err}\n{done.out}".strip()
+                said = f" (it said: {done.told})" if printed else ""
+                problem = f"no answer within {self.command_timeout:g} s{said}"
+                if self.waiting is not None and self.waiting.search(printed):
+                    what = os.path.basename(arguments[0])
+                    raise SubmissionLimitError(f"{what}: {problem}") from None
+                raise _NoAnswerError(problem) from None
             except BaseException:
                 _kill(process)
                 raise
