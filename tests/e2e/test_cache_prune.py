@@ -21,7 +21,8 @@ from reflow.storage.clock import Clock
 from reflow.storage.filesystem import Files
 from reflow.storage.journal import JournalReader, take_lease
 from reflow.storage.process_id import this_process
-from reflow.storage.stores.sqlite.store import SqliteStore, default_store_path
+from reflow.storage.stores.sqlite.store import SqliteStore
+from reflow.storage.user_state import default_store_path
 
 from .test_store_commands import Later, as_json, reflow
 

@@ -197,7 +197,7 @@ def test_a_user_without_a_home_has_touched_files_read_each_time(
     wf, out = make("auto").wf, tmp_path / "out"
     wf.run_local(out, given=GIVEN)
     os.utime(out / "1.txt", (1, 1))
-    monkeypatch.setattr("reflow.storage.stores.sqlite.store.default_store_path", nowhere)
+    monkeypatch.setattr("reflow.storage.user_state.user_state_folder", nowhere)
     run = wf.run_local(out, given=GIVEN)
     assert run.status(as_dict=True)["summary"]["write"] == {"CACHED": 3}
 

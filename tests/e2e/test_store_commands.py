@@ -23,7 +23,8 @@ from reflow.storage.clock import Clock
 from reflow.storage.indexing import records_below
 from reflow.storage.journal import JournalReader, take_lease
 from reflow.storage.process_id import this_process
-from reflow.storage.stores.sqlite.store import SqliteStore, default_store_path
+from reflow.storage.stores.sqlite.store import SqliteStore
+from reflow.storage.user_state import default_store_path
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "json"
 DAY = 24 * 3600

@@ -26,7 +26,8 @@ from reflow.plugins.open_store import open_store
 from reflow.states import CACHED, FAILED, RUNNING, SUCCESS
 from reflow.storage.outcome import Outcome
 from reflow.storage.stores.sqlite import schema
-from reflow.storage.stores.sqlite.store import SqliteStore, default_store_path
+from reflow.storage.stores.sqlite.store import SqliteStore
+from reflow.storage.user_state import default_store_path
 from reflow.stores.base import Position, QueryError, RunRow
 
 TASKS = [("first", False), ("many", True), ("last", False)]

@@ -76,10 +76,10 @@ class FileHashes:
     def _path(self) -> str:
         if self._given_path is not None:
             return self._given_path
-        from ..storage.stores.sqlite.store import default_store_path
+        from ..storage.user_state import user_state_folder
 
         try:
-            return str(default_store_path().parent / "filehashes.json")
+            return str(user_state_folder() / "filehashes.json")
         except RuntimeError:  # a user without a home: nothing is remembered
             return ""
 

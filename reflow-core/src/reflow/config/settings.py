@@ -133,7 +133,7 @@ class Config:
     def store_path(self) -> Path:
         """Where the SQLite index of runs is, absolute; a path given in code counts from the cwd."""
         if self.store.path is None:
-            from ..storage.stores.sqlite.store import default_store_path
+            from ..storage.user_state import default_store_path
 
             return default_store_path()
         return self.store.path.expanduser().absolute()

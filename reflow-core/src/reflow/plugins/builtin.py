@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .hookspecs import ExecutorEntry, SerializerEntry, StoreEntry, VerifierEntry, hookimpl
+from .lookup import SQLITE, SQLITE_STORE
 
 
 @hookimpl
@@ -19,7 +20,7 @@ def reflow_register_executors() -> Iterable[ExecutorEntry]:
 @hookimpl
 def reflow_register_stores() -> Iterable[StoreEntry]:
     """Register the SQLite index."""
-    return [StoreEntry(scheme="sqlite", target="reflow.storage.stores.sqlite.store:SqliteStore")]
+    return [StoreEntry(scheme=SQLITE, target=SQLITE_STORE)]
 
 
 @hookimpl

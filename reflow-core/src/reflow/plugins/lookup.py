@@ -36,6 +36,10 @@ PORTS = {
 }
 """By kind, the class that a target must be a subclass of."""
 
+SQLITE = "sqlite"
+SQLITE_STORE = "reflow.storage.stores.sqlite.store:SqliteStore"
+"""The scheme and the class of reflow's own store."""
+
 
 @lru_cache(maxsize=1)
 def registry() -> Registry:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ..storage.stores.base import Store
+from ..storage.user_state import default_store_path
+from .lookup import SQLITE, SQLITE_STORE, load_target, store_class
 
 
 def open_store(location: str | os.PathLike[str] | None = None) -> Store:
@@ -15,11 +18,12 @@ def open_store(location: str | os.PathLike[str] | None = None) -> Store:
     """
     text = "" if location is None else os.fspath(location)
     scheme, separator, _ = text.partition("://")
-    if separator and scheme != "sqlite":
-        from .lookup import store_class
-
+    if separator and scheme != SQLITE:
         return store_class(scheme).from_url(text)
-    # Nobody waits for plugins to get at the store that nearly everybody uses.
-    from ..storage.stores.sqlite.store import SqliteStore, default_store_path
-
-    return SqliteStore.from_url(text) if separator else SqliteStore(text or default_store_path())
+    # Not by the registry: to load that takes longer than to list runs, and nearly everybody
+    # uses this store.
+    sqlite_store: Any = load_target("store", SQLITE, SQLITE_STORE)
+    store: Store = (
+        sqlite_store.from_url(text) if separator else sqlite_store(text or default_store_path())
+    )
+    return store

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 from ....errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
 from ....states import ENDED, FAILED, INSTANCE_STATES, LIVE, RUN_STATES
 from ...outcome import Outcome
+from ...user_state import default_store_path
 from ..base import (
     CachedResult,
     InstanceRow,
@@ -60,13 +61,6 @@ from .schema import inconsistencies
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-def default_store_path() -> Path:
-    """Where the index of runs is by default: history, so not under a cache folder."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
-    return base / "reflow" / "reflow.sqlite"
 
 
 class SqliteStore(Store):
