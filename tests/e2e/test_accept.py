@@ -101,3 +101,43 @@ def test_the_command_loads_the_present_code(project: Project) -> None:
     assert "results count for the present code" in done.output
     _, counts = project.run(wf, **GIVEN)
     assert counts == {}
+
+
+HANDS_ON = """
+from pathlib import Path
+from typing import Annotated
+from reflow import Result, RunDir, Workflow
+
+wf = Workflow("w")
+
+@wf.job(files="path")
+def write(x: int, run_dir: RunDir) -> Path:
+    (run_dir / "made").write_text(str(x))
+    return run_dir / "made"
+
+@wf.job()
+def read(path: Annotated[Path, Result(step="write")]) -> str:
+    if (path.parent / "broken").exists():
+        raise OSError("broken")
+    return path.read_text()
+"""
+
+
+def test_what_was_made_of_older_files_is_not_taken_for_what_is_missing(
+    load: Any, tmp_path: Path
+) -> None:
+    """The path is the same, nobody knows what is in it, and `read` has not read the new file."""
+    wf = load(HANDS_ON).wf
+    assert wf.run_local(tmp_path, x=1).result("read") == "1"
+    (tmp_path / "broken").touch()
+    failed = wf.run_local(tmp_path, x=2, on_error="continue")
+    assert failed.state == "FAILED"
+    (tmp_path / "broken").unlink()
+    wf = load(HANDS_ON.replace("str(x)", "str(x + 0)")).wf
+    accepted = wf.run(failed.run_id).accept()
+    rows = accepted.status(as_dict=True)["instances"]
+    assert {row["task_name"]: row["state"] for row in rows} == {
+        "write": "CACHED", "read": "CANCELLED",
+    }  # fmt: skip
+    assert wf.plan(tmp_path, x=2).misses == 1
+    assert wf.run_local(tmp_path, x=2).result("read") == "2"
