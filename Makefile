@@ -17,7 +17,7 @@ PEER_VERSION := 2604.4.0
 MERMAID_VERSION := 11.17.2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test postgres clusters live live-contracts live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm bench-schedulers demo docs config-reference version clean
+.PHONY: help venv test postgres clusters live live-contracts live-facts lint format types contracts coverage bench bench-plugins bench-stores bench-slurm bench-schedulers demo docs config-reference json-schemas version clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -156,6 +156,9 @@ docs: $(DOCS)/.ready ## Build the documentation into build/site; any warning is 
 
 config-reference: $(DEV)/.ready ## Write the keys in docs/reference/configuration.md from the classes
 	$(DEV)/bin/python tools/config_reference.py
+
+json-schemas: $(DEV)/.ready ## Write the options of tasks and runs in docs/reference/json from the classes
+	$(DEV)/bin/python tools/json_schemas.py
 
 version: ## Set the version of all distributions (V=0.2.0)
 	$(PYTHON) tools/set_version.py $(V)

@@ -61,6 +61,16 @@ def test_all_options() -> None:
 
     definition = flow.tasks["task"]
     assert definition.options._asdict() == {
+        "array": True,
+        "array_parallelism": 5,
+        "after": ("other",),
+        "cache": False,
+        "version": "2",
+        "verify": ("nonempty", good),
+        "code": "off",
+        "files": None,
+        "serializer": "pickle",
+        "retry": None,
         "cpus": 4,
         "time": 3600,
         "mem": 8 * 1024**3,
@@ -70,12 +80,6 @@ def test_all_options() -> None:
         "account": "me",
         "native": {"qos": "high", "exclusive": "", "nice": "3"},
     }
-    assert definition.array
-    assert definition.array_parallelism == 5
-    assert definition.after == ("other",)
-    assert (definition.cache, definition.version, definition.code) == (False, "2", "off")
-    assert definition.verify == ("nonempty", good)
-    assert definition.serializer == "pickle"
     assert repr(definition) == "TaskDefinition('task', array=True)"
 
 
@@ -90,8 +94,8 @@ def test_array_job_bare_and_called() -> None:
     def b(x: Annotated[int, Result(step="s")]) -> int:
         return x
 
-    assert flow.tasks["a"].array
-    assert flow.tasks["b"].array
+    assert flow.tasks["a"].options.array
+    assert flow.tasks["b"].options.array
     assert flow.tasks["b"].options.mem == 1024**3
     with pytest.raises(DefinitionError, match="array_job is job"):
         flow.array_job(array=False)

@@ -16,6 +16,7 @@ import pytest
 from reflow.caching.call_graph import reach, reach_task
 from reflow.caching.code_fingerprint import changed, code_of
 from reflow.model.flow import TaskDefinition
+from reflow.model.options import TaskOptions
 
 FLOW = """
 import functools, json
@@ -271,8 +272,9 @@ CHANGES = {
 
 
 def prints(module: Any, code: str) -> dict[str, str]:
+    options = TaskOptions(code=code)
     return {
-        name: code_of(TaskDefinition(name, getattr(module, name), code=code))[0] for name in TASKS
+        name: code_of(TaskDefinition(name, getattr(module, name), options))[0] for name in TASKS
     }
 
 
@@ -406,7 +408,7 @@ def test_the_files_that_it_was_read_off(load: Callable[..., Any], tmp_path: Path
     reached = reach(module.by_constant)
     # FACTOR does not say that it is from numbers.py; all that is imported is watched.
     assert str(tmp_path / "own/numbers.py") in reached.files
-    task = TaskDefinition("t", module.by_import, code="deep")
+    task = TaskDefinition("t", module.by_import, TaskOptions(code="deep"))
     code, sources = code_of(task)
     watched = {Path(path).name for path, _, _ in sources}
     assert watched >= {"flow.py", "late.py", "later_still.py"}

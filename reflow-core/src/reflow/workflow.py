@@ -133,7 +133,9 @@ class Workflow(Flow):
             self.store,
             run_dir=run_dir,
             parameters=parameters,
-            options=self._options(force, force_tasks, verify, "continue", 1, on_code_change),
+            options=self._options(
+                force=force, force_tasks=force_tasks, verify=verify, on_code_change=on_code_change
+            ),
             executor=chosen,
         )
         start(record, request, self.store)
@@ -165,7 +167,7 @@ class Workflow(Flow):
         stop_if_loading(self)
         from .runs.plan import preview
 
-        options = self._options(force, force_tasks, verify, "continue", 1)
+        options = self._options(force=force, force_tasks=force_tasks, verify=verify)
         return preview(self, self.store, run_dir, parameters, options)
 
     def run_local(
@@ -199,7 +201,10 @@ class Workflow(Flow):
             self.store,
             run_dir=run_dir,
             parameters=parameters,
-            options=self._options(force, force_tasks, verify, on_error, max_workers),
+            options=self._options(
+                force=force, force_tasks=force_tasks, verify=verify, on_error=on_error,
+                max_workers=max_workers,
+            ),
             executor=None,
         )
         state = run_here(self, record, request, self.store)
@@ -217,30 +222,11 @@ class Workflow(Flow):
             raise RunFailedError(f"run {run.run_id} ended {state}: {told}", run)
         return run
 
-    def _options(
-        self,
-        force: bool,
-        force_tasks: Sequence[str],
-        verify: bool,
-        on_error: str,
-        max_workers: int,
-        on_code_change: str = "run",
-    ) -> RunOptions:
-        from .errors import ParameterError
+    def _options(self, **arguments: Any) -> RunOptions:
         from .storage.run_directory import RunOptions
 
-        if isinstance(force_tasks, str):
-            raise ParameterError(f"force_tasks must be a list of task names, not {force_tasks!r}")
-        return RunOptions(
-            force=force,
-            force_tasks=tuple(force_tasks),
-            verify=verify,
-            on_error=on_error,
-            max_workers=max_workers,
-            on_code_change=on_code_change,
-            files=self.config.run.files,
-            observers=self.config.run.observers,
-        )
+        run = self.config.run
+        return RunOptions(**arguments, files=run.files, observers=run.observers)
 
     def cli(self, arguments: Sequence[str] | None = None) -> None:
         """Be a command line: options come from the parameters; see ``--help``."""

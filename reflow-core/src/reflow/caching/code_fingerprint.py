@@ -62,9 +62,9 @@ def code_of(task: TaskDefinition) -> tuple[str, Sources]:
     "" where its code does not count. The files are (path, mtime in ns, size) each: while they
     stay, so does the fingerprint. There are none where no files alone say what it is.
     """
-    if task.code == "off":
+    if task.options.code == "off":
         return "", ()
-    if task.code == "deep":
+    if task.options.code == "deep":
         from .call_graph import reach_task
 
         reached = reach_task(task)

@@ -39,9 +39,9 @@ def texts_of(tasks: Iterable[TaskDefinition]) -> dict[str, dict[str, str]]:
 
 
 def _texts(task: TaskDefinition) -> dict[str, str]:
-    if task.code == "off":
+    if task.options.code == "off":
         return {}
-    if task.code != "deep":
+    if task.options.code != "deep":
         function: Any = innermost(task.function)
         return {f"{function.__module__}.{function.__qualname__}": text_of(function)}
     from .call_graph import reach_task

@@ -222,7 +222,7 @@ class Reuse:
             return []
         verifiers = [_verify_by_plugin(*named) for named in self._checks.verifiers]
         if self._checks.own:
-            functions = [one for one in self._load_task().verify if callable(one)]
+            functions = [one for one in self._load_task().options.verify if callable(one)]
             verifiers.extend(map(_verify_by_function, functions))
         return verifiers
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from attrs import field, frozen, validators
 
 from ..errors import ConfigError
-from ..model.flow import FILE_POLICIES
+from ..model.options import FILE_POLICIES
 from .paths import FileSeen
 from .provenance import CODE, DEFAULT, Key, Origin, Setting, below, overlay, taken_apart
 from .structure import raise_for, read_table, settings_from, table_keys, variables_of

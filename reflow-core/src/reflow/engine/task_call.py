@@ -124,7 +124,7 @@ class TaskCaller:
         self._encode = returns.encode
         self._paths = returns.paths if returns.has_paths else None
         # Who verifies by fingerprints wants all of them, whatever counts else.
-        self._asked = "fingerprint" in task.verify
+        self._asked = "fingerprint" in task.options.verify
         self._files = "content" if self._asked else files
 
     def call(self, texts: Mapping[str, str]) -> Answer:

@@ -176,42 +176,51 @@ class VerifierSpec:
 
 
 @frozen(kw_only=True)
-class TaskSpec:
-    """One task of a run, with everything resolved.
+class ResolvedTask:
+    """A task with its options and wires resolved: other tasks by name, no functions.
 
-    `code` is the fingerprint of the task's code ("" when it does not count) and `sources`
-    the (path, mtime in ns, size) of the files it was read off, () where they do not say it;
-    `returns` the return annotation as text; `files` how files count that its parameters and
-    results name, as in ``job(files=)``; `serializer` the one that the task names,
-    "" for none; `verifiers` the names of those that judge a cached value, and `verify`
-    whether the task brings a function of its own that does; where it names neither, the files
-    in such a value must be `as_left`: as the task left them.
+    The fields are what `reflow.model.options.TaskOptions` has, those for the scheduler in
+    `resources`. `returns` is the return annotation as text; `serializer` the one that the task
+    names, "" for none; `verifiers` the names of those that judge a cached value, and `verify`
+    whether the task brings a function of its own that does.
     """
 
     name: str
     array: bool = False
     wires: tuple[Wire, ...] = ()
-    constants: tuple[Constant, ...] = ()
     after: tuple[str, ...] = ()
+    returns: str = "Any"
+    resources: Resources = Resources()
     cache: bool = True
     version: str = "1"
     code: str = ""
-    sources: tuple[tuple[str, int, int], ...] = ()
+    array_parallelism: int | None = None
     files: str = "auto"
     serializer: str = ""
     verifiers: tuple[str, ...] = ()
     verify: bool = False
-    as_left: bool = True
-    array_parallelism: int | None = None
     retry: RetrySpec | None = None
-    resources: Resources = Resources()
-    returns: str = "Any"
 
     @property
     def upstreams(self) -> tuple[str, ...]:
         """Every task that must come before this one, each once, in order."""
         names = [source.task for wire in self.wires for source in wire.sources]
         return tuple(dict.fromkeys([*names, *self.after]))
+
+
+@frozen(kw_only=True)
+class TaskSpec(ResolvedTask):
+    """One task of a run.
+
+    `code` is the fingerprint of the task's code ("" when it does not count) and `sources`
+    the (path, mtime in ns, size) of the files it was read off, () where they do not say it.
+    Where the task names no verifier and no function of its own, the files in an older value must
+    be `as_left`: as the task left them.
+    """
+
+    constants: tuple[Constant, ...] = ()
+    sources: tuple[tuple[str, int, int], ...] = ()
+    as_left: bool = True
 
     @property
     def stood(self) -> dict[str, str]:

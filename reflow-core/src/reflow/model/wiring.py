@@ -225,7 +225,7 @@ def infer(
             except ValueError as problem:
                 complete = False
                 problems.append(f"task {name!r}, parameter {parameter.name!r}: {problem}")
-        if task.array and complete and not any(wire.each for wire in found):
+        if task.options.array and complete and not any(wire.each for wire in found):
             problems.append(_nothing_to_fan_out(name, found))
         wires[name] = tuple(found)
     raise_for(problems)
@@ -263,11 +263,11 @@ def _wire(
     upstreams = []
     for reference in marker.references:
         name = resolve(reference, task, tasks)
-        upstreams.append(Upstream(name, tasks[name].array, signatures[name].returns))
+        upstreams.append(Upstream(name, tasks[name].options.array, signatures[name].returns))
     if marker.steps is not None:
         return _concatenated(task, parameter, upstreams, marker.broadcast)
     (up,) = upstreams
-    if task.array:
+    if task.options.array:
         return _to_array(task, parameter, up, marker.broadcast)
     return _to_single(task, parameter, up)
 
@@ -322,7 +322,7 @@ def _concatenated(
     task: TaskDefinition, parameter: Parameter, upstreams: list[Upstream], broadcast: bool
 ) -> Wire:
     target = parameter.annotation
-    each = task.array and not broadcast
+    each = task.options.array and not broadcast
     fits: Callable[[Any, Any], bool] = accepts if each else _takes_list
     sources, types_given = [], []
     for up in upstreams:
@@ -336,7 +336,7 @@ def _concatenated(
         else:
             raise ValueError(_misfit(task, parameter, up))
     flattened = any(source.flatten for source in sources)
-    if not task.array:
+    if not task.options.array:
         mode = "gather-flatten" if flattened else "gather"
     elif broadcast:
         mode = "broadcast"
@@ -402,9 +402,9 @@ def _hint(task: TaskDefinition, parameter: Parameter, up: Upstream) -> str:
     target, returns = parameter.annotation, up.returns
     marker: Any = parameter.marker
     item = list_item(returns)
-    listed = not task.array or marker.broadcast
+    listed = not task.options.array or marker.broadcast
     if marker.steps is not None or up.array:
-        if task.array and not marker.broadcast:
+        if task.options.array and not marker.broadcast:
             if _takes_list(target, returns):
                 return "add broadcast=True to give every element the whole list"
         elif listed and accepts(target, returns):
@@ -412,7 +412,7 @@ def _hint(task: TaskDefinition, parameter: Parameter, up: Upstream) -> str:
                 f"all values are gathered: write list[{type_text(returns)}], "
                 f"or make {task.name!r} an array task"
             )
-    elif not task.array and item is not None and accepts(target, item):
+    elif not task.options.array and item is not None and accepts(target, item):
         return f"make {task.name!r} an array task to run it for each item"
     elif marker.broadcast and item is not None and accepts(target, item):
         return "leave broadcast out to give every element one item"

@@ -86,9 +86,9 @@ def _present(spec: TaskSpec, task: TaskDefinition | None) -> TaskSpec:
         raise ParameterError(
             f"the workflow has no task {spec.name!r} any more: accept the others one by one"
         )
-    if task.version != spec.version:
+    if task.options.version != spec.version:
         raise ParameterError(
-            f"the version of task {spec.name!r} is {task.version!r} now, and was "
+            f"the version of task {spec.name!r} is {task.options.version!r} now, and was "
             f"{spec.version!r}: that says that its results are void; take it back to accept them"
         )
     code, sources = code_of(task)

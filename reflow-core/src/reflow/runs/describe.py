@@ -5,9 +5,10 @@ from __future__ import annotations
 import typing
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from ..model.spec import Resources, Wire
+from ..model.spec import ResolvedTask
+from ..values.codec import unstructure
 
 if typing.TYPE_CHECKING:
     from ..model.flow import Flow
@@ -34,74 +35,37 @@ class ParameterDescription:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description in JSON's own types."""
-        return {
-            "name": self.name,
-            "type": self.type,
-            "required": self.required,
-            "default": self.default,
-            "help": self.help,
-            "short": self.short,
-            "namespace": self.namespace,
-            "tasks": list(self.tasks),
-        }
+        native: dict[str, Any] = unstructure(evolve(self, annotation=None))
+        del native["annotation"]
+        return native
 
 
 @frozen(kw_only=True)
-class TaskDescription:
+class TaskDescription(ResolvedTask):
     """One task: where its arguments come from, and what it asks for.
 
-    `parameters` are the names of the run parameters it takes; `upstreams` the tasks it
-    needs, `after` included; `time` in seconds and `mem` in bytes.
+    `parameters` are the names of the run parameters it takes. `code` is what counts as the
+    task's code or, in the description of a run, its fingerprint; `files` is "" where the
+    configuration says how files count.
     """
 
-    name: str
-    array: bool
-    doc: str
-    returns: str
-    parameters: tuple[str, ...]
-    wires: tuple[Wire, ...]
-    after: tuple[str, ...]
-    upstreams: tuple[str, ...]
-    resources: Resources
-    cache: bool
-    version: str
-    code: str
-    array_parallelism: int | None
+    doc: str = ""
+    parameters: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description in JSON's own types."""
-        resources = self.resources
-        return {
-            "name": self.name,
-            "array": self.array,
-            "doc": self.doc,
-            "returns": self.returns,
-            "parameters": list(self.parameters),
-            "inputs": [
-                {
-                    "parameter": wire.parameter,
-                    "mode": wire.mode,
-                    "tasks": [source.task for source in wire.sources],
-                }
-                for wire in self.wires
-            ],
-            "after": list(self.after),
-            "upstreams": list(self.upstreams),
-            "resources": {
-                "cpus": resources.cpus,
-                "time": resources.time,
-                "mem": resources.mem,
-                "gpus": resources.gpus,
-                "nodes": resources.nodes,
-                "queue": resources.queue,
-                "account": resources.account,
-                "native": dict(resources.native),
-            },
-            "cache": self.cache,
-            "version": self.version,
-            "code": self.code,
-            "array_parallelism": self.array_parallelism,
-        }
+        native: dict[str, Any] = unstructure(self)
+        wires = native.pop("wires")
+        native["inputs"] = [
+            {
+                "parameter": wire["parameter"],
+                "mode": wire["mode"],
+                "tasks": [source["task"] for source in wire["sources"]],
+            }
+            for wire in wires
+        ]
+        native["upstreams"] = list(self.upstreams)
+        return native
 
 
 @frozen(kw_only=True)
@@ -123,31 +87,17 @@ class WorkflowDescription:
 
 def describe(workflow: Flow) -> WorkflowDescription:
     """Describe a workflow. Raises what `reflow.runs.resolve.check` raises."""
-    from .resolve import check, resources_of
+    from .resolve import check
 
     resolved = check(workflow)
-    tasks = []
-    for name in resolved.order:
-        task = resolved.tasks[name]
-        wires, after = resolved.wires[name], resolved.after[name]
-        sources = [source.task for wire in wires for source in wire.sources]
-        tasks.append(
-            TaskDescription(
-                name=name,
-                array=task.array,
-                doc=_first_paragraph(task.function.__doc__),
-                returns=resolved.returns(name),
-                parameters=tuple(one.name for one in resolved.parameters if name in one.tasks),
-                wires=wires,
-                after=after,
-                upstreams=tuple(dict.fromkeys([*sources, *after])),
-                resources=resources_of(task),
-                cache=task.cache,
-                version=task.version,
-                code=task.code,
-                array_parallelism=task.array_parallelism,
-            )
+    tasks = [
+        TaskDescription(
+            **resolved.task_fields(name),
+            doc=_first_paragraph(resolved.tasks[name].function.__doc__),
+            parameters=tuple(one.name for one in resolved.parameters if name in one.tasks),
         )
+        for name in resolved.order
+    ]
     return WorkflowDescription(
         name=workflow.name, tasks=tuple(tasks), parameters=resolved.parameters
     )

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from ..caching.code_fingerprint import code_of
 from ..errors import (
@@ -20,6 +20,7 @@ from ..errors import (
     nearest,
 )
 from ..model.flow import Flow, TaskDefinition
+from ..model.retry import Retry
 from ..model.signature import PARAM, RUN_DIR, Parameter, Signature
 from ..model.spec import (
     Constant,
@@ -33,6 +34,7 @@ from ..model.spec import (
     WorkflowSpec,
 )
 from ..model.wiring import accepts, infer, order, raise_for, resolve
+from ..storage.run_directory import RunOptions
 from ..values.codec import codec_for, serializers_of, supported
 from ..values.json_codec import Codec, dump
 from ..values.references import Named, find_with, learn
@@ -42,12 +44,7 @@ from .describe import ParameterDescription
 RUN_DIR_TYPE = "RunDir"
 """`Constant.type` of the run directory, so that it can be told from a parameter."""
 
-RESERVED = frozenset(
-    {
-        "run_dir", "executor", "force", "force_tasks", "verify", "wait", "max_workers",
-        "on_error", "on_code_change", "self",
-    }
-)  # fmt: skip
+RESERVED = frozenset({"self", "run_dir", "executor", "wait", *RunOptions.arguments()})
 """Names that `submit` and `run_local` use themselves."""
 
 
@@ -69,9 +66,28 @@ class Resolved:
     verifiers: tuple[VerifierSpec, ...]
     verifiers_of: Mapping[str, tuple[str, ...]]
 
-    def returns(self, task: str) -> str:
-        """Return a task's return annotation as text."""
-        return type_text(self.signatures[task].returns)
+    def task_fields(self, name: str) -> dict[str, Any]:
+        """Return what a `ResolvedTask` says of a task, by field.
+
+        As the decorator has it: `code` is what counts as the code, `files` "" where the task
+        leaves that to the configuration.
+        """
+        options = self.tasks[name].options
+        values = options._asdict()
+        resources = Resources(**{one.name: values.pop(one.name) for one in fields(Resources)})
+        return {
+            **values,
+            "name": name,
+            "wires": self.wires[name],
+            "after": self.after[name],
+            "returns": type_text(self.signatures[name].returns),
+            "resources": resources,
+            "files": options.files or "",
+            "serializer": options.serializer or "",
+            "verifiers": self.verifiers_of[name],
+            "verify": any(map(callable, options.verify)),
+            "retry": _retry_spec(options.retry),
+        }
 
 
 def check(workflow: Flow) -> Resolved:
@@ -89,16 +105,16 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     find_with(_installed)
     problems: list[str] = []
     for name, task in tasks.items():
-        if task.serializer is not None:
+        if task.options.serializer is not None:
             try:
-                learn([_plugins().serializer_entry(task.serializer)])
+                learn([_plugins().serializer_entry(task.options.serializer)])
             except PluginError as error:
                 problems.append(f"task {name!r}: {error}")
     signatures = {name: task.signature() for name, task in tasks.items()}
     after: dict[str, tuple[str, ...]] = {}
     for name, task in tasks.items():
         found = []
-        for reference in task.after:
+        for reference in task.options.after:
             try:
                 found.append(resolve(reference, task, tasks))
             except ValueError as problem:
@@ -120,7 +136,9 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     entries = {name: _verifiers(name, tasks[name], kept[name], problems) for name in tasks}
     raise_for(problems)
     # One that is only named takes no type: for that the worker asks the same as we do here.
-    by_type = {one for name, found in kept.items() if not tasks[name].serializer for one in found}
+    by_type = {
+        one for name, found in kept.items() if not tasks[name].options.serializer for one in found
+    }
     used = {name: _plugins().serializer_entry(name) for found in kept.values() for name in found}
     return Resolved(
         tasks=tasks,
@@ -168,7 +186,7 @@ def _verifiers(
     plugin judges an int would load them all for every workflow.
     """
     found = []
-    for one in task.verify:
+    for one in task.options.verify:
         if isinstance(one, str):
             try:
                 found.append(_plugins().verifier_entry(one))
@@ -220,7 +238,7 @@ def _unsupported(
                     problems.append(
                         f"task {name!r}, parameter {wire.parameter!r} gets the items of what "
                         f"{source.task!r} returns, but that is kept in one file "
-                        f"(serializer={tasks[source.task].serializer!r}): annotate what "
+                        f"(serializer={tasks[source.task].options.serializer!r}): annotate what "
                         f"{source.task!r} returns with the type of the items, list[...], so "
                         "that each has a file of its own"
                     )
@@ -374,27 +392,15 @@ def build_spec(
                         f"{type_text(parameter.annotation)}, got {value!r} "
                         f"({type(value).__qualname__}){origin}: {error}"
                     )
-        code, sources = code_of(task)
+        described = resolved.task_fields(name)
+        described["code"], sources = code_of(task)
+        described["files"] = described["files"] or files
         specs.append(
             TaskSpec(
-                name=name,
-                array=task.array,
-                wires=resolved.wires[name],
+                **described,
                 constants=tuple(constants),
-                after=resolved.after[name],
-                cache=task.cache,
-                version=task.version,
-                code=code,
                 sources=sources,
-                files=task.files or files,
-                serializer=task.serializer or "",
-                verifiers=resolved.verifiers_of[name],
-                verify=any(map(callable, task.verify)),
-                as_left=not task.verify,
-                array_parallelism=task.array_parallelism,
-                retry=_retry(task),
-                resources=resources_of(task),
-                returns=resolved.returns(name),
+                as_left=not task.options.verify,
             )
         )
     if problems:
@@ -407,23 +413,17 @@ def build_spec(
     )
 
 
-def _retry(task: TaskDefinition) -> RetrySpec | None:
-    if task.retry is None:
+def _retry_spec(retry: Retry | None) -> RetrySpec | None:
+    if retry is None:
         return None
     rules = [
         RetryRule(
             cause=cause, mem=scale.mem, time=scale.time, max_mem=scale.max_mem,
             max_time=scale.max_time,
         )
-        for cause, scale in task.retry.rules.items()
+        for cause, scale in retry.rules.items()
     ]  # fmt: skip
-    return RetrySpec(times=task.retry.times, rules=tuple(rules))
-
-
-def resources_of(task: TaskDefinition) -> Resources:
-    """Return what a task asks of the scheduler."""
-    options = task.options
-    return Resources(**{**options._asdict(), "native": dict(options.native)})
+    return RetrySpec(times=retry.times, rules=tuple(rules))
 
 
 def _constant(parameter: Parameter, value: object, *, given: bool) -> Constant:

@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from attrs import fields
+
 from ..engine.run_view import LONGEST_WATCH, Standing
 from ..errors import UnknownTaskError, unknown_name
+from ..model.spec import ResolvedTask
 from ..states import (
     FAILED,
     INSTANCE_STATES,
@@ -22,6 +25,7 @@ from ..states import (
 from ..storage.indexing import catch_up, run_row, task_list
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import InstanceRow, RunRow, Store
+from ..values.codec import unstructure
 from .describe import TaskDescription
 from .instance_view import Instances, element_name
 from .resolve import RUN_DIR_TYPE
@@ -212,29 +216,17 @@ def describe_run(request: RunRequest) -> dict[str, Any]:
     executor_settings, options, parameters, python, entrypoint) and "tasks" (as
     `Workflow.describe` has them, without what only the code knows: "doc" is "").
     """
-    options = request.options
     tasks = []
     for task in request.spec.tasks:
         names = [
             constant.parameter for constant in task.constants if constant.type != RUN_DIR_TYPE
         ]
         described = TaskDescription(
-            name=task.name,
-            array=task.array,
-            doc="",
-            returns=task.returns,
+            **{field.name: getattr(task, field.name) for field in fields(ResolvedTask)},
             parameters=tuple(
                 full if (full := f"{task.name}_{name}") in request.parameters else name
                 for name in names
             ),
-            wires=task.wires,
-            after=task.after,
-            upstreams=task.upstreams,
-            resources=task.resources,
-            cache=task.cache,
-            version=task.version,
-            code=task.code,
-            array_parallelism=task.array_parallelism,
         )
         tasks.append(described.to_dict())
     return {
@@ -246,13 +238,7 @@ def describe_run(request: RunRequest) -> dict[str, Any]:
             "run_dir": request.run_dir,
             "executor": request.executor,
             "executor_settings": dict(request.executor_settings),
-            "options": {
-                "force": options.force,
-                "force_tasks": list(options.force_tasks),
-                "verify": options.verify,
-                "on_error": options.on_error,
-                "max_workers": options.max_workers,
-            },
+            "options": unstructure(request.options),
             "parameters": dict(request.parameters),
             "python": request.python,
             "entrypoint": {

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from ..caching.code_text import keep, texts_of
 from ..caching.input_files_at_submission import with_input_files
@@ -16,7 +15,6 @@ from ..engine.dispatcher import Dispatch
 from ..engine.local_driver import drive
 from ..errors import (
     LeaseLostError,
-    ParameterError,
     RunDirectoryError,
     UnknownTaskError,
     unknown_name,
@@ -61,17 +59,6 @@ def prepare(
         ) from error
     folder = os.path.abspath(os.fspath(run_dir))
     spec = specify(workflow, parameters, folder, options)
-    if options.on_error not in ("stop", "continue"):
-        raise ParameterError(
-            f"on_error must be 'stop' or 'continue', not {options.on_error!r}"
-        )
-    if options.on_code_change not in ("run", "fail"):
-        raise ParameterError(
-            f"on_code_change must be 'run' or 'fail', not {options.on_code_change!r}"
-        )
-    workers: Any = options.max_workers
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ParameterError(f"max_workers must be a whole number from 1 on, not {workers!r}")
     if options.observers:
         observers(options.observers)  # one that is not there is found before anything starts
     if executor is None:

@@ -8,12 +8,18 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Attribute, field, fields, frozen
 
-from ..errors import RecordError, RecordVersionError, RunDirectoryError, SerializationError
+from ..errors import (
+    ParameterError,
+    RecordError,
+    RecordVersionError,
+    RunDirectoryError,
+    SerializationError,
+)
 from ..model.entrypoint import keep_code
 from ..model.spec import Entrypoint, WorkflowSpec
 from ..values.codec import structure, unstructure
@@ -50,25 +56,56 @@ INLINE = "inline"
 """Executor on record of `run_local`: the calling process itself."""
 
 
+def _task_names(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ParameterError(f"force_tasks must be a list of task names, not {names!r}")
+    return tuple(names)
+
+
+def _one_of(*allowed: str) -> Callable[[Any, Attribute[str], str], None]:
+    def check(_: object, option: Attribute[str], value: str) -> None:
+        if value not in allowed:
+            raise ParameterError(
+                f"{option.name} must be {' or '.join(map(repr, allowed))}, not {value!r}"
+            )
+
+    return check
+
+
+def _at_least_one(_: object, option: Attribute[int], value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ParameterError(f"{option.name} must be a whole number from 1 on, not {value!r}")
+
+
+_CONFIGURED = {"configured": True}
+"""Marks options that come from the configuration and not from whoever starts the run."""
+
+
 @frozen(kw_only=True)
 class RunOptions:
-    """How a run is to be carried out.
+    """How a run is to be carried out: the one list of its options.
 
     `force` ignores results of older runs, `force_tasks` for these tasks only;
     `verify` checks that files named in an older result are as they were left; `on_error` is
     "stop" or "continue"; `on_code_change` is "run" or "fail", where a task's code is not
     what it was at submission; `files` is how files count, for tasks that do not say;
     `observers` are the plugins that are told of failures and of the run's end.
+    Raises `ParameterError` for other values.
     """
 
     force: bool = False
-    force_tasks: tuple[str, ...] = ()
+    force_tasks: tuple[str, ...] = field(default=(), converter=_task_names)
     verify: bool = True
-    on_error: str = "continue"
-    max_workers: int = 1
-    on_code_change: str = "run"
-    files: str = "auto"
-    observers: tuple[str, ...] = ()
+    on_error: str = field(default="continue", validator=_one_of("stop", "continue"))
+    max_workers: int = field(default=1, validator=_at_least_one)
+    on_code_change: str = field(default="run", validator=_one_of("run", "fail"))
+    files: str = field(default="auto", metadata=_CONFIGURED)
+    observers: tuple[str, ...] = field(default=(), metadata=_CONFIGURED)
+
+    @classmethod
+    def arguments(cls) -> tuple[str, ...]:
+        """Return the options that whoever starts a run gives, by name."""
+        return tuple(one.name for one in fields(cls) if not one.metadata)
 
     def forces(self, task: str) -> bool:
         """Whether results of older runs are not even looked at for a task."""
