@@ -439,3 +439,33 @@ def test_why_and_plan_tell_what_was_edited(
     assert run.result("read") == "two"
     (reason,) = run.why("read").reasons
     assert "counts for no other run: a file that it read was changed while it ran" in reason
+
+
+def test_why_names_what_this_element_met_and_not_what_others_did(
+    load: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    source = (
+        "from pathlib import Path\nfrom typing import Annotated\n"
+        "from reflow import Result, Workflow\nwf = Workflow('w')\nedit = None\n"
+        "@wf.job(cache=False)\ndef first() -> int:\n    edit and edit('one')\n    return 1\n"
+        "@wf.job()\n"
+        "def read(one: Path, two: Path, x: Annotated[int, Result(step='first')]) -> int:\n"
+        "    return len(one.read_text() + two.read_text())\n"
+        "@wf.job(cache=False)\ndef second(x: Annotated[int, Result(step='read')]) -> int:\n"
+        "    edit and edit('two')\n    return 2\n"
+        "@wf.job()\n"
+        "def later(two: Path, x: Annotated[int, Result(step='second')]) -> int:\n"
+        "    return len(two.read_text())\n"
+    )
+    paths = {name: tmp_path / name for name in ("one", "two")}
+    module = load(source)
+    for path in paths.values():
+        path.write_text("1")
+    module.edit = lambda name: other_size(paths[name])
+    module.wf.run_local(tmp_path / "out", **paths)
+    module.edit = None
+    for path in paths.values():
+        path.write_text("1")
+    run = module.wf.run_local(tmp_path / "out", **paths)
+    assert [one.name for one in run.why("read").differences] == ["one"]
+    assert [one.name for one in run.why("later").differences] == ["two"]

@@ -111,7 +111,7 @@ def test_a_failure_is_no_result(project: Project) -> None:
     run, _ = project.run(project.load().wf, **GIVEN)
     why = run.why("each", 0)
     if project.code == "function":
-        assert "the result of then was a failure" in why.reasons[0]
+        assert "the earlier element failed" in why.reasons[0]
     else:
         assert "-    raise OSError(x)" in why.diff.splitlines()
 

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from reflow.storage.journal import JournalReader
+from reflow.storage.outcome import CODE_EDITED, Outcome
+from reflow.storage.run_directory import FOLDER, RunRecord
+
 from .person import Person, of, states
 
 SOURCE = """
@@ -184,6 +188,11 @@ def test_code_and_file_may_both_be_edited(tmp_path: Path, slurm_simulator: Any) 
     status = person.ended(run)
     assert outputs(status) == ["newer!", "1newer", "2newer"]
     assert any("the new code counts; parameter 'data' names" in one for one in status["notes"])
+    record = RunRecord(str(person.folder / "out" / FOLDER / run))
+    records = JournalReader(record.files, record.segments).read()
+    assert {one.task: one.edited for one in records if isinstance(one, Outcome)} == {
+        "first": (), "ahead": (CODE_EDITED, "data"), "each": ("many",)
+    }  # fmt: skip
     for source, content, rerun in (
         (edits, "newer", []), (SOURCE, "newer", ["ahead"]), (edits, "old", ALL)
     ):  # fmt: skip
@@ -265,8 +274,11 @@ LOADS = """
     wf = Workflow("loads")
 
     def loaded() -> list[str]:
-        wanted = "fileprint inputprints filehashes adoption stores.sqlite"
-        return sorted(f"reflow.{one}" for one in wanted.split() if f"reflow.{one}" in sys.modules)
+        heavy = {f"reflow.caching.{name}" for name in
+                 ("file_fingerprint", "input_files", "hash_cache", "reuse")}
+        return sorted(heavy & set(sys.modules)) + [
+            name for name in sys.modules if name.startswith("reflow.storage.stores.sqlite")
+        ]
 
     @wf.job()
     def without(x: int = 1) -> list[str]:

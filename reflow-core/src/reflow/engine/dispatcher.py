@@ -112,6 +112,8 @@ class Dispatch:
         self._synced = time.monotonic()
         self._indexed = time.monotonic()
         self.stopped = False
+        self.edited_code: set[str] = set()
+        """Tasks whose code was changed since the submission."""
         # Of a run's first holder nothing is on record that it does not index itself.
         self._behind = self.lease.number > 1
         self._reuse: dict[str, Reuse] = {}
@@ -244,7 +246,9 @@ class Dispatch:
 
     def settle_answer(self, work: Work, answer: Answer, job: str = "") -> Outcome | None:
         """Record how an element that ran came out; None where that is not its end."""
-        state, text, digest, paths, cause, detail, started, ended, prints, suspected = answer
+        (
+            state, text, digest, paths, cause, detail, started, ended, prints, suspected, edited,
+        ) = answer  # fmt: skip
         value: str | None = None
         if state == SUCCESS:
             try:
@@ -255,7 +259,7 @@ class Dispatch:
                 digest = ""
         outcome = Outcome(
             work.task, work.index, work.attempt, state, work.identity, digest, value, paths,
-            cause, detail, "", job, started, ended, prints, suspected=suspected,
+            cause, detail, "", job, started, ended, prints, suspected=suspected, edited=edited,
         )  # fmt: skip
         return outcome if self.settle(outcome) else None
 

@@ -136,6 +136,7 @@ def _take_code(dispatch: Dispatch, tasks: Mapping[str, TaskDefinition]) -> None:
         if request.options.on_code_change == "fail" and not state.closed:
             raise DefinitionError(f"{told} (on_code_change='fail'): submit the run anew")
         state.spec = evolve(state.spec, code=code)
+        dispatch.edited_code.add(name)
         dispatch.note(f"{told}: the new code counts")
 
 

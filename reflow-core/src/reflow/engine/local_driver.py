@@ -12,7 +12,7 @@ from ..errors import LeaseLostError
 from ..model.flow import TaskDefinition
 from ..states import FAILED, SKIPPED
 from ..storage.journal import SignOfLife
-from ..storage.outcome import Outcome
+from ..storage.outcome import CODE_EDITED, Outcome
 from .dispatcher import Dispatch
 from .process_pool import InProcess, ProcessPool
 
@@ -99,6 +99,9 @@ def _loop(dispatch: Dispatch, pool: InProcess | ProcessPool) -> str:
         for work, answer, changed in pool.results(WAIT_SECONDS):
             if changed is not None:
                 work = _made_of(dispatch, work, changed)
+            edited = _edited(dispatch, work.task, changed)
+            if edited:
+                answer = answer._replace(edited=edited)
             outcome = dispatch.settle_answer(work, answer)
             if outcome is None:
                 continue  # it is tried again
@@ -129,6 +132,12 @@ def _made_of(dispatch: Dispatch, work: Work, changed: Changed) -> Work:
         return work._replace(identity="")
     inputs = dispatch.inputs(dispatch.progress.tasks[work.task])
     return work._replace(identity=inputs.identity(work.index, changed.files))
+
+
+def _edited(dispatch: Dispatch, task: str, changed: Changed | None) -> tuple[str, ...]:
+    """Return what an element ran with that is another than at submission."""
+    code = (CODE_EDITED,) if task in dispatch.edited_code else ()
+    return (*code, *(changed.files or ())) if changed else code
 
 
 def _told(outcome: Outcome, array: bool) -> str:

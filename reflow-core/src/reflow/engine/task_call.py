@@ -42,7 +42,7 @@ class Work(NamedTuple):
 class Answer(NamedTuple):
     """What became of one call: a value's text and digest, or a cause and a traceback.
 
-    `paths`, `prints` and `suspected` are those of `reflow.storage.outcome.Outcome`.
+    `paths`, `prints`, `suspected` and `edited` are those of `reflow.storage.outcome.Outcome`.
     """
 
     state: str
@@ -55,6 +55,7 @@ class Answer(NamedTuple):
     ended: float
     prints: tuple[str, ...] = ()
     suspected: str = ""
+    edited: tuple[str, ...] = ()
 
     def told(self, notes: Iterable[str]) -> "Answer":
         """Return it with what may be why it failed; of a success they are no part."""

@@ -23,7 +23,7 @@ from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
 from ..storage.claims import begin, claim, publish, read_header, read_position
 from ..storage.filesystem import Files
-from ..storage.outcome import UNSETTLED_DETAIL, Outcome
+from ..storage.outcome import CODE_EDITED, UNSETTLED_DETAIL, Outcome
 from ..values.hashing import digest
 from .gc_control import collect_garbage
 from .task_call import (
@@ -137,8 +137,9 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
         return ""
     now = time.time()
     os.environ[WITHIN_TASK] = "1"
+    worker = _Worker(files, folder, element)
     try:
-        answer, identity, detail = _Worker(files, folder, element).run()
+        answer, identity, detail = worker.run()
     except Exception as error:
         answer, identity, detail = fail_unloadable(error, now), element.identity, ""
     flush_output()
@@ -147,8 +148,11 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
             element.task, element.index, element.attempt, CACHED, identity, answer.digest,
             answer.value, answer.paths, detail=detail, origin=answer.run_id, job=tag,
             started=now, ended=time.time(), prints=answer.prints, unsettled=answer.unsettled,
+            edited=tuple(worker.edited),
         )  # fmt: skip
         return _with_room(lambda: CACHED if publish(files, folder, cached) else "")
+    if worker.edited:
+        answer = answer._replace(edited=tuple(worker.edited))
     if answer.state == FAILED and _met_memory_limit():
         # Of a program that the task had started; the task itself has only seen it die.
         told = f"{answer.detail} (a process of its job was killed: it met its memory limit)"
@@ -188,6 +192,8 @@ class _Worker:
         self._header = element.header
         self._task: TaskDefinition | None = None
         self._told: list[str] = []
+        self.edited: list[str] = []
+        """What was changed since the submission, as `Outcome.edited` has it."""
 
     def run(self) -> "tuple[Answer | Known, str, str]":
         """Return what came out, the identity of what it came out of, and what is to be said of a
@@ -205,11 +211,13 @@ class _Worker:
                 why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
                 return Answer(FAILED, "", "", (), ERROR, why, now, now), identity, ""
             parts = {**parts, "code": code}
+            self.edited.append(CODE_EDITED)
             notes.append(f"{told}: the new code counts")
         inputs = self._input_files() if header.get("stood") else None
         changed = inputs.begin() if inputs else None
         if changed:
             parts = with_files(parts, changed.files or {})
+            self.edited.extend(changed.files or ())
         if changed and changed.files is None:
             identity = ""
         elif code or changed:
@@ -380,7 +388,7 @@ def publish_answer(
     outcome = Outcome(
         task, index, attempt, answer.state, identity, answer.digest, value, answer.paths,
         answer.cause, answer.detail, "", tag, answer.started, answer.ended, answer.prints,
-        suspected=answer.suspected,
+        suspected=answer.suspected, edited=answer.edited,
     )  # fmt: skip
     return answer.state if publish(files, folder, outcome) else ""
 

@@ -1,10 +1,11 @@
-"""What instances were made of, as records have it, and in what two of them differ."""
+"""What elements were made of, as records have it, and in what two of them differ."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -13,13 +14,14 @@ from ..engine.inputs import TaskInputs
 from ..engine.planner import Progress, TaskState
 from ..engine.replay import Ledger
 from ..errors import RecordError, ReflowError
-from ..model.spec import TaskSpec, Wire
+from ..model.spec import Constant, TaskSpec, Wire
 from ..states import DONE, FAILED
 from ..storage.blobs import Values
 from ..storage.journal import JournalReader
-from ..storage.outcome import Outcome
+from ..storage.outcome import CODE_EDITED, Outcome
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import Store
+from .instance_view import element_name
 from .resolve import RUN_DIR_TYPE
 
 PARAMETER, UPSTREAM, CODE, VERSION, SERIALIZER = (
@@ -30,11 +32,13 @@ COMPARED_RUNS = 10
 """So many earlier runs of a workflow are looked through, the newest first."""
 
 _LONGEST = 60
+_CHANGED = "what stands there has changed"
+"""What differs where two texts are equal: the files that they name."""
 
 
 @frozen(kw_only=True)
 class Difference:
-    """One component of an identity that differs between two instances.
+    """One component of an identity that differs between two elements.
 
     `kind` is "parameter", "upstream" (a value that a task hands on), "code", "version" or
     "serializer"; `name` the function's parameter, "" for the last three; `before` and `after`
@@ -57,7 +61,7 @@ class Difference:
 
 
 class Recorded:
-    """A run as its record has it: what its instances received, and what came out."""
+    """A run as its record has it: what its elements received, and what came out."""
 
     def __init__(self, record: RunRecord, request: RunRequest | None = None) -> None:
         """Read a run. Raises `RecordError` where its record is gone or damaged."""
@@ -66,7 +70,6 @@ class Recorded:
         ledger = Ledger(self.request)
         ledger.fold(JournalReader(record.files, record.segments).read())
         self.progress = ledger.progress
-        self.notes = ledger.notes
         self.values = Values(record.files, record.values)
         self._inputs: dict[str, TaskInputs | None] = {}
 
@@ -89,7 +92,7 @@ class Recorded:
 
 
 class Side(NamedTuple):
-    """One of two instances that are compared."""
+    """One of two elements that are compared."""
 
     state: TaskState
     inputs: TaskInputs
@@ -110,49 +113,48 @@ def earlier_runs(
 
     Those whose record cannot be read are left out.
     """
-    looked = 0
-    for row in store.list_runs(graph_name=workflow):
-        if row.run_id == but or (before and row.created_at > before):
-            continue
-        looked += 1
-        if looked > COMPARED_RUNS:
-            return
-        try:
+    rows = (
+        row
+        for row in store.list_runs(graph_name=workflow)
+        if row.run_id != but and (not before or row.created_at <= before)
+    )
+    for row in islice(rows, COMPARED_RUNS):
+        with contextlib.suppress(RecordError):
             yield Recorded(RunRecord(row.record))
-        except RecordError:
-            continue
 
 
 def task_differences(old: Side, new: Side) -> list[Difference]:
-    """Return in what two instances differ but for what each element receives on its own."""
+    """Return in what two elements differ but for what each element receives on its own."""
     before, after = old.spec, new.spec
-    found = [*_parameters(before, after)]
-    was, now = dict(old.inputs.hashed), dict(new.inputs.hashed)
+    differences = list(_parameters(before, after))
+    digests_before, digests = dict(old.inputs.hashed), dict(new.inputs.hashed)
     for wire in after.wires:
         name = wire.parameter
-        if not wire.each and name in now and now[name] != was.get(name):
-            found.append(_upstream(wire, old, new))
+        if not wire.each and name in digests and digests[name] != digests_before.get(name):
+            differences.append(_upstream(wire, old, new))
     if before.code != after.code:
-        found.append(Difference(kind=CODE))
+        differences.append(Difference(kind=CODE))
     if before.version != after.version:
-        found.append(Difference(kind=VERSION, before=before.version, after=after.version))
+        differences.append(Difference(kind=VERSION, before=before.version, after=after.version))
     if before.serializer != after.serializer:
-        found.append(
+        differences.append(
             Difference(
                 kind=SERIALIZER, before=before.serializer or "none",
                 after=after.serializer or "none",
             )
         )  # fmt: skip
-    return found
+    return differences
 
 
 def element_differences(old: Side, new: Side) -> list[Difference]:
-    """Return in what two instances differ of what each element receives on its own."""
-    was = dict(zip(_each(old.spec), old.inputs.digests(old.index), strict=True))
-    now = dict(zip(_each(new.spec), new.inputs.digests(new.index), strict=True))
+    """Return in what two elements differ of what each element receives on its own."""
+    before = dict(zip(_each(old.spec), old.inputs.digests(old.index), strict=True))
+    after = dict(zip(_each(new.spec), new.inputs.digests(new.index), strict=True))
     wires = {wire.parameter: wire for wire in new.spec.wires}
     return [
-        _upstream(wires[name], old, new) for name, one in now.items() if was.get(name) != one
+        _upstream(wires[name], old, new)
+        for name, digest in after.items()
+        if before.get(name) != digest
     ]
 
 
@@ -161,89 +163,92 @@ def _each(spec: TaskSpec) -> list[str]:
 
 
 def _parameters(before: TaskSpec, after: TaskSpec) -> Iterator[Difference]:
-    was = {one.parameter: one for one in before.constants}
-    now = {one.parameter: one for one in after.constants}
-    wired = {wire.parameter: wire for wire in (*before.wires, *after.wires)}
-    for name in dict.fromkeys([*now, *was]):
-        if name not in now or name not in was:
-            gone = "gone, and a task's value instead" if name in wired else "gone"
-            yield Difference(
-                kind=PARAMETER, name=name,
-                before=short(was[name].text) if name in was else "not there",
-                after=short(now[name].text) if name in now else gone,
-            )  # fmt: skip
-        elif was[name].text != now[name].text:
-            called = "run_dir" if now[name].type == RUN_DIR_TYPE else name
-            yield Difference(
-                kind=PARAMETER, name=called, before=short(was[name].text),
-                after=short(now[name].text),
-            )  # fmt: skip
-        elif was[name].type != now[name].type:
-            yield Difference(
-                kind=PARAMETER, name=name, before=was[name].type, after=now[name].type
-            )
-        elif was[name].files != now[name].files:
-            yield Difference(
-                kind=PARAMETER, name=name, before=short(was[name].text),
-                after="what stands there has changed",
-            )  # fmt: skip
+    old = {constant.parameter: constant for constant in before.constants}
+    new = {constant.parameter: constant for constant in after.constants}
+    wired = {wire.parameter for wire in (*before.wires, *after.wires)}
+    for name in dict.fromkeys([*new, *old]):
+        if name in new and name in old:
+            yield from _parameter(name, old[name], new[name])
+            continue
+        gone = "gone, and a task's value instead" if name in wired else "gone"
+        yield Difference(
+            kind=PARAMETER, name=name,
+            before=short(old[name].text) if name in old else "not there",
+            after=short(new[name].text) if name in new else gone,
+        )  # fmt: skip
+
+
+def _parameter(name: str, old: Constant, new: Constant) -> Iterator[Difference]:
+    """Yield in what a constant differs, if it does: its text, its type or its files."""
+    text = short(old.text)
+    if old.text != new.text:
+        name = "run_dir" if new.type == RUN_DIR_TYPE else name
+        yield Difference(kind=PARAMETER, name=name, before=text, after=short(new.text))
+    elif old.type != new.type:
+        yield Difference(kind=PARAMETER, name=name, before=old.type, after=new.type)
+    elif old.files != new.files:
+        yield Difference(kind=PARAMETER, name=name, before=text, after=_CHANGED)
 
 
 def _upstream(wire: Wire, old: Side, new: Side) -> Difference:
-    texts = []
-    for side in (old, new):
-        known = side.inputs.texts(side.index) if wire.each else side.inputs.common
-        texts.append(known.get(wire.parameter))
-    before, after = ("not there" if text is None else short(text) for text in texts)
-    if texts[0] == texts[1]:
-        after = "what stands there has changed"  # it names files
+    before, after = (
+        (side.inputs.texts(side.index) if wire.each else side.inputs.common).get(wire.parameter)
+        for side in (old, new)
+    )
     return Difference(
-        kind=UPSTREAM, name=wire.parameter, before=before, after=after,
-        source=_source(wire, old, new),
+        kind=UPSTREAM, name=wire.parameter, before=_shown(before),
+        after=_CHANGED if before == after else _shown(after), source=_source(wire, old, new),
     )  # fmt: skip
+
+
+def _shown(text: str | None) -> str:
+    return "not there" if text is None else short(text)
 
 
 def _source(wire: Wire, old: Side, new: Side) -> str:
     """Name the tasks, or elements of tasks, that a differing value is from."""
     if wire.chained:
-        return f"{wire.sources[0].task}[{new.index}]"
+        return element_name(wire.sources[0].task, new.index)
     if wire.each:
         return _item(wire, new)
-    found: list[str] = []
-    for source in wire.sources:
-        now = new.progress.tasks[source.task]
-        was = old.progress.tasks.get(source.task)
-        for index, outcome in enumerate(now.outcomes):
-            before = was.outcomes[index] if was and index < len(was.outcomes) else None
-            if outcome is None or before is None or counted(outcome) != counted(before):
-                found.append(instance_name(now.spec, index))
-        if was is not None and len(was.outcomes) > len(now.outcomes):
-            found.append(f"{source.task} (fewer elements)")
-    if not found:
+    names = [name for source in wire.sources for name in _differing(source.task, old, new)]
+    if not names:
         return ", ".join(source.task for source in wire.sources)
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return ", ".join(found[:3]) + more
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _differing(task: str, old: Side, new: Side) -> Iterator[str]:
+    """Name the elements of a task whose outcomes differ between two runs."""
+    state, state_before = new.progress.tasks[task], old.progress.tasks.get(task)
+    outcomes = state_before.outcomes if state_before is not None else []
+    for index, outcome in enumerate(state.outcomes):
+        before = outcomes[index] if index < len(outcomes) else None
+        if outcome is None or before is None or counted(outcome) != counted(before):
+            yield _name(state.spec, index)
+    if len(outcomes) > len(state.outcomes):
+        yield f"{task} (fewer elements)"
 
 
 def _item(wire: Wire, side: Side) -> str:
+    """Name the element of which this one receives the value, or an item of it."""
     import json
 
-    left = side.index
+    position = side.index
     for source in wire.sources:
         above = side.progress.tasks[source.task]
         for index, outcome in enumerate(above.outcomes):
             assert outcome is not None  # it was supplied
             size = len(json.loads(side.values.text(outcome))) if source.flatten else 1
-            if left < size:
-                name = instance_name(above.spec, index)
-                return f"{name} (item {left})" if source.flatten else name
-            left -= size
+            if position < size:
+                name = _name(above.spec, index)
+                return f"{name} (item {position})" if source.flatten else name
+            position -= size
     return ", ".join(source.task for source in wire.sources)
 
 
-def instance_name(spec: TaskSpec, index: int) -> str:
-    """Return an instance as people write it, such as ``align[3]``."""
-    return f"{spec.name}[{index}]" if spec.array else spec.name
+def _name(spec: TaskSpec, index: int) -> str:
+    return element_name(spec.name, index if spec.array else None)
 
 
 def short(text: str) -> str:
@@ -252,54 +257,77 @@ def short(text: str) -> str:
 
 
 class Nearest(NamedTuple):
-    """The earlier instance that most is equal with, and what differs."""
+    """The earlier element that has the most in common, and what differs."""
 
     run: Recorded
-    index: int  # type: ignore[assignment]  # a field, not tuple.index
+    name: str
     outcome: Outcome
     differences: list[Difference]
 
 
+class _Candidate(NamedTuple):
+    """An earlier element, by which it compares: the smallest is the nearest."""
+
+    differences: int
+    failed: bool
+    run_order: int
+    distance: int
+
+
 def nearest(new: Side, runs: Iterable[Recorded]) -> Nearest | None:
-    """Return the earlier instance with the fewest differences; of several the newest run's."""
-    name, own = new.spec.name, new.inputs.digests(new.index)
-    names = _each(new.spec)
-    best: tuple[Any, Recorded, int, Outcome] | None = None
+    """Return the earlier element with the fewest differences; of several the newest run's."""
+    best: tuple[_Candidate, Recorded, Side, Outcome] | None = None
     for order, run in enumerate(runs):
-        state = run.progress.tasks.get(name)
-        inputs = run.inputs(name) if state is not None else None
-        if state is None or inputs is None:
-            continue
-        level: int | None = None
-        same = _each(state.spec) == names
-        for index, outcome in enumerate(state.outcomes):
-            if outcome is None or outcome.state not in (*DONE, FAILED):
+        for candidate, old, outcome in _candidates(new, run, order):
+            if best is not None and candidate >= best[0]:
                 continue
-            side = run.side(name, index)
-            if side is None:
-                continue
-            if level is None:
-                level = len(task_differences(side, new))
-            if same:
-                digests = inputs.digests(index)
-                count = sum(one != other for one, other in zip(digests, own, strict=True))
-            else:
-                count = len(element_differences(side, new))
-            key = (level + count, outcome.state == FAILED, order, abs(index - new.index))
-            if best is None or key < best[0]:
-                edited = int(ran_another(side, outcome))
-                key = (key[0] + edited, *key[1:])
-                if best is None or key < best[0]:
-                    best = (key, run, index, outcome)
+            # Only now: an identity costs more than what it is compared with.
+            candidate = candidate._replace(
+                differences=candidate.differences + ran_another(old, outcome)
+            )
+            if best is None or candidate < best[0]:
+                best = candidate, run, old, outcome
         if best is not None and best[0][:2] == (0, False):
-            break
+            break  # no older run can be nearer
     if best is None:
         return None
-    _, run, index, outcome = best
-    old = run.side(name, index)
-    assert old is not None
-    found = [*task_differences(old, new), *element_differences(old, new)]
-    return Nearest(run, index, outcome, besides(edits(run, old, outcome), found))
+    _, run, old, outcome = best
+    differences = [*task_differences(old, new), *element_differences(old, new)]
+    return Nearest(
+        run, _name(old.spec, old.index), outcome, besides(edits(old, outcome), differences)
+    )
+
+
+def _candidates(
+    new: Side, run: Recorded, order: int
+) -> Iterator[tuple[_Candidate, Side, Outcome]]:
+    """Yield the elements of an earlier run's task that ran, in order."""
+    name, own = new.spec.name, new.inputs.digests(new.index)
+    state = run.progress.tasks.get(name)
+    inputs = run.inputs(name) if state is not None else None
+    if state is None or inputs is None:
+        return
+    of_task: int | None = None  # the same for all elements
+    same_wires = _each(state.spec) == _each(new.spec)
+    for index, outcome in enumerate(state.outcomes):
+        if outcome is None or outcome.state not in (*DONE, FAILED):
+            continue
+        old = run.side(name, index)
+        if old is None:
+            continue
+        if of_task is None:
+            of_task = len(task_differences(old, new))
+        if same_wires:
+            pairs = zip(inputs.digests(index), own, strict=True)
+            of_element = sum(before != after for before, after in pairs)
+        else:
+            of_element = len(element_differences(old, new))
+        yield (
+            _Candidate(
+                of_task + of_element, outcome.state == FAILED, order, abs(index - new.index)
+            ),
+            old, outcome,
+        )  # fmt: skip
 
 
 def ran_another(side: Side, outcome: Outcome) -> bool:
@@ -307,24 +335,29 @@ def ran_another(side: Side, outcome: Outcome) -> bool:
     return bool(outcome.identity) and outcome.identity != side.inputs.identity(side.index)
 
 
-def edits(run: Recorded, side: Side, outcome: Outcome) -> list[Difference]:
+def edits(side: Side, outcome: Outcome) -> list[Difference]:
     """Return what was edited between the submission of a run and the start of an element."""
     if not ran_another(side, outcome):
         return []
-    found = [
+    texts = {constant.parameter: constant.text for constant in side.spec.constants}
+    edited = [
         Difference(
-            kind=PARAMETER, name=one.parameter, before=short(one.text),
+            kind=PARAMETER, name=name, before=short(texts[name]),
             after="what stands there was changed after the submission",
         )
-        for one in side.spec.constants
-        if one.stood and any(f"parameter {one.parameter!r} names " in note for note in run.notes)
+        for name in outcome.edited
+        if name in texts
     ]  # fmt: skip
-    if not found or any(f"the code of task {side.spec.name!r}" in note for note in run.notes):
-        found.append(Difference(kind=CODE, after="what ran was edited while it was queued"))
-    return found
+    # Records of earlier versions do not say what it was: mostly the code.
+    if CODE_EDITED in outcome.edited or not edited:
+        edited.append(Difference(kind=CODE, after="what ran was edited while it was queued"))
+    return edited
 
 
-def besides(more: Sequence[Difference], found: Sequence[Difference]) -> list[Difference]:
-    """Return what was found, and of more only what is of other components."""
-    told = {(one.kind, one.name) for one in found}
-    return [*found, *(one for one in more if (one.kind, one.name) not in told)]
+def besides(more: Sequence[Difference], differences: Sequence[Difference]) -> list[Difference]:
+    """Return the differences, and of `more` only what is of other components."""
+    components = {(difference.kind, difference.name) for difference in differences}
+    return [
+        *differences,
+        *(extra for extra in more if (extra.kind, extra.name) not in components),
+    ]

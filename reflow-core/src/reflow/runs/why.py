@@ -1,37 +1,40 @@
-"""Why an instance ran, or did not: what differs from the nearest earlier one."""
+"""Why an element ran, or did not: what differs from the nearest earlier one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from attrs import asdict, frozen
 
 from ..caching.code_text import difference, kept
+from ..engine.planner import TaskState
 from ..errors import ParameterError
-from ..states import CACHED, CANCELLED, FAILED, PENDING, SKIPPED
+from ..states import DONE, FAILED, PENDING, SUCCESS
 from ..storage.outcome import Outcome
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import Store
 from .diff import (
     CODE,
     Difference,
+    Nearest,
     Recorded,
-    Side,
     besides,
     earlier_runs,
     edits,
-    instance_name,
     nearest,
 )
+from .instance_view import element_name
 from .logs import Selection
 
 
 @frozen(kw_only=True)
 class Why:
-    """Why an instance ran or was taken over. Prints as text for people.
+    """Why an element ran or was taken over. Prints as text for people.
 
-    `state` is the instance's, PENDING where it has not ended. `taken_from` is the id of the run
-    that a cached result is from, `compared_with` the nearest earlier instance, such as
+    `state` is the element's, PENDING where it has not ended. `taken_from` is the id of the run
+    that a cached result is from, `compared_with` the nearest earlier element, such as
     "demo-20260401-7c2k9q4mx1 align[3]"; both are "" where there is none. `differences` are the
     components of the identity that differ from it, `diff` is what changed in the code, as a
     unified diff where its text is on record. `reasons` are sentences that say all of it.
@@ -52,12 +55,12 @@ class Why:
         return asdict(self)
 
     def __str__(self) -> str:
-        name = self.task if self.index is None else f"{self.task}[{self.index}]"
-        lines = [f"{name} of run {self.run_id}: {self.state}"]
-        lines.extend(f"  {one}" for one in self.reasons)
+        lines = [f"{element_name(self.task, self.index)} of run {self.run_id}: {self.state}"]
+        lines.extend(f"  {reason}" for reason in self.reasons)
         if self.compared_with:
-            lines.append(f"  compared with {self.compared_with}:")
-        lines.extend(f"    {one}" for one in self.differences)
+            colon = ":" if self.differences else ""
+            lines.append(f"  compared with {self.compared_with}{colon}")
+        lines.extend(f"    {difference}" for difference in self.differences)
         lines.extend(f"      {line}" for line in self.diff.splitlines())
         return "\n".join(lines)
 
@@ -65,7 +68,7 @@ class Why:
 def explain(
     record: RunRecord, request: RunRequest, store: Store, task: str, index: int | None
 ) -> Why:
-    """Compare an instance with the earlier ones of its task, in the newest runs of the workflow.
+    """Compare an element with the earlier ones of its task, in the newest runs of the workflow.
 
     Raises `UnknownTaskError` for a task or an element that the run does not have, and
     `ParameterError` for an array without its index.
@@ -77,82 +80,86 @@ def explain(
         raise ParameterError(
             f"task {task!r} is an array: say which of its elements, such as {task}[0]"
         )
-    at = index or 0
-    known = state.outcomes[at] if state.size is not None and at < state.size else None
-    told = _Told(request, task, index, known)
-    if known is not None and known.state in (SKIPPED, CANCELLED):
-        return told.why(f"it did not run{f': {known.detail}' if known.detail else ''}")
-    if known is not None and known.state == CACHED:
-        origin = known.origin
-        if known.detail and not origin:
-            return told.why(known.detail)
-        return told.why(
-            "it is made of the same as in an earlier run, so that result was taken over"
-            + (f": {origin}" if origin else ""), taken_from=origin,
-        )  # fmt: skip
-    reasons = _asked(request, state.spec.cache, task)
-    side = run.side(task, at) if state.size is not None else None
-    if side is None:
-        waits = ", ".join(state.lacking())
-        reasons += [f"what it receives is not known: it waits for {waits}" if waits else
-                    "what it received cannot be told any more: a value is gone"]  # fmt: skip
-        return told.why(*reasons)
-    return _compared(told, run, side, reasons, store)
-
-
-def _asked(request: RunRequest, cached: bool, task: str) -> list[str]:
-    """Return what made it run whatever is in the cache."""
-    if not cached:
-        return ["its task has cache=False: it runs every time"]
-    if request.options.forces(task):
-        return ["it was forced: older results were not looked at"]
-    return []
-
-
-def _compared(
-    told: _Told, run: Recorded, side: Side, reasons: list[str], store: Store
-) -> Why:
-    request = run.request
-    earlier = earlier_runs(store, request.spec.name, request.created_at, request.run_id)
-    found = nearest(side, earlier)
-    if found is None:
-        return told.why(*reasons, "it has never run before, in the newest runs of this workflow")
-    differences = found.differences
-    if told.outcome is not None:
-        differences = besides(differences, edits(run, side, told.outcome))
-    name = instance_name(found.run.progress.tasks[told.task].spec, found.index)
-    if not differences and not reasons:
-        reasons.append(
-            "nothing that it is made of has changed; the result of then "
-            + ("was a failure" if found.outcome.state == FAILED else
-               "counts for no other run: a file that it read was changed while it ran, or it was "
-               "taken out of the cache" if not found.outcome.identity else
-               "was not taken: its value or a file of it was gone or changed, or a verifier "
-               "refused it")
-        )  # fmt: skip
-    elif differences and not reasons:
-        reasons.append("no earlier result is of the same")
-    diff = ""
-    if any(one.kind == CODE for one in differences):
-        diff = difference(kept(found.run.record, told.task), kept(run.record, told.task))
-    return told.why(
-        *reasons, compared_with=f"{found.run.request.run_id} {name}",
-        differences=tuple(differences), diff=diff,
+    place = index or 0
+    outcome = state.outcomes[place] if state.size is not None and place < state.size else None
+    why = partial(
+        Why, run_id=request.run_id, task=task, index=index,
+        state=PENDING if outcome is None else outcome.state,
     )  # fmt: skip
+    if outcome is not None and outcome.state not in _RAN:
+        return why(reasons=(_why_not_run(outcome),), taken_from=outcome.origin)
+    reasons = _why_not_looked_up(request, cached=state.spec.cache, task=task)
+    side = run.side(task, place) if state.size is not None else None
+    if side is None:
+        return why(reasons=(*reasons, _why_unknown(state)))
+    earlier = earlier_runs(store, request.spec.name, request.created_at, request.run_id)
+    near = nearest(side, earlier)
+    if near is None:
+        return why(reasons=(*reasons, _NEVER_RUN))
+    differences = near.differences
+    if outcome is not None:
+        differences = besides(differences, edits(side, outcome))
+    return why(
+        reasons=reasons or (_DIFFERS if differences else _unused(near),),
+        compared_with=f"{near.run.request.run_id} {near.name}",
+        differences=tuple(differences),
+        diff=_code_diff(near.run, run, task, differences),
+    )
 
 
-@frozen
-class _Told:
-    """The instance that is asked about."""
+_NEVER_RUN = "it has never run before, in the newest runs of this workflow"
+_DIFFERS = "no earlier result has the same code and inputs"
 
-    request: RunRequest
-    task: str
-    index: int | None
-    outcome: Outcome | None
 
-    def why(self, *reasons: str, **more: Any) -> Why:
-        return Why(
-            run_id=self.request.run_id, task=self.task, index=self.index,
-            state=PENDING if self.outcome is None else self.outcome.state,
-            reasons=reasons, **more,
-        )  # fmt: skip
+_RAN = (SUCCESS, FAILED)
+
+
+def _why_not_run(outcome: Outcome) -> str:
+    """Say why an element has ended without having run."""
+    if outcome.state not in DONE:
+        return f"it did not run: {outcome.detail}" if outcome.detail else "it did not run"
+    if outcome.detail and not outcome.origin:
+        return outcome.detail
+    origin = f": {outcome.origin}" if outcome.origin else ""
+    return f"an earlier run had the same code and inputs, so its result was taken over{origin}"
+
+
+def _why_unknown(state: TaskState) -> str:
+    waits_for = ", ".join(state.lacking())
+    if waits_for:
+        return f"what it receives is not known yet: it waits for {waits_for}"
+    return "what it received cannot be compared any more: a value is gone"
+
+
+def _why_not_looked_up(request: RunRequest, *, cached: bool, task: str) -> tuple[str, ...]:
+    """Say why older results were not even looked at, if they were not."""
+    if not cached:
+        return ("its task has cache=False: it runs every time",)
+    if request.options.forces(task):
+        return ("it was forced: older results were not looked at",)
+    return ()
+
+
+def _unused(near: Nearest) -> str:
+    """Return why the result of an equal element was not taken."""
+    if near.outcome.state == FAILED:
+        reason = "the earlier element failed"
+    elif not near.outcome.identity:
+        reason = (
+            "the earlier result counts for no other run: a file that it read was changed while "
+            "it ran, or it was taken out of the cache"
+        )
+    else:
+        reason = (
+            "the earlier result was not taken over: its value or one of its files was gone or "
+            "changed, or a verifier refused it"
+        )
+    return f"neither its code nor its inputs have changed, but {reason}"
+
+
+def _code_diff(
+    old: Recorded, new: Recorded, task: str, differences: Sequence[Difference]
+) -> str:
+    if all(component.kind != CODE for component in differences):
+        return ""
+    return difference(kept(old.record, task), kept(new.record, task))

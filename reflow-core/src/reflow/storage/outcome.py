@@ -14,6 +14,9 @@ from ..states import CACHED, ERROR, MEMORY_SUSPECTED, OOM, SUCCESS
 
 T = TypeVar("T")
 
+CODE_EDITED = "<code>"
+"""What `Outcome.edited` has for the code of the task; no parameter is called so."""
+
 WHOLE_TASK = -1
 """Index of an outcome that concerns a task whose elements are not known."""
 
@@ -38,6 +41,8 @@ class Outcome(NamedTuple):
     the value was taken over, so that run may still change them.
     `suspected` is a cause that nobody reports but that is likely: OOM beside an ERROR where a
     process was killed and nobody knows by whom, for that is how memory runs out.
+    `edited` says what was changed between the submission and the start, so that the identity is
+    another than that of what was submitted: `CODE_EDITED`, or the parameter whose files were.
     """
 
     task: str
@@ -57,6 +62,7 @@ class Outcome(NamedTuple):
     prints: tuple[str, ...] = ()
     unsettled: bool = False
     suspected: str = ""
+    edited: tuple[str, ...] = ()
 
     @property
     def made_files(self) -> bool:
@@ -119,7 +125,7 @@ def record_of(kind: Callable[..., T], fields: list[Any], tuples: Iterable[int]) 
 OUTCOME = "out"
 """The kind of the lines that are outcomes."""
 
-_TUPLES = (Outcome._fields.index("paths"), Outcome._fields.index("prints"))
+_TUPLES = tuple(map(Outcome._fields.index, ("paths", "prints", "edited")))
 _UNSETTLED = Outcome._fields.index("unsettled")
 _SUSPECTED = Outcome._fields.index("suspected")
 _FIRST_OPTIONAL = Outcome._fields.index("prints")

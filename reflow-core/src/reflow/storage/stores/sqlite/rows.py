@@ -75,7 +75,7 @@ def rows_of(
     unhex, prefix = bytes.fromhex, int.from_bytes  # made a hundred thousand times
     for (
         task, index, attempt, state, identity, digest, value, paths, cause, detail, origin, job,
-        started, ended, prints, _, _,
+        started, ended, prints, *_,
     ) in outcomes:  # fmt: skip
         name = unhex(identity) if identity else None
         # Of a taken-over result the first copy is found, as long as its run is there. A value
