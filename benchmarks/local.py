@@ -32,7 +32,7 @@ LIMIT_SECONDS = 600
 PREPARE_QUEUED = """
 import os, sys
 from pathlib import Path
-from reflow.storage.claims import make_folders, write_job
+from reflow.storage.claims import JobHeader, make_folders, write_job
 from reflow.storage.filesystem import Files
 from reflow.storage.run_directory import job_command
 from reflow.model.entrypoint import keep_code
@@ -45,14 +45,12 @@ entry = {
     "kind": "file", "target": f"{here}/definitions.py", "workflow": "bench_definitions",
     "directory": home, "search_path": [], "arguments": [],
 }
-header = {
-    "task": "measure", "common": {}, "epoch": 0, "entrypoint": entry,
-    "identity": {
-        "name": "measure", "version": "1", "code": "", "serializer": "", "constants": [],
-    },
-    "order": [["path", True]], "sources": [], "editable": True, "on_code_change": "run",
-    "files": "auto", "stood": {}, "check": None, "serializers": [],
-}
+header = JobHeader(
+    task="measure", epoch=0, entrypoint=entry,
+    identity={"name": "measure", "version": "1", "code": "", "serializer": "", "constants": []},
+    order=[("path", True)], editable=True, on_code_change="run", files="auto", serializers=[],
+    check=None, common={},
+)
 places = [(index, 1, "0" * 64, {"path": f'"p{index}"'}) for index in range(10_000)]
 write_job(Files(), f"{home}/jobs", "bench.1.w", header, places)
 script = Path(here, "definitions.py")

@@ -10,7 +10,7 @@ from reflow import Param, Result, RunFailedError, ValidationError, Workflow
 from reflow.errors import PluginError, RecordError, SerializationError
 from reflow.model.spec import SerializerSpec
 from reflow.storage.attachments import AttachmentFolder
-from reflow.storage.claims import make_folders, published, write_job
+from reflow.storage.claims import JobHeader, make_folders, published, write_job
 from reflow.storage.filesystem import Files
 from reflow.storage.journal import JournalReader
 from reflow.storage.outcome import Outcome
@@ -569,20 +569,19 @@ def test_a_queued_worker_finds_the_serializer_without_any_plugin(
         record.files,
         record.jobs,
         "tag",
-        {
-            "task": "use",
-            "common": {"grid": made.value},
-            "epoch": 0,
-            "entrypoint": unstructure(request.entrypoint),
-            "serializers": unstructure(request.spec.serializers),
-            "identity": {"code": ""},
-            "order": [["grid", False]],
-            "source": None,
-            "editable": True,
-            "on_code_change": "run",
-            "files": "auto",
-            "check": None,
-        },
+        JobHeader(
+            task="use",
+            common={"grid": str(made.value)},
+            epoch=0,
+            entrypoint=unstructure(request.entrypoint),
+            serializers=unstructure(request.spec.serializers),
+            identity={"code": ""},
+            order=[("grid", False)],
+            editable=True,
+            on_code_change="run",
+            files="auto",
+            check=None,
+        ),
         [(0, 1, "identity", {})],
     )
     worker = f"""

@@ -20,7 +20,6 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from reflow.storage.blobs.json_codec import dump
 
 import reflow.engine.dispatcher
 import reflow.engine.local_driver
@@ -37,6 +36,7 @@ from reflow.storage.journal import LEASE_SECONDS, JournalReader
 from reflow.storage.outcome import Outcome
 from reflow.storage.run_directory import RunOptions, RunRecord
 from reflow.values.hashing import digest
+from reflow.values.json_codec import dump
 
 RUNS = int(os.environ.get("REFLOW_SIM_RUNS", "5000"))
 FIRST = int(os.environ.get("REFLOW_SIM_FIRST", "0"))
@@ -806,7 +806,7 @@ class Simulation:
 
         # Values, failures and skips are what the workflow says.
         states = progress.tasks
-        values = reflow.inputs.Values(files, "/run/values")  # type: ignore[arg-type]
+        values = reflow.engine.inputs.Values(files, "/run/values")  # type: ignore[arg-type]
         stop = self.options.on_error == "stop"
 
         def needs(task: TaskSpec, index: int):

@@ -102,17 +102,14 @@ def test_whatever_is_there_when_it_is_queued(
             state = before.tasks[name]
             now = TaskInputs(after, values, after.tasks[name])
             known = json.loads(json.dumps(awaited(before, values, state)))
-            header = {
-                "identity": identity_parts(state.spec),
-                "order": [[wire.parameter, wire.each] for wire in state.spec.wires],
-            }
+            parts = identity_parts(state.spec)
+            order = [(wire.parameter, wire.each) for wire in state.spec.wires]
             for index in range(2 if name == "chained" else 1):
                 items = json.loads(json.dumps(position_items(before, values, state, index)))
                 found = Inputs(files, folder, known, items, 0.0)
                 assert {**found.common, **found.texts} == {**now.common, **now.texts(index)}
                 assert found.stamps == {**now.common_stamps, **now.stamps(index)}
-                parts = header["identity"]
-                made = _identity(header, parts, found.common, found.texts, found.stamps)
+                made = _identity(order, parts, found.common, found.texts, found.stamps)
                 assert made == now.identity(index)
                 new = {(one.task, one.index) for one in outcomes if one.made_files} - there
                 received = {("write", index), ("single", 0)} if name == "chained" else {

@@ -21,7 +21,7 @@ from ..model.entrypoint import load_tasks
 from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
-from ..storage.claims import begin, claim, publish, read_header, read_position
+from ..storage.claims import JobHeader, begin, claim, publish, read_header, read_position
 from ..storage.filesystem import Files
 from ..storage.outcome import CODE_EDITED, UNSETTLED_DETAIL, Outcome
 from ..values.hashing import digest
@@ -36,7 +36,7 @@ from .task_call import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..caching.hash_cache import FileHashes
     from ..caching.input_files import InputFiles
@@ -67,7 +67,7 @@ class Element(NamedTuple):
     common: dict[str, str]
     texts: dict[str, str]
     stamps: dict[str, str]
-    header: dict[str, Any]
+    header: JobHeader
 
 
 def take_position(
@@ -88,24 +88,24 @@ def take_position(
     """
     jobs = f"{folder}/jobs"
     header = read_header(files, jobs, tag)
-    task = header["task"]
-    if _cancelled(files, folder, task, header["epoch"]):
+    task = header.task
+    if _cancelled(files, folder, task, header.epoch):
         return None
     place = read_position(files, jobs, tag, position)
-    common, texts, identity = header["common"], place.texts, place.identity
-    stamps = {**header.get("stamps", {}), **place.stamps}
+    common, texts, identity = header.common, place.texts, place.identity
+    stamps = {**header.stamps, **place.stamps}
     state, cause, detail = "", "", ""
-    if "awaited" in header:
+    if header.awaited is not None:
         from .deferred_inputs import Culprit, Deferred, Inputs
 
-        if _latest_epoch(files, folder) > header["epoch"]:
+        if _latest_epoch(files, folder) > header.epoch:
             return None  # what it awaits may be running again
         try:
-            inputs = Inputs(files, folder, header["awaited"], place.items, patience)
+            inputs = Inputs(files, folder, header.awaited, place.items, patience)
             common, texts, stamps = inputs.common, inputs.texts, inputs.stamps
             if inputs.new_files:
-                header = {**header, "known": ""}  # older results are of older files
-            identity = _identity(header, header["identity"], common, texts, stamps)
+                header = header._replace(known="")  # older results are of older files
+            identity = _identity(header.order, header.identity, common, texts, stamps)
         except Deferred as error:
             print(f"reflow: not run: {error}", file=sys.stderr)
             return None
@@ -199,21 +199,21 @@ class _Worker:
         """Return what came out, the identity of what it came out of, and what is to be said of a
         result of an older run; an answer says it itself."""
         element, header = self._element, self._header
-        if header["entrypoint"]["directory"]:
-            os.chdir(header["entrypoint"]["directory"])
+        if header.entrypoint["directory"]:
+            os.chdir(header.entrypoint["directory"])
         identity, notes = element.identity, list[str]()
-        parts = header["identity"]
+        parts = header.identity
         code = self._changed_code()
         if code:
             told = f"the code of task {element.task!r} has changed since it was submitted"
-            if header["on_code_change"] == "fail":
+            if header.on_code_change == "fail":
                 now = time.time()
                 why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
                 return Answer(FAILED, "", "", (), ERROR, why, now, now), identity, ""
             parts = {**parts, "code": code}
             self.edited.append(CODE_EDITED)
             notes.append(f"{told}: the new code counts")
-        inputs = self._input_files() if header.get("stood") else None
+        inputs = self._input_files() if header.stood else None
         changed = inputs.begin() if inputs else None
         if changed:
             parts = with_files(parts, changed.files or {})
@@ -221,13 +221,13 @@ class _Worker:
         if changed and changed.files is None:
             identity = ""
         elif code or changed:
-            identity = _identity(header, parts, element.common, element.texts, element.stamps)
-        found = self._known(identity) if identity and header.get("known") else None
+            identity = _identity(header.order, parts, element.common, element.texts, element.stamps)
+        found = self._known(identity) if identity and header.known else None
         if found is not None:
             details = [UNSETTLED_DETAIL] if found.unsettled else []
             details += [*notes, *(changed.notes if changed else ())]
             return found, identity, "; ".join(details)
-        caller = TaskCaller(self._load(), element.common, self._attachments, header["files"])
+        caller = TaskCaller(self._load(), element.common, self._attachments, header.files)
         collect_garbage()
         answer = caller.call(element.texts)
         if inputs:
@@ -245,25 +245,25 @@ class _Worker:
 
         header = self._header
         return InputFiles(
-            self._element.task, header["stood"], header["files"], self._files, self._values,
+            self._element.task, header.stood, header.files, self._files, self._values,
             _hashes,
         )  # fmt: skip
 
     def _load(self) -> "TaskDefinition":
         if self._task is None:
-            entry = self._header["entrypoint"]
+            entry = self._header.entrypoint
             self._task = load_tasks(SimpleNamespace(**entry), self._folder)[self._element.task]
         return self._task
 
     @cached_property
     def _attachments(self) -> AttachmentFolder:
-        serializers = [SimpleNamespace(**one) for one in self._header["serializers"]]
+        serializers = [SimpleNamespace(**one) for one in self._header.serializers]
         return AttachmentFolder(self._files, self._values, serializers)
 
     def _changed_code(self) -> str:
         """Return the fingerprint of the task's code, if it is another than at submission."""
-        code, sources = self._header["identity"]["code"], self._header.get("sources", ())
-        if not code or not self._header["editable"]:
+        code, sources = self._header.identity["code"], self._header.sources
+        if not code or not self._header.editable:
             return ""
         from ..caching.code_fingerprint import changed, is_unchanged
 
@@ -274,14 +274,14 @@ class _Worker:
         from ..caching.prior_results import find_known
         from ..caching.reuse import Checks, Reuse
 
-        result = find_known(self._files, f"{self._folder}/{self._header['known']}", identity)
+        result = find_known(self._files, f"{self._folder}/{self._header.known}", identity)
         if result is None:
             return None
-        check = self._header["check"]
+        check = self._header.check
         reuse = Reuse(
             self._element.task,
             self._files,
-            [SimpleNamespace(**one) for one in self._header["serializers"]],
+            [SimpleNamespace(**one) for one in self._header.serializers],
             self._load,
             lambda result: not result.unsettled,
             checks=None if check is None else Checks(**check),
@@ -300,7 +300,7 @@ def _hashes() -> "FileHashes":
 
 
 def _identity(
-    header: dict[str, Any],
+    order: "Sequence[tuple[str, bool]]",
     parts: dict[str, Any],
     common: dict[str, str],
     texts: dict[str, str],
@@ -308,9 +308,8 @@ def _identity(
 ) -> str:
     """Return the identity of an element that receives these texts.
 
-    `parts` are those of its task, as `reflow.caching.identity.identity_parts` has them.
+    `order` and `parts` (`identity`) are those of its job's header.
     """
-    order = header["order"]
     digests = {name: digest((texts if each else common)[name]) for name, each in order}
     if stamps:
         from ..caching.file_marks import stamped
@@ -338,12 +337,12 @@ def publish_death(folder: str, tag: str, position: int, *, mark: str, code: int)
     files = Files()
     header = read_header(files, f"{folder}/jobs", tag)
     place = read_position(files, f"{folder}/jobs", tag, position)
-    if not claim(files, folder, header["task"], place.index, place.attempt, mark):
+    if not claim(files, folder, header.task, place.index, place.attempt, mark):
         return ""
     number = code - 128 if code > 128 else 0
     over_limit = number == signal.SIGKILL and _met_memory_limit()
-    answer = answer_of_death(header["task"], code=code, signal=number, over_limit=over_limit)
-    return publish_answer(files, folder, header["task"], place.index, place.attempt,
+    answer = answer_of_death(header.task, code=code, signal=number, over_limit=over_limit)
+    return publish_answer(files, folder, header.task, place.index, place.attempt,
                           place.identity, tag, answer)  # fmt: skip
 
 

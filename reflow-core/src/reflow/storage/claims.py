@@ -108,6 +108,39 @@ def read_outcome(
     return decode_outcome(data.rstrip(b"\n"))
 
 
+class JobHeader(NamedTuple):
+    """What all workers of a job read: their task, and how to run and to judge it.
+
+    `epoch` is that of the run when the job was submitted. `identity` are the parts of its identity
+    (`caching.identity.identity_parts`), and `order` lists (parameter, each) of its wires.
+    `entrypoint` and `serializers` are those of the run's request, JSON-safe; `on_code_change` is
+    its option. `editable`: its code can change after submission. `sources`, `files` and `stood`
+    are those of `model.spec.TaskSpec`. `check` says by what older results are judged; None: by
+    nothing. `common` are the texts that every element receives, and `stamps` stand for the files
+    that are named in them.
+
+    A job that was queued ahead has neither: `awaited` says where its workers find their inputs
+    (`engine.lookahead.awaited`), and `known` which file has the results of older runs, "" for none.
+    """
+
+    task: str
+    epoch: int
+    identity: dict[str, Any]
+    order: list[tuple[str, bool]]
+    entrypoint: dict[str, Any]
+    serializers: list[dict[str, Any]]
+    on_code_change: str
+    editable: bool
+    files: str
+    check: dict[str, Any] | None
+    common: dict[str, str]
+    sources: Sequence[tuple[str, int, int]] = ()
+    stood: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    stamps: dict[str, str] = {}  # noqa: RUF012
+    awaited: dict[str, Any] | None = None
+    known: str = ""
+
+
 class Position(NamedTuple):
     """What one position of a job has to do.
 
@@ -127,7 +160,7 @@ def write_job(
     files: Files,
     jobs: str,
     tag: str,
-    header: Mapping[str, Any],
+    header: JobHeader,
     positions: Iterable[Sequence[Any]],
 ) -> None:
     """Write what a job's workers read: the header all share, and a map of positions.
@@ -141,7 +174,13 @@ def write_job(
         offsets.append(offsets[-1] + len(line))
     table = struct.pack(f"<{len(offsets)}Q", *offsets)
     files.write(f"{jobs}/{tag}.map", _HEAD.pack(len(lines)) + table + b"".join(lines))
-    files.write(f"{jobs}/{tag}.json", _line(dict(header)))
+    defaults = JobHeader._field_defaults
+    fields = {
+        name: value
+        for name, value in header._asdict().items()
+        if name not in defaults or value != defaults[name]
+    }
+    files.write(f"{jobs}/{tag}.json", _line(fields))
 
 
 def _line(native: object) -> bytes:
@@ -149,10 +188,10 @@ def _line(native: object) -> bytes:
     return json.dumps(native, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def read_header(files: Files, jobs: str, tag: str) -> dict[str, Any]:
-    """Return what all workers of a job share."""
-    header: dict[str, Any] = json.loads(files.read(f"{jobs}/{tag}.json"))
-    return header
+def read_header(files: Files, jobs: str, tag: str) -> JobHeader:
+    """Return what all workers of a job share, also of one that another version has submitted."""
+    fields = json.loads(files.read(f"{jobs}/{tag}.json"))
+    return JobHeader(**{name: fields[name] for name in JobHeader._fields if name in fields})
 
 
 def read_position(files: Files, jobs: str, tag: str, position: int) -> Position:

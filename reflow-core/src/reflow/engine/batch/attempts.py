@@ -13,34 +13,33 @@ from ..replay import JobState
 
 
 class Attempts:
-    """The attempts of a run's elements: whose they are, and what has become of them."""
+    """The attempts of a run's elements: which job has them, and how they came out."""
 
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
 
     def in_hand(self, job: JobState, most: int | None = None) -> list[tuple[int, int, int]]:
-        """Return (position, index, attempt) of what a job still has in hand, at most so many."""
+        """Return (position, index, attempt) of what a job still has in hand, `most` at most."""
         intent = job.intent
         if not intent.indices:
             return []
         flying = self._dispatch.progress.tasks[intent.task].flying
         pairs = zip(intent.indices, intent.attempts)  # noqa: B905 (equal by make)
-        found = (
+        in_hand = (
             (position, index, attempt)
             for position, (index, attempt) in enumerate(pairs)
             if flying.get(index) == intent.tag
         )
-        return list(islice(found, most))
+        return list(islice(in_hand, most))
 
     def ingest(self, tasks: Sequence[str] | None = None) -> None:
-        """Take up what workers have published, of all tasks or of these."""
+        """Take up the outcomes that workers have published, of all tasks or of these."""
         progress = self._dispatch.progress
         for name, state in progress.tasks.items():
-            if not state.flying or (tasks is not None and name not in tasks):
-                continue
-            wanted = {index: state.tries[index] for index in state.flying}
-            for outcome in published(self._dispatch.files, self._folder, name, wanted):
-                self._settle(outcome)
+            if state.flying and (tasks is None or name in tasks):
+                attempts = {index: state.tries[index] for index in state.flying}
+                for outcome in published(self._dispatch.files, self._folder, name, attempts):
+                    self._settle(outcome)
 
     def conclude(
         self, task: str, index: int, attempt: int, state: str, cause: str, detail: str, tag: str,
@@ -55,22 +54,23 @@ class Attempts:
         if publish(self._dispatch.files, self._folder, outcome):
             self._dispatch.settle(outcome)
             return
-        # The worker's stands. It may not be in the listing yet, but its name is known to be
-        # taken; to pass it over here would be to run the element again.
-        found = read_outcome(self._dispatch.files, self._folder, task, index, attempt)
-        if found is not None:
-            self._settle(found)
+        # The worker's outcome stands. A listing may not show it yet, but its name is taken;
+        # to pass it over here would be to run the element again.
+        by_worker = read_outcome(self._dispatch.files, self._folder, task, index, attempt)
+        if by_worker is not None:
+            self._settle(by_worker)
 
     def _settle(self, outcome: Outcome) -> None:
         progress = self._dispatch.progress
         if outcome.state == SKIPPED and not progress.blocked(outcome.task, outcome.index):
-            # Its worker was queued ahead of a failure that is being retried by now.
+            # Its worker was queued behind a failure that is being retried by now.
             progress.land(outcome.task, outcome.index)
-        else:
-            if outcome.state in DONE and outcome.detail:
-                self._dispatch.note(outcome.detail)  # not how it failed, but what it is of
-                outcome = outcome._replace(detail="")
-            self._dispatch.settle(outcome)
+            return
+        if outcome.state in DONE and outcome.detail:
+            # Of a success the detail says of which code or files it is: a note of the run.
+            self._dispatch.note(outcome.detail)
+            outcome = outcome._replace(detail="")
+        self._dispatch.settle(outcome)
 
     @property
     def _folder(self) -> str:

@@ -1,4 +1,4 @@
-"""The jobs of a run: what lives, what schedulers say of it, what has ended."""
+"""The jobs of a run: which live, what schedulers say of them, which have ended."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Jobs:
         make: Callable[[Place], Executor] | None = None,
         own_tag: str = "",
     ) -> None:
-        """`executor` is that of the submission, `make` gives those of retries.
+        """`executor` is that of the submission; `make` returns those of retries.
 
-        `own_tag` is the tag of the job that looks at them, "" outside of jobs.
+        `own_tag` is the tag of the job that this process runs in, "" outside of jobs.
         """
         self._dispatch = dispatch
         self._executors = {HOME: executor}
@@ -36,11 +36,11 @@ class Jobs:
         self.own = dispatch.ledger.jobs.get(own_tag)
         """The job that runs this process, if any does."""
         self.silent: set[Place] = set()
-        """Where the last poll got no answer: what is there is left as it is."""
+        """Where the last poll got no answer: the jobs there are left as they are."""
         self.waits_for = ""
-        """What the run waits for, as far as has been found; "" where it goes on."""
+        """What the run waits for, as far as this pass has seen; "" where it goes on."""
 
-    # Where they are
+    # Where jobs are
 
     @property
     def here(self) -> Place:
@@ -49,7 +49,7 @@ class Jobs:
 
     @property
     def executor(self) -> Executor:
-        """The one that jobs are submitted to now."""
+        """The executor that jobs are submitted to now."""
         return self._at(self.here)
 
     @property
@@ -63,23 +63,22 @@ class Jobs:
         return self.own is not None and self.own.place != self.here
 
     def _at(self, place: Place) -> Executor:
-        found = self._executors.get(place)
-        if found is None:
+        if place not in self._executors:
             assert self._make is not None
-            found = self._executors[place] = self._make(place)
-        return found
+            self._executors[place] = self._make(place)
+        return self._executors[place]
 
     def _by_place(
         self, jobs: Iterable[JobState]
     ) -> Iterator[tuple[Place, Executor, list[JobState]]]:
         """Yield jobs with the executor that they were given to."""
-        found: dict[Place, list[JobState]] = {}
+        groups: dict[Place, list[JobState]] = {}
         for job in jobs:
-            found.setdefault(job.place, []).append(job)
-        for place, group in found.items():
+            groups.setdefault(job.place, []).append(job)
+        for place, group in groups.items():
             yield place, self._at(place), group
 
-    # Which there are
+    # Which jobs there are
 
     def live(self, *roles: str) -> list[JobState]:
         """Return the jobs, of these roles or of any, that are not known to have ended."""
@@ -90,14 +89,24 @@ class Jobs:
         ]
 
     def waiting(self, role: str) -> list[JobState]:
-        """Return the jobs that can be counted on: not one that no poll finds, or that was given to
-        another executor than jobs go to now."""
+        """Return the jobs of a role that can be counted on.
+
+        Not one that no poll finds, nor one that was given to another executor than jobs go to now.
+        """
         return [job for job in self.live(role) if job.missing is None and job.place == self.here]
 
-    def of_task(self, name: str) -> Iterator[JobState]:
-        """Yield the jobs that a task's workers were submitted as, the last one first."""
+    def queued_workers(self, task: str = "") -> list[JobState]:
+        """Return the live worker jobs, of one task or all, that others can be queued behind."""
+        return [
+            job
+            for job in self.live(WORKER)
+            if job.job and job.place == self.here and task in ("", job.intent.task)
+        ]
+
+    def of_task(self, task: str) -> Iterator[JobState]:
+        """Yield the worker jobs of a task, the newest first."""
         for job in reversed(self._dispatch.ledger.jobs.values()):
-            if job.intent.role == WORKER and job.intent.task == name:
+            if job.intent.role == WORKER and job.intent.task == task:
                 yield job
 
     def has_successors(self, own: JobState | None = None) -> bool:
@@ -110,37 +119,36 @@ class Jobs:
             any(job.job and job is not own for job in self.waiting(role)) for role in roles
         )
 
-    # What is said of them
+    # What schedulers say of jobs
 
     def poll(self) -> Mapping[str, JobStatus]:
         """Return what schedulers say of all jobs that are not known to have ended, by tag.
 
-        One that jobs go to no more may be silent, or out of reach from here: then what it has is
-        left as it is, and the run goes on with the other.
+        A scheduler that jobs go to no more may be silent, or out of reach from here: then its
+        jobs are left as they are, and the run goes on with the other.
         """
-        found: dict[str, JobStatus] = {}
+        statuses: dict[str, JobStatus] = {}
         here = place_of(self._dispatch.record)
         for place, executor, jobs in self._by_place(self.live()):
             try:
-                found.update(self._poll_at(executor, jobs))
+                statuses.update(self._poll_at(executor, jobs))
             except (SchedulerUnreachableError, CommandMissingError) as error:
                 if place == here:
                     raise
                 self.silent.add(place)
                 self._dispatch.note(f"{executor.name} does not tell of its jobs: {error}")
-        return found
+        return statuses
 
     def _poll_at(self, executor: Executor, jobs: Iterable[JobState]) -> Mapping[str, JobStatus]:
-        lost = [job.intent.tag for job in jobs if not job.job]
-        if lost:
-            # Submission ended in doubt: the scheduler knows by the tag.
-            for tag, job_id in executor.find(lost).items():
+        in_doubt = [job.intent.tag for job in jobs if not job.job]
+        if in_doubt:  # the scheduler may have taken them: it knows them by the tag
+            for tag, job_id in executor.find(in_doubt).items():
                 self.note_submitted(tag, job_id)
         tags = {job.job: job.intent.tag for job in jobs if job.job}
-        told = executor.poll(list(tags)) if tags else {}
-        return {tags[job]: status for job, status in told.items()}
+        statuses = executor.poll(list(tags)) if tags else {}
+        return {tags[job_id]: status for job_id, status in statuses.items()}
 
-    # What goes on record of them
+    # What goes on record
 
     def note_submitted(self, tag: str, job_id: str) -> None:
         """Take note that the scheduler has a job, under which id."""
@@ -155,23 +163,23 @@ class Jobs:
         self._dispatch.ledger.end(record.tag, state)
 
     def say_waiting(self, tag: str, reason: str) -> None:
-        """Take note of why a job, a task's elements, or ("") the run waits; "": not any more."""
+        """Take note of why a job, a task's elements or (tag "") the run waits; "": no longer."""
         record = Waiting(tag, reason, self._dispatch.clock.now())
         self._dispatch.write(record)
         self._dispatch.ledger.wait(record)
 
-    # What ends them
+    # What ends jobs
 
     def cancel(self, jobs: Iterable[JobState]) -> None:
         """Take jobs out of the queue; raises `ExecutorError` after all executors were asked."""
-        failed: ExecutorError | None = None
+        failures = []
         for _, executor, group in self._by_place(jobs):
             try:
                 executor.cancel([job.job for job in group if job.job])
             except ExecutorError as error:
-                failed = error  # what others have is cancelled all the same
-        if failed is not None:
-            raise failed
+                failures.append(error)  # the other executors cancel their jobs all the same
+        if failures:
+            raise failures[-1]
 
 
 def number_of(job: JobState) -> int:
