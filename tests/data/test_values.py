@@ -23,9 +23,9 @@ from hypothesis.extra import numpy as strategies
 from reflow import Result, RunFailedError, Workflow
 from reflow.errors import RecordError
 from reflow.model.spec import SerializerSpec
-from reflow.serializers import base
 from reflow.storage.attachments import AttachmentFolder
 from reflow.storage.filesystem import Files
+from reflow.values.serializers import base
 from reflow_data import arrays, columns, datasets, frames, tables
 
 SERIALIZERS = {

@@ -204,7 +204,7 @@ def home(crowd: Any, tmp_path: Path) -> Any:
 def error_of(home: Any, name: str, **variables: str) -> str:
     """Return the text of the PluginError that asking for an executor raises."""
     code = (
-        "from reflow.errors import PluginError\nfrom reflow.plugins import executor_class\n"
+        "from reflow.errors import PluginError\nfrom reflow.plugins.lookup import executor_class\n"
         f"try:\n    executor_class({name!r})\n"
         "except PluginError as error:\n    print(error)\n"
         "else:\n    raise SystemExit('no error')\n"
@@ -221,7 +221,7 @@ def test_unrelated_commands_work(home: Any) -> None:
     assert "status" in home.run("reflow", "--help").stdout
     assert home.run("reflow", "runs").stderr == "No runs.\n"
     code = (
-        "import sys\nfrom reflow.plugins import executor_class\n"
+        "import sys\nfrom reflow.plugins.lookup import executor_class\n"
         "executor_class('local'); executor_class('pbs')\n"
         "from reflow import *\n"
         "print([one for one in sys.modules if one.startswith(('acme', 'dummy'))])\n"

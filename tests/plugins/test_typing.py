@@ -47,8 +47,8 @@ def test_with_the_backend(mypy) -> None:  # type: ignore[no-untyped-def]
         [
             '"reflow_pbs.executor.PBSExecutor"',
             '"reflow.executors.local.LocalExecutor"',
-            '"reflow.hookspecs.SerializerEntry | None"',
-            '"type[reflow.stores.base.Store]"',
+            '"reflow.plugins.hookspecs.SerializerEntry | None"',
+            '"type[reflow.storage.stores.base.Store]"',
         ],
     )
     code, out = mypy("from reflow import PBSExecutor\nPBSExecutor(qusb='x')\n")
@@ -60,7 +60,7 @@ def test_with_the_backend(mypy) -> None:  # type: ignore[no-untyped-def]
 def test_without_the_backend(mypy) -> None:  # type: ignore[no-untyped-def]
     """Nothing installed is seen, so that no backend is there; reflow's own source is checked."""
     _, out = mypy(SCRIPT, "--no-site-packages", path=str(SOURCE))
-    assert 'script.py:3: note: Revealed type is "Any"' in out
+    assert 'script.py:4: note: Revealed type is "Any"' in out
     # attrs and the like are missing here too; of the backends nothing is said.
     errors = [line for line in out.splitlines() if "error:" in line]
     about = re.compile(r"^script\.py|reflow/__init__\.py|reflow_(slurm|pbs|lsf|sge|flux)\b")

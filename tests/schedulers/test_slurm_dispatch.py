@@ -944,10 +944,11 @@ def test_what_there_was_no_room_for_is_written_when_there_is(person: Person, log
     person.write("""
         import errno, sys
         from pathlib import Path
-        from reflow import Workflow, element
+        from reflow import Workflow
+        from reflow.engine import worker
 
         wf = Workflow("full")
-        fill, left = element.publish, [2]
+        fill, left = worker.publish, [2]
 
         def publish(*what):
             if left[0]:
@@ -959,7 +960,7 @@ def test_what_there_was_no_room_for_is_written_when_there_is(person: Person, log
         def days() -> int:
             with Path(__file__).with_name("ran").open("a") as file:
                 print("days", file=file)
-            element.publish, element.ROOM_PAUSES = publish, (0.1, 0.1, 0.1)
+            worker.publish, worker.ROOM_PAUSES = publish, (0.1, 0.1, 0.1)
             if "LOG":
                 sys.stderr = open("LOG", "w")
             return 7

@@ -19,8 +19,7 @@ from rq import Queue
 from rq.job import Job
 from rq.registry import ReadyJobRegistry
 
-from reflow.executors.base import LIVE, JobRequest
-from reflow.model.spec import Resources
+from reflow.executors.base import LIVE, JobRequest, Resources
 from reflow.testing import ExecutorContract
 
 WORKERS = 4

@@ -10,10 +10,10 @@ import pytest
 from .processes import run_fresh
 
 _NAMED = """
-from reflow import plugins
+from reflow.plugins import lookup
 before = set(sys.modules)
 function, name = arguments
-entry = getattr(plugins, function)(name)
+entry = getattr(lookup, function)(name)
 after = set(sys.modules) - before
 tops = {kind.partition(".")[0] for kind in entry.types} - {"reflow"}
 print(json.dumps(sorted(tops & after)))

@@ -21,10 +21,11 @@ from attrs import asdict, define, evolve, field, frozen
 
 from reflow.errors import StoreError, UnknownRunError, UnknownTaskError, unknown_name
 from reflow.states import CACHED, INSTANCE_STATES, PENDING, RUN_STATES, SUCCESS, TERMINAL
-from reflow.storage.outcome import WHOLE_TASK, Outcome
 from reflow.stores.base import (
+    WHOLE_TASK,
     CachedResult,
     InstanceRow,
+    Outcome,
     Position,
     QueryError,
     RunRow,
