@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reflow.caching import hash_cache
+from reflow.caching.file_fingerprint import full_print, is_same
 from reflow.caching.hash_cache import FileHashes
 
 
@@ -64,3 +65,32 @@ def test_two_that_learn_at_the_same_time_both_remember(
     for one in both:
         one.save()
     assert {Path(path).name for path in json.loads(memory.read_text())[1]} == {"0", "1"}
+
+
+def test_the_memory_of_an_earlier_version_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)
+    file, memory = tmp_path / "a", tmp_path / "memory.json"
+    file.write_bytes(b"one")
+    status = file.stat()
+    stamp = [status.st_dev, status.st_ino, 3, status.st_mtime_ns, status.st_ctime_ns]
+    for format, row in (("reflow-filehashes-1", [*stamp, "wrong"]), ("reflow-filehashes-2", 5)):
+        memory.write_text(json.dumps([format, {str(file): row}]))
+        hashes = FileHashes(str(memory))
+        assert hashes.digest(str(file)) == sha256(b"one").hexdigest()
+        hashes.save()
+        assert "wrong" not in memory.read_text()
+
+
+def test_a_path_beyond_a_link_is_the_file_that_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real" / "folder").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/folder")
+    (tmp_path / "real" / "a").write_text("one")
+    (tmp_path / "a").write_text("two")
+    monkeypatch.chdir(tmp_path)
+    before = full_print("link/../a")
+    os.utime("real/a", (1, 1))
+    assert is_same("link/../a", before, hash_file=FileHashes(str(tmp_path / "memory")).digest)

@@ -14,6 +14,7 @@ import time
 from functools import cached_property
 
 from ..storage.filesystem import Files
+from .file_fingerprint import Fileprint, strict_stamp
 
 MOST = 200_000
 """So many files are remembered; those that were read longest ago go first."""
@@ -21,7 +22,7 @@ MOST = 200_000
 DOUBT_SECONDS = 2.0
 """Coarsest tick of the clocks of file systems (FAT; most others have 10 ms or less)."""
 
-_FORMAT = "reflow-filehashes-1"
+_FORMAT = "reflow-filehashes-2"
 
 
 class FileHashes:
@@ -35,37 +36,35 @@ class FileHashes:
 
     def __init__(self, path: str | None = None) -> None:
         self._given_path = path
-        self._known: dict[str, list[object]] | None = None
-        self._new: dict[str, list[object]] = {}
+        self._new: dict[str, str] = {}
 
-    def digest(self, path: str, found: os.stat_result | None = None) -> str:
+    def digest(self, path: str, status: os.stat_result | None = None) -> str:
         """Return the sha256, in hex, of a regular file's content; read only if it may differ.
 
-        `path` is absolute, and `found` what `os.stat` has just told of it, if it was asked.
+        `path` is absolute, and `status` what `os.stat` has just returned for it, if it was called.
         Raises `OSError` for a file that cannot be looked at or read.
         """
-        known = self._load()
-        found = found or os.stat(path)
-        stamp = _stamp(found)
-        before = known.get(path)
-        if before is not None and before[:-1] == stamp:
-            return str(before[-1])
+        status = status or os.stat(path)
+        stamp = _stamp(status)
+        quick, _, content = self._remembered.get(path, "").partition(" ")
+        if quick == stamp:
+            return content
         read_at = time.time()
-        text = Files().digest(path)
-        newest = max(found.st_mtime, found.st_ctime)
+        content = Files().digest(path)
+        newest = max(status.st_mtime, status.st_ctime)
         if read_at - newest > DOUBT_SECONDS and _stamp(os.stat(path)) == stamp:
-            known[path] = self._new[path] = [*stamp, text]
-        return text
+            self._remembered[path] = self._new[path] = str(Fileprint(stamp, content))
+        return content
 
     def save(self) -> None:
         """Write what is new, all at once."""
         if not self._new:
             return
-        known = _read(self._path)
-        for path, one in self._new.items():
-            known.pop(path, None)  # to the end of the order
-            known[path] = one
-        data = json.dumps([_FORMAT, dict(list(known.items())[-MOST:])]).encode("ascii")
+        by_path = _read(self._path)
+        for path, text in self._new.items():
+            by_path.pop(path, None)  # to the end of the order
+            by_path[path] = text
+        data = json.dumps([_FORMAT, dict(list(by_path.items())[-MOST:])]).encode("ascii")
         files = Files()
         with contextlib.suppress(OSError):
             files.make_folder(os.path.dirname(self._path))
@@ -83,27 +82,22 @@ class FileHashes:
         except RuntimeError:  # a user without a home: nothing is remembered
             return ""
 
-    def _load(self) -> dict[str, list[object]]:
-        if self._known is None:
-            self._known = _read(self._path)
-        return self._known
+    @cached_property
+    def _remembered(self) -> dict[str, str]:
+        return _read(self._path)
 
 
-def _read(path: str) -> dict[str, list[object]]:
-    """Return what stands in the file, {} where that cannot be read."""
+def _read(path: str) -> dict[str, str]:
+    """Return the fingerprints in a file, by path; {} where it cannot be read."""
     try:
-        format, known = json.loads(Files().read(path))
+        format, by_path = json.loads(Files().read(path))
         if format == _FORMAT:
-            return {
-                name: one
-                for name, one in known.items()
-                if isinstance(one, list) and len(one) == 6
-            }
+            return {name: str(text) for name, text in by_path.items()}
     except (OSError, ValueError, AttributeError):
         pass
     return {}
 
 
-def _stamp(found: os.stat_result) -> list[object]:
-    # The time of the last change of the inode, too: nobody can set it back.
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+def _stamp(status: os.stat_result) -> str:
+    # A path may lead to another file of the same times, where a folder above it was renamed.
+    return f"{strict_stamp(status)}:{status.st_dev}:{status.st_ino}"

@@ -10,12 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from .file_fingerprint import full_print, is_same, parse, quick_print
-
-HashFile: TypeAlias = Callable[[str, os.stat_result], str]
-"""Returns the sha256 of a file's content, perhaps without reading it again."""
+from .file_fingerprint import HashFile, file_stamp, full_print, is_same, parse, quick_print
 
 
 def take_prints(
@@ -74,7 +71,9 @@ def find_damage(
             status = stat_of(path)
             if status.st_uid != me and not os.access(path, os.R_OK):
                 return _damage(path, PermissionError())
-            if fingerprint and not _is_as_left(path, fingerprint, status, hash_file):
+            # Only the few whose text differs are worth a comparison.
+            as_left = not fingerprint or fingerprint.partition(" ")[0] == file_stamp(status)
+            if not as_left and not is_same(path, parse(fingerprint), hash_file=hash_file):
                 return Damage(f"its file {path} was changed since it was made")
         except (OSError, ValueError) as error:
             return _damage(path, error)
@@ -90,19 +89,3 @@ def _damage(path: str, error: OSError | ValueError) -> Damage:
         return Damage(f"its file {path} cannot be read ({error.strerror})")
     # A NUL in the path, or no fingerprint.
     return Damage(f"its file {path} cannot be compared")
-
-
-def _is_as_left(
-    path: str, fingerprint: str, status: os.stat_result, hash_file: HashFile | None
-) -> bool:
-    if fingerprint.partition(" ")[0] == f"f:{status.st_size}:{status.st_mtime_ns}":
-        return True
-    before = parse(fingerprint)
-    size = before.quick.split(":")[1:2]
-    if hash_file is None or not before.content or not stat.S_ISREG(status.st_mode):
-        return is_same(path, before)
-    return (
-        before.quick.startswith("f:")
-        and size == [str(status.st_size)]
-        and hash_file(os.path.abspath(path), status) == before.content
-    )

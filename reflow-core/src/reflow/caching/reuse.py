@@ -15,7 +15,8 @@ from ..storage.blobs import Values
 from ..storage.filesystem import Files
 from ..storage.outcome import Outcome, lacks_prints
 from ..values.references import Named, current, files_in, is_file_name
-from .output_files import HashFile, find_damage
+from .file_fingerprint import HashFile
+from .output_files import find_damage
 
 if TYPE_CHECKING:
     from typing import Protocol
