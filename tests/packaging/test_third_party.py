@@ -338,7 +338,7 @@ def test_clash_and_pin(home: Any) -> None:
     )
     code = (
         "from reflow.plugins.lookup import executor_class, registry\nexecutor_class('twin')\n"
-        "print(registry().find('executor', 'twin').provider)\n"
+        "print(registry().find('executor', 'twin').distribution)\n"
     )
     for chosen in ("acme-first", "acme-second"):
         home.configure(f'[plugins.pin]\ntwin = "{chosen}"\n')

@@ -12,9 +12,8 @@ from attrs import field, frozen
 
 from reflow.plugins import lookup
 from reflow.plugins.discovery import Installed
-from reflow.plugins.entries import Settings
-from reflow.plugins.loader import Loader
 from reflow.plugins.registry import Registry
+from reflow.plugins.settings import Settings
 
 _number = count()
 
@@ -75,10 +74,7 @@ class Site:
         """Return a registry of what is installed here and nothing else."""
         known = Settings(**{"file": "config.toml", **settings})  # type: ignore[arg-type]
         return Registry(
-            Loader(
-                installed=Installed("reflow", [str(self.folder)]),
-                read_settings=lambda: known,
-            )
+            installed=Installed("reflow", [str(self.folder)]), read_settings=lambda: known
         )
 
 

@@ -225,7 +225,7 @@ class TestExtraCommands:
             ("import gone_missing", "ModuleNotFoundError: No module named 'gone_missing'"),
             ("raise SystemExit(0)", "SystemExit: 0"),
             ("other = 1", "AttributeError: "),
-            ("command = print", "is no click command"),
+            ("command = print", "is not a click command"),
         ],
     )
     def test_broken_one_breaks_itself_only(
@@ -332,5 +332,5 @@ class TestReflowHpc:
             code = f"from reflow.plugins.lookup import executor_class\nexecutor_class({name!r})"
             done = command("-c", code)
             assert done.stderr.rstrip().endswith(f"; {CLASH}")
-        code = "from reflow.plugins import lookup\nlookup.load_target('store', 's', 'gone:Store')"
+        code = "from reflow.plugins import targets\ntargets.load_target('store', 's', 'gone:Store')"
         assert command("-c", code).stderr.rstrip().endswith(f"; {CLASH}")

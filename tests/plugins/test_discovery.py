@@ -11,12 +11,11 @@ import pytest
 
 import reflow
 from reflow.plugins.discovery import (
-    Distribution,
-    EntryPoint,
     Installed,
     clash_of_import_name,
     read_distribution,
 )
+from reflow.plugins.targets import import_object
 
 LAYOUT = """\
 # a comment
@@ -113,8 +112,8 @@ def test_editable_backends_of_this_environment_are_found() -> None:
 @pytest.mark.parametrize(
     ("value", "found"), [("sys", sys), ("sys:path", sys.path), ("os:path.sep", "/")]
 )
-def test_load(value: str, found: object) -> None:
-    assert EntryPoint("x", value, Distribution("d", "1")).load() == found
+def test_import_object(value: str, found: object) -> None:
+    assert import_object(value) == found
 
 
 def test_clash_of_import_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

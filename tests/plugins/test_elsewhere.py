@@ -93,9 +93,9 @@ class TestFinder:
         finder(files("hidden-dist", plugin(site, "hidden"), "hidden"))
         known = site.registry()
         registered = known.find("executor", "hidden")
-        assert str(registered.provider) == "hidden-dist 1.2"
+        assert str(registered.distribution) == "hidden-dist 1.2"
         finder(files("other-dist", plugin(site, "other"), "another-key"))
-        assert str(site.registry().find("executor", "other").provider) == "other-dist 1.2"
+        assert str(site.registry().find("executor", "other").distribution) == "other-dist 1.2"
 
     def test_is_listed(self, site: Any, finder: Any, use: Callable[..., Registry]) -> None:
         finder(files("hidden-dist", plugin(site, "hidden"), "hidden", "3.1"))
@@ -122,7 +122,7 @@ class TestFinder:
         states = {row.distribution: row.state for row in lookup.installed() if row.name == "twin"}
         assert states == {"disk-dist": "clashing", "hidden-dist": "clashing"}
         pinned = use(pin={"twin": "Hidden_Dist"})
-        assert str(pinned.find("executor", "twin").provider) == "hidden-dist 1.2"
+        assert str(pinned.find("executor", "twin").distribution) == "hidden-dist 1.2"
 
     def test_one_distribution_that_both_ways_show_counts_once(
         self, site: Any, finder: Any, use: Callable[..., Registry]
@@ -134,8 +134,8 @@ class TestFinder:
             files("hidden", plugin(site, "hidden", OTHER_CLASS), "hidden", "9"),
         )
         known = use()
-        assert str(known.find("executor", "twin").provider) == "twin-dist 1.2"
-        assert str(known.find("executor", "hidden").provider) == "hidden 1.2"
+        assert str(known.find("executor", "twin").distribution) == "twin-dist 1.2"
+        assert str(known.find("executor", "hidden").distribution) == "hidden 1.2"
         assert len([row for row in lookup.installed() if row.name in ("twin", "hidden")]) == 2
 
     def test_one_that_is_left_out(self, site: Any, finder: Any) -> None:

@@ -121,10 +121,11 @@ class TestHook:
 
 
 def test_registration_hooks_and_entries_belong_together() -> None:
-    from reflow.plugins.entries import KINDS, LIFECYCLE
+    from reflow.plugins.loader import LIFECYCLE
+    from reflow.plugins.targets import KINDS
 
     assert {*LIFECYCLE, *(f"reflow_register_{kind}s" for kind in KINDS)} == set(HOOKS)
-    assert set(KINDS.values()) == set(ENTRIES)
+    assert {kind.entry for kind in KINDS.values()} == {entry.__name__ for entry in ENTRIES}
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.__name__)

@@ -55,12 +55,12 @@ def test_nobody_observes(site: Any, use: Callable[..., Registry], tmp_path: Path
 
 
 def test_missing(site: Any, use: Callable[..., Registry]) -> None:
-    site.install("mail", mail=FINISHED)
+    site.install("mail", mail=FINISHED.format(name="mail"))
     use()
     with pytest.raises(UnknownPluginError) as caught:
         lookup.observers(["mial"])
     assert str(caught.value) == (
-        "no observer named 'mial' is installed: did you mean 'mail'? (installed plugins: mail)"
+        "no observer named 'mial' is installed: did you mean 'mail'? (installed: mail)"
     )
 
 
@@ -77,8 +77,8 @@ def test_no_observer(site: Any, use: Callable[..., Registry]) -> None:
     with pytest.raises(PluginError) as caught:
         lookup.observers(["mail"])
     assert str(caught.value) == (
-        "plugin 'mail' of mail 1.2 is no observer: it implements none of reflow_run_finished, "
-        "reflow_task_failed"
+        "no observer named 'mail' is installed (installed: none); plugin 'mail' of mail 1.2 does "
+        "not implement reflow_run_finished or reflow_task_failed"
     )
 
 
@@ -96,7 +96,7 @@ def test_clash(site: Any, use: Callable[..., Registry], tmp_path: Path) -> None:
     with pytest.raises(PluginError) as caught:
         lookup.observers(["mail"])
     assert str(caught.value) == (
-        "plugins of first 1.2 and second 1.2 both bring an observer named 'mail'; "
+        "plugins of first 1.2 and second 1.2 both register an observer named 'mail'; "
         'pin one: [plugins.pin] mail = "first" in config.toml, or uninstall one'
     )
     use(pin={"mail": "second"})

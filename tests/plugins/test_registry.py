@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +17,11 @@ from reflow.hookspecs import (
     VerifierEntry,
     hookimpl,
 )
-from reflow.plugins import lookup
-from reflow.plugins.discovery import Installed
-from reflow.plugins.entries import Settings
-from reflow.plugins.loader import Loader
+from reflow.plugins import lookup, targets
+from reflow.plugins.discovery import Distribution, EntryPoint, Installed
+from reflow.plugins.loader import call
 from reflow.plugins.registry import Registry
+from reflow.plugins.settings import Settings
 from reflow_flux.executor import FluxExecutor
 from reflow_lsf.executor import LSFExecutor
 from reflow_pbs.executor import PBSExecutor
@@ -36,6 +35,7 @@ BACKENDS = {
     "sge": SGEExecutor,
     "flux": FluxExecutor,
 }
+BACKEND = Distribution("a-backend", "0")
 NEWER = f"it needs a newer reflow-core than {reflow.__version__}"
 
 
@@ -75,17 +75,17 @@ def test_built_in_needs_neither_discovery_nor_configuration(kind: str, name: str
     def never() -> Any:
         raise AssertionError("the configuration was read")
 
-    found = Registry(Loader(installed=Never("reflow"), read_settings=never)).find(kind, name)
+    found = Registry(installed=Never("reflow"), read_settings=never).find(kind, name)
     assert found.names[0] == name
-    assert str(found.provider) == f"reflow-core {reflow.__version__}"
-    assert lookup.load_target(kind, name, found.entry.target)
+    assert str(found.distribution) == f"reflow-core {reflow.__version__}"
+    assert targets.load_target(kind, name, found.entry.target)
 
 
 def test_name_loads_its_entry_point_only(site: Any) -> None:
     site.install("dist-mine", mine=executors("mine"))
     site.install("dist-other", other=executors("other"))
     found = site.registry().find("executor", "mine")
-    assert str(found.provider) == "dist-mine 1.2"
+    assert str(found.distribution) == "dist-mine 1.2"
     assert site.is_loaded("dist-mine", "mine")
     assert not site.is_loaded("dist-other", "other")
 
@@ -220,7 +220,7 @@ class TestClash:
     @pytest.mark.parametrize("pinned", ["first", "second", "Second"])
     def test_a_pin_resolves_it(self, two: Any, pinned: str) -> None:
         found = two.registry(pin={"x": pinned}).find("executor", "x")
-        assert found.provider.distribution.name == pinned.lower()
+        assert found.distribution.name == pinned.lower()
 
     def test_a_pin_to_what_is_not_installed(self, two: Any) -> None:
         known = two.registry(pin={"x": "frist"})
@@ -247,7 +247,7 @@ class TestClash:
             "    return [SerializerEntry(name='x', target='a:B')]"
         ))  # fmt: skip
         known = two.registry(pin={"x": "second"})
-        assert known.find("serializer", "x").provider.distribution.name == "third"
+        assert known.find("serializer", "x").distribution.name == "third"
 
     def test_a_configuration_that_cannot_be_read_is_told_with_the_clash(self, two: Any) -> None:
         known = two.registry(problem="config.toml: not valid TOML")
@@ -280,15 +280,15 @@ class TestClash:
         two.install("reflow-slurm", slurm=executors("slurm"))
         known = two.registry()
         known.find("executor", "z")
-        assert str(known.find("executor", "slurm").provider) == "reflow-slurm 1.2"
+        assert str(known.find("executor", "slurm").distribution) == "reflow-slurm 1.2"
         pinned = two.registry(pin={"slurm": "fourth"})
-        assert str(pinned.find("executor", "slurm").provider) == "fourth 1.2"
+        assert str(pinned.find("executor", "slurm").distribution) == "fourth 1.2"
 
     def test_built_in_wins(self, site: Any) -> None:
         site.install("dist", local=executors("local"))
         known = site.registry(pin={"local": "dist"})
-        known.loader.load(known.loader.points)
-        assert str(known.find("executor", "local").provider).startswith("reflow-core ")
+        known.load(known.installed.points)
+        assert str(known.find("executor", "local").distribution).startswith("reflow-core ")
 
 
 class TestIncompatible:
@@ -367,10 +367,10 @@ class TestIncompatible:
             "@hookimpl\ndef reflow_task_failed(run_id):\n    told.append(run_id)\n"
             "@hookimpl(optionalhook=True)\ndef reflow_of_the_future(anything):\n    pass\n"
         ))  # fmt: skip
-        loader = site.registry().loader
-        loader.load(loader.points)
-        plugin = next(iter(loader.loaded.values()))
-        loader.call(plugin, "reflow_task_failed", run_id="r", task="t", index=None, cause="OOM")
+        known = site.registry()
+        plugin: Any = known.plugins[known.find("observer", "x").point]
+        arguments = {"run_id": "r", "task": "t", "index": None, "cause": "OOM"}
+        call(known.manager, plugin, "reflow_task_failed", **arguments)
         assert plugin.told == ["r"]
 
 
@@ -404,7 +404,7 @@ class TestEnabled:
 
 def settings_of_this_process() -> Settings:
     lookup.registry.cache_clear()
-    return lookup.registry().loader.settings
+    return lookup.registry().settings
 
 
 @pytest.fixture
@@ -455,9 +455,9 @@ def test_settings_come_from_environment_and_configuration(
         ("reflow_pbs.executor:Missing", "AttributeError: .* has no attribute 'Missing'"),
         (
             "reflow.model.spec:Resources",
-            "reflow.model.spec:Resources is no subclass of reflow.executors.base",
+            "reflow.model.spec:Resources is not a subclass of reflow.executors.base",
         ),
-        ("os:sep", "os:sep is no subclass of reflow.executors.base.Executor"),
+        ("os:sep", "os:sep is not a subclass of reflow.executors.base.Executor"),
     ],
 )
 def test_broken_target(
@@ -472,7 +472,7 @@ def test_broken_target(
 def test_target_that_exits(site: Any) -> None:
     module = site.module("exits", "raise SystemExit('gone')")
     with pytest.raises(PluginError, match=r"^store 's' is broken: SystemExit: gone$") as caught:
-        lookup.load_target("store", "s", f"{module}:Store")
+        targets.load_target("store", "s", f"{module}:Store")
     assert isinstance(caught.value.__cause__, SystemExit)
 
 
@@ -482,7 +482,7 @@ def test_load_target_imports_little() -> None:
 
     code = (
         "import sys\n"
-        "from reflow.plugins.lookup import load_target\n"
+        "from reflow.plugins.targets import load_target\n"
         "load_target('serializer', 'pickle', 'reflow.values.serializers.pickle:PickleSerializer')\n"
         "load_target('verifier', 'exists', 'reflow.caching.verifiers.exists:ExistsVerifier')\n"
         "print([m for m in ('attr', 'pluggy', 'click', 'cattrs', 'reflow.config')"
@@ -497,10 +497,10 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The five backends, as their entry points say, whether installed or not."""
     from importlib import import_module
 
-    known = Registry(Loader(installed=Installed("reflow", [])))
+    known = Registry(installed=Installed("reflow", []))
     for name in BACKENDS:
-        provider = SimpleNamespace(plugin=name, distribution=f"reflow-{name} 0")
-        known.loader.register(import_module(f"reflow_{name}.plugin"), provider)  # type: ignore[arg-type]
+        value = f"reflow_{name}.plugin"
+        known.register(import_module(value), EntryPoint(name, value, BACKEND))
     monkeypatch.setattr(lookup, "registry", lambda: known)
 
 
@@ -605,9 +605,8 @@ def test_a_plugin_can_be_any_object() -> None:
         def reflow_register_serializers(self) -> list[SerializerEntry]:
             return [SerializerEntry(name="npy", target="a:B")]
 
-    known = Registry(Loader(installed=Installed("reflow", [])))
-    provider = SimpleNamespace(plugin="npy", distribution="dist 1")
-    known.loader.register(Plugin(), provider)  # type: ignore[arg-type]
+    known = Registry(installed=Installed("reflow", []))
+    known.register(Plugin(), EntryPoint("npy", "nowhere", BACKEND))
     assert known.find("serializer", "npy").entry == SerializerEntry(name="npy", target="a:B")
 
 
@@ -636,7 +635,7 @@ def test_trace(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     site.install("bad", y="raise RuntimeError")
     monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "1")
     known = site.registry()
-    known.loader.load(known.loader.points)
+    known.load(known.installed.points)
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -646,6 +645,6 @@ def test_trace(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert any(one.startswith("reflow plugins: plugin y of bad 1.2: broken, ") for one in lines)
     assert all(one.endswith(" ms") for one in lines if " plugin " in one)
     monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "0")
-    again = site.registry().loader
-    again.load(again.points)
+    again = site.registry()
+    again.load(again.installed.points)
     assert capsys.readouterr() == ("", "")

@@ -133,7 +133,7 @@ def test_broken_plugins_are_passed_over(
     known = use()
     assert found(shapes.Frame) == "mine"
     assert found(int) is None
-    assert [failure.provider.plugin for failure in known.loader.failures] == ["bad"]
+    assert [failure.point.name for failure in known.failures] == ["bad"]
 
 
 def test_verifiers_all_count_of_the_most_specific_class(

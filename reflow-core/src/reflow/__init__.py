@@ -126,36 +126,32 @@ _MODULES = {
 }
 """Where the names of `__all__` are that are no errors."""
 
-# Not in __all__: `from reflow import *` must not fail for a backend that is not there.
-_BACKENDS = {
-    "SlurmExecutor": "slurm",
-    "PBSExecutor": "pbs",
-    "LSFExecutor": "lsf",
-    "SGEExecutor": "sge",
-    "FluxExecutor": "flux",
-}
-
 
 def __getattr__(name: str) -> object:
-    value: object
-    if name in _BACKENDS:
-        from .errors import PluginError
-        from .plugins.lookup import executor_class
-
-        try:
-            value = executor_class(_BACKENDS[name])
-        except PluginError as error:
-            if isinstance(error, ImportError):
-                raise
-            raise ImportError(str(error)) from error
-    elif name in __all__:
+    value: object = None
+    if name in __all__:
         # __import__, because importlib.import_module costs an import of its own.
         module = __import__(f"{__name__}.{_MODULES.get(name, 'errors')}", fromlist=[name])
         value = getattr(module, name)
-    else:
+    elif name.endswith("Executor"):
+        # Backends are not in __all__: `import *` must not fail for one that is not installed.
+        value = _backend_class(name)
+    if value is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _backend_class(name: str) -> object:
+    from .errors import PluginError
+    from .plugins.lookup import backend_class
+
+    try:
+        return backend_class(name)
+    except PluginError as error:
+        if isinstance(error, ImportError):
+            raise
+        raise ImportError(str(error)) from error
 
 
 def __dir__() -> list[str]:

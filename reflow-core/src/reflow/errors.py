@@ -126,13 +126,18 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(allowed), n=1)), None)
 
 
-def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> str:
-    """Say that `given` is no known `kind`, what is, and what was probably meant.
+def did_you_mean(name: str, allowed: Iterable[str], hint: str = ": did you mean {!r}?") -> str:
+    """Return `hint` with the allowed name most like `name` put in, or "" when none is close."""
+    close = nearest(name, allowed)
+    return hint.format(close) if close else ""
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """Say that there is no `kind` called `name`, which there are, and which was probably meant.
 
     >>> unknown_name("task", "stpe", ["step", "other"])
     "no task named 'stpe': did you mean 'step'? (tasks: other, step)"
     """
     names = sorted(allowed)
-    close = nearest(given, names)
-    hint = f": did you mean {close!r}?" if close else ""
-    return f"no {kind} named {given!r}{hint} ({kind}s: {', '.join(names) or 'none'})"
+    listed = ", ".join(names) or "none"
+    return f"no {kind} named {name!r}{did_you_mean(name, names)} ({kind}s: {listed})"

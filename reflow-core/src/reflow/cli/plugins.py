@@ -59,11 +59,8 @@ class ExtraCommand(click.Command):
         **extra: Any,
     ) -> click.Context:
         """Import the command and hand over to it."""
-        from ..plugins.lookup import registry
-
         try:
-            point = choose_command(self.points, lambda: registry().loader.settings)
-            command = load_command(point)
+            command = load_command(choose_command(self.points))
         except PluginError:
             if extra.get("resilient_parsing"):  # the shell completes: no place for an error
                 return super().make_context(info_name, args, parent, **extra)

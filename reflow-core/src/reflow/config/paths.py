@@ -62,6 +62,16 @@ def config_path() -> Path:
     return Path(base, "reflow", "config.toml")
 
 
+def is_configured() -> bool:
+    """Whether there may be any configuration to read: variables that choose one, or a file."""
+    variables = ("REFLOW_CONFIG", "REFLOW_PROFILE", "REFLOW_PLUGINS_PIN")
+    return (
+        any(variable in os.environ for variable in variables)
+        or any(os.path.lexists(path) for path in (config_path(), *site_paths()))
+        or any(True for _ in look_for_project())
+    )
+
+
 def site_paths() -> list[Path]:
     """Return where site files may be, the most important first: ``$XDG_CONFIG_DIRS``."""
     folders = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"

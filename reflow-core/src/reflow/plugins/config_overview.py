@@ -14,6 +14,7 @@ from ..config.settings import TABLES, Config
 from ..config.structure import is_table, table_keys, variables_of
 from ..errors import ConfigError, ReflowError, nearest
 from .installed_executors import installed_executors
+from .targets import BACKENDS
 
 
 @frozen(kw_only=True)
@@ -62,7 +63,7 @@ def overview(config: Config) -> Overview:
             notes.append(known.problem)
         elif known is None and config.executor[name]:
             origin = next((one for key, one in config.origins.items() if key[:2] == at), "code")
-            close = nearest(name, [*executors, "slurm", "pbs", "lsf", "sge", "flux"])
+            close = nearest(name, [*executors, *BACKENDS])
             said = f"{origin}: [{dotted(at)}]: no executor of that name is installed"
             if close and close != name:
                 problems.append(f"{said}: did you mean {close!r}?")

@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -51,14 +50,6 @@ class EntryPoint(NamedTuple):
     name: str
     value: str
     distribution: Distribution
-
-    def load(self) -> object:
-        """Import and return what it names. Raises whatever that raises."""
-        module, _, attribute = self.value.partition(":")
-        loaded: object = import_module(module)
-        for part in filter(None, attribute.split(".")):
-            loaded = getattr(loaded, part)
-        return loaded
 
 
 class Problem(NamedTuple):

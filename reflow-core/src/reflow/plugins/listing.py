@@ -10,16 +10,15 @@ from .. import __version__
 from ..errors import PluginError
 from .commands import choose_command, extra_commands, load_command
 from .discovery import CLASHING, EntryPoint, clash_of_import_name, unmet_requirement
-from .entries import LIFECYCLE, Registered, clash_text
-from .lookup import load_target
+from .loader import BROKEN, INCOMPATIBLE, LIFECYCLE, Registered
 from .registry import Registry
+from .targets import KINDS, load_target
 
-OK, BROKEN, INCOMPATIBLE = "ok", "broken", "incompatible"
-SHADOWED, CLASHES, DISABLED = "shadowed", "clashing", "disabled"
+OK, SHADOWED, CLASHES, DISABLED = "ok", "shadowed", "clashing", "disabled"
 STATES = (OK, BROKEN, SHADOWED, INCOMPATIBLE, CLASHES, DISABLED)
 
 
-@frozen(kw_only=True)
+@frozen
 class PluginRow:
     """One thing that a plugin brings.
 
@@ -30,9 +29,9 @@ class PluginRow:
 
     name: str
     kind: str
-    distribution: str
-    version: str
-    target: str
+    distribution: str = ""
+    version: str = ""
+    target: str = ""
     state: str = OK
     detail: str = ""
 
@@ -43,150 +42,100 @@ def inventory(registry: Registry, check: bool, commands: Collection[str]) -> lis
     With `check`, targets and commands are imported as well. `commands` are the names that
     extra commands cannot have.
     """
-    loader = registry.loader
-    loader.load(loader.points)
-    rows = [_registered(registry, one, check) for one in loader.entries]
-    for failure in loader.failures:
-        provider = failure.provider
-        rows.append(
-            PluginRow(
-                name=provider.plugin,
-                kind="plugin",
-                distribution=provider.distribution.name,
-                version=provider.distribution.version,
-                target=failure.target,
-                state=failure.state,
-                detail=failure.reason,
-            )
-        )
-    for point in loader.points:
-        plugin = loader.loaded.get(point)
-        if loader.observes(plugin):
-            rows.append(_row(point, "observer"))
-        elif not loader.allowed(point):
-            text = f"{loader.settings.enabled_by} leaves it out"
-            rows.append(_row(point, "plugin", DISABLED, text))
-        elif plugin is not None and not any(
-            one.provider.plugin == point.name and one.provider.distribution == point.distribution
-            for one in loader.entries
-        ):
-            text = f"it registers nothing and has none of {', '.join(LIFECYCLE)}"
-            rows.append(_row(point, "plugin", OK, text))
-    for problem in loader.installed.problems:
-        rows.append(
-            PluginRow(
-                name=problem.name,
-                kind="plugin",
-                distribution="",
-                version="",
-                target="",
-                state=BROKEN,
-                detail=problem.reason,
-            )
-        )
-    rows.extend(_commands(registry, check, commands))
-    clash = clash_of_import_name()
-    if clash:
-        rows.append(
-            PluginRow(
-                name="reflow",
-                kind="package",
-                distribution=CLASHING,
-                version=clash.split()[1],
-                target="reflow",
-                state=CLASHES,
-                detail=clash,
-            )
-        )
-    return rows
+    registry.load(registry.installed.points)
+    return [
+        *(_registered(registry, registered, check) for registered in registry.entries),
+        *(_row(failure.point, "plugin", failure.state, failure.reason)
+          for failure in registry.failures),
+        *_without_entries(registry),
+        *(PluginRow(problem.name, "plugin", state=BROKEN, detail=problem.reason)
+          for problem in registry.installed.problems),
+        *_commands(check, commands),
+        *_import_name(),
+    ]  # fmt: skip
 
 
 def _row(point: EntryPoint, kind: str, state: str = OK, detail: str = "") -> PluginRow:
-    return PluginRow(
-        name=point.name,
-        kind=kind,
-        distribution=point.distribution.name,
-        version=point.distribution.version,
-        target=point.value,
-        state=state,
-        detail=detail,
-    )
+    name, version, _ = point.distribution
+    return PluginRow(point.name, kind, name, version, point.value, state, detail)
 
 
-def _registered(registry: Registry, one: Registered, check: bool) -> PluginRow:
-    aliases = f"aliases: {', '.join(one.names[1:])}" if one.names[1:] else ""
-    types = f"types: {', '.join(one.types)}" if one.types else ""
-    row = PluginRow(
-        name=one.names[0],
-        kind=one.kind,
-        distribution=one.provider.distribution.name,
-        version=one.provider.distribution.version,
-        target=one.entry.target,
-        detail=aliases or types,
-    )
-    for name in one.names:
+def _registered(registry: Registry, registered: Registered, check: bool) -> PluginRow:
+    name, *aliases = registered.names
+    also = {"aliases": aliases, "types": registered.types}
+    detail = "; ".join(f"{word}: {', '.join(names)}" for word, names in also.items() if names)
+    row = _row(registered.point, registered.kind, detail=detail)
+    row = evolve(row, name=name, target=registered.entry.target)
+    try:
+        for key in registered.names:
+            contenders = registry.contenders(registered.kind, key)
+            if registered not in contenders:
+                winners = " and ".join(str(winner.distribution) for winner in contenders)
+                return evolve(row, state=SHADOWED, detail=f"{key!r} is taken from {winners}")
+            registry.find(registered.kind, key)
+        _check_types(registry, registered)
+    except PluginError as error:
+        return evolve(row, state=CLASHES, detail=str(error))
+    if check and registered.kind in KINDS:
         try:
-            found = registry.contenders(one.kind, name)
-        except PluginError as error:
-            return evolve(row, state=CLASHES, detail=str(error))
-        if one not in found:
-            winners = " and ".join(str(other.provider) for other in found)
-            return evolve(row, state=SHADOWED, detail=f"{name!r} is taken from {winners}")
-        try:
-            registry.find(one.kind, name)
-        except PluginError as error:
-            return evolve(row, state=CLASHES, detail=str(error))
-    rivals = _rivals(registry, one)
-    if rivals:
-        return evolve(row, state=CLASHES, detail=rivals)
-    if check:
-        try:
-            load_target(one.kind, row.name, row.target, str(one.provider))
+            load_target(registered.kind, name, row.target, str(registered.distribution))
         except PluginError as error:
             return evolve(row, state=BROKEN, detail=str(error))
     return row
 
 
-def _rivals(registry: Registry, one: Registered) -> str:
-    """Say that another serializer claims the same type and none is pinned; else return ""."""
-    settings = registry.loader.settings
-    for key in one.types if one.kind == "serializer" else ():
-        who = [
-            other.provider.distribution
-            for other in registry.loader.entries
-            if other.kind == one.kind and key in other.types and other.entry != one.entry
-        ]
-        if who and key not in settings.pin:
-            who = [one.provider.distribution, *who]
-            return clash_text(f"register a serializer for {key}", who, [key], settings)
-    return ""
+def _check_types(registry: Registry, registered: Registered) -> None:
+    """Raise `PluginError` where another serializer claims the same type and none is pinned."""
+    for key in registered.types if registered.kind == "serializer" else ():
+        others = (other for other in registry.entries if other.kind == registered.kind)
+        rivals = [o for o in others if key in o.types and o.entry != registered.entry]
+        if rivals and key not in registry.settings.pin:
+            raise registry.clash(f"a serializer for {key}", [registered, *rivals], key)
 
 
-def _commands(
-    registry: Registry, check: bool, taken: Collection[str]
-) -> Iterator[PluginRow]:
+def _without_entries(registry: Registry) -> Iterator[PluginRow]:
+    """Yield a row for each plugin that may not be loaded or registers nothing."""
+    registering = {registered.point for registered in registry.entries}
+    for point in registry.installed.points:
+        if not registry.settings.allows(point):
+            yield _row(point, "plugin", DISABLED, f"{registry.settings.enabled_by} leaves it out")
+        elif registry.plugins[point] is not None and point not in registering:
+            text = f"it registers nothing and has none of {', '.join(LIFECYCLE)}"
+            yield _row(point, "plugin", OK, text)
+
+
+def _commands(check: bool, taken: Collection[str]) -> Iterator[PluginRow]:
     points = extra_commands().points
     for point in points:
-        name, row = point.name, _row(point, "command")
-        if name in taken:
-            yield evolve(row, state=SHADOWED, detail=f"reflow has a command {name!r} itself")
-            continue
-        rivals = [one for one in points if one.name == name]
+        rivals = [rival for rival in points if rival.name == point.name]
+        yield _row(point, "command", *_state_of_command(point, rivals, check, taken))
+
+
+def _state_of_command(
+    point: EntryPoint, rivals: list[EntryPoint], check: bool, taken: Collection[str]
+) -> tuple[str, str]:
+    """Return the state of a command, and why it is that."""
+    if point.name in taken:
+        return SHADOWED, f"reflow has a command {point.name!r} itself"
+    try:
+        chosen = choose_command(rivals)
+    except PluginError as error:
+        return CLASHES, str(error)
+    if chosen != point:
+        return SHADOWED, f"{point.name!r} is taken from {chosen.distribution}"
+    unmet = unmet_requirement(point.distribution, __version__)
+    if unmet:
+        return INCOMPATIBLE, unmet
+    if check:
         try:
-            chosen = choose_command(rivals, lambda: registry.loader.settings)
+            load_command(point)
         except PluginError as error:
-            yield evolve(row, state=CLASHES, detail=str(error))
-            continue
-        if chosen is not point:
-            detail = f"{name!r} is taken from {chosen.distribution}"
-            yield evolve(row, state=SHADOWED, detail=detail)
-            continue
-        why = unmet_requirement(point.distribution, __version__)
-        if why:
-            row = evolve(row, state=INCOMPATIBLE, detail=why)
-        elif check:
-            try:
-                load_command(point)
-            except PluginError as error:
-                row = evolve(row, state=BROKEN, detail=str(error))
-        yield row
+            return BROKEN, str(error)
+    return OK, ""
+
+
+def _import_name() -> Iterator[PluginRow]:
+    clash = clash_of_import_name()
+    if clash:
+        version = clash.split()[1]
+        yield PluginRow("reflow", "package", CLASHING, version, "reflow", CLASHES, clash)

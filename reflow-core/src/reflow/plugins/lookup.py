@@ -1,137 +1,40 @@
 """Executors, stores, serializers, verifiers and observers, by name and by type.
 
-Plugins are looked up in the registry of this process. Importing this module costs nothing:
-a worker takes `load_target` from it and nothing else.
+Plugins are looked up in the registry of this process, which is made when it is first asked.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ..errors import ExecutorError, PluginError, SerializationError
+from .targets import BACKENDS, load_target
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeVar
-
     from ..config import Config
     from ..executors.base import Executor
     from ..storage.stores.base import Store
-    from .entries import Settings
     from .hookspecs import SerializerEntry, VerifierEntry
     from .listing import PluginRow
     from .observers import Observers
     from .registry import Registry
 
-    E = TypeVar("E")
-
-PORTS = {
-    "executor": "reflow.executors.base:Executor",
-    "store": "reflow.stores.base:Store",
-    "serializer": "reflow.serializers.base:Serializer",
-    "verifier": "reflow.verifiers.base:Verifier",
-}
-"""By kind, the class that a target must be a subclass of."""
-
-SQLITE = "sqlite"
-SQLITE_STORE = "reflow.storage.stores.sqlite.store:SqliteStore"
-"""The scheme and the class of reflow's own store."""
-
 
 @lru_cache(maxsize=1)
 def registry() -> Registry:
     """Return the registry of this process."""
-    from .loader import Loader
     from .registry import Registry
+    from .settings import read_settings
 
-    return Registry(Loader(read_settings=_settings))
-
-
-def _settings() -> Settings:
-    """Read what the configuration says about plugins.
-
-    A configuration that cannot be read is noted, and told where it matters: its own error
-    is for those who need more of it.
-    """
-    from ..config.paths import config_path
-    from ..errors import ConfigError
-    from .entries import Settings
-
-    named = os.environ.get("REFLOW_PLUGINS")
-    enabled = None
-    if named is not None:
-        enabled = tuple(filter(None, map(str.strip, named.split(","))))
-    file = Settings().file
-    try:
-        file = str(config_path())
-        if not _is_configured():
-            return Settings(enabled=enabled, file=file)
-        from ..config import load_config
-
-        config = load_config()
-    except ConfigError as error:
-        return Settings(enabled=enabled, file=file, problem=str(error))
-    known, by = config.plugins, "REFLOW_PLUGINS"
-    if named is None and known.enabled is not None:
-        origin = config.origins.get(("plugins", "enabled"), file)
-        enabled, by = tuple(known.enabled), f"[plugins] enabled in {origin}"
-    return Settings(enabled=enabled, enabled_by=by, pin=known.pin, file=file)
-
-
-def _is_configured() -> bool:
-    """Whether there is anything to read: mostly not, and then nobody waits for the reader."""
-    from ..config.paths import config_path, look_for_project, site_paths
-
-    return (
-        any(
-            name in os.environ
-            for name in ("REFLOW_CONFIG", "REFLOW_PROFILE", "REFLOW_PLUGINS_PIN")
-        )
-        or any(os.path.lexists(path) for path in (config_path(), *site_paths()))
-        or any(True for _ in look_for_project())
-    )
-
-
-def load_target(kind: str, name: str, target: str, provider: str = "") -> type:
-    """Import the class "module:Class" that the `kind` `name` is registered as.
-
-    `kind` is a key of `PORTS`; `provider`, such as "reflow-pbs 0.1.0", is for the message.
-    Raises `PluginError`, with its cause, where it cannot be imported or is no subclass of
-    the port.
-    """
-    what = f"{kind} {name!r}{provider and f' of {provider}'} is broken"
-    module, _, attribute = target.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a foreign module may even exit at import
-        raise PluginError(_noted(f"{what}: {type(error).__name__}: {error}")) from error
-    module, _, attribute = PORTS[kind].partition(":")
-    port = getattr(import_module(module), attribute)
-    if not (isinstance(found, type) and issubclass(found, port)):
-        raise PluginError(_noted(f"{what}: {target} is no subclass of {module}.{attribute}"))
-    return found
-
-
-def _noted(message: str) -> str:
-    from .discovery import and_import_name
-
-    return and_import_name(message)
-
-
-def _entry(form: type[E], kind: str, name: str) -> E:
-    found = registry().find(kind, name).entry
-    assert isinstance(found, form)  # the registry takes no other in
-    return found
+    return Registry(read_settings=read_settings)
 
 
 def _class(kind: str, name: str) -> type:
-    known = registry().find(kind, name)
-    return load_target(kind, name, known.entry.target, str(known.provider))
+    registered = registry().find(kind, name)
+    target = registered.entry.target
+    return load_target(kind, name, target, str(registered.distribution))
 
 
 def executor_class(name: str) -> type[Executor]:
@@ -148,11 +51,24 @@ def store_class(scheme: str) -> type[Store]:
     return _class("store", scheme)
 
 
+def backend_class(name: str) -> type[Executor] | None:
+    """Return the executor class of a backend by the name of the class; None for any other name.
+
+    Raises as `executor_class` does.
+    """
+    for backend, cls in BACKENDS.items():
+        if cls == name:
+            return executor_class(backend)
+    return None
+
+
 def serializer_entry(name: str) -> SerializerEntry:
     """Return the serializer of that name. Raises as `executor_class` does."""
     from .hookspecs import SerializerEntry
 
-    return _entry(SerializerEntry, "serializer", name)
+    entry = registry().find("serializer", name).entry
+    assert isinstance(entry, SerializerEntry)  # the registry takes no other in
+    return entry
 
 
 def serializer_entry_for(cls: type) -> SerializerEntry | None:
@@ -162,15 +78,17 @@ def serializer_entry_for(cls: type) -> SerializerEntry | None:
     one. Raises `PluginError` where two distributions claim the same class and none of them
     is pinned. A broken plugin is passed over.
     """
-    found = registry().one_for_type("serializer", cls)
-    return None if found is None else serializer_entry(found.names[0])
+    registered = registry().one_for_type("serializer", cls)
+    return None if registered is None else serializer_entry(registered.names[0])
 
 
 def verifier_entry(name: str) -> VerifierEntry:
     """Return the verifier of that name. Raises as `executor_class` does."""
     from .hookspecs import VerifierEntry
 
-    return _entry(VerifierEntry, "verifier", name)
+    entry = registry().find("verifier", name).entry
+    assert isinstance(entry, VerifierEntry)  # the registry takes no other in
+    return entry
 
 
 def verifier_entries_for(cls: type) -> list[VerifierEntry]:
@@ -179,28 +97,28 @@ def verifier_entries_for(cls: type) -> list[VerifierEntry]:
     All that claim the class itself, else all that claim its nearest base: a result stands
     when each of them says so. A broken plugin is passed over.
     """
-    found = registry().for_type("verifier", cls)
-    return [verifier_entry(one.names[0]) for one in found]
+    matches = registry().for_type("verifier", cls)
+    return [verifier_entry(match.names[0]) for match in matches]
 
 
-def executor_from(given: str | Executor, config: Config | None = None) -> Executor:
-    """Return the executor that `given` names, with its settings from `config`.
+def executor_from(executor: str | Executor, config: Config | None = None) -> Executor:
+    """Return the executor that a name stands for, with its settings from `config`.
 
     An executor instance is returned as it is: code comes before configuration.
     Raises as `executor_class` does, and `ConfigError` for bad settings.
     """
     from ..executors.base import Executor
 
-    if isinstance(given, Executor):
-        return given
-    if not isinstance(given, str):
+    if isinstance(executor, Executor):
+        return executor
+    if not isinstance(executor, str):
         raise ExecutorError(
-            f"executor must be a name such as 'local' or an Executor, not {type(given).__name__}"
+            f"executor must be a name such as 'local' or an Executor, not {type(executor).__name__}"
         )
-    cls = executor_class(given)
+    cls = executor_class(executor)
     if config is None:
         return cls()
-    return config.executor_settings(registry().find("executor", given).names[0], cls)
+    return config.executor_settings(registry().find("executor", executor).names[0], cls)
 
 
 def executor_reference(executor: Executor) -> tuple[str, dict[str, object]]:
@@ -247,9 +165,11 @@ def observers(names: Iterable[str]) -> Observers:
     Raises `UnknownPluginError` for a name that is not installed, and `PluginError` for a plugin
     that is broken, incompatible, clashing, left out, or has no lifecycle hook.
     """
-    from .observers import load_observers
+    from .observers import Observers
 
-    return load_observers(registry().loader, names)
+    known = registry()
+    points = [known.find("observer", name).point for name in dict.fromkeys(names)]
+    return Observers(known.manager, {point: known.plugins[point] for point in points})
 
 
 def installed(check: bool = False, commands: Collection[str] = ()) -> list[PluginRow]:

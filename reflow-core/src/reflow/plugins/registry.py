@@ -1,40 +1,89 @@
 """The registry: what plugins register, found by name and by type.
 
-It is lazy: what reflow brings itself needs no discovery, a name loads the entry points of
-that name and no other, and only a miss loads the rest. What a name or a type stands for
-never depends on what was looked up before.
+It is lazy: what reflow brings itself needs no search, a name loads the entry points of that name
+and no others, and only a miss loads the rest. A plugin that cannot be used is remembered, and
+disturbs nobody who does not need it. What a name or a type stands for never depends on what was
+looked up before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cached_property
+from time import perf_counter
 
-from attrs import field, frozen
+import pluggy
+from attrs import define, field
 
-from ..errors import PluginError, UnknownPluginError, nearest
+from ..errors import PluginError, UnknownPluginError, did_you_mean, nearest
 from ..values.references import is_called
-from .discovery import and_import_name, normal
-from .entries import Registered, clash_text
-from .loader import Loader
+from . import builtin
+from .discovery import EntryPoint, Installed, and_import_name, normal
+from .hookspecs import PROJECT
+from .loader import (
+    BUILTIN,
+    LIFECYCLE,
+    Failure,
+    Registered,
+    import_plugin,
+    plugin_manager,
+    register,
+    trace,
+)
+from .settings import Settings
+from .targets import KINDS
 
-BACKENDS = {
-    "slurm": "reflow-slurm",
-    "pbs": "reflow-pbs",
-    "lsf": "reflow-lsf",
-    "sge": "reflow-sge",
-    "flux": "reflow-flux",
-}
-"""Executors this project knows of and what to install for them."""
 
-STORES = {"postgresql": "reflow-postgres", "postgres": "reflow-postgres"}
-"""The same of stores, by their URLs' schemes."""
-
-
-@frozen
+@define(kw_only=True, slots=False)
 class Registry:
-    """What the plugins of one process register, found in `loader`, which loads them."""
+    """The plugins of one process: what is installed, what is loaded, what they register.
 
-    loader: Loader = field(factory=Loader)
+    `read_settings` reads the configuration. It is called at most once, when it is first needed.
+    """
+
+    installed: Installed = field(factory=lambda: Installed(PROJECT))
+    read_settings: Callable[[], Settings] = Settings
+    manager: pluggy.PluginManager = field(factory=plugin_manager)
+    entries: list[Registered] = field(factory=list, init=False)
+    failures: list[Failure] = field(factory=list, init=False)
+    plugins: dict[EntryPoint, object] = field(factory=dict, init=False)
+    """The plugins that were loaded, in this order; None for one that failed."""
+
+    def __attrs_post_init__(self) -> None:
+        """Register reflow's own plugin."""
+        self.register(builtin, BUILTIN)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the configuration says."""
+        return self.read_settings()
+
+    def register(self, plugin: object, point: EntryPoint) -> None:
+        """Take in what a plugin registers. Raises as `reflow.plugins.loader.register`."""
+        self.entries += register(self.manager, plugin, point)
+        self.plugins[point] = plugin
+
+    def load(self, points: Iterable[EntryPoint]) -> None:
+        """Load these plugins, each once; those that fail end up in `failures`."""
+        for point in list(points):
+            if point not in self.plugins and self.settings.allows(point):
+                # Noted first: a plugin may look for plugins while it is imported.
+                self.plugins[point] = None
+                self._load(point)
+
+    def _load(self, point: EntryPoint) -> None:
+        started, state = perf_counter(), "ok"
+        try:
+            self.register(import_plugin(point), point)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a foreign module may even exit when it is imported
+            self.failures.append(Failure(point, error))
+            state = self.failures[-1].state
+        took = (perf_counter() - started) * 1000
+        trace(f"plugin {point.name} of {point.distribution}: {state}, {took:.1f} ms")
+
+    # By name
 
     def find(self, kind: str, name: str) -> Registered:
         """Return what is registered as the `kind` of that name or alias.
@@ -42,12 +91,12 @@ class Registry:
         Raises `UnknownPluginError` where no plugin brings it and `PluginError` where one
         does and is broken, incompatible, left out or not the only one.
         """
-        found = self.contenders(kind, name)
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            raise self._absent(kind, name)
-        raise self._clash(f"{_a(kind)} named {name!r}", found, [name])
+        contenders = self.contenders(kind, name)
+        if not contenders:
+            raise self._missing(kind, name)
+        if len(contenders) > 1:
+            raise self.clash(f"{_a(kind)} named {name!r}", contenders, name)
+        return contenders[0]
 
     def contenders(self, kind: str, name: str) -> list[Registered]:
         """Return what a name may stand for: one, none, or those that clash.
@@ -56,124 +105,129 @@ class Registry:
         entry point has that name, then all others. Raises `PluginError` for the failure of
         one that would come first.
         """
-        own = [one for one in self._claims(kind, name) if not one.provider.plugin]
-        if own:
-            return own
-        pinned = self.loader.settings.pin.get(name)
-        if pinned is not None:
-            found = self._pinned(kind, name, pinned)
-            if found:
-                return found
-        self.loader.load(self.loader.installed.named(name))
-        found = [one for one in self._claims(kind, name) if one.provider.plugin == name]
-        if not found:
-            error = self.loader.failed(lambda provider: provider.plugin == name)
-            if error:
-                raise error
-            self.loader.load(self.loader.installed.quick_points)
-            found = self._claims(kind, name)
-        if not found:
-            self.loader.load(self.loader.points)
-            found = self._claims(kind, name)
-        return found
+        for points, strict in self._in_order(name):
+            self.load(points)
+            matches: list[Registered] = []
+            for candidate in self._of_kind(kind):
+                is_new = all(candidate.entry != match.entry for match in matches)
+                # Two distributions that name one and the same class do not contradict.
+                if name in candidate.names and candidate.point in points and is_new:
+                    matches.append(candidate)
+            if matches:
+                return matches
+            failures = [failure for failure in self.failures if failure.point in points]
+            if strict and failures:
+                raise failures[0].error()
+        return []
 
-    def _claims(self, kind: str, name: str) -> list[Registered]:
-        found: list[Registered] = []
-        for one in self.loader.entries:
-            # Two distributions that name one and the same class do not contradict.
-            known = any(one.entry == other.entry for other in found)
-            if one.kind == kind and name in one.names and not known:
-                found.append(one)
-        return found
+    def _in_order(self, name: str) -> Iterator[tuple[Collection[EntryPoint], bool]]:
+        """Yield plugins that may bring a name, for as long as none of them does.
 
-    def _pinned(self, kind: str, name: str, pinned: str) -> list[Registered]:
-        """Return what the pinned distribution registers; [] where it has none of that kind."""
-        loader, wanted = self.loader, normal(pinned)
-        self.loader.check_pin(name, pinned)
-        points = [one for one in loader.points if normal(one.distribution.name) == wanted]
-        loader.load(points)
-        found = [
-            one
-            for one in loader.entries
-            if one.kind == kind
-            and name in one.names
-            and normal(one.provider.distribution.name) == wanted
+        No other may stand in for one that is strictly the first to be asked, should it fail.
+        """
+        yield [BUILTIN], False
+        pinned = self.pinned(name)
+        yield pinned, True
+        for point in pinned:
+            if not self.settings.allows(point):
+                raise self.settings.left_out(point)
+        yield self.installed.named(name), True
+        self.load(self.installed.quick_points)
+        yield self.plugins, False
+        self.load(self.installed.points)
+        yield self.plugins, False
+
+    def _of_kind(self, kind: str) -> list[Registered]:
+        return [registered for registered in self.entries if registered.kind == kind]
+
+    def pinned(self, key: str) -> list[EntryPoint]:
+        """Return the plugins of the distribution that is pinned under a key; [] without a pin.
+
+        Raises `PluginError` for a distribution that is not installed or has no plugins.
+        """
+        distribution = self.settings.pin.get(key)
+        if distribution is None:
+            return []
+        points = [
+            point
+            for point in (BUILTIN, *self.installed.quick_points)
+            if normal(point.distribution.name) == normal(distribution)
         ]
-        if not found:
-            error = loader.failed(lambda one: normal(one.distribution.name) == wanted)
-            if error:
-                raise error
-            for point in points:
-                if not loader.allowed(point):
-                    raise loader.left_out(point)
-        return found
+        if points:
+            return points
+        names = sorted({point.distribution.name for point in self.installed.points})
+        raise PluginError(
+            f"{self.settings.pin_text(key, distribution=distribution)} names a distribution that "
+            f"is not installed or has no plugins{did_you_mean(distribution, names)} "
+            f"(with plugins: {', '.join(names) or 'none'})"
+        )
+
+    def _missing(self, kind: str, name: str) -> PluginError:
+        left_out = [point for point in self.installed.points if not self.settings.allows(point)]
+        for point in left_out:
+            if point.name == name:
+                return self.settings.left_out(point)
+        candidates = self._of_kind(kind)
+        names = {key for candidate in candidates for key in candidate.names}
+        packages = KINDS[kind].packages if kind in KINDS else {}
+        failed = {failure.point.name for failure in self.failures}
+        close = nearest(name, {*names, *packages, *failed})
+        hint = f": did you mean {close!r}?" if close and close != name else ""
+        listed = ", ".join(sorted({candidate.names[0] for candidate in candidates})) or "none"
+        reasons = [f"no {kind} named {name!r} is installed{hint} (installed: {listed})"]
+        if close in packages and close not in names:
+            reasons.append(f"try: pip install {packages[close]}")
+        hooks = " or ".join(LIFECYCLE) if kind == "observer" else f"reflow_register_{kind}s"
+        reasons += [
+            f"plugin {name!r} of {point.distribution} does not implement {hooks}"
+            for point in self.installed.named(name)
+            if self.plugins[point] is not None
+        ]
+        reasons += map(str, (*self.failures, *self.installed.problems))
+        if left_out:
+            keys = ", ".join(point.name for point in left_out)
+            reasons.append(f"{self.settings.enabled_by} leaves out: {keys}")
+        return UnknownPluginError(and_import_name("; ".join(reasons)))
+
+    def clash(self, what: str, rivals: Iterable[Registered], *keys: str) -> PluginError:
+        """Return the error for entries of several distributions that do the same."""
+        distributions = (rival.distribution for rival in rivals)
+        return self.settings.clash(f"register {what}", distributions, *keys)
+
+    # By type
 
     def for_type(self, kind: str, cls: type) -> list[Registered]:
         """Return the entries of a kind that claim a class, or else its nearest base class.
 
         Those that share a class but not the one distribution that a pin names are left out.
-        Classes of a package that reflow serves itself, such as pathlib, need no discovery.
+        Classes of a package that reflow serves itself, such as pathlib, need no search.
         """
-        own = _nearest([one for one in self._active(kind) if not one.provider.plugin], cls)
-        if any(_package(name) == _package(cls.__module__) for one in own for name in one.types):
-            return own
-        self.loader.load(self.loader.installed.quick_points)
-        found = _nearest(self._active(kind), cls)
-        for key in _keys(found, cls):
-            pinned = self.loader.settings.pin.get(key)
-            if pinned is not None and len(found) > 1:
-                self.loader.check_pin(key, pinned)
-                wanted = normal(pinned)
-                mine = [o for o in found if normal(o.provider.distribution.name) == wanted]
-                found = mine or found
-        return found
+        own = [candidate for candidate in self._of_kind(kind) if candidate.point == BUILTIN]
+        matches = _nearest(own, cls)
+        if _package(cls.__module__) in {_package(name) for own in matches for name in own.types}:
+            return matches
+        self.load(self.installed.quick_points)
+        matches = _nearest(filter(self._is_reached_by_name, self._of_kind(kind)), cls)
+        for key in _keys(matches, cls):
+            if len(matches) > 1:
+                pinned = self.pinned(key)
+                matches = [match for match in matches if match.point in pinned] or matches
+        return matches
 
     def one_for_type(self, kind: str, cls: type) -> Registered | None:
         """Return the one entry that `for_type` finds. Raises `PluginError` for two."""
-        found = self.for_type(kind, cls)
-        if len(found) > 1:
+        matches = self.for_type(kind, cls)
+        if len(matches) > 1:
             what = f"{_a(kind)} for {cls.__module__}.{cls.__qualname__}"
-            raise self._clash(what, found, _keys(found, cls))
-        return self.find(kind, found[0].names[0]) if found else None
+            raise self.clash(what, matches, *_keys(matches, cls))
+        # Later processes look by name: one that clashes by name is no answer.
+        return self.find(kind, matches[0].names[0]) if matches else None
 
-    def _active(self, kind: str) -> list[Registered]:
-        """Return the registered entries of a kind that are not shadowed by name."""
-        found = []
-        for one in self.loader.entries:
-            try:
-                if one.kind == kind and one in self.contenders(kind, one.names[0]):
-                    found.append(one)
-            except PluginError:  # of another plugin, that would come first by this name
-                continue
-        return found
-
-    def _clash(self, what: str, found: Iterable[Registered], keys: Iterable[str]) -> PluginError:
-        who = [one.provider.distribution for one in found]
-        return PluginError(clash_text(f"register {what}", who, keys, self.loader.settings))
-
-    def _absent(self, kind: str, name: str) -> PluginError:
-        loader = self.loader
-        out = [point for point in loader.points if not loader.allowed(point)]
-        for point in out:
-            if point.name == name:
-                return loader.left_out(point)
-        known = [one for one in loader.entries if one.kind == kind]
-        names = {key for one in known for key in one.names}
-        backends = {"executor": BACKENDS, "store": STORES}.get(kind, {})
-        close = nearest(name, {*names, *backends})
-        message = f"no {kind} named {name!r} is installed"
-        if close is not None and close != name:
-            message += f": did you mean {close!r}?"
-        installed = sorted({one.names[0] for one in known})
-        message += f" (installed: {', '.join(installed) or 'none'})"
-        if close in backends and close not in names:
-            message += f"; try: pip install {backends[close]}"
-        for failure in (*loader.failures, *loader.installed.problems):
-            message += f"; {failure}"
-        if out:
-            left = ", ".join(point.name for point in out)
-            message += f"; {loader.settings.enabled_by} leaves out: {left}"
-        return UnknownPluginError(and_import_name(message))
+    def _is_reached_by_name(self, candidate: Registered) -> bool:
+        try:
+            return candidate in self.contenders(candidate.kind, candidate.names[0])
+        except PluginError:  # of another plugin, which comes first by this name
+            return False
 
 
 def _a(kind: str) -> str:
@@ -184,15 +238,17 @@ def _package(dotted: str) -> str:
     return dotted.partition(".")[0]
 
 
-def _nearest(entries: list[Registered], cls: type) -> list[Registered]:
+def _nearest(candidates: Iterable[Registered], cls: type) -> list[Registered]:
+    """Return those that claim a class, or else its nearest base class."""
+    typed = [candidate for candidate in candidates if candidate.types]
     for base in cls.__mro__:
-        found = [one for one in entries if any(is_called(base, name) for name in one.types)]
-        if found:
-            return found
+        matches = [item for item in typed if any(is_called(base, name) for name in item.types)]
+        if matches:
+            return matches
     return []
 
 
-def _keys(found: list[Registered], cls: type) -> list[str]:
-    return [
-        key for one in found for key in one.types if any(is_called(c, key) for c in cls.__mro__)
-    ]
+def _keys(matches: list[Registered], cls: type) -> list[str]:
+    """Return the names under which a class or a base of it is claimed."""
+    names = (name for match in matches for name in match.types)
+    return [name for name in names if any(is_called(base, name) for base in cls.__mro__)]

@@ -80,11 +80,11 @@ class SerializerContract:
         """The class under test."""
         if self.serializer is not None:
             return self.serializer
-        from ..plugins import lookup
+        from ..plugins import lookup, targets
 
         assert self.entry, "set `entry` to the registered name, or `serializer` to the class"
         found = lookup.serializer_entry(self.entry)
-        cls = lookup.load_target("serializer", found.name, found.target)
+        cls = targets.load_target("serializer", found.name, found.target)
         assert issubclass(cls, Serializer)
         return cls
 
@@ -129,13 +129,13 @@ class SerializerContract:
         assert re.fullmatch(r"(\.\w[\w.-]{0,31})?", suffix), "such as '.npy', or empty"
 
     def test_the_name_leads_to_the_class(self) -> None:
-        from ..plugins import lookup
+        from ..plugins import lookup, targets
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
         found = lookup.serializer_entry(self.entry)
         assert found.name == self.entry
-        assert lookup.load_target("serializer", found.name, found.target) is self.cls
+        assert targets.load_target("serializer", found.name, found.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self) -> None:
         from ..plugins import lookup

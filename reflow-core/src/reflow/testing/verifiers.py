@@ -54,11 +54,11 @@ class VerifierContract:
         """The class under test."""
         if self.verifier is not None:
             return self.verifier
-        from ..plugins import lookup
+        from ..plugins import lookup, targets
 
         assert self.entry, "set `entry` to the registered name, or `verifier` to the class"
         found = lookup.verifier_entry(self.entry)
-        cls = lookup.load_target("verifier", found.name, found.target)
+        cls = targets.load_target("verifier", found.name, found.target)
         assert issubclass(cls, Verifier)
         return cls
 
@@ -91,13 +91,13 @@ class VerifierContract:
         assert isinstance(self.cls(), Verifier)
 
     def test_the_name_leads_to_the_class(self) -> None:
-        from ..plugins import lookup
+        from ..plugins import lookup, targets
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
         found = lookup.verifier_entry(self.entry)
         assert found.name == self.entry
-        assert lookup.load_target("verifier", found.name, found.target) is self.cls
+        assert targets.load_target("verifier", found.name, found.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self, folder: Path) -> None:
         from ..plugins import lookup
