@@ -138,16 +138,16 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 
 def test_bad_names_and_functions() -> None:
     flow = Flow("f")
-    with pytest.raises(DefinitionError, match=r"no name for a task.*name=\.\.\."):
+    with pytest.raises(DefinitionError, match=r"not a valid task name.*name=\.\.\."):
         flow.job()(lambda: 1)
-    with pytest.raises(DefinitionError, match="'a-b' is no name for a task"):
+    with pytest.raises(DefinitionError, match="'a-b' is not a valid task name"):
         flow.job("a-b")(check)
     with pytest.raises(DefinitionError, match="not the class 'int'"):
         flow.job()(int)
     with pytest.raises(DefinitionError, match="a task is a function"):
         flow.job(functools.partial(check))
     for bad in ("", "a b", "../x", "-a"):
-        with pytest.raises(DefinitionError, match="no name for a flow"):
+        with pytest.raises(DefinitionError, match="not a valid flow name"):
             Flow(bad)
 
     async def wait() -> None: ...

@@ -266,19 +266,19 @@ def test_modes(returns: Any, target: Any, how: dict[str, bool], mode: str, flatt
 @pytest.mark.parametrize(
     ("returns", "target", "how", "message"),
     [
-        (str, int, {}, "'down' wants int, but task 'up' returns str"),
+        (str, int, {}, "'down' takes int, but task 'up' returns str"),
         (list[str], str, {}, "make 'down' an array task"),
         (Optional[int], int, {}, "'up' may return None"),
-        (list[str], int, TO_EACH, r"'down' wants int, but task 'up' returns list\[str\]"),
+        (list[str], int, TO_EACH, r"'down' takes int, but task 'up' returns list\[str\]"),
         (str, int, BOTH, "array task 'up' returns str for each element"),
         (int, list[int], BOTH, "add broadcast=True"),
         (int, int, MANY, r"all values are gathered: write list\[int\]"),
-        (str, list[int], MANY, r"wants list\[int\], but array task 'up' returns str"),
+        (str, list[int], MANY, r"takes list\[int\], but array task 'up' returns str"),
         (int, int, {"steps": True}, r"write list\[int\]"),
-        (str, int, {**TO_EACH, "steps": True}, "wants int"),
+        (str, int, {**TO_EACH, "steps": True}, "takes int"),
         (list[int], int, {**TO_EACH, "broadcast": True}, "leave broadcast out"),
         (int, int, {**BOTH, "broadcast": True}, r"write list\[int\]"),
-        (int, tuple[int, int], MANY, r"wants tuple\[int, int\]"),
+        (int, tuple[int, int], MANY, r"takes tuple\[int, int\]"),
         (Path, Any, {}, "a value written as Path cannot be read as Any"),
         (Path, Union[str, Path], {}, r"written as Path cannot be read as Path \| str"),
     ],
@@ -377,7 +377,7 @@ def test_unknown_and_ambiguous_references() -> None:
     text = str(caught.value)
     assert "task 'by_name', parameter 'x': no task named 'laod': did you mean 'load'?" in text
     assert "'by_function', after: no task named 'lod': did you mean 'load'?" in text
-    assert "stranger' is no task of this workflow" in text
+    assert "stranger' is not a task of this workflow" in text
     assert "is several tasks (load, load2): refer to one by its name" in text
 
 

@@ -44,12 +44,13 @@ class Param:
         self.namespace = namespace
 
     def __repr__(self) -> str:
-        given = [f"help={self.help!r}"] if self.help else []
-        if self.short is not None:
-            given.append(f"short={self.short!r}")
-        if self.namespace != "global":
-            given.append(f"namespace={self.namespace!r}")
-        return f"Param({', '.join(given)})"
+        defaults = {"help": "", "short": None, "namespace": "global"}
+        arguments = [
+            f"{name}={value!r}"
+            for name, default in defaults.items()
+            if (value := getattr(self, name)) != default
+        ]
+        return f"Param({', '.join(arguments)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Param):
@@ -93,23 +94,13 @@ class Result:
             )
         if not isinstance(broadcast, bool):
             raise DefinitionError(f"Result(broadcast={broadcast!r}): broadcast is True or False")
+        if isinstance(step, (list, tuple)):
+            raise DefinitionError(f"Result(step={step!r}): a list of tasks is given as steps=")
         self.step = step
-        self.steps: tuple[Reference, ...] | None = None
+        self.steps = None if steps is None else _task_list(steps)
         self.broadcast = broadcast
-        if step is not None:
-            if isinstance(step, (list, tuple)):
-                raise DefinitionError(f"Result(step={step!r}): a list of tasks is given as steps=")
-            _check_reference("step", step)
-        elif steps is not None:
-            if isinstance(steps, str) or not isinstance(steps, (list, tuple)):
-                raise DefinitionError(
-                    f"Result(steps={steps!r}): steps is a list of tasks; one task is given as step="
-                )
-            if not steps:
-                raise DefinitionError("Result(steps=[]): at least one task is needed")
-            for one in steps:
-                _check_reference("steps", one)
-            self.steps = tuple(steps)
+        for reference in self.references:
+            _check_reference("step" if steps is None else "steps", reference)
 
     @property
     def references(self) -> tuple[Reference, ...]:
@@ -121,7 +112,7 @@ class Result:
 
     def __repr__(self) -> str:
         if self.steps is not None:
-            text = f"steps=[{', '.join(_name(one) for one in self.steps)}]"
+            text = f"steps=[{', '.join(_name(task) for task in self.steps)}]"
         else:
             text = f"step={_name(self.step)}"
         return f"Result({text}{', broadcast=True' if self.broadcast else ''})"
@@ -139,19 +130,27 @@ class Result:
         return hash((self.step, self.steps, self.broadcast))
 
 
+def _task_list(steps: object) -> tuple[Any, ...]:
+    if not isinstance(steps, (list, tuple)):
+        raise DefinitionError(
+            f"Result(steps={steps!r}): steps is a list of tasks; one task is given as step="
+        )
+    if not steps:
+        raise DefinitionError("Result(steps=[]): at least one task is needed")
+    return tuple(steps)
+
+
 def _check_reference(argument: str, reference: object) -> None:
-    if not (isinstance(reference, str) and reference) and not callable(reference):
+    if not (reference if isinstance(reference, str) else callable(reference)):
         raise DefinitionError(
             f"Result({argument}={reference!r}): a task is given by its name or by its function"
         )
 
 
 def _name(reference: object) -> str:
-    return repr(reference) if isinstance(reference, str) else _function_name(reference)
-
-
-def _function_name(function: object) -> str:
-    return str(getattr(function, "__qualname__", None) or repr(function))
+    if isinstance(reference, str):
+        return repr(reference)
+    return str(getattr(reference, "__qualname__", None) or repr(reference))
 
 
 if TYPE_CHECKING:

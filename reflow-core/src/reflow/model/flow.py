@@ -18,7 +18,7 @@ from ..errors import DefinitionError
 from .options import TaskOptions, check_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
     from typing import TypeAlias
 
@@ -102,16 +102,15 @@ class TaskDefinition:
         return copy
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
-        # In pickles of 0.1.0 only what goes to the scheduler is in `options`.
+        # In pickles of 0.1.0 only what goes to the scheduler is in `options`: other options
+        # are attributes of their own.
         attributes = state[1]
-        apart = {
-            option: attributes.pop(option)
-            for option in TaskOptions._fields
-            if option in attributes
+        separate = {
+            name: attributes.pop(name) for name in TaskOptions._fields if name in attributes
         }
-        attributes["options"] = attributes["options"]._replace(**apart)
-        for attribute, value in attributes.items():
-            setattr(self, attribute, value)
+        attributes["options"] = attributes["options"]._replace(**separate)
+        for name, value in attributes.items():
+            setattr(self, name, value)
 
     def __repr__(self) -> str:
         return f"TaskDefinition({self.name!r}{', array=True' if self.options.array else ''})"
@@ -126,7 +125,7 @@ class Flow:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not _is_name(name):
             raise DefinitionError(
-                f"{name!r} is no name for a {type(self).__name__.lower()}: "
+                f"{name!r} is not a valid {type(self).__name__.lower()} name: "
                 "use letters, digits, '_', '-' and '.'"
             )
         self.name = name
@@ -170,24 +169,24 @@ class Flow:
         `name` is the function's own by default. `cpus` and `nodes` count from 1, `gpus`
         from 0; `mem` is as in "8G" or an int of bytes (per node), `time` as in
         "01:00:00", "30m", a timedelta or an int of seconds; `queue` and `partition` are
-        the same. An `array` task runs once for each item it is given, at most
-        `array_parallelism` at a time. `after` are tasks that must have ended well
-        before, without giving a value. With ``cache=False`` the task always runs;
-        another `version` makes older results void, and so does a change of what counts as its
+        the same. An `array` task runs once for each item it gets, at most
+        `array_parallelism` at a time. `after` are tasks that must have succeeded first,
+        without passing a value. With ``cache=False`` the task always runs; a new `version`
+        invalidates older results, and so does a change of what counts as its
         `code`: "function", the function's own; "deep", also the functions, classes and
         constants of your own modules that it reaches, and the versions of the distributions;
         "off", nothing. `files` says how paths among the run parameters count, and those that
         the task returns: "auto" takes files by their content and folders by their path,
-        "content" folders by all that is in them too, "stat" both by sizes and times, unread,
-        "path" by the path alone, as for parameters that name files which the task writes;
-        not given, it is `files` in [run] of the configuration.
-        `verify` is a function that is called with a cached value and says whether it still
-        stands, the name of a verifier, or a list of these; without it, files that the value
-        names must be as the task left them. The `serializer` of
-        that name keeps what JSON cannot hold of the value that the task returns (all of it,
-        where JSON could) in files. `retry` is how often an element that failed is tried again,
-        whatever it failed of, or a `Retry` that tells causes apart. Other options go to
-        the scheduler as they are: True is a flag, None and False leave the option out.
+        "content" folders by everything in them too, "stat" both by sizes and times, without
+        reading them, "path" by the path alone, as for parameters that name files which the
+        task writes; by default `files` in [run] of the configuration decides.
+        `verify` is a function that is called with a cached value and says whether it is still
+        valid, the name of a verifier, or a list of these; without it, files that the value
+        names must be as the task left them. The `serializer` of that name keeps in files what
+        JSON cannot hold of the returned value (all of it, where JSON could). `retry` is how
+        often a failed element is tried again, whatever the cause, or a `Retry` that
+        distinguishes causes. Other options go to the scheduler as they are: True is a flag,
+        None and False leave the option out.
 
         Raises `DefinitionError` for a bad option, a bad name or one that is taken.
         """
@@ -233,6 +232,25 @@ class Flow:
         times under different prefixes. Raises `DefinitionError` when a name is taken,
         and then adds nothing.
         """
+        self._check_include(flow, prefix)
+        new_names = {name: f"{prefix}_{name}" if prefix else name for name in flow.tasks}
+        clashes = [name for name in new_names.values() if name in self.tasks]
+        if clashes:
+            raise DefinitionError(
+                f"{self.name!r} cannot include {flow.name!r}: it already has a task named "
+                f"{clashes[0]!r}; give another prefix"
+            )
+        references = _references(flow.tasks.values(), new_names)
+        scopes: dict[int, dict[object, str]] = {}
+        for task in flow.tasks.values():
+            # Tasks that were written in one flow share its scope: one translation for all of them.
+            if id(task.scope) not in scopes:
+                inner = {reference: new_names[name] for reference, name in task.scope.items()}
+                scopes[id(task.scope)] = {**references, **inner}
+            new_name = new_names[task.name]
+            self.tasks[new_name] = task.renamed(new_name, scopes[id(task.scope)])
+
+    def _check_include(self, flow: object, prefix: object) -> None:
         if not isinstance(flow, Flow):
             raise DefinitionError(f"include({flow!r}): a Flow or Workflow can be included")
         if flow is self:
@@ -241,55 +259,19 @@ class Flow:
             raise DefinitionError(
                 f"include({flow.name!r}, prefix={prefix!r}): a prefix is a Python identifier"
             )
-        new = {name: f"{prefix}_{name}" if prefix else name for name in flow.tasks}
-        clashes = [full for full in new.values() if full in self.tasks]
-        if clashes:
-            raise DefinitionError(
-                f"{self.name!r} cannot include {flow.name!r}: it already has a task named "
-                f"{clashes[0]!r}; give another prefix"
-            )
-        own: dict[Any, str] = dict(new)
-        seen: dict[object, int] = {}
-        for task in flow.tasks.values():
-            function = innermost(task.function)
-            seen[function] = seen.get(function, 0) + 1
-            own[function] = new[task.name]
-        for function, times in seen.items():
-            if times > 1:  # The function alone does not say which of its tasks is meant.
-                del own[function]
-        scopes: dict[int, dict[object, str]] = {}
-        for task in flow.tasks.values():
-            scope = scopes.get(id(task.scope))
-            if scope is None:
-                inner = {key: new[name] for key, name in task.scope.items()}
-                scope = scopes[id(task.scope)] = {**own, **inner}
-            self.tasks[new[task.name]] = task.renamed(new[task.name], scope)
 
     def _register(
         self, function: Any, name: str | None, frame: Any, options: TaskOptions
     ) -> None:
-        code = innermost(function)
-        if not isinstance(code, FunctionType):
-            raise DefinitionError(
-                f"{self.name!r}: a task is a function, not {_described(function)}; "
-                "write a function that calls it"
-            )
-        if code.__code__.co_flags & (_GENERATOR | _COROUTINE | _ASYNC_GENERATOR):
-            kind = "a generator" if code.__code__.co_flags & _GENERATOR else "async"
-            raise DefinitionError(
-                f"task {code.__qualname__!r} is {kind}: a task returns its value"
-                + (", so return a list" if kind == "a generator" else "")
-            )
+        code = self._plain_function(function)
         task = name if name is not None else code.__name__
         if not task.isidentifier():
+            advice = "" if name else f"; give one with @{self.name}.job(name=...)"
             raise DefinitionError(
-                f"{task!r} is no name for a task: it must be a Python identifier; "
-                f"give one with @{self.name}.job(name=...)"
-                if name is None
-                else f"{task!r} is no name for a task: it must be a Python identifier"
+                f"{task!r} is not a valid task name: it must be a Python identifier{advice}"
             )
-        taken = self.tasks.get(task)
-        if taken is not None and not _redefines(taken, code):
+        present = self.tasks.get(task)
+        if present is not None and not _redefines(present, code):
             raise DefinitionError(
                 f"{self.name!r} already has a task named {task!r}: "
                 "give this one another name with job(name=...)"
@@ -297,6 +279,39 @@ class Flow:
         self.tasks[task] = TaskDefinition(
             task, function, options, names=_local_names(function, frame)
         )
+
+    def _plain_function(self, function: Any) -> FunctionType:
+        """Return the innermost function of what was decorated, which must return its value."""
+        code = innermost(function)
+        if not isinstance(code, FunctionType):
+            kind = (
+                f"the class {function.__qualname__!r}" if isinstance(function, type)
+                else f"{function!r} (a {type(function).__qualname__})"
+            )
+            raise DefinitionError(
+                f"{self.name!r}: a task is a function, not {kind}; write a function that calls it"
+            )
+        if code.__code__.co_flags & (_GENERATOR | _COROUTINE | _ASYNC_GENERATOR):
+            kind = "a generator" if code.__code__.co_flags & _GENERATOR else "async"
+            raise DefinitionError(
+                f"task {code.__qualname__!r} is {kind}: a task returns its value"
+                + (", so return a list" if kind == "a generator" else "")
+            )
+        return code
+
+
+def _references(
+    tasks: Iterable[TaskDefinition], new_names: Mapping[str, str]
+) -> dict[Any, str]:
+    """Return the new names of tasks by what may refer to them: their names and functions.
+
+    A function of several tasks is left out: alone it does not say which of them is meant.
+    """
+    by_function: dict[object, list[str]] = {}
+    for task in tasks:
+        by_function.setdefault(innermost(task.function), []).append(new_names[task.name])
+    unique = {function: names[0] for function, names in by_function.items() if len(names) == 1}
+    return {**new_names, **unique}
 
 
 def innermost(function: object) -> object:
@@ -308,12 +323,12 @@ def innermost(function: object) -> object:
         function = wrapped
 
 
-def _redefines(taken: TaskDefinition, function: FunctionType) -> bool:
+def _redefines(task: TaskDefinition, function: FunctionType) -> bool:
     """Whether a person at a prompt or in a notebook has run a definition again."""
     return (
         hasattr(sys, "ps1")
         and function.__module__ == "__main__"
-        and getattr(innermost(taken.function), "__qualname__", None) == function.__qualname__
+        and getattr(innermost(task.function), "__qualname__", None) == function.__qualname__
     )
 
 
@@ -333,9 +348,3 @@ def _local_names(function: object, frame: Any) -> dict[str, object]:
         return {}
     local = frame.f_locals
     return {word: local[word] for word in words if word in local}
-
-
-def _described(given: object) -> str:
-    if isinstance(given, type):
-        return f"the class {given.__qualname__!r}"
-    return f"{given!r} (a {type(given).__qualname__})"

@@ -93,9 +93,7 @@ def _is_reference(value: object) -> bool:
     return bool(value) if isinstance(value, str) else callable(value)
 
 
-def _retry(option: str, value: Any) -> Retry | None:
-    if value is None:
-        return None
+def _retry(_: str, value: Any) -> Retry | None:
     from .retry import retry_of
 
     return retry_of(value)
@@ -127,7 +125,7 @@ class TaskOptions(NamedTuple):
     code: Annotated[str, _one_of("function", "deep", "off")] = "function"
     files: Annotated[str | None, _optional(_one_of(*FILE_POLICIES))] = None
     serializer: Annotated[str | None, _optional(_name)] = None
-    retry: Annotated[Retry | None, _retry] = None
+    retry: Annotated[Retry | None, _optional(_retry)] = None
 
 
 # Not `native`: it gathers what has no check here.

@@ -1,6 +1,6 @@
-"""Which failures of an element are tried again by themselves, and with how much more.
+"""Which failures of an element are tried again automatically, and with how much more.
 
-A script that uses it pays for it, so nothing here needs attrs.
+Workers of a script that uses it import this, so nothing here needs attrs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Scale:
-    """What another attempt asks for, as factors of what the one before it had.
+    """What another attempt asks for, as factors of what the attempt before it had.
 
     `mem` and `time` are factors from 1 on; `max_mem` ("64G" or bytes) and `max_time`
     ("12:00:00", seconds) the most that is ever asked for. Raises `DefinitionError` for
@@ -33,8 +33,8 @@ class Scale:
         max_time: str | int | timedelta | None = None,
     ) -> None:
         for name, factor in (("mem", mem), ("time", time)):
-            known = isinstance(factor, (int, float)) and not isinstance(factor, bool)
-            if not known or not 1 <= factor <= 1000:
+            is_number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
+            if not is_number or not 1 <= factor <= 1000:
                 raise DefinitionError(
                     f"Scale({name}={factor!r}): a factor is a number from 1 to 1000, such as 2"
                 )
@@ -44,10 +44,10 @@ class Scale:
         self.max_time = None if max_time is None else parse_time(max_time)
 
     def __repr__(self) -> str:
-        told = [f"mem={self.mem:g}", f"time={self.time:g}"]
-        told += [f"{name}={value}" for name in ("max_mem", "max_time")
-                 if (value := getattr(self, name)) is not None]  # fmt: skip
-        return f"Scale({', '.join(told)})"
+        arguments = [f"mem={self.mem:g}", f"time={self.time:g}"]
+        arguments += [f"{name}={value}" for name in ("max_mem", "max_time")
+                      if (value := getattr(self, name)) is not None]  # fmt: skip
+        return f"Scale({', '.join(arguments)})"
 
 
 class Retry:
@@ -70,7 +70,7 @@ class Retry:
         times: int,
         *,
         error: bool | Scale = False,
-        oom: bool | Scale = Scale(mem=2),  # noqa: B008 (never changed)
+        oom: bool | Scale = Scale(mem=2),  # noqa: B008 (it is never changed)
         timeout: bool | Scale = Scale(time=1.5),  # noqa: B008
         node_fail: bool | Scale = True,
         preempted: bool | Scale = True,
@@ -80,32 +80,30 @@ class Retry:
             raise DefinitionError(f"Retry({times!r}): give a whole number from 0 to 1000")
         self.times = times
         self.rules: dict[str, Scale] = {}
-        for name, cause, given in (
+        for name, cause, rule in (
             ("error", ERROR, error), ("oom", OOM, oom), ("timeout", TIMEOUT, timeout),
             ("node_fail", NODE_FAIL, node_fail), ("preempted", PREEMPTED, preempted),
             ("lost", LOST, lost),
         ):  # fmt: skip
-            if not isinstance(given, (bool, Scale)):
-                raise DefinitionError(f"Retry({name}={given!r}): give True, False or a Scale")
-            if given is not False:
-                self.rules[cause] = Scale() if given is True else given
+            if not isinstance(rule, (bool, Scale)):
+                raise DefinitionError(f"Retry({name}={rule!r}): give True, False or a Scale")
+            if rule is not False:
+                self.rules[cause] = Scale() if rule is True else rule
 
     def __repr__(self) -> str:
         return f"Retry({self.times}, {', '.join(sorted(self.rules))})"
 
 
-def retry_of(given: object) -> Retry | None:
-    """Return what an option ``retry`` means: a `Retry`, or a number of tries whatever failed.
+def retry_of(value: object) -> Retry | None:
+    """Return what an option ``retry`` means: a `Retry`, or a number of attempts after any failure.
 
     Raises `DefinitionError` for anything else.
     """
-    if given is None or (given == 0 and not isinstance(given, bool)):
-        return None
-    if isinstance(given, Retry):
-        return given if given.times else None
-    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
-        return Retry(given, error=True)
+    if isinstance(value, Retry):
+        return value if value.times else None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Retry(value, error=True) if value else None
     raise DefinitionError(
-        f"retry={given!r}: give how often what failed is tried again, such as 3, or a "
+        f"retry={value!r}: give how often what failed is tried again, such as 3, or a "
         "Retry(3, oom=Scale(mem=2))"
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections.abc as abc
+import contextlib
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ValidationError, unknown_name
@@ -18,8 +19,14 @@ _LISTS = (
     list, tuple, set, frozenset, abc.Sequence, abc.MutableSequence, abc.Iterable,
     abc.Collection, abc.Set, abc.MutableSet,
 )  # fmt: skip
-_NUMBERS: dict[type, tuple[type, ...]] = {float: (int,), complex: (int, float)}
 _NONE = type(None)
+_TAKEN_FOR: dict[type, tuple[type, ...]] = {float: (int,), complex: (int, float)}
+"""Classes whose values are taken for those of another class, which is no base of theirs."""
+_NOT_TAKEN_FOR: dict[Any, tuple[type, ...]] = {
+    # Subclass or not: a truth value is not a number here, and a text not a list of letters.
+    **dict.fromkeys((int, float, complex), (bool,)),
+    **dict.fromkeys(_LISTS, (str, bytes)),
+}
 
 
 class Upstream(NamedTuple):
@@ -30,85 +37,89 @@ class Upstream(NamedTuple):
     returns: Any
 
 
-def accepts(target: Any, given: Any) -> bool:
-    """Whether a value of type `given` may be passed where `target` is written.
+def accepts(target: Any, source: Any) -> bool:
+    """Whether a value of type `source` may be passed where `target` is written.
 
-    Structural, with an int where a float is wanted; a type it knows nothing about is
+    Structural, with an int where a float is written; a type it knows nothing about is
     accepted, because a wrong refusal cannot be worked around.
     """
-    target, given = _plain(target), _plain(given)
-    if target is given or target is Any or target is object or given is Any:
+    target, source = _plain(target), _plain(source)
+    if target is source or target is object or any(map(_is_open, (target, source))):
         return True
-    if isinstance(target, typing.TypeVar) or isinstance(given, typing.TypeVar):
-        return True
-    if _is_union(given):
-        return all(accepts(target, one) for one in typing.get_args(given))
+    if _is_union(source):
+        return all(accepts(target, member) for member in typing.get_args(source))
     if _is_union(target):
-        return any(accepts(one, given) for one in typing.get_args(target))
-    if typing.get_origin(given) is typing.Literal:
-        values = typing.get_args(given)
-        if typing.get_origin(target) is typing.Literal:
-            allowed = [(type(one), one) for one in typing.get_args(target)]
-            return all((type(one), one) in allowed for one in values)
-        return all(accepts(target, type(one)) for one in values)
+        return any(accepts(member, source) for member in typing.get_args(target))
+    if typing.get_origin(source) is typing.Literal:
+        return _accepts_values(target, typing.get_args(source))
     if typing.get_origin(target) is typing.Literal:
         return False
-    return _accepts_class(target, given)
+    return _accepts_class(target, source)
 
 
-def _accepts_class(target: Any, given: Any) -> bool:
+def _is_open(annotation: Any) -> bool:
+    """Whether a type says nothing about its values."""
+    return annotation is Any or isinstance(annotation, typing.TypeVar)
+
+
+def _accepts_values(target: Any, values: tuple[Any, ...]) -> bool:
+    if typing.get_origin(target) is not typing.Literal:
+        return all(accepts(target, type(value)) for value in values)
+    # With their types: 1 == True.
+    allowed = [(type(value), value) for value in typing.get_args(target)]
+    return all((type(value), value) in allowed for value in values)
+
+
+def _accepts_class(target: Any, source: Any) -> bool:
     target_class = typing.get_origin(target) or target
-    given_class = typing.get_origin(given) or given
-    if not isinstance(target_class, type) or not isinstance(given_class, type):
+    source_class = typing.get_origin(source) or source
+    if not isinstance(target_class, type) or not isinstance(source_class, type):
         return True
-    if given_class is bool and target_class in (int, float, complex):
-        return False  # Subclass or not: a truth value is no number here.
-    if given_class in _NUMBERS.get(target_class, ()):
+    if source_class in _TAKEN_FOR.get(target_class, ()):
         return True
-    if given_class in (str, bytes) and target_class in _LISTS:
+    if source_class in _NOT_TAKEN_FOR.get(target_class, ()):
         return False
     try:
-        if not issubclass(given_class, target_class):
-            return False
+        is_subclass = issubclass(source_class, target_class)
     except TypeError:  # A protocol that cannot be checked at run time.
         return True
-    return _accepts_arguments(target_class, target, given_class, given)
+    return is_subclass and _accepts_arguments(target_class, target, source_class, source)
 
 
-def _accepts_arguments(target_class: Any, target: Any, given_class: Any, given: Any) -> bool:
-    wanted, got = typing.get_args(target), typing.get_args(given)
-    if given_class is tuple and target_class is tuple:
-        return _accepts_tuple(target, given)
+def _accepts_arguments(target_class: Any, target: Any, source_class: Any, source: Any) -> bool:
+    if target_class is tuple and source_class is tuple:
+        return _accepts_tuple(target, source)
+    arguments, source_arguments = typing.get_args(target), typing.get_args(source)
     if target_class in _LISTS:
-        if not wanted:
-            return True
-        item = list_item(given)
-        return item is None or accepts(wanted[0], item)
-    if wanted and got and len(wanted) == len(got) and not isinstance(wanted[0], list):
-        return all(accepts(one, other) for one, other in zip(wanted, got, strict=True))
-    return True
+        item = list_item(source) if arguments else None
+        return item is None or accepts(arguments[0], item)
+    if len(arguments) != len(source_arguments) or isinstance(next(iter(arguments), None), list):
+        return True  # Nothing to compare one by one: a bare class, or the arguments of a Callable.
+    return all(map(accepts, arguments, source_arguments))
 
 
-def _accepts_tuple(target: Any, given: Any) -> bool:
-    wanted, got = typing.get_args(target), typing.get_args(given)
-    empty = _is_empty_tuple(given)
-    if (not wanted and not _is_empty_tuple(target)) or (not got and not empty):
+def _accepts_tuple(target: Any, source: Any) -> bool:
+    if _is_bare_tuple(target) or _is_bare_tuple(source):
         return True
-    if len(wanted) == 2 and wanted[1] is Ellipsis:
-        return all(accepts(wanted[0], one) for one in got if one is not Ellipsis)
-    if len(got) == 2 and got[1] is Ellipsis:
+    items, source_items = typing.get_args(target), typing.get_args(source)
+    if _has_any_length(target):
+        return all(accepts(items[0], item) for item in source_items if item is not Ellipsis)
+    if _has_any_length(source) or len(items) != len(source_items):
         return False
-    return len(wanted) == len(got) and all(
-        accepts(one, other) for one, other in zip(wanted, got, strict=True)
-    )
+    return all(map(accepts, items, source_items))
 
 
-def _is_empty_tuple(annotation: Any) -> bool:
-    return (
-        typing.get_origin(annotation) is tuple
-        and not typing.get_args(annotation)
-        and annotation is not typing.Tuple  # noqa: UP006
-    )
+def _is_bare_tuple(annotation: Any) -> bool:
+    """Whether this is a tuple of unknown items; ``tuple[()]``, of none, is not."""
+    if typing.get_args(annotation):
+        return False
+    return typing.get_origin(annotation) is not tuple or annotation is typing.Tuple  # noqa: UP006
+
+
+def _has_any_length(annotation: Any) -> bool:
+    """Whether this is ``tuple[X, ...]``."""
+    arguments = typing.get_args(annotation)
+    return len(arguments) == 2 and arguments[1] is Ellipsis
 
 
 def _plain(annotation: Any) -> Any:
@@ -134,7 +145,7 @@ def _is_union(annotation: Any) -> bool:
 
 
 def list_item(annotation: Any) -> Any:
-    """Return the type of the items of a list-like type, or None where it is none.
+    """Return the type of the items of a list-like type, or None where it has none.
 
     Any, as a list of unknown things, has items of type Any. A union is list-like
     where each of its members is.
@@ -143,12 +154,11 @@ def list_item(annotation: Any) -> Any:
     if annotation is Any:
         return Any
     if _is_union(annotation):
-        items = [list_item(one) for one in typing.get_args(annotation)]
-        return None if any(one is None for one in items) else _union(items)
-    origin = typing.get_origin(annotation) or annotation
-    if origin not in _LISTS:
+        items = [list_item(member) for member in typing.get_args(annotation)]
+        return None if None in items else _union(items)
+    if (typing.get_origin(annotation) or annotation) not in _LISTS:
         return None
-    arguments = [one for one in typing.get_args(annotation) if one is not Ellipsis]
+    arguments = [argument for argument in typing.get_args(annotation) if argument is not Ellipsis]
     return _union(arguments) if arguments else Any
 
 
@@ -162,16 +172,11 @@ def _takes_list(target: Any, item: Any) -> bool:
     if target is Any or target is object:
         return True
     if _is_union(target):
-        return any(_takes_list(one, item) for one in typing.get_args(target))
-    if typing.get_origin(target) is tuple and _fixed_tuple(target):
+        return any(_takes_list(member, item) for member in typing.get_args(target))
+    if typing.get_origin(target) is tuple and not _has_any_length(target):
         return False
-    wanted = list_item(target)
-    return wanted is not None and accepts(wanted, item)
-
-
-def _fixed_tuple(target: Any) -> bool:
-    arguments = typing.get_args(target)
-    return not (len(arguments) == 2 and arguments[1] is Ellipsis)
+    target_item = list_item(target)
+    return target_item is not None and accepts(target_item, item)
 
 
 def resolve(reference: object, task: TaskDefinition, tasks: Mapping[str, TaskDefinition]) -> str:
@@ -185,23 +190,20 @@ def resolve(reference: object, task: TaskDefinition, tasks: Mapping[str, TaskDef
             raise ValueError(unknown_name("task", reference, tasks))
         return name
     function = innermost(reference)
-    try:
-        scoped = task.scope.get(function)
-    except TypeError:  # Something callable that has no hash.
-        scoped = None
-    if scoped is not None:
-        return scoped
-    found = [name for name, other in tasks.items() if innermost(other.function) is function]
-    if len(found) == 1:
-        return found[0]
+    with contextlib.suppress(TypeError):  # Something callable that has no hash.
+        if function in task.scope:
+            return task.scope[function]
+    names = [name for name, other in tasks.items() if innermost(other.function) is function]
+    if len(names) == 1:
+        return names[0]
     text = getattr(function, "__qualname__", None) or repr(function)
-    if not found:
+    if not names:
         raise ValueError(
-            f"the function {text!r} is no task of this workflow; decorate it with job() "
+            f"the function {text!r} is not a task of this workflow; decorate it with job() "
             f"(tasks: {', '.join(tasks) or 'none'})"
         )
     raise ValueError(
-        f"the function {text!r} is several tasks ({', '.join(found)}): refer to one by its name"
+        f"the function {text!r} is several tasks ({', '.join(names)}): refer to one by its name"
     )
 
 
@@ -210,24 +212,24 @@ def infer(
 ) -> dict[str, tuple[Wire, ...]]:
     """Return the wires of every task, in the order of its parameters.
 
-    Raises `ValidationError` that tells every place where tasks do not fit together.
+    Raises one `ValidationError` with every place where tasks do not fit together.
     """
     problems: list[str] = []
     wires: dict[str, tuple[Wire, ...]] = {}
     for name, task in tasks.items():
-        found = []
+        own: list[Wire] = []
         complete = True
         for parameter in signatures[name].parameters:
             if parameter.kind != RESULT:
                 continue
             try:
-                found.append(_wire(task, parameter, tasks, signatures))
+                own.append(_wire(task, parameter, tasks, signatures))
             except ValueError as problem:
                 complete = False
                 problems.append(f"task {name!r}, parameter {parameter.name!r}: {problem}")
-        if task.options.array and complete and not any(wire.each for wire in found):
-            problems.append(_nothing_to_fan_out(name, found))
-        wires[name] = tuple(found)
+        if task.options.array and complete and not any(wire.each for wire in own):
+            problems.append(_nothing_to_fan_out(name, own))
+        wires[name] = tuple(own)
     raise_for(problems)
     return wires
 
@@ -266,164 +268,151 @@ def _wire(
         upstreams.append(Upstream(name, tasks[name].options.array, signatures[name].returns))
     if marker.steps is not None:
         return _concatenated(task, parameter, upstreams, marker.broadcast)
-    (up,) = upstreams
-    if task.options.array:
-        return _to_array(task, parameter, up, marker.broadcast)
-    return _to_single(task, parameter, up)
+    return _from_one(task, parameter, upstreams[0], marker.broadcast)
 
 
-def _to_single(task: TaskDefinition, parameter: Parameter, up: Upstream) -> Wire:
-    target = parameter.annotation
-    if not up.array:
-        if not accepts(target, up.returns):
-            raise ValueError(_misfit(task, parameter, up))
-        return _made(parameter, "direct", Source(task=up.name), given=up.returns)
-    if _takes_list(target, up.returns):
-        source = Source(task=up.name, array=True)
-        return _made(parameter, "gather", source, given=_list(up.returns))
-    item = list_item(up.returns)
-    if item is not None and _takes_list(target, item):
-        source = Source(task=up.name, array=True, flatten=True)
-        return _made(parameter, "gather-flatten", source, given=_list(item))
-    raise ValueError(_misfit(task, parameter, up))
+class _Way(NamedTuple):
+    """A way to feed a parameter from one task.
+
+    `each`: every element of an array gets a part of its own. `flatten`: an upstream value
+    is a list, and its items are taken.
+    """
+
+    mode: str
+    each: bool = False
+    flatten: bool = False
 
 
-def _to_array(task: TaskDefinition, parameter: Parameter, up: Upstream, broadcast: bool) -> Wire:
-    target, returns = parameter.annotation, up.returns
-    item = list_item(returns)
-    if broadcast:
-        if not up.array:
-            if accepts(target, returns):
-                return _made(parameter, "broadcast", Source(task=up.name), given=returns)
-        elif _takes_list(target, returns):
-            source = Source(task=up.name, array=True)
-            return _made(parameter, "broadcast", source, given=_list(returns))
-        elif item is not None and _takes_list(target, item):
-            source = Source(task=up.name, array=True, flatten=True)
-            return _made(parameter, "broadcast", source, given=_list(item))
-        raise ValueError(_misfit(task, parameter, up))
-    if up.array:
-        if accepts(target, returns):
-            source = Source(task=up.name, array=True)
-            return _made(parameter, "chain", source, each=True, given=returns)
-        if item is not None and accepts(target, item):
-            source = Source(task=up.name, array=True, flatten=True)
-            return _made(parameter, "chain-flatten", source, each=True, given=item)
-    else:
-        if item is not None and accepts(target, item):
-            source = Source(task=up.name, flatten=True)
-            return _made(parameter, "fan-out", source, each=True, given=item)
-        if accepts(target, returns):
-            return _made(parameter, "broadcast", Source(task=up.name), given=returns)
+# By whether the upstream is an array, and whether each element is to get its own; the first
+# way that the types allow is taken.
+_WAYS = {
+    (False, False): [_Way("direct")],
+    (True, False): [_Way("gather"), _Way("gather-flatten", flatten=True)],
+    (True, True): [_Way("chain", each=True), _Way("chain-flatten", each=True, flatten=True)],
+    (False, True): [_Way("fan-out", each=True, flatten=True), _Way("broadcast")],
+}
+
+
+def _from_one(task: TaskDefinition, parameter: Parameter, up: Upstream, broadcast: bool) -> Wire:
+    array = task.options.array
+    for way in _WAYS[up.array, array and not broadcast]:
+        several = up.array or way.flatten
+        if _fits(parameter.annotation, up, flatten=way.flatten, as_list=several and not way.each):
+            return Wire(
+                parameter=parameter.name,
+                mode="broadcast" if array and not way.each else way.mode,
+                sources=(Source(task=up.name, array=up.array, flatten=way.flatten),),
+                each=way.each,
+                listed=several,
+            )
     raise ValueError(_misfit(task, parameter, up))
 
 
 def _concatenated(
     task: TaskDefinition, parameter: Parameter, upstreams: list[Upstream], broadcast: bool
 ) -> Wire:
-    target = parameter.annotation
     each = task.options.array and not broadcast
-    fits: Callable[[Any, Any], bool] = accepts if each else _takes_list
-    sources, types_given = [], []
+    sources = []
     for up in upstreams:
-        item = list_item(up.returns)
-        if fits(target, up.returns):
-            sources.append(Source(task=up.name, array=up.array))
-            types_given.append(up.returns)
-        elif item is not None and fits(target, item):
-            sources.append(Source(task=up.name, array=up.array, flatten=True))
-            types_given.append(item)
-        else:
+        whole = _fits(parameter.annotation, up, flatten=False, as_list=not each)
+        if not whole and not _fits(parameter.annotation, up, flatten=True, as_list=not each):
             raise ValueError(_misfit(task, parameter, up))
-    flattened = any(source.flatten for source in sources)
-    if not task.options.array:
-        mode = "gather-flatten" if flattened else "gather"
-    elif broadcast:
-        mode = "broadcast"
-    elif any(source.array for source in sources):
-        mode = "chain-flatten"
-    else:
-        mode = "fan-out"
-    for given in types_given:
-        _check_readable(target, given if each else _list(given))
-    return Wire(
-        parameter=parameter.name, mode=mode, sources=tuple(sources), each=each, listed=True
-    )
-
-
-def _made(
-    parameter: Parameter, mode: str, source: Source, *, given: Any, each: bool = False
-) -> Wire:
-    _check_readable(parameter.annotation, given)
+        sources.append(Source(task=up.name, array=up.array, flatten=not whole))
     return Wire(
         parameter=parameter.name,
-        mode=mode,
-        sources=(source,),
+        mode=_mode_of(sources, task.options.array, each),
+        sources=tuple(sources),
         each=each,
-        listed=source.array or source.flatten,
+        listed=True,
     )
+
+
+def _mode_of(sources: list[Source], array: bool, each: bool) -> str:
+    """Return the mode of a wire from several tasks."""
+    if each:
+        return "chain-flatten" if any(source.array for source in sources) else "fan-out"
+    if array:
+        return "broadcast"
+    return "gather-flatten" if any(source.flatten for source in sources) else "gather"
+
+
+def _fits(target: Any, up: Upstream, *, flatten: bool, as_list: bool) -> bool:
+    """Whether a parameter takes what an upstream contributes, or a list of that.
+
+    Raises `ValueError` where it does in Python, but not what comes back from the JSON.
+    """
+    contributed = list_item(up.returns) if flatten else up.returns
+    takes = _takes_list if as_list else accepts
+    if contributed is None or not takes(target, contributed):
+        return False
+    _check_readable(target, _list(contributed) if as_list else contributed)
+    return True
 
 
 def _list(item: Any) -> Any:
     return list[item]
 
 
-def _check_readable(target: Any, given: Any) -> None:
-    """Refuse what is right in Python but would not come back right from its JSON."""
-    if target is given:
+def _check_readable(target: Any, source: Any) -> None:
+    if target is source:
         return
     from ..values.codec import is_in_file, readable
 
-    if not readable(target, given):
-        if is_in_file(given):
-            raise ValueError(
-                f"all of a value written as {type_text(given)} is kept in a file by the "
-                "serializer that its task names, which JSON could hold: leave the serializer "
-                "out, or annotate the parameter with Any"
-            )
+    if readable(target, source):
+        return
+    if is_in_file(source):
         raise ValueError(
-            f"a value written as {type_text(given)} cannot be read as {type_text(target)}: "
-            "annotate both sides with the same type"
+            f"all of a value written as {type_text(source)} is kept in a file by the "
+            "serializer that its task names, which JSON could hold: leave the serializer "
+            "out, or annotate the parameter with Any"
         )
+    raise ValueError(
+        f"a value written as {type_text(source)} cannot be read as {type_text(target)}: "
+        "annotate both sides with the same type"
+    )
 
 
 def _misfit(task: TaskDefinition, parameter: Parameter, up: Upstream) -> str:
     target, returns = type_text(parameter.annotation), type_text(up.returns)
     kind = "array task" if up.array else "task"
-    text = (
-        f"{task.name!r} wants {target}, but {kind} {up.name!r} returns {returns}"
-        f"{' for each element' if up.array else ''}"
-    )
-    hint = _hint(task, parameter, up)
-    return f"{text}; {hint}" if hint else text
-
-
-def _hint(task: TaskDefinition, parameter: Parameter, up: Upstream) -> str:
-    target, returns = parameter.annotation, up.returns
+    each = " for each element" if up.array else ""
     marker: Any = parameter.marker
-    item = list_item(returns)
-    listed = not task.options.array or marker.broadcast
-    if marker.steps is not None or up.array:
-        if task.options.array and not marker.broadcast:
-            if _takes_list(target, returns):
-                return "add broadcast=True to give every element the whole list"
-        elif listed and accepts(target, returns):
-            return (
-                f"all values are gathered: write list[{type_text(returns)}], "
-                f"or make {task.name!r} an array task"
-            )
-    elif not task.options.array and item is not None and accepts(target, item):
+    listed = up.array or marker.steps is not None
+    hint = (_hint_on_lists if listed else _hint_on_items)(task, parameter, up)
+    if not hint and _accepts_but_none(parameter.annotation, up.returns):
+        hint = f"{up.name!r} may return None: accept it, or return another value"
+    hint = hint or f"change the annotation of {parameter.name!r} or what {up.name!r} returns"
+    return f"{task.name!r} takes {target}, but {kind} {up.name!r} returns {returns}{each}; {hint}"
+
+
+def _hint_on_lists(task: TaskDefinition, parameter: Parameter, up: Upstream) -> str:
+    target, marker = parameter.annotation, parameter.marker
+    if task.options.array and not getattr(marker, "broadcast", False):
+        if _takes_list(target, up.returns):
+            return "add broadcast=True to give every element the whole list"
+    elif accepts(target, up.returns):
+        return (
+            f"all values are gathered: write list[{type_text(up.returns)}], "
+            f"or make {task.name!r} an array task"
+        )
+    return ""
+
+
+def _hint_on_items(task: TaskDefinition, parameter: Parameter, up: Upstream) -> str:
+    item = list_item(up.returns)
+    if item is None or not accepts(parameter.annotation, item):
+        return ""
+    if not task.options.array:
         return f"make {task.name!r} an array task to run it for each item"
-    elif marker.broadcast and item is not None and accepts(target, item):
-        return "leave broadcast out to give every element one item"
-    if _is_union(returns) and accepts(target, _without_none(returns)):
-        return f"{up.name!r} may return None: accept it, or return another value"
-    return f"change the annotation of {parameter.name!r} or what {up.name!r} returns"
+    return "leave broadcast out to give every element one item"
 
 
-def _without_none(annotation: Any) -> Any:
-    members = [one for one in typing.get_args(annotation) if one is not _NONE]
-    return _union(members) if members else annotation
+def _accepts_but_none(target: Any, source: Any) -> bool:
+    """Whether a union would be accepted without None."""
+    if not _is_union(source):
+        return False
+    members = [member for member in typing.get_args(source) if member is not _NONE]
+    return accepts(target, _union(members))
 
 
 def order(edges: Mapping[str, Sequence[str]]) -> list[str]:
