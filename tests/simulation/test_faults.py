@@ -407,6 +407,12 @@ class SimFiles:
         self._leave(crash)
         return node.mtime
 
+    def scratch(self, folder: str, suffix: str) -> str:
+        return f"{folder}/.{self.machine}.{self.world.effects}{suffix}"
+
+    def discard(self, path: str) -> None:
+        self.world.nodes.pop(path, None)
+
     def modified(self, path: str) -> float:
         crash = self._enter(f"modified {path}")
         _, mtime = self._view(path)
@@ -806,7 +812,7 @@ class Simulation:
 
         # Values, failures and skips are what the workflow says.
         states = progress.tasks
-        values = reflow.engine.inputs.Values(files, "/run/values")  # type: ignore[arg-type]
+        values = reflow.storage.blobs.Values(files, "/run/values")  # type: ignore[arg-type]
         stop = self.options.on_error == "stop"
 
         def needs(task: TaskSpec, index: int):

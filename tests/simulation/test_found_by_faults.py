@@ -336,7 +336,7 @@ def test_lease_is_renewed_while_a_pass_waits_for_its_scheduler(record) -> None:
             renewed.set()
             return super().touch(path)
 
-    lease._files = Waiting()
+    lease._segments.files = Waiting()
     with SignOfLife(lease, seconds=0.01):
         assert renewed.wait(60)
 

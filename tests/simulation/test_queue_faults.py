@@ -705,6 +705,12 @@ class SimFiles:
         node.modified = self.world.now
         return node.modified
 
+    def scratch(self, folder: str, suffix: str) -> str:
+        return f"{folder}/.{id(self.process)}{suffix}"
+
+    def discard(self, path: str) -> None:
+        self.world.nodes.pop(path, None)
+
     def modified(self, path: str) -> float:
         return self.world.nodes[path].modified
 

@@ -329,7 +329,7 @@ def test_rows_that_belong_to_nothing_are_found(store: SqliteStore) -> None:
 
 
 def test_a_holder_that_was_taken_for_dead_commits_nothing(store: SqliteStore) -> None:
-    lease = Path(store._file.lease.folder)
+    lease = Path(store._file.lease._row.folder)
 
     def slow() -> None:
         with store._file.writing() as mine:
@@ -343,7 +343,7 @@ def test_a_holder_that_was_taken_for_dead_commits_nothing(store: SqliteStore) ->
 
 
 def test_a_read_beside_a_writer_elsewhere_is_done_again(store: SqliteStore) -> None:
-    lease = Path(store._file.lease.folder)
+    lease = Path(store._file.lease._row.folder)
     asked: list[int] = []
 
     def query(connection: sqlite3.Connection) -> str:
@@ -359,7 +359,7 @@ def test_a_read_beside_a_writer_elsewhere_is_done_again(store: SqliteStore) -> N
 
 
 def test_a_writer_elsewhere_that_never_rests(store: SqliteStore) -> None:
-    lease = Path(store._file.lease.folder)
+    lease = Path(store._file.lease._row.folder)
     newest = max(int(one.name) for one in lease.iterdir())
     (lease / f"{newest + 1:09d}").write_text(f"{ELSEWHERE}\n")
     store._file.timeout = 0.05

@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import zip_longest
 
-from ..errors import LeaseHeldError, LeaseLostError, RecordError, RecordVersionError
+from ..errors import LeaseHeldError, RecordError, RecordVersionError
 from .clock import Clock
 from .events import FORMAT, Opened, Record, Released, decode_all, encode
 from .filesystem import Appender, Files
+from .numbered_files import LEASE_SECONDS as LEASE_SECONDS
+from .numbered_files import NumberedFiles
 from .process_id import is_alive
 
-LEASE_SECONDS = 60.0
-"""A holder on another machine is given up when its segment has not changed so long."""
 VISIBLE_SECONDS = 10
 """So long is waited for what another machine wrote before it is said to be missing."""
 
 
-def _name(number: int) -> str:
-    return f"{number:06d}.seg"
-
-
-def _numbers(files: Files, folder: str) -> list[int]:
-    return sorted(int(name[:-4]) for name in files.list(folder) if name.endswith(".seg"))
+def segments_in(files: Files, folder: str) -> NumberedFiles:
+    """Return the segments of the journal in a folder."""
+    return NumberedFiles(files, folder, 6, ".seg")
 
 
 class JournalReader:
@@ -42,8 +40,7 @@ class JournalReader:
     """
 
     def __init__(self, files: Files, folder: str, segment: int = 0, offset: int = 0) -> None:
-        self._files = files
-        self.folder = folder
+        self.segments = segments_in(files, folder)
         self.segment = segment
         self.offset = offset
         self.last: Record | None = None
@@ -55,39 +52,43 @@ class JournalReader:
 
         Without `outcomes`, only the first of each stretch of them.
         """
-        numbers = _numbers(self._files, self.folder)
-        found: list[Record] = []
         self.behind = False
-        for position, number in enumerate(numbers):
-            if number < self.segment:
-                continue
-            start = self.offset if number == self.segment else 0
-            try:
-                data = self._files.read(f"{self.folder}/{_name(number)}", start)
-            except FileNotFoundError as error:
-                raise RecordError(f"the run's record has lost {error.filename}") from error
-            limit: int | None = None
-            if position + 1 < len(numbers):
-                limit = max(0, self._sealed(numbers[position + 1]) - start)
-                data = data[:limit]
-            records, size = decode_all(data, outcomes=outcomes)
-            if records:
-                self.last = records[-1]
-                if isinstance(records[0], Opened) and start == 0:
-                    _check_format(records[0], self.folder)
-                    self.owner = records[0].owner
-            found.extend(records)
-            self.segment, self.offset = number, start + size
-            if limit is not None and size < limit:
-                self.behind = True
+        numbers = [number for number in self.segments.numbers() if number >= self.segment]
+        records: list[Record] = []
+        for number, successor in zip_longest(numbers, numbers[1:]):
+            records += self._read_segment(number, successor, outcomes)
+            if self.behind:
                 break
-        return found
+        return records
+
+    def _read_segment(self, number: int, successor: int | None, outcomes: bool) -> list[Record]:
+        start = self.offset if number == self.segment else 0
+        try:
+            data = self.segments.files.read(self.segments.path(number), start)
+        except FileNotFoundError as error:
+            raise RecordError(f"the run's record has lost {error.filename}") from error
+        sealed: int | None = None
+        if successor is not None:
+            # What a stale holder appended behind the seal is not part of the record.
+            sealed = max(0, self._sealed(successor) - start)
+            data = data[:sealed]
+        records, size = decode_all(data, outcomes=outcomes)
+        if records:
+            self.last = records[-1]
+            if isinstance(records[0], Opened) and start == 0:
+                _check_format(records[0], self.segments.folder)
+                self.owner = records[0].owner
+        self.segment, self.offset = number, start + size
+        self.behind = sealed is not None and size < sealed
+        return records
 
     def _sealed(self, number: int) -> int:
-        records, _ = decode_all(self._files.read(f"{self.folder}/{_name(number)}")[:4096])
+        """Return how many bytes of its predecessor count, as a segment says."""
+        path = self.segments.path(number)
+        records, _ = decode_all(self.segments.files.read(path)[:4096])
         if not records or not isinstance(records[0], Opened):
-            raise RecordError(f"{self.folder}/{_name(number)} is damaged: it has no first record")
-        _check_format(records[0], self.folder)
+            raise RecordError(f"{path} is damaged: it has no first record")
+        _check_format(records[0], self.segments.folder)
         return records[0].sealed
 
 
@@ -102,23 +103,20 @@ def _check_format(opened: Opened, folder: str) -> None:
 class Lease:
     """The right to carry a run on, and the segment that goes with it."""
 
-    def __init__(self, files: Files, folder: str, number: int, clock: Clock) -> None:
-        self._files = files
-        self._folder = folder
+    def __init__(self, segments: NumberedFiles, number: int, clock: Clock) -> None:
+        self._segments = segments
         self._clock = clock
-        self._path = f"{folder}/{_name(number)}"
-        self._appender: Appender = files.open_append(self._path)
+        self._appender: Appender = segments.files.open_append(segments.path(number))
         self._dirty = False
         self.number = number
         self.size = 0
 
     def check(self) -> None:
         """Raise `LeaseLostError` if a newer holder has taken over."""
-        numbers = _numbers(self._files, self._folder)
-        if not numbers or numbers[-1] != self.number:
-            raise LeaseLostError(
-                f"another process has taken over the run recorded in {self._folder}"
-            )
+        folder = self._segments.folder
+        self._segments.check(
+            self.number, f"another process has taken over the run recorded in {folder}"
+        )
 
     def append(self, record: Record) -> None:
         """Append one record; durable only after `sync`."""
@@ -138,7 +136,7 @@ class Lease:
 
     def renew(self) -> None:
         """Show a sign of life."""
-        self._files.touch(self._path)
+        self._segments.renew(self.number)
 
     def release(self) -> None:
         """Let go: the next holder need not wait."""
@@ -146,7 +144,7 @@ class Lease:
             self.append(Released(at=self._clock.now()))
             self.sync()
         except OSError:
-            self._files.abandon(self._path)
+            self._segments.files.abandon(self._segments.path(self.number))
             raise
         finally:
             self._appender.close()
@@ -192,7 +190,32 @@ def take_lease(
     this machine is judged by whether its process lives; elsewhere by the age of its
     segment against a file touched just now, both by the file server's clock.
     """
-    folder = reader.folder
+    records = _read_to_the_end(reader, clock)
+    segments = reader.segments
+    if reader.segment > 0 and not isinstance(reader.last, Released):
+        records += _read_of_the_dead(files, reader, seconds, alive)
+    if reader.segment > 0:
+        # What it left in this machine's memory must be on disk before a seal counts on it;
+        # even a `Released` may be there that was never synced.
+        last = files.open_append(segments.path(reader.segment))
+        last.sync()
+        last.close()
+    number = reader.segment + 1
+    opened = Opened(FORMAT, number, reader.offset, owner, clock.now())
+    if not files.create(segments.path(number), encode(opened)):
+        raise LeaseHeldError(_TAKEN)
+    lease = Lease(segments, number, clock)
+    # What the holder writes itself it need not read back.
+    reader.segment, reader.offset = number, len(encode(opened))
+    reader.owner, reader.last = owner, opened
+    return lease, records
+
+
+_TAKEN = "another process has just taken the run up"
+
+
+def _read_to_the_end(reader: JournalReader, clock: Clock) -> list[Record]:
+    """Read all that sealed segments have, which may become visible only after a while."""
     records = reader.read()
     for _ in range(VISIBLE_SECONDS):
         if not reader.behind:
@@ -200,37 +223,24 @@ def take_lease(
         clock.sleep(1.0)
         records += reader.read()
     if reader.behind:
-        raise RecordError(
-            f"{folder}/{_name(reader.segment)} is damaged: it ends before its successor says"
-        )
-    held = reader.segment > 0 and not isinstance(reader.last, Released)
-    if held:
-        living = False if is_abandoned(files, reader) else alive(reader.owner)
-        if living is None:
-            now = files.touch(f"{folder}/probe")
-            living = now - last_sign(files, reader) < seconds
-        if living:
-            raise LeaseHeldError(f"the run is being carried on by {reader.owner}")
-        # It may have written until it was judged.
-        number = reader.segment
-        records += reader.read()
-        if reader.segment != number:
-            raise LeaseHeldError("another process has just taken the run up")
-    if reader.segment > 0:
-        # What it left in this machine's memory must be on disk before a seal counts on it;
-        # even a `Released` may be there that was never synced.
-        last = files.open_append(f"{folder}/{_name(reader.segment)}")
-        last.sync()
-        last.close()
-    number = reader.segment + 1
-    opened = Opened(FORMAT, number, reader.offset, owner, clock.now())
-    if not files.create(f"{folder}/{_name(number)}", encode(opened)):
-        raise LeaseHeldError("another process has just taken the run up")
-    lease = Lease(files, folder, number, clock)
-    # What the holder writes itself it need not read back.
-    reader.segment, reader.offset = number, len(encode(opened))
-    reader.owner, reader.last = owner, opened
-    return lease, records
+        path = reader.segments.path(reader.segment)
+        raise RecordError(f"{path} is damaged: it ends before its successor says")
+    return records
+
+
+def _read_of_the_dead(
+    files: Files, reader: JournalReader, seconds: float, alive: Callable[[str], bool | None]
+) -> list[Record]:
+    """Return what the last holder wrote until it was judged; raise `LeaseHeldError` if it lives."""
+    number, segments = reader.segment, reader.segments
+    if not is_abandoned(files, reader) and segments.holder_lives(
+        number, reader.owner, seconds, alive
+    ):
+        raise LeaseHeldError(f"the run is being carried on by {reader.owner}")
+    records = reader.read()
+    if reader.segment != number:
+        raise LeaseHeldError(_TAKEN)
+    return records
 
 
 def is_held(files: Files, reader: JournalReader, now: float | None = None) -> bool:
@@ -253,4 +263,4 @@ def is_abandoned(files: Files, reader: JournalReader) -> bool:
 
 def last_sign(files: Files, reader: JournalReader) -> float:
     """Return when the last holder showed a sign of life, by the file server's clock."""
-    return files.modified(f"{reader.folder}/{_name(reader.segment)}")
+    return files.modified(reader.segments.path(reader.segment))

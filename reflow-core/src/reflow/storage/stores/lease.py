@@ -1,10 +1,7 @@
 """The right to write to a store's file, where locks cannot be trusted.
 
-Locks of a network file system may be missing, may hold on one machine alone, or may
-outlive their holder. So, as with a run's journal, to take the lease *is* to create the
-next of a row of numbered files, exclusively: the highest number holds, until its file says
-that it is free or its holder is dead. A holder on this machine is judged by whether its
-process lives, one elsewhere by the age of its file, by the file server's clock.
+The lease is a row of numbered files (`reflow.storage.numbered_files`), as the journal of a run
+is. A file names its holder in its first line, and says "free" in its second once that has let go.
 """
 
 from __future__ import annotations
@@ -18,12 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from ...errors import LeaseHeldError, LeaseLostError
+from ...errors import LeaseHeldError
 from ..filesystem import Files
+from ..numbered_files import LEASE_SECONDS, NumberedFiles
 from ..process_id import is_alive, this_process
-
-LEASE_SECONDS = 60.0
-"""A holder on another machine is given up when its file has not changed so long."""
 
 KEPT = 16
 """So many files stay behind the newest: whoever lists them late must not take an old number."""
@@ -50,8 +45,8 @@ class StoreLease:
         seconds: float = LEASE_SECONDS,
         alive: Callable[[str], bool | None] = is_alive,
     ) -> None:
-        self.folder = folder
         self._files = files or Files()
+        self._row = NumberedFiles(self._files, folder, 9)
         self._seconds = seconds
         self._alive = alive
         self._number = 0
@@ -63,7 +58,7 @@ class StoreLease:
     def look(self) -> Sighting:
         """Return who holds the lease, or held it last."""
         while True:
-            number = max(self._numbers(), default=0)
+            number = self._row.newest()
             if not number:
                 return Sighting()
             try:
@@ -96,9 +91,8 @@ class StoreLease:
         Asked of the newest file here: to open and close the store's own would let go of
         the locks that this process has on it.
         """
-        number = max(self._numbers(), default=0)
         try:
-            handle = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC)
+            handle = os.open(self._row.path(self._row.newest()), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
         try:
@@ -109,14 +103,8 @@ class StoreLease:
             os.close(handle)
         return True
 
-    def _numbers(self) -> list[int]:
-        return [int(name) for name in self._files.list(self.folder) if name.isdigit()]
-
-    def _path(self, number: int) -> str:
-        return f"{self.folder}/{number:09d}"
-
     def _read(self, number: int) -> Sighting:
-        owner, _, rest = self._files.read(self._path(number)).partition(b"\n")
+        owner, _, rest = self._files.read(self._row.path(number)).partition(b"\n")
         return Sighting(number, owner.decode(errors="replace"), rest == _FREE)
 
     # Holding
@@ -132,9 +120,8 @@ class StoreLease:
 
     def check(self) -> None:
         """Show a sign of life; raise `LeaseLostError` if another holder has taken over."""
-        if max(self._numbers(), default=0) != self._number:
-            raise LeaseLostError("another process took this one for dead and writes now")
-        self._files.touch(self._path(self._number))
+        self._row.check(self._number, "another process took this one for dead and writes now")
+        self._row.renew(self._number)
 
     def _take(self, timeout: float) -> None:
         self._make_folder()
@@ -149,22 +136,22 @@ class StoreLease:
             pause = min(pause * 1.5, 0.1)
 
     def _create(self, number: int) -> bool:
-        path = self._path(number)
+        path = self._row.path(number)
         if not self._files.create(path, f"{self._owner}\n".encode(), durable=False):
             return False
-        numbers = self._numbers()
-        if max(numbers) != number:  # the listing was of a while ago
+        numbers = self._row.numbers()
+        if numbers[-1:] != [number]:  # the listing was of a while ago
             self._files.discard(path)
             return False
         self._number = number
         for old in numbers:
             if old <= number - KEPT:
                 with contextlib.suppress(OSError):
-                    self._files.discard(self._path(old))
+                    self._files.discard(self._row.path(old))
         return True
 
     def _release(self) -> None:
-        path, self._number = self._path(self._number), 0
+        path, self._number = self._row.path(self._number), 0
         try:
             mark = self._files.open_append(path)
             try:
@@ -176,26 +163,16 @@ class StoreLease:
                 self._files.discard(path)
 
     def _lives(self, seen: Sighting) -> bool:
-        living = self._alive(seen.owner)
-        if living is not None:
-            return living
-        probe = self._files.scratch(self.folder, "")
-        try:
-            now = self._files.touch(probe)
-            return now - self._files.modified(self._path(seen.number)) < self._seconds
-        except FileNotFoundError:
-            return True  # newer ones have come
-        finally:
-            self._files.discard(probe)
+        return self._row.holder_lives(seen.number, seen.owner, self._seconds, self._alive)
 
     def _make_folder(self) -> None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(self.folder)
+            os.mkdir(self._row.folder)
         # Who may write beside the store may write to it; who may come here may look.
-        wanted = os.stat(os.path.dirname(self.folder)).st_mode & 0o7777 | 0o055
-        if os.stat(self.folder).st_mode & 0o7777 != wanted:
+        wanted = os.stat(os.path.dirname(self._row.folder)).st_mode & 0o7777 | 0o055
+        if os.stat(self._row.folder).st_mode & 0o7777 != wanted:
             with contextlib.suppress(OSError):
-                os.chmod(self.folder, wanted)
+                os.chmod(self._row.folder, wanted)
 
 
 def described(owner: str) -> str:
