@@ -317,9 +317,9 @@ def test_what_status_says_of_elements_never_lags_behind_the_run(tmp_path, monkey
 
     run = wf.run_local(tmp_path / "out")
     asked = []
-    index, standing = status.bring_up_to_date, status.Standing
+    index, view = status.bring_up_to_date, status.RunView
     monkeypatch.setattr(status, "bring_up_to_date", lambda *a: asked.append("index") or index(*a))
-    monkeypatch.setattr(status, "Standing", lambda *a: asked.append("run") or standing(*a))
+    monkeypatch.setattr(status, "RunView", lambda *a: asked.append("run") or view(*a))
     run.status(as_dict=True)
     run.status()
     assert asked == ["run", "index"] * 2

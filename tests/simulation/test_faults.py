@@ -26,7 +26,7 @@ import reflow.engine.local_driver
 import reflow.storage.blobs
 from reflow.engine.dispatcher import Dispatch, ask
 from reflow.engine.local_driver import _loop
-from reflow.engine.replay import Ledger
+from reflow.engine.replay import Replay
 from reflow.engine.task_call import Answer, Work
 from reflow.errors import LeaseHeldError, LeaseLostError
 from reflow.model.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
@@ -696,11 +696,11 @@ class Simulation:
 
     def settled(self) -> bool:
         """Whether the record says that nothing is left to do."""
-        ledger = Ledger(self.request)  # type: ignore[arg-type]
+        replay = Replay(self.request.spec)
         for records in self.world.sealed("/run/segments"):
-            ledger.fold(records)
+            replay.fold(records)
         asked = [name for name in self.world.nodes if name.startswith("/run/epochs")]
-        return ledger.finished is not None and ledger.epoch >= len(asked)
+        return replay.finished is not None and replay.epoch >= len(asked)
 
     def run(self) -> Counter[str]:
         world, rng = self.world, self.world.rng
@@ -769,7 +769,7 @@ class Simulation:
         # One outcome for each element, between retries; what is done stays done.
         seen: dict[tuple[str, int], Outcome] = {}
         done: set[tuple[str, int]] = set()
-        ledger = Ledger(self.request)  # type: ignore[arg-type]
+        replay = Replay(self.request.spec)
         cancelled: set[str] = set()
         for record in records:
             if isinstance(record, Outcome):
@@ -781,10 +781,10 @@ class Simulation:
                     done.add(key)
                 if record.state == CANCELLED:
                     assert record.task in cancelled, f"cancelled by nobody: {record}"
-            ledger.fold([record])
+            replay.fold([record])
             if isinstance(record, Epoch):
                 if record.kind == "retry":
-                    state = ledger.progress.tasks
+                    state = replay.progress.tasks
                     seen = {
                         key: one for key, one in seen.items()
                         if one is state[one.task].whole or one in state[one.task].outcomes
@@ -795,9 +795,9 @@ class Simulation:
         for one, two in itertools.pairwise(ends):
             if isinstance(one, Finished) and isinstance(two, Finished):
                 raise AssertionError("finished twice with no retry between")
-        progress = ledger.progress
+        progress = replay.progress
         assert progress.finished
-        assert ledger.finished == progress.verdict
+        assert replay.finished == progress.verdict
         # A cancel, once taken up, holds until a retry.
         epochs = [one for one in ends if isinstance(one, Epoch)]
         if epochs and epochs[-1].kind == "cancel":

@@ -16,7 +16,7 @@ from reflow.engine.batch.reconcile import GRACE_SECONDS, MAX_STARTS
 from reflow.engine.dispatcher import Dispatch, ask
 from reflow.engine.lookahead import ahead
 from reflow.engine.planner import Progress
-from reflow.engine.replay import Ledger
+from reflow.engine.replay import Replay
 from reflow.engine.task_call import WITHIN_TASK
 from reflow.errors import (
     CommandMissingError,
@@ -155,9 +155,9 @@ def test_cancel_outlives_the_process_that_took_it_up(record) -> None:
     second = Dispatch(record, request, None, dict, alive=lambda owner: False)
     assert second.plan() == []
     second.sync()
-    ledger = Ledger(request)
-    ledger.fold(JournalReader(Files(), record.segments).read())
-    assert ledger.finished == CANCELLED
+    replay = Replay(request.spec)
+    replay.fold(JournalReader(Files(), record.segments).read())
+    assert replay.finished == CANCELLED
 
 
 def test_what_a_holder_writes_while_it_is_judged_counts(record) -> None:

@@ -26,7 +26,7 @@ from reflow.engine.batch.dispatch_pass import DispatchPass, PassReport
 from reflow.engine.batch.job_script import PAUSES
 from reflow.engine.batch.reconcile import GRACE_SECONDS
 from reflow.engine.dispatcher import Dispatch, ask
-from reflow.engine.replay import Ledger
+from reflow.engine.replay import Replay
 from reflow.engine.task_call import Answer
 from reflow.engine.worker import Element, publish_answer, take_position
 from reflow.errors import (
@@ -567,9 +567,9 @@ class World:
                 assert isinstance(outcome, Outcome)
                 if outcome.state == SUCCESS:
                     assert done[outcome.task, outcome.index] == 1, f"{path} is lost"
-        ledger = Ledger(request_of(self.plan))
-        ledger.fold(records)
-        for state in ledger.progress.tasks.values():
+        replay = Replay(request_of(self.plan).spec)
+        replay.fold(records)
+        for state in replay.progress.tasks.values():
             for outcome in state.outcomes:
                 if outcome is not None and outcome.state == SKIPPED:
                     above = (*state.chains, *state.barriers)

@@ -60,10 +60,10 @@ class Run:
     @property
     def state(self) -> str:
         """The state of the run, one of `reflow.states.RUN_STATES`, read from its record."""
-        from .engine.run_view import Standing
+        from .engine.run_view import RunView
 
         self._check_there()
-        return Standing(self._record).state
+        return RunView(self._record).state
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id} in {self._row.run_dir}>"
@@ -133,11 +133,11 @@ class Run:
 
         As of the last dispatch pass: nobody is asked.
         """
-        from .engine.run_view import Standing
+        from .engine.run_view import RunView
         from .runs.status import notes_of
 
         self._check_there()
-        return notes_of(Standing(self._record))
+        return notes_of(RunView(self._record))
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the run has ended and return its state; carry it on if nobody does.

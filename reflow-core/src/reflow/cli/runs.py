@@ -88,7 +88,7 @@ def _listed(
 def _current(row: RunRow) -> RunRow:
     from attrs import evolve
 
-    from ..engine.run_view import Standing
+    from ..engine.run_view import RunView
     from ..storage.run_directory import RunRecord
 
     record = RunRecord(row.record)
@@ -96,7 +96,7 @@ def _current(row: RunRow) -> RunRow:
         # A record that is gone looks like one in which nothing has happened yet.
         if "run.json" not in record.files.list(record.folder):
             return row
-        return evolve(row, status=Standing(record).state)
+        return evolve(row, status=RunView(record).state)
     except (ReflowError, OSError):
         return row
 

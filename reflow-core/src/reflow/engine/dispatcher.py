@@ -8,7 +8,6 @@ cache, skips and the end of the run are the same code.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -31,6 +30,7 @@ from ..model.spec import TaskSpec
 from ..states import CACHED, CANCELLED, FAILED, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
+from ..storage.claims import latest_request, leave_request, read_requests
 from ..storage.clock import Clock
 from ..storage.events import HOME, Epoch, Finished, Note, Place, Record, Retried, Sized, encode
 from ..storage.indexing import index_records
@@ -43,7 +43,7 @@ from .inputs import SizeError, TaskInputs
 from .notify import observe
 from .other_runs import Elsewhere
 from .planner import TaskState
-from .replay import Ledger
+from .replay import Replay
 from .reservations import Reservations
 from .task_call import WITHIN_TASK, Answer, Work
 
@@ -91,7 +91,7 @@ class Dispatch:
         self.files = record.files
         self.values = Values(self.files, record.values)
         self.attachments = AttachmentFolder(self.files, record.values, request.spec.serializers)
-        self.ledger = Ledger(request)
+        self.ledger = Replay(request.spec)
         self.progress = self.ledger.progress
         self.reader = JournalReader(self.files, record.segments)
         try:
@@ -304,8 +304,8 @@ class Dispatch:
                     self._look_up(state, indices[start : start + BATCH], works, claim)
                     self.save()
         if self.progress.finished and self.ledger.finished is None:
-            self.ledger.finished = self.progress.verdict
-            finished = Finished(self.ledger.finished, self.clock.now())
+            finished = Finished(self.progress.verdict, self.clock.now())
+            self.ledger.finish(finished)
             self.write(finished)
             if self.request.options.observers:
                 self._untold.append(finished)
@@ -478,7 +478,7 @@ class Dispatch:
     def note(self, text: str) -> None:
         """Record what a person should read; once, however often it is said."""
         if text not in self.ledger.notes:
-            self.ledger.notes.add(text)
+            self.ledger.notes[text] = None
             self.write(Note(text, self.clock.now()))
 
     def stop(self, culprit: str) -> None:
@@ -493,10 +493,7 @@ class Dispatch:
 
     def is_asked(self) -> bool:
         """Whether there is a request to cancel or retry that nobody has taken up."""
-        return any(
-            int(name.partition(".")[0]) > self.ledger.epoch
-            for name in self.files.list(self.record.epochs)
-        )
+        return latest_request(self.files, self.record.folder) > self.ledger.epoch
 
     def take_requests(self) -> list[Epoch]:
         """Take up requests to cancel or retry that came since; the caller carries them out.
@@ -505,24 +502,19 @@ class Dispatch:
         cancelled elements on record.
         """
         taken = []
-        for name in sorted(self.files.list(self.record.epochs)):
-            number = int(name.partition(".")[0])
-            if number <= self.ledger.epoch:
-                continue
-            asked = json.loads(self.files.read(f"{self.record.epochs}/{name}"))
+        for request in read_requests(self.files, self.record.folder, self.ledger.epoch):
             epoch = Epoch(
-                number, asked["kind"], tuple(asked["tasks"]), self.clock.now(),
-                asked.get("executor", ""), asked.get("settings", ""),
+                request.number, request.kind, request.tasks, self.clock.now(),
+                request.executor, request.settings,
             )  # fmt: skip
             self.write(epoch)
             self.ledger.take_up(epoch)
             self._inputs.clear()
             taken.append(epoch)
-            if epoch.kind == "retry":
-                # What is reserved from now on is not for the outcomes of before to give up.
-                self.index()
             if epoch.kind == "cancel":
                 break
+            # What is reserved from now on is not for the outcomes of before to give up.
+            self.index()
         return taken
 
     def mark_cancelled(self, tasks: Sequence[str], dropped: Iterable[Work] = ()) -> None:
@@ -551,15 +543,4 @@ def ask(
     What is submitted from then on goes to `place`, if that is given.
     """
     check_task(request, task)
-    asked: dict[str, object] = {"kind": kind, "tasks": [task] if task else []}
-    if place != HOME:
-        asked["executor"], asked["settings"] = place
-    text = json.dumps(asked).encode()
-    taken = [int(name.partition(".")[0]) for name in record.files.list(record.epochs)]
-    number = max(taken, default=0)
-    while True:
-        # On from a name that is taken, not listed again: the listing may be of a while ago.
-        number += 1
-        # The name says nothing of the kind: a cancel and a retry must not share a number.
-        if record.files.create(f"{record.epochs}/{number:06d}.json", text):
-            return number
+    return leave_request(record.files, record.folder, kind, [task] if task else [], *place)

@@ -7,6 +7,7 @@ import json
 from ..executors.base import Executor
 from ..executors.local import LocalExecutor
 from ..plugins.lookup import executor_from_reference
+from ..storage.claims import read_requests
 from ..storage.events import HOME, Place
 from ..storage.run_directory import INLINE, RunRecord, RunRequest
 
@@ -23,12 +24,9 @@ def executor_of(request: RunRequest, place: Place = HOME) -> Executor:
 
 def place_of(record: RunRecord) -> Place:
     """Return where the jobs of a run go: what the last retry asked for, if any did."""
-    files = record.files
-    for name in sorted(files.list(record.epochs), reverse=True):
-        asked = json.loads(files.read(f"{record.epochs}/{name}"))
-        if asked.get("executor"):
-            return asked["executor"], asked["settings"]
-    return HOME
+    requests = read_requests(record.files, record.folder)
+    places = [(one.executor, one.settings) for one in requests if one.executor]
+    return places[-1] if places else HOME
 
 
 def current_executor(record: RunRecord, request: RunRequest) -> Executor:

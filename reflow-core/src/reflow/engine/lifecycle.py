@@ -28,7 +28,8 @@ from ..storage.stores.base import Store
 from .batch.dispatch_pass import DispatchPass, PassReport
 from .dispatcher import Dispatch
 from .executor_of_run import current_executor, executor_of
-from .run_view import Standing
+from .replay import DRIVER
+from .run_view import RunView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +58,8 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
         if dispatch.ledger.finished is not None and not dispatch.is_asked():
             return
         number = len(dispatch.ledger.jobs) + 1
-        tag = job_tag(request.run_id, number, "driver")
-        dispatch.write(Intent(tag, "driver", "", (), (), dispatch.clock.now()))
+        tag = job_tag(request.run_id, number, DRIVER)
+        dispatch.write(Intent(tag, DRIVER, "", (), (), dispatch.clock.now()))
         dispatch.sync()
         script = record.write_script(tag, driver_script(record, request))
         job = executor.submit(
@@ -242,21 +243,22 @@ def _give_up(dispatch: Dispatch, reason: str) -> str:
     return dispatch.ledger.finished or FAILED
 
 
-def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> Standing:
+def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> RunView:
     """See to it that an active run has somebody who carries it on; return where it stands.
 
     A driver that died is replaced, until several in a row have died without progress.
     """
-    standing = Standing(record)
-    if standing.state != WAITING:
-        return standing
+    view = RunView(record)
+    if view.state != WAITING:
+        return view
+    fruitless = view.replay.fruitless
     try:
-        if standing.fruitless >= MAX_DRIVERS:
+        if fruitless >= MAX_DRIVERS:
             dispatch = Dispatch(record, request, store, dict)
             try:
                 _give_up(
                     dispatch,
-                    f"{standing.fruitless} processes that carried the run on died one after the "
+                    f"{fruitless} processes that carried the run on died one after the "
                     f"other without any progress; see {record.logs}",
                 )
             finally:
@@ -265,7 +267,7 @@ def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> Sta
             start(record, request, store)
     except (LeaseHeldError, LeaseLostError):
         pass
-    return Standing(record)
+    return RunView(record)
 
 
 class Watch:
@@ -295,27 +297,33 @@ def wait_for_end(
 ) -> str | None:
     """Wait until a run has ended, carrying it on if nobody does; None after `timeout`."""
     until = None if timeout is None else time.monotonic() + timeout
-    pause = 0.01
     capabilities = current_executor(record, request).capabilities
-    first = watch.looked is None
+    pause = 0.01
     while True:
-        if capabilities.inline or first:
-            standing = carry_on(record, request, store)
+        if capabilities.inline:
+            view = carry_on(record, request, store)
         else:
-            standing = Standing(record)
-        first = False
-        if not capabilities.inline:
-            # Jobs may vanish without a word, with all that were to notice it.
-            often = 0.0 if standing.state == WAITING else LOOK_SECONDS
-            if watch.is_due(max(often, capabilities.min_poll_interval)):
-                with contextlib.suppress(LeaseHeldError, LeaseLostError):
-                    run_pass(record, request, store)
-                standing = Standing(record)
-        ended = standing.finished is not None and standing.asked <= standing.epoch
-        if ended and not standing.held:
-            return standing.finished
-        if until is not None and time.monotonic() >= until:
+            view = _look_after(record, request, store, capabilities.min_poll_interval, watch)
+        if view.ended is not None and not view.held:
+            return view.ended
+        remaining = pause if until is None else until - time.monotonic()
+        if remaining <= 0:
             return None
-        left = pause if until is None else min(pause, max(0.0, until - time.monotonic()))
-        time.sleep(left)
+        time.sleep(min(pause, remaining))
         pause = min(pause * 1.5, 1.0)
+
+
+def _look_after(
+    record: RunRecord, request: RunRequest, store: Store | None, interval: float, watch: Watch
+) -> RunView:
+    """Return where a queued run stands; run a pass over it if it is time to.
+
+    Jobs may vanish without a word, with all that were to notice it.
+    """
+    view = carry_on(record, request, store) if watch.looked is None else RunView(record)
+    seconds = 0.0 if view.state == WAITING else LOOK_SECONDS
+    if not watch.is_due(max(seconds, interval)):
+        return view
+    with contextlib.suppress(LeaseHeldError, LeaseLostError):
+        run_pass(record, request, store)
+    return RunView(record)

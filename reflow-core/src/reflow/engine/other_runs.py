@@ -19,7 +19,7 @@ from ..storage.process_id import is_alive
 from ..storage.run_directory import RunRecord
 from ..storage.stores.base import CachedResult, Underway
 from .executor_of_run import executor_of
-from .replay import JobState, Ledger
+from .replay import DRIVER, JobState, Replay
 
 LAG_SECONDS = 30.0
 """So long after its last record a scheduler may not tell of a job that it has."""
@@ -55,14 +55,14 @@ class OtherRun:
         """Raises `ReflowError` or `OSError` where it cannot be read."""
         self.record = RunRecord(folder, files)
         self.request = self.record.request()
-        self.ledger = Ledger(self.request)
+        self.replay = Replay(self.request.spec)
         self.opened = 0.0
         self._reader = JournalReader(files, self.record.segments)
 
     def read(self) -> None:
         """Read what has come since the last time."""
         records = self._reader.read()
-        self.ledger.fold(records)
+        self.replay.fold(records)
         self.opened = next((o.at for o in reversed(records) if isinstance(o, Opened)), self.opened)
 
     def holder(self, now: float) -> str:
@@ -75,12 +75,12 @@ class OtherRun:
 
     def job(self, task: str, index: int) -> JobState | None:
         """Return the job that has an element in hand, if one has."""
-        state = self.ledger.progress.tasks.get(task)
-        return self.ledger.jobs.get(state.flying.get(index, "")) if state is not None else None
+        state = self.replay.progress.tasks.get(task)
+        return self.replay.jobs.get(state.flying.get(index, "")) if state is not None else None
 
     def outcomes(self, task: str, indices: Iterable[int]) -> dict[int, Outcome]:
         """Return how elements came out, also where no pass has taken note of it yet."""
-        state = self.ledger.progress.tasks[task]
+        state = self.replay.progress.tasks[task]
         found: dict[int, Outcome] = {}
         wanted: dict[int, int] = {}
         for index in indices:
@@ -167,14 +167,14 @@ class Elsewhere:
 
     def _jobs(self, other: OtherRun, now: float) -> _Seen:
         """Look whether any job will carry on a run that nobody holds right now."""
-        live = [job for job in other.ledger.jobs.values() if not job.ended and job.job]
+        live = [job for job in other.replay.jobs.values() if not job.ended and job.job]
         silent = now - other.last_sign()
-        drivers = [job.job for job in live if job.intent.role == "driver"]
+        drivers = [job.job for job in live if job.intent.role == DRIVER]
         if drivers:
             living = is_alive(drivers[-1])
             # On another machine it had the time to take the lease.
             return _Seen(carried_on=silent < LAG_SECONDS if living is None else living)
-        if other.ledger.finished is not None or not live:
+        if other.replay.finished is not None or not live:
             return _Seen()
         told: dict[str, JobStatus] = {}
         if other.request.user == self._user:

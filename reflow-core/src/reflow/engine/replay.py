@@ -1,28 +1,40 @@
-"""What has been done of a run, folded from its records: its elements and its jobs. Pure."""
+"""What has happened in a run, folded from its records: elements, jobs, requests, its end. Pure.
+
+There is one such fold. The dispatcher keeps it up to date as it writes; whoever only reads a
+run gets it from `reflow.engine.run_view`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from ..model.spec import WorkflowSpec
 from ..storage.events import (
     HOME,
     Barred,
+    Called,
     Ended,
     Epoch,
     Finished,
     Intent,
     Missing,
     Note,
+    Opened,
     Place,
     Record,
+    Released,
     Retried,
     Sized,
     Submitted,
     Waiting,
 )
 from ..storage.outcome import Outcome
-from ..storage.run_directory import RunRequest
 from .planner import Progress
+
+DRIVER = "driver"
+"""Role of the process that carries a run on whose elements run on one machine."""
 
 NOT_TAKEN = "LIMIT"
 """State of a job that the scheduler did not take for now."""
@@ -30,13 +42,16 @@ NOT_TAKEN = "LIMIT"
 UNSEEN = "UNSEEN"
 """State of a job whose submission ended in doubt, and which the scheduler never showed."""
 
+_NO_TASKS = WorkflowSpec(name="", tasks=())
+
 
 class JobState:
     """What the record says of one job.
 
-    `place` is the executor, and its settings as JSON, that it was given to ("": those of
-    the submission); `waiting` why the scheduler says that it does not start; `not_taken`
-    whether the scheduler did not take it for now.
+    `job` is the scheduler's id, "" as long as it is in doubt; `place` the executor, and its
+    settings as JSON, that the job was given to ("": those of the submission). `missing` is since
+    when no poll finds the job, `waiting` why the scheduler says that it does not start, and
+    `not_taken` whether the scheduler did not take it for now.
     """
 
     __slots__ = ("ended", "intent", "job", "missing", "not_taken", "place", "waiting")
@@ -51,81 +66,110 @@ class JobState:
         self.not_taken = False
 
 
-class Ledger:
-    """All that is folded from a run's records."""
+class Replay:
+    """All that is folded from a run's records.
 
-    def __init__(self, request: RunRequest) -> None:
-        self.progress = Progress(request.spec)
+    `progress` has the elements, `jobs` the jobs by tag in the order of submission. `finished` is
+    the state in which the run has ended, at `finished_at`, None while it goes on; after a retry
+    it has been `reopened`, and outcomes on record may not stand any more.
+
+    `epoch` is the number of the last request that was taken up, `cancels` the tasks (none: all)
+    of each cancel since the last retry, and `place` the executor of the last retry that named one.
+
+    `stuck` says why the run does not go on, `held_back` by task why elements of it could not be
+    submitted yet, `barred` by role why its jobs may not submit others; "" where that is over.
+
+    `fruitless` counts the drivers in a row that were started and left nothing; `progressed`
+    says whether anything came out at all.
+    """
+
+    def __init__(self, spec: WorkflowSpec | None = None) -> None:
+        """Begin with no records.
+
+        Without `spec` nothing is kept of elements: `progress` stays empty. So a run of a hundred
+        thousand elements is read as fast as one of ten.
+        """
+        self._elements = spec is not None
+        self.progress = Progress(spec or _NO_TASKS)
         self.jobs: dict[str, JobState] = {}
         self.epoch = 0
         self.cancels: list[tuple[str, ...]] = []
-        self.notes: set[str] = set()
+        self.notes: dict[str, None] = {}  # a set in order
         self.place: Place = HOME
         self.barred: dict[str, str] = {}
         self.stuck = ""
         self.held_back: dict[str, str] = {}
-        """By task, why elements of it could not be submitted yet; "" where they could."""
         self.finished: str | None = None
+        self.finished_at = 0.0
+        self.reopened = False
+        self.fruitless = 0
+        self.progressed = False
+        self.retried: Counter[tuple[str, str]] = Counter()
+        """How many attempts were tried again, by task and cause."""
+        self.calls: Counter[str] = Counter()
+        """How often dispatch passes have called each of the scheduler's commands."""
+
+    # What can be asked
+
+    @property
+    def driver(self) -> str:
+        """Id of the last driver that was started, "" for none."""
+        jobs = reversed(self.jobs.values())
+        return next((job.job for job in jobs if job.intent.role == DRIVER and job.job), "")
+
+    def submitted(self) -> list[JobState]:
+        """Return the jobs that a scheduler was given."""
+        return [job for job in self.jobs.values() if job.intent.role != DRIVER]
+
+    def queued(self) -> list[JobState]:
+        """Return the jobs that are on record as in a scheduler's hands.
+
+        One without an id may not be there: nothing can rely on it.
+        """
+        return [job for job in self.submitted() if not job.ended]
+
+    # What happened
 
     def fold(self, records: Iterable[Record]) -> None:
         """Move on by records that were read."""
-        progress = self.progress
         for record in records:
-            kind = type(record)
-            if kind is Outcome:
-                progress.record(record)  # type: ignore[arg-type]
-            elif kind is Retried:
-                progress.retry(record)  # type: ignore[arg-type]
-            elif kind is Sized:
-                progress.resize(record.task, record.size)  # type: ignore[union-attr]
-            elif kind is Intent:
-                self.intend(record)  # type: ignore[arg-type]
-            elif kind is Submitted:
-                state = self.jobs.get(record.tag)  # type: ignore[union-attr]
-                if state is not None:
-                    state.job = record.job  # type: ignore[union-attr]
-                    state.missing = None
-            elif kind is Missing:
-                state = self.jobs.get(record.tag)  # type: ignore[union-attr]
-                if state is not None:
-                    state.missing = record.at  # type: ignore[union-attr]
-            elif kind is Ended:
-                self.end(record.tag, record.state)  # type: ignore[union-attr]
-            elif kind is Waiting:
-                self.wait(record)  # type: ignore[arg-type]
-            elif kind is Barred:
-                self.barred[record.role] = record.reason  # type: ignore[union-attr]
-            elif kind is Note:
-                self.notes.add(record.text)  # type: ignore[union-attr]
-            elif kind is Epoch:
-                self.take_up(record)  # type: ignore[arg-type]
-            elif kind is Finished:
-                self.finished = record.state  # type: ignore[union-attr]
+            if type(record) is Outcome:  # nearly all of them are
+                self.fruitless, self.progressed = 0, True
+                if self._elements:
+                    self.progress.record(record)
+            else:
+                _FOLD[type(record)](self, record)
 
     def intend(self, intent: Intent) -> None:
         """A job is about to be submitted, and has these elements in hand."""
         self.jobs[intent.tag] = JobState(intent, self.place)
-        for index, attempt in zip(intent.indices, intent.attempts):  # noqa: B905 (equal by make)
-            self.progress.launch(intent.task, index, attempt, intent.tag)
+        if intent.role == DRIVER:
+            self.fruitless += 1
+        if self._elements:
+            for index, attempt in _elements(intent):
+                self.progress.launch(intent.task, index, attempt, intent.tag)
 
-    def end(self, tag: str, how: str = "") -> None:
+    def end(self, tag: str, state: str = "") -> None:
         """A job is over; what it still had in hand is in nobody's."""
-        state = self.jobs.get(tag)
-        if state is None or state.ended:
+        job = self.jobs.get(tag)
+        if job is None or job.ended:
             return
-        state.ended = True
-        state.not_taken = how == NOT_TAKEN
-        flying = self.progress.tasks[state.intent.task].flying if state.intent.indices else {}
-        for index in state.intent.indices:
-            if flying.get(index) == tag:
-                if how == NOT_TAKEN:
-                    # There never was a job, so this was no attempt: a full queue must not
-                    # use up the starts that an element has.
-                    self.progress.tasks[state.intent.task].tries[index] -= 1
-                elif how == UNSEEN:
-                    # Nor must a scheduler that does not answer; but this attempt is taken.
-                    self.progress.tasks[state.intent.task].forgive(index)
-                self.progress.land(state.intent.task, index)
+        job.ended = True
+        job.not_taken = state == NOT_TAKEN
+        if not self._elements or not job.intent.indices:
+            return
+        task = self.progress.tasks[job.intent.task]
+        for index in job.intent.indices:
+            if task.flying.get(index) != tag:
+                continue
+            if state == NOT_TAKEN:
+                # There never was a job, so this was no attempt: a full queue must not
+                # use up the starts that an element has.
+                task.tries[index] -= 1
+            elif state == UNSEEN:
+                # Nor must a scheduler that does not answer; but this attempt is taken.
+                task.forgive(index)
+            self.progress.land(job.intent.task, index)
 
     def wait(self, record: Waiting) -> None:
         """A job does not start, a task is held back, or the run does not go on (no tag), for a
@@ -134,19 +178,80 @@ class Ledger:
             self.stuck = record.reason
         elif record.tag in self.jobs:
             self.jobs[record.tag].waiting = record.reason
-        elif record.tag in self.progress.tasks:
+        else:
             self.held_back[record.tag] = record.reason
 
     def take_up(self, epoch: Epoch) -> None:
         """A cancel or a retry begins."""
         self.epoch = epoch.number
+        self.fruitless = 0
         if epoch.executor:
             self.place = (epoch.executor, epoch.settings)
-            self.barred = {}  # of the one before
+            self.barred = {}  # of the executor before
         if epoch.kind == "cancel":
             self.cancels.append(epoch.tasks)
         if epoch.kind == "retry":
             self.cancels = []
             self.held_back = {}
-            self.finished = None
+            self.finished, self.reopened = None, True
             self.progress.reopen(epoch.tasks or tuple(self.progress.tasks))
+
+    def finish(self, record: Finished) -> None:
+        """The run has ended."""
+        self.finished, self.finished_at = record.state, record.at
+        self.reopened = False
+
+    def _retry(self, record: Retried) -> None:
+        self.progressed = True
+        self.retried[record.task, record.cause] += 1
+        if self._elements:
+            self.progress.retry(record)
+
+    def _size(self, record: Sized) -> None:
+        if self._elements:
+            self.progress.resize(record.task, record.size)
+
+    def _submitted(self, record: Submitted) -> None:
+        job = self.jobs.get(record.tag)
+        if job is not None:
+            job.job, job.missing = record.job, None
+
+    def _miss(self, record: Missing) -> None:
+        job = self.jobs.get(record.tag)
+        if job is not None:
+            job.missing = record.at
+
+    def _bar(self, record: Barred) -> None:
+        self.barred[record.role] = record.reason
+
+    def _called(self, record: Called) -> None:
+        self.calls.update(dict(record.commands))
+
+    def _note(self, record: Note) -> None:
+        self.notes[record.text] = None
+
+    def _pass_over(self, record: Opened | Released) -> None:
+        """The lease changes hands: that says nothing of what was done."""
+
+
+def _elements(intent: Intent) -> Iterator[tuple[int, int]]:
+    """Return the (index, attempt) that a job is given, by position."""
+    return zip(intent.indices, intent.attempts)  # noqa: B905 (equal by make)
+
+
+_FOLD: dict[type, Callable[[Replay, Any], None]] = {
+    Sized: Replay._size,
+    Retried: Replay._retry,
+    Intent: Replay.intend,
+    Submitted: Replay._submitted,
+    Missing: Replay._miss,
+    Ended: lambda replay, record: replay.end(record.tag, record.state),
+    Waiting: Replay.wait,
+    Barred: Replay._bar,
+    Called: Replay._called,
+    Note: Replay._note,
+    Epoch: Replay.take_up,
+    Finished: Replay.finish,
+    Opened: Replay._pass_over,
+    Released: Replay._pass_over,
+}

@@ -7,7 +7,6 @@ cattrs, click, pluggy nor a database is imported, and annotations are no texts (
 
 import contextlib
 import errno
-import json
 import os
 import sys
 import time
@@ -21,7 +20,16 @@ from ..model.entrypoint import load_tasks
 from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
-from ..storage.claims import JobHeader, begin, claim, publish, read_header, read_position
+from ..storage.claims import (
+    JobHeader,
+    begin,
+    claim,
+    latest_request,
+    publish,
+    read_header,
+    read_position,
+    read_requests,
+)
 from ..storage.filesystem import Files
 from ..storage.outcome import CODE_EDITED, UNSETTLED_DETAIL, Outcome
 from ..values.hashing import digest
@@ -89,7 +97,7 @@ def take_position(
     jobs = f"{folder}/jobs"
     header = read_header(files, jobs, tag)
     task = header.task
-    if _cancelled(files, folder, task, header.epoch):
+    if _is_cancelled(files, folder, task, header.epoch):
         return None
     place = read_position(files, jobs, tag, position)
     common, texts, identity = header.common, place.texts, place.identity
@@ -98,7 +106,7 @@ def take_position(
     if header.awaited is not None:
         from .deferred_inputs import Culprit, Deferred, Inputs
 
-        if _latest_epoch(files, folder) > header.epoch:
+        if latest_request(files, folder) > header.epoch:
             return None  # what it awaits may be running again
         try:
             inputs = Inputs(files, folder, header.awaited, place.items, patience)
@@ -392,16 +400,9 @@ def publish_answer(
     return answer.state if publish(files, folder, outcome) else ""
 
 
-def _latest_epoch(files: Files, folder: str) -> int:
-    names = files.list(f"{folder}/epochs")
-    return max((int(name.partition(".")[0]) for name in names), default=0)
-
-
-def _cancelled(files: Files, folder: str, task: str, epoch: int) -> bool:
+def _is_cancelled(files: Files, folder: str, task: str, epoch: int) -> bool:
     """Whether the run, or this task of it, was cancelled after the job was submitted."""
-    for name in files.list(f"{folder}/epochs"):
-        if int(name.partition(".")[0]) > epoch:
-            asked = json.loads(files.read(f"{folder}/epochs/{name}"))
-            if asked["kind"] == "cancel" and (not asked["tasks"] or task in asked["tasks"]):
-                return True
-    return False
+    return any(
+        request.kind == "cancel" and (not request.tasks or task in request.tasks)
+        for request in read_requests(files, folder, epoch)
+    )

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 
 from attrs import define, evolve, field, frozen
 
-from ..engine.run_view import Standing
+from ..engine.run_view import RunView
 from ..errors import RecordError, ReflowError, UnknownTaskError, unknown_name
 from ..model.spec import TaskSpec
 from ..states import DONE, ENDED, SUCCESS
@@ -147,17 +147,17 @@ class _Survey:
         # As the user itself, not as the administrator: who writes to a record owns the part
         # that it adds, and the user would be locked out.
         owned = os.geteuid() == os.stat(row.record).st_uid
-        standing = Standing(record)
-        if standing.state not in ENDED:
+        view = RunView(record)
+        if view.state not in ENDED:
             catch_up(self._store, record, row.run_id)
             return
-        run.used_at = standing.finished_at
+        run.used_at = view.replay.finished_at
         selected = self._graph_name in (None, row.graph_name)
         if selected:
             self.tasks.update(run.specs)
             self.others += not owned
         run.kept = not (selected and owned) or self._run_counts[row.graph_name] <= self._keep
-        if owned and standing.state == SUCCESS:  # any other may be retried, and needs its values
+        if owned and view.state == SUCCESS:  # any other may be retried, and needs its values
             run.sizes = _sizes(record)
             run.attached = bool(request.spec.serializers)
 
@@ -317,7 +317,7 @@ def _prune(
                 " first, such as with `reflow store gc`"
             )
         # A run that may be retried needs its values.
-        succeeded = Standing(record).state == SUCCESS
+        succeeded = RunView(record).state == SUCCESS
         needed_before = needed_names(record) if succeeded else set()
         going = [outcome for outcome in last_outcomes(record) if outcome.identity in identities]
         if not going:

@@ -9,7 +9,7 @@ from ..engine.batch.dispatch_pass import PassReport
 from ..engine.dispatcher import Dispatch, ask, check_task
 from ..engine.executor_of_run import current_executor
 from ..engine.lifecycle import carry_on, is_queued, run_pass, tell
-from ..engine.run_view import Standing
+from ..engine.run_view import RunView
 from ..errors import ExecutorError, LeaseHeldError, LeaseLostError
 from ..executors.base import Executor
 from ..executors.command import CommandExecutor
@@ -26,26 +26,25 @@ looks several times a second, so one that does not is stuck and is killed."""
 def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: str | None) -> None:
     """Cancel a run or one of its tasks; on return it is done, whoever did it."""
     check_task(request, task)
-    standing = Standing(record)
-    if standing.finished is not None and standing.asked <= standing.epoch:
+    if RunView(record).ended is not None:
         return
     number = ask(record, request, "cancel", task)
     until = time.monotonic() + PATIENCE
     if is_queued(record, request):
         _pass_until(record, request, store, number, whole=task is None)
         return
-    while Standing(record).epoch < number:
+    while (replay := RunView(record).replay).epoch < number:
         try:
             dispatch = Dispatch(record, request, store, dict)
         except LeaseHeldError:
             if time.monotonic() > until:
-                if not standing.driver:
+                if not replay.driver:
                     raise ExecutorError(
                         f"run {request.run_id} is carried on by another process (run_local), "
                         "which takes the request up when the call it is in returns; "
                         "interrupt that process to have it sooner"
                     ) from None
-                current_executor(record, request).cancel([standing.driver])
+                current_executor(record, request).cancel([replay.driver])
                 until += PATIENCE
             time.sleep(0.05)
             continue
@@ -63,8 +62,8 @@ def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: st
         return
     # The driver has taken it up; of a whole run it must also have let go.
     while not task:
-        standing = Standing(record)
-        if standing.finished is not None and not standing.held:
+        view = RunView(record)
+        if view.replay.finished is not None and not view.held:
             return
         if time.monotonic() > until:
             raise ExecutorError(
@@ -94,7 +93,7 @@ def retry(
             tell(request, report)
         return
     # A driver that is just ending may not see the request any more: then another must.
-    while carry_on(record, request, store).epoch < number and time.monotonic() < until:
+    while carry_on(record, request, store).replay.epoch < number and time.monotonic() < until:
         time.sleep(0.02)
 
 
@@ -103,8 +102,8 @@ def _place(record: RunRecord, request: RunRequest, executor: Executor) -> Place:
     executor.check()
     if isinstance(executor, CommandExecutor):
         executor = executor.located()
-    standing = Standing(record)
-    if standing.finished is None and executor.capabilities.inline is is_queued(record, request):
+    finished = RunView(record).replay.finished
+    if finished is None and executor.capabilities.inline is is_queued(record, request):
         raise ExecutorError(
             f"run {request.run_id} has not ended: jobs of a scheduler and processes of this "
             f"machine cannot carry it on together; `reflow cancel {request.run_id}` first, then "
@@ -127,11 +126,11 @@ def _pass_until(
             report = run_pass(record, request, store)
         except (LeaseHeldError, LeaseLostError):
             report = None
-        standing = Standing(record)
+        replay = RunView(record).replay
         if (
-            standing.epoch >= number
+            replay.epoch >= number
             and (report is None or report.carried_out)
-            and (not whole or standing.finished is not None)
+            and (not whole or replay.finished is not None)
         ):
             return report
         if time.monotonic() > until:

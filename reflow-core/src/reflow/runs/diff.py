@@ -12,12 +12,11 @@ from attrs import frozen
 from ..caching.file_marks import counted
 from ..engine.inputs import TaskInputs
 from ..engine.planner import Progress, TaskState
-from ..engine.replay import Ledger
+from ..engine.run_view import RunView
 from ..errors import RecordError, ReflowError
 from ..model.spec import Constant, TaskSpec, Wire
 from ..states import DONE, FAILED
 from ..storage.blobs import Values
-from ..storage.journal import JournalReader
 from ..storage.outcome import CODE_EDITED, Outcome
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import Store
@@ -67,9 +66,7 @@ class Recorded:
         """Read a run. Raises `RecordError` where its record is gone or damaged."""
         self.record = record
         self.request = request or record.request()
-        ledger = Ledger(self.request)
-        ledger.fold(JournalReader(record.files, record.segments).read())
-        self.progress = ledger.progress
+        self.progress = RunView(record, self.request.spec).progress
         self.values = Values(record.files, record.values)
         self._inputs: dict[str, TaskInputs | None] = {}
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from attrs import field, frozen
 
-from ..engine.run_view import Standing
+from ..engine.run_view import RunView
 from ..errors import LeaseHeldError, LeaseLostError, RecordError, ReflowError
 from ..states import ENDED
 from ..storage.blobs import Values
@@ -124,13 +124,13 @@ def _look_at(row: RunRow) -> StoredRun:
             with contextlib.suppress(FileNotFoundError):
                 found = os.stat(f"{folder}/{name}", follow_symlinks=False)
                 files[found.st_dev, found.st_ino] = FileSize(found.st_size, found.st_nlink)
-    standing = Standing(RunRecord(row.record))
+    view = RunView(RunRecord(row.record))
     return StoredRun(
         run_id=row.run_id,
         graph_name=row.graph_name,
         created_at=row.created_at,
-        ended=standing.state in ENDED,
-        ended_at=standing.finished_at,
+        ended=view.state in ENDED,
+        ended_at=view.replay.finished_at,
         files=files,
     )
 
@@ -285,7 +285,7 @@ def held(record: RunRecord, clock: Clock) -> Iterator[Lease | None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
     try:
-        if Standing(record).state not in ENDED:
+        if RunView(record).state not in ENDED:
             raise RecordError("it is kept: somebody has taken it up again")
         yield lease
     finally:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..engine.planner import TaskState
-from ..engine.replay import Ledger
-from ..engine.run_view import Standing
+from ..engine.run_view import RunView
 from ..model.spec import TaskSpec
 from ..states import CANCELLED, DONE, FAILED, PENDING, RETRYABLE, RUNNING, SUBMITTED
 from ..storage.claims import begun, ended, read_outcome
 from ..storage.events import Intent
-from ..storage.journal import JournalReader
 from ..storage.outcome import Outcome
 from ..storage.run_directory import RunRecord
 from ..storage.stores.base import InstanceRow, Store, instance_of
@@ -34,22 +32,20 @@ class Instances:
     never takes a new outcome for one of before.
     """
 
-    def __init__(self, record: RunRecord, standing: Standing) -> None:
+    def __init__(self, record: RunRecord, view: RunView) -> None:
         self._record = record
         self._reopened: dict[str, TaskState] = {}
         self._specs: dict[str, TaskSpec] = {}
         self._in_hand: dict[str, dict[int, tuple[int, str, str]]] = {}
         """By task and index: attempt, tag of the job, state ("" where an outcome is published)."""
         self._rows: dict[str, dict[int | None, InstanceRow]] | None = None
-        intents = [one for one in standing.intents.values() if one.tag in standing.jobs]
-        if standing.reopened or intents:
+        intents = [job.intent for job in view.replay.queued()]
+        if view.replay.reopened or intents:
             request = record.request()
             self._specs = {task.name: task for task in request.spec.tasks}
-            if standing.reopened:
-                ledger = Ledger(request)
-                ledger.fold(JournalReader(record.files, record.segments).read())
-                self._reopened = ledger.progress.tasks
-        if standing.finished is None:
+            if view.replay.reopened:
+                self._reopened = RunView(record, request.spec).progress.tasks
+        if view.replay.finished is None:
             self._look(intents)
 
     def _look(self, intents: Collection[Intent]) -> None:

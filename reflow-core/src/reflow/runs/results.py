@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..engine.replay import Ledger
+from ..engine.run_view import RunView
 from ..errors import RunFailedError, UnknownTaskError, unknown_name
 from ..states import DONE
 from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
-from ..storage.journal import JournalReader
 from ..storage.run_directory import RunRecord, RunRequest
 from ..values.references import current
 
@@ -34,9 +33,7 @@ def read_result(run: Run, record: RunRecord, request: RunRequest, task: Any) -> 
         name = by_function.get(task, getattr(task, "__name__", repr(task)))
     if name not in names:
         raise UnknownTaskError(unknown_name("task", name, names))
-    ledger = Ledger(request)
-    ledger.fold(JournalReader(record.files, record.segments).read())
-    state = ledger.progress.tasks[name]
+    state = RunView(record, request.spec).progress.tasks[name]
     if not state.succeeded():
         bad = next(
             (one for one in (state.whole, *state.outcomes) if one and one.state not in DONE), None

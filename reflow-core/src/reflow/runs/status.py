@@ -9,7 +9,8 @@ from typing import Any
 
 from attrs import fields
 
-from ..engine.run_view import LONGEST_WATCH, Standing
+from ..engine.replay import JobState
+from ..engine.run_view import LONGEST_WATCH, RunView
 from ..errors import UnknownTaskError, unknown_name
 from ..model.spec import ResolvedTask
 from ..states import (
@@ -46,13 +47,13 @@ def bring_up_to_date(store: Store, record: RunRecord, run: RunRow) -> None:
         catch_up(store, record, request.run_id)
 
 
-def _look_at(store: Store, record: RunRecord, run: RunRow) -> tuple[Standing, Instances]:
+def _look_at(store: Store, record: RunRecord, run: RunRow) -> tuple[RunView, Instances]:
     """Return where a run and its elements stand; the store is brought up to date."""
-    standing = Standing(record)
-    elements = Instances(record, standing)
+    view = RunView(record)
+    elements = Instances(record, view)
     # Last: the elements must not lag behind what is said of the run.
     bring_up_to_date(store, record, run)
-    return standing, elements
+    return view, elements
 
 
 def _element(row: InstanceRow, output: Any, job_ids: Mapping[str, str]) -> dict[str, Any]:
@@ -90,13 +91,14 @@ def status_dict(
     record as in a scheduler's hands: job_id, tag, role, task_name, elements, waits_for) and
     "scheduler_calls" ({command: times} of all dispatch passes).
     """
-    standing, elements = _look_at(store, record, run)
+    view, elements = _look_at(store, record, run)
     rows = elements.rows(store, run.run_id, task)
     # One decoder call for all values takes half the time of one call a value.
     texts = ",".join(row.value if row.value is not None else "null" for row in rows)
     outputs = json.loads(f"[{texts}]")
+    job_ids = _job_ids(view)
     instances = [
-        _element(row, output, standing.ids) for row, output in zip(rows, outputs, strict=True)
+        _element(row, output, job_ids) for row, output in zip(rows, outputs, strict=True)
     ]
     return {
         "run": {
@@ -104,9 +106,9 @@ def status_dict(
             "graph_name": run.graph_name,
             "user_id": run.user_id,
             "created_at": run.created_at,
-            "status": standing.state,
+            "status": view.state,
             "run_dir": run.run_dir,
-            "executor": standing.place or run.executor,
+            "executor": view.replay.place[0] or run.executor,
             "parameters": dict(run.parameters),
         },
         "summary": {
@@ -115,56 +117,63 @@ def status_dict(
         },
         "instances": instances,
         "failed_instances": [element for element in instances if element["state"] == FAILED],
-        "notes": [*notes_of(standing), *_advice(standing, run)],
-        "jobs": [_job(standing, tag) for tag in standing.jobs],
-        "scheduler_calls": dict(standing.calls),
+        "notes": [*notes_of(view), *_advice(view, run)],
+        "jobs": [_job(job) for job in view.replay.queued()],
+        "scheduler_calls": dict(view.replay.calls),
     }
 
 
-def _job(standing: Standing, tag: str) -> dict[str, Any]:
-    intent = standing.intents[tag]
+def _job(job: JobState) -> dict[str, Any]:
+    intent = job.intent
     return {
-        "job_id": standing.jobs[tag] or None,
-        "tag": tag,
+        "job_id": job.job or None,
+        "tag": intent.tag,
         "role": intent.role,
         "task_name": intent.task or None,
         "elements": len(intent.indices),
-        "waits_for": standing.waiting.get(tag) or None,
+        "waits_for": job.waiting or None,
     }
 
 
-def notes_of(standing: Standing) -> list[str]:
+def _job_ids(view: RunView) -> dict[str, str]:
+    return {job.intent.tag: job.job for job in view.replay.submitted()}
+
+
+def notes_of(view: RunView) -> list[str]:
     """Return what a person should read of a run, whether or not any process carries it on."""
-    notes = list(standing.notes)
-    for tag, reason in standing.waiting.items():
-        if not reason or not tag:
-            continue
-        if tag not in standing.intents:
-            if standing.finished is None:
-                notes.append(f"not all of {tag} could be submitted yet: {reason}")
-        else:
-            task = standing.intents[tag].task or standing.intents[tag].role
-            notes.append(f"job {standing.jobs.get(tag)} ({task}) does not start: {reason}")
+    replay = view.replay
+    notes = list(replay.notes)
+    if replay.finished is None:
+        notes += [
+            f"not all of {task} could be submitted yet: {reason}"
+            for task, reason in replay.held_back.items()
+            if reason
+        ]
+    notes += [
+        f"job {job.job} ({job.intent.task or job.intent.role}) does not start: {job.waiting}"
+        for job in replay.queued()
+        if job.waiting
+    ]
     return notes
 
 
-def _advice(standing: Standing, run: RunRow) -> Iterator[str]:
+def _advice(view: RunView, run: RunRow) -> Iterator[str]:
     """Yield what a person may have to do so that a run goes on."""
     refresh = f"`reflow status {run.run_id} --refresh`"
-    if standing.asked > standing.epoch and standing.intents:
+    if view.is_asked and view.replay.submitted():
         yield (
             "a cancel or retry was requested; the next dispatch pass carries it out, and "
             f"{refresh} runs one now"
         )
-    hours = _hours_of_silence(standing)
+    hours = _hours_of_silence(view)
     if hours:
         yield (
             f"no job of this run has reported for {hours:.0f} hours: its jobs still wait in the "
             f"queue, or they died; {refresh} finds out (their output is in {run.record}/jobs)"
         )
-    if standing.state != WAITING:
+    if view.state != WAITING:
         return
-    refusal = standing.waiting.get("", "")
+    refusal = view.replay.stuck
     if refusal:
         yield (
             f"jobs of this run may not submit further jobs ({refusal}): run {refresh} on a host "
@@ -178,13 +187,13 @@ def _advice(standing: Standing, run: RunRow) -> Iterator[str]:
         )
 
 
-def _hours_of_silence(standing: Standing) -> float:
+def _hours_of_silence(view: RunView) -> float:
     """Return for how long no pass has run where one must have; 0 where all is well."""
-    going_on = standing.state in (PENDING, RUNNING) and not standing.held
+    going_on = view.state in (PENDING, RUNNING) and not view.held
     # No sign at all (0) is left by a pass that found no room on the disk for one.
-    if not standing.intents or not going_on or not standing.seen_at:
+    if not view.replay.submitted() or not going_on or not view.seen_at:
         return 0.0
-    silence = time.time() - standing.seen_at
+    silence = time.time() - view.seen_at
     return silence / 3600 if silence > 2 * LONGEST_WATCH else 0.0
 
 
@@ -266,23 +275,23 @@ def status_text(
     how often dispatch passes called the scheduler's commands. With `task` it is about
     that task, and lists its elements. `paint` may decorate a state, such as with a colour.
     """
-    standing, elements = _look_at(store, record, run)
+    view, elements = _look_at(store, record, run)
     summary = _summary(elements, store, run.run_id, task)
     lines = [
         f"Run       {run.run_id}",
         f"Workflow  {run.graph_name}",
-        f"Status    {paint(standing.state)}",
+        f"Status    {paint(view.state)}",
         f"Created   {run.created_at}",
         f"Directory {run.run_dir}",
         "",
         *_summary_lines(summary, paint),
     ]
     if task is not None:
-        lines += _element_lines(elements.rows(store, run.run_id, task), standing.ids, paint)
+        lines += _element_lines(elements.rows(store, run.run_id, task), _job_ids(view), paint)
     lines += _failure_lines(elements.rows(store, run.run_id, task, (FAILED,)), in_full=errors)
     if verbose:
-        lines += _job_lines(standing)
-    for note in (*notes_of(standing), *_advice(standing, run)):
+        lines += _job_lines(view)
+    for note in (*notes_of(view), *_advice(view, run)):
         lines += ["", note]
     return "\n".join(lines)
 
@@ -312,22 +321,25 @@ def _failure_lines(failures: Sequence[InstanceRow], *, in_full: bool) -> list[st
     return lines
 
 
-def _job_lines(standing: Standing) -> list[str]:
+def _job_lines(view: RunView) -> list[str]:
     lines = [""]
-    for tag, job in standing.jobs.items():
-        intent = standing.intents[tag]
+    replay = view.replay
+    queued = replay.queued()
+    for job in queued:
+        intent = job.intent
         size = f", {len(intent.indices)} elements" if len(intent.indices) > 1 else ""
-        lines.append(f"  job {job or 'in doubt'}: {intent.task or intent.role}{size} ({tag})")
-    if standing.retried:
-        retried = sorted(standing.retried.items())
+        name = intent.task or intent.role
+        lines.append(f"  job {job.job or 'in doubt'}: {name}{size} ({intent.tag})")
+    if replay.retried:
+        retried = sorted(replay.retried.items())
         texts = [f"{task} {cause} {count}" for (task, cause), count in retried]
         lines.append(f"Tried again      {', '.join(texts)}")
-    calls = ", ".join(f"{command} {count}" for command, count in sorted(standing.calls.items()))
+    calls = ", ".join(f"{command} {count}" for command, count in sorted(replay.calls.items()))
     of_them = f" ({calls})" if calls else ""
     return [
         *lines,
-        f"Jobs             {len(standing.intents)} submitted, {len(standing.jobs)} in the queue",
-        f"Scheduler calls  {sum(standing.calls.values())}{of_them}",
+        f"Jobs             {len(replay.submitted())} submitted, {len(queued)} in the queue",
+        f"Scheduler calls  {sum(replay.calls.values())}{of_them}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Claims and outcomes of queued workers: one name each, taken by one process only.
+"""Claims and outcomes of queued workers, and requests to a run: names that are taken only once.
 
 A worker claims (element, attempt) before it runs and publishes what came out under
 a name that nobody can take twice. A dispatch pass that gives an attempt up does so
@@ -139,6 +139,65 @@ class JobHeader(NamedTuple):
     stamps: dict[str, str] = {}  # noqa: RUF012
     awaited: dict[str, Any] | None = None
     known: str = ""
+
+
+class Request(NamedTuple):
+    """A person asks to cancel or retry a run, or some `tasks` of it (none: all).
+
+    A retry may name another `executor`, with its `settings` as JSON.
+    """
+
+    number: int
+    kind: str
+    tasks: tuple[str, ...]
+    executor: str = ""
+    settings: str = ""
+
+
+def latest_request(files: Files, folder: str) -> int:
+    """Return the number of the last request to the run whose record is in `folder`; 0: none."""
+    return max(_request_numbers(files, folder), default=0)
+
+
+def read_requests(files: Files, folder: str, after: int = 0) -> list[Request]:
+    """Return the requests with higher numbers than `after`, in order."""
+    found = []
+    for number in sorted(_request_numbers(files, folder)):
+        if number > after:
+            native = json.loads(files.read(_request_path(folder, number)))
+            place = native.get("executor", ""), native.get("settings", "")
+            found.append(Request(number, native["kind"], tuple(native["tasks"]), *place))
+    return found
+
+
+def leave_request(
+    files: Files,
+    folder: str,
+    kind: str,
+    tasks: Sequence[str],
+    executor: str = "",
+    settings: str = "",
+) -> int:
+    """Leave a request; return its number."""
+    native: dict[str, object] = {"kind": kind, "tasks": tasks}
+    if executor:
+        native.update(executor=executor, settings=settings)
+    text = json.dumps(native).encode()
+    number = latest_request(files, folder)
+    while True:
+        # On from a name that is taken, not listed again: the listing may be of a while ago.
+        number += 1
+        # The name says nothing of the kind: a cancel and a retry must not share a number.
+        if files.create(_request_path(folder, number), text):
+            return number
+
+
+def _request_path(folder: str, number: int) -> str:
+    return f"{folder}/epochs/{number:06d}.json"
+
+
+def _request_numbers(files: Files, folder: str) -> list[int]:
+    return [int(name.partition(".")[0]) for name in files.list(f"{folder}/epochs")]
 
 
 class Position(NamedTuple):
