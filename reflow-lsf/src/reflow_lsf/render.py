@@ -7,20 +7,20 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Mapping
-from functools import partial
-
-from attrs import field, frozen
+from typing import TYPE_CHECKING
 
 from reflow.errors import SubmissionRefusedError
+from reflow.executors import options
 from reflow.executors.base import JobRequest
-from reflow.executors.options import only_set, user_options, write_ranges
+from reflow.executors.parsing import Report
 
-from .parse import Seen
+if TYPE_CHECKING:
+    from .executor import LSFExecutor
 
 UNITS = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 """What LSF_UNIT_FOR_LIMITS may be, in bytes."""
 
-OURS = frozenset({
+RESERVED = frozenset({
     "b", "e", "eo", "env_file", "H", "h", "I", "Ip", "IS", "ISp", "ISs", "Is", "IX", "J", "Jd",
     "jsdl", "jsdl_strict", "json", "K", "k", "L", "o", "oo", "outdir", "pack", "r", "rn", "tty",
     "V", "w", "XF", "Zs",
@@ -39,24 +39,7 @@ OWN = "REFLOW_JOB_ID"
 NAME_LENGTH = 200
 """Characters of a name that OpenLava takes for sure; the end of a tag tells it from others."""
 
-_NAME = re.compile(r"[^A-Za-z0-9_.-]")
-
-
-@frozen(kw_only=True)
-class Defaults:
-    """What a job asks for where its task says nothing, and which LSF it is.
-
-    `unit` is the site's LSF_UNIT_FOR_LIMITS ("": not set), `openlava` whether it is OpenLava.
-    """
-
-    queue: str | None = None
-    account: str | None = None
-    options: Mapping[str, str] = field(factory=dict)
-    unit: str = ""
-    openlava: bool = False
-
-
-def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
+def arguments(request: JobRequest, executor: LSFExecutor, now: float) -> list[str]:
     """Return the options and the command line that `bsub` is called with.
 
     An option is taken from the first that names it: the task's native options, what the
@@ -64,31 +47,33 @@ def arguments(request: JobRequest, defaults: Defaults, now: float) -> list[str]:
     seconds, from which the begin time follows. Raises `SubmissionRefusedError` for a native
     option that reflow sets itself, and for what this LSF would misread.
     """
-    # A file of LSF's own would begin with a report, and without one it sends mail.
-    found = {"J": array(request), "o": "/dev/null"}
-    if not defaults.openlava:
-        found["rn"] = ""  # a second start of LSF's own is one that the engine has not counted
+    # A file of LSF's own would begin with a report, and without one it sends mail ("-o"; seen).
+    flags = {"J": array(request), "o": "/dev/null"}
+    if not executor.openlava:
+        flags["rn"] = ""  # a second start of LSF's own is one that the engine has not counted
     if request.after or request.after_each:
-        found["w"] = dependency(request)
+        flags["w"] = dependency(request)
     if request.begin:
-        found["b"] = begin_time(now + max(request.begin, SOON))
-    found |= only_set(q=defaults.queue, P=defaults.account)
-    needed: dict[str, str] = {}
-    own = partial(native, openlava=defaults.openlava)
-    for layer in (own(defaults.options), asked(request, defaults), own(request.resources.native)):
-        needed |= sections(layer.pop("R", ""))
-        found.update(layer)
-    if any(needed.values()):  # a selection comes first
-        needed = {"select": needed.pop("select", ""), **needed}
-        found["R"] = " ".join(filter(None, needed.values()))
-    options = [part for name, value in found.items() for part in (f"-{name}", value) if part]
-    return [*options, command_line(request)]
+        flags["b"] = begin_time(now + max(request.begin, SOON))
+    flags |= options.only_set(q=executor.queue, P=executor.account)
+    wants: dict[str, str] = {}
+    for layer in (
+        native(executor.options, executor.openlava),
+        requested(request, executor),
+        native(request.resources.native, executor.openlava),
+    ):
+        wants |= sections(layer.pop("R", ""))
+        flags |= layer
+    if any(wants.values()):  # a selection comes first
+        wants = {"select": wants.pop("select", ""), **wants}
+        flags["R"] = " ".join(filter(None, wants.values()))
+    return [*options.short_flags(flags), command_line(request)]
 
 
-def asked(request: JobRequest, defaults: Defaults) -> dict[str, str]:
+def requested(request: JobRequest, executor: LSFExecutor) -> dict[str, str]:
     """Return what a task asks for in neutral words; what it leaves open is not there."""
     wants = request.resources
-    if wants.gpus and defaults.openlava:
+    if wants.gpus and executor.openlava:
         raise SubmissionRefusedError(
             f"job {request.name!r} asks for {wants.gpus} GPUs, but OpenLava's bsub has no "
             "-gpu: leave gpus out, and name the site's resource in the option R"
@@ -97,13 +82,14 @@ def asked(request: JobRequest, defaults: Defaults) -> dict[str, str]:
     if slots > 1:
         needed.append("span[hosts=1]" if wants.nodes == 1 else f"span[ptile={wants.cpus}]")
     if wants.mem is not None:
-        # Where the site has set no unit, limits are in KB and reservations in MB.
-        limit, reserved = (-(-wants.mem // UNITS[defaults.unit or one]) for one in ("KB", "MB"))
-        needed.append(f"rusage[mem={max(1, reserved)}]")
-    return only_set(
+        # Where the site has set no unit, limits are in KB and reservations in MB (lsf.conf).
+        units = (UNITS[executor.memory_unit or default] for default in ("KB", "MB"))
+        limit, reserved = (options.whole_units(wants.mem, unit) for unit in units)
+        needed.append(f"rusage[mem={reserved}]")
+    return options.only_set(
         n=str(slots) if slots > 1 else None,
-        W=None if wants.time is None else str(max(1, -(-wants.time // 60))),  # minutes
-        M=None if limit is None else str(max(1, limit)),
+        W=None if wants.time is None else str(options.whole_units(wants.time, 60)),  # minutes
+        M=None if limit is None else str(limit),
         gpu=f"num={wants.gpus}" if wants.gpus else None,
         R=" ".join(needed),
         q=wants.queue,
@@ -120,8 +106,8 @@ def sections(text: str) -> dict[str, str]:
     if "{" in text:  # several alternatives, or one for each kind of slot: taken whole
         return dict.fromkeys(("select", "rusage", "span"), "") | {"all": text}
     bare = re.split(r"[a-z]+\[", text)[0].strip()
-    found = {"select": f"select[{bare}]"} if bare else {}
-    return found | {one.split("[")[0]: one for one in re.findall(r"[a-z]+\[[^\]]*\]", text)}
+    selection = {"select": f"select[{bare}]"} if bare else {}
+    return selection | {part.split("[")[0]: part for part in re.findall(r"[a-z]+\[[^\]]*\]", text)}
 
 
 def array(request: JobRequest) -> str:
@@ -133,7 +119,7 @@ def array(request: JobRequest) -> str:
 
 def job_name(tag: str) -> str:
     """Return a tag as a job name that bjobs can be asked for."""
-    return _NAME.sub("_", tag)[-NAME_LENGTH:]
+    return options.job_name(tag)[-NAME_LENGTH:]
 
 
 def dependency(request: JobRequest) -> str:
@@ -158,29 +144,29 @@ def command_line(request: JobRequest) -> str:
     return f"{{ cd {directory} && {OWN}=$LSB_JOBID.$LSB_JOBINDEX {script}; }} >>{log} 2>&1"
 
 
-def native(options: Mapping[str, str], openlava: bool = False) -> dict[str, str]:
+def native(chosen: Mapping[str, str], openlava: bool = False) -> dict[str, str]:
     """Return a user's own options without their dash; an empty value is a flag.
 
     >>> native({"-app": "big", "x": ""})
     {'app': 'big', 'x': ''}
     """
-    found = user_options(options, "bsub", reserved=OURS, read=str)
-    for option in found:
-        if openlava and len(option) > 1 and option not in SHORT_ONLY:
+    flags = options.user_options(chosen, "bsub", reserved=RESERVED, read=str)
+    for name in flags:
+        if openlava and len(name) > 1 and name not in SHORT_ONLY:
             raise SubmissionRefusedError(
-                f"OpenLava's bsub has no option {option!r}, and would misread it: leave it out"
+                f"OpenLava's bsub has no option {name!r}, and would misread it: leave it out"
             )
-    return found
+    return flags
 
 
-def elements(seen: Iterable[Seen]) -> list[str]:
+def elements(reports: Iterable[Report]) -> list[str]:
     """Return jobs and elements as LSF's commands are given them: ``5[1-3,7]``, ``6``."""
     jobs: dict[str, list[int]] = {}
-    for one in seen:
-        jobs.setdefault(one.job, []).extend([one.index] if one.index else [])
-    found = []
+    for report in reports:
+        jobs.setdefault(report.job, []).extend(at + 1 for at in report.positions or ())
+    words = []
     for job, indices in jobs.items():
-        parts = write_ranges(indices)
-        found += [f"{job}[{','.join(parts[at : at + 100])}]" for at in range(0, len(parts), 100)]
-        found += [] if parts else [job]
-    return found
+        parts = options.write_ranges(indices)
+        words += [f"{job}[{','.join(parts[at : at + 100])}]" for at in range(0, len(parts), 100)]
+        words += [] if parts else [job]
+    return words

@@ -12,8 +12,8 @@ import shlex
 from reflow.executors.base import JobRequest
 from reflow.executors.command import Completed
 
-DROPPED = "Invalid Job Dependency"
-"""What qsub says of a job that is to wait for one that has ended or that nobody knows."""
+DROPPED = re.compile("Invalid Job Dependency")
+"""What qsub says of a job that is to wait for one that has ended or that nobody knows (seen)."""
 WORDS = {"ncpus": "ppn", "ngpus": "gpus"}
 """What resources of a chunk are called in nodes=."""
 LARGEST = 1000
@@ -29,7 +29,7 @@ _OURS = (
     (r"(\n    depend = after)", r"\n    substate = 22\1"),
     (r"\n    job_state = C\n", "\n    job_state = F\n"),
     # More memory, time, processor time than it asked for.
-    *((rf"(\n    exit_status) = {one}\n", rf"\1 = {pbs}\n") for one, pbs in _CODES.items()),
+    *((rf"(\n    exit_status) = {code}\n", rf"\1 = {pbs}\n") for code, pbs in _CODES.items()),
     (r"\n    exit_status = ", "\n    Exit_status = "),
     (r"\n    start_time = ", "\n    stime = "),
     (r"\n    comp_time = ", "\n    obittime = "),
@@ -40,15 +40,15 @@ _START = (
 )
 
 
-def said(done: Completed) -> bool:
+def answered(done: Completed) -> bool:
     """Whether ``qstat --version`` is Torque's; that of OpenPBS says pbs_version."""
     return re.search(r"^version: [0-9]", done.out + done.err, re.I | re.M) is not None
 
 
 def depend(jobs: tuple[str, ...]) -> str:
     """Return what a job waits for; one that waits by afterany for an array waits for ever."""
-    arrays = [one for one in jobs if "[" in one]
-    kinds = (("afterany", [one for one in jobs if one not in arrays]), ("afteranyarray", arrays))
+    arrays = [job for job in jobs if "[" in job]
+    kinds = (("afterany", [job for job in jobs if job not in arrays]), ("afteranyarray", arrays))
     return ",".join(":".join((kind, *ids)) for kind, ids in kinds if ids)
 
 
@@ -58,7 +58,7 @@ def times(nodes: str, mem: str) -> str:
     >>> times("3", "4gb")
     '12gb'
     """
-    return re.sub("^[0-9]+", lambda one: str(int(one[0]) * int(nodes)), mem)
+    return re.sub("^[0-9]+", lambda number: str(int(number[0]) * int(nodes)), mem)
 
 
 def script(request: JobRequest, umask: str) -> str:

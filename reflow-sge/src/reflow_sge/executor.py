@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import time
 from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from attrs import evolve, fields, frozen, validators
+from attrs import evolve, frozen, validators
 
 from reflow.errors import SchedulerUnreachableError
 from reflow.executors.base import Capabilities, JobRequest, JobStatus
-from reflow.executors.command import CommandExecutor, Completed, chunks, command
+from reflow.executors.command import CommandExecutor, Completed, chunks, command, user_name
 from reflow.executors.options import name_pattern
-from reflow.executors.parsing import site_file, warn_of_unknown
-from reflow.executors.settings import largest_array, setting
+from reflow.executors.parsing import Report, ids_by_name, site_file, warn_of_unknown
+from reflow.executors.settings import command_names, largest_array, setting
 from reflow.states import HELD
 
 from . import parse
-from .render import Site, arguments, job_name
+from .render import arguments, job_name
 
 CHUNK = 500
 """Ids in one call: what a command line and qmaster take with ease."""
@@ -31,13 +29,6 @@ SHOWN = 20
 
 _FEW = 3
 """Jobs for which that is quicker than all records of the user's of the last days."""
-
-_HARMLESS = re.compile(
-    "does not exist|already in deletion|has registered the|has deleted|privileges"
-)
-"""What qdel says of jobs that it takes out, that are gone, or that are another's by now."""
-
-Self = TypeVar("Self", bound="SGEExecutor")
 
 
 @frozen(kw_only=True)
@@ -76,93 +67,88 @@ class SGEExecutor(CommandExecutor):
     sge_root: str | None = setting(None, "Where Grid Engine is. Not given: SGE_ROOT.")
     sge_cell: str | None = setting(None, "The cell. Not given: SGE_CELL.")
 
-    # Of a job we may be in: they go on to what it submits (-V).
-    scrubbed: ClassVar[tuple[str, ...]] = (
+    # Of a job we may be in: they go on to what it submits (submit(1), "-V").
+    scrubbed = (
         "REFLOW_JOB_", "SGE_", "JOB_ID", "JOB_NAME", "JOB_SCRIPT", "NSLOTS", "NHOSTS", "NQUEUES",
         "PE_HOSTFILE", "RESTARTED",
     )  # fmt: skip
-    kept: ClassVar[tuple[str, ...]] = (
+    kept = (
         "SGE_ROOT", "SGE_CELL", "SGE_ARCH", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT",
         "SGE_EXECD_PORT",
     )  # fmt: skip
 
-    can: ClassVar[Capabilities] = Capabilities(
-        max_array_size=75000,  # its own default
-        array_variable="SGE_TASK_ID",
+    can = Capabilities(
+        max_array_size=75000,  # sge_conf(5), max_aj_tasks
+        array_variable="SGE_TASK_ID", first_index=1,
         job_variable="SGE_STDOUT_PATH",  # JOB_ID is the same for all tasks of an array
-        first_index=1,
         max_dependencies=1000,  # more go, but qmaster walks the list
-        throttle=True,
-        elementwise=True,
-        begin=True,
-    )
+        throttle=True, elementwise=True, begin=True,
+    )  # fmt: skip
+    printed_id, limits, forbidden = parse.JOB_ID, parse.LIMIT, parse.FORBIDDEN
 
     def variables(self) -> Mapping[str, str]:
         """Return where the cell is."""
-        given = {"SGE_ROOT": self.sge_root, "SGE_CELL": self.sge_cell}
-        return {name: value for name, value in given.items() if value}
+        cell = {"SGE_ROOT": self.sge_root, "SGE_CELL": self.sge_cell}
+        return {name: value for name, value in cell.items() if value}
 
-    def located(self: Self) -> Self:
+    def located(self) -> SGEExecutor:
         """Return the executor as a later process can use it: paths, cell, the cell's settings."""
-        found, cell = super().located(), dict[str, str]()
-        real: dict[str, Any] = {}
-        for one in fields(type(found)):
-            if one.metadata.get("command"):
-                real[one.name], named = behind(getattr(found, one.name))
-                cell.update(named)
-        root, name = (os.environ.get(one) or cell.get(one) for one in ("SGE_ROOT", "SGE_CELL"))
-        found = evolve(
-            found, sge_root=self.sge_root or root, sge_cell=self.sge_cell or name, **real
-        )
-        return found.learned(
-            [found.qconf, "-sconf"],
+        executor, cell = super().located(), dict[str, str]()
+        changes: dict[str, Any] = {}
+        for program in command_names(SGEExecutor):
+            changes[program], named = behind(getattr(executor, program))
+            cell |= named
+        for field, variable in (("sge_root", "SGE_ROOT"), ("sge_cell", "SGE_CELL")):
+            elsewhere = os.environ.get(variable) or cell.get(variable)
+            changes[field] = getattr(self, field) or elsewhere
+        executor = evolve(executor, **changes)
+        return executor.learned(
+            [executor.qconf, "-sconf"],
             max_array_size=lambda done: parse.cell_settings(done.out)[0],
             accounting_lag=lambda done: parse.cell_settings(done.out)[1],
         )
 
     def unreachable(self, done: Completed) -> bool:
-        """Whether qmaster did not answer; qdel says so on its standard output."""
+        """Whether qmaster did not answer; qdel says so on its standard output (seen)."""
         return done.code != 0 and parse.UNREACHABLE.search(done.err + done.out) is not None
-
-    limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
-    forbidden: ClassVar[re.Pattern[str] | None] = re.compile("is (?:no|not a) submit host")
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of qsub."""
-        names = [one.name for one in fields(Site)]
-        site = Site(**{name: getattr(self, name) for name in names})
-        return [self.qsub, *arguments(request, site, datetime.now())]  # qsub reads local time
-
-    def read_job_id(self, done: Completed) -> str:
-        """Return the id that qsub printed."""
-        return parse.job_id(done.out)
+        return [self.qsub, *arguments(request, self, time.time())]
 
     def queued(self) -> int:
         """Return how many jobs of this user qstat lists, tasks of arrays counted."""
-        return sum(1 if row.tasks is None else len(row.tasks) for row in self._queue())
+        return sum(1 if row.positions is None else len(row.positions) for row in self._queue())
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask qstat for all, and accounting for what has left the queue."""
-        found = parse.living(self._queue(), jobs) if jobs else {}
-        errors = [job for job in found if found[job].cause == HELD and "E" in found[job].raw]
-        for chunk in chunks(errors, CHUNK)[:1]:
-            # That one of them may have gone meanwhile makes an exit code of 1.
-            said = parse.error_reasons(self.call([self.qstat, "-j", ",".join(chunk)]).out)
-            for job, reason in said.items():
-                if job in found:
-                    told = f"{found[job].raw}: {reason}; mend it, then qmod -cj {job}"
-                    found[job] = evolve(found[job], reason=told)
+        statuses = parse.living(self._queue(), jobs) if jobs else {}
+        statuses |= self._explained(statuses)
         # Of an array qstat lists what is left of it.
-        asked = [job for job in jobs if job not in found or found[job].positions]
-        for job, (over, end) in self._ended(asked).items():
-            if job in found:
-                places = {**over.positions, **found[job].positions}
-                found[job] = evolve(found[job], positions=places)
+        gone = [job for job in jobs if job not in statuses or statuses[job].positions]
+        for job, (over, end) in self._ended(gone).items():
+            if job in statuses:
+                positions = {**over.positions, **statuses[job].positions}
+                statuses[job] = evolve(statuses[job], positions=positions)
             # There may be more to come, and how many tasks an array had is not told.
             elif not over.positions or end < time.time() - self._lag:
-                found[job] = over
-        warn_of_unknown(found)
-        return {job: found[job] for job in jobs if job in found}
+                statuses[job] = over
+        warn_of_unknown(statuses)
+        return {job: statuses[job] for job in jobs if job in statuses}
+
+    def _explained(self, statuses: Mapping[str, JobStatus]) -> dict[str, JobStatus]:
+        """Return those that are in error, with the reason that qstat -j gives."""
+        held = [job for job, status in statuses.items() if status.cause == HELD]
+        errors = [job for job in held if "E" in statuses[job].raw]
+        explained = {}
+        for chunk in chunks(errors, CHUNK)[:1]:
+            # That one of them may have gone meanwhile makes an exit code of 1 (seen).
+            text = self.call([self.qstat, "-j", ",".join(chunk)]).out
+            for job, reason in parse.error_reasons(text).items():
+                if job in statuses:
+                    reason = f"{statuses[job].raw}: {reason}; mend it, then qmod -cj {job}"
+                    explained[job] = evolve(statuses[job], reason=reason)
+        return explained
 
     @property
     def _lag(self) -> float:
@@ -171,50 +157,42 @@ class SGEExecutor(CommandExecutor):
 
     def _ended(self, jobs: Collection[str]) -> dict[str, tuple[JobStatus, float]]:
         """Return what accounting says of jobs, and when they ended, by few calls."""
-        read: dict[str, tuple[JobStatus, float]] = {}
+        records: dict[str, tuple[JobStatus, float]] = {}
         if len(jobs) > _FEW:
-            read.update(self._account("-d", "2", "-j"))
-        rest = [job for job in jobs if job not in read]
-        if len(rest) > SHOWN:
-            read.update(self._account("-j"))
-        else:
-            for job in rest:
-                read.update(self._account("-j", job))
-        return {job: read[job] for job in jobs if job in read}
+            records |= self._account("-d", "2", "-j")
+        missing = [job for job in jobs if job not in records]
+        for which in [[job] for job in missing] if len(missing) <= SHOWN else [[]]:
+            records |= self._account("-j", *which)
+        return {job: records[job] for job in jobs if job in records}
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         """Look for job names: in the queue and, what has left it, in accounting."""
         names = {job_name(tag): tag for tag in tags}
-        rows = self._queue() if names else []
-        found = {row.name: row.job for row in rows if row.name in names}
-        rest = [name for name in names if name not in found]
-        if rest:
-            found.update(parse.named(self._qacct("-j", name_pattern(rest)), rest))
-        return {names[name]: job for name, job in found.items()}
+        jobs = ids_by_name(self._queue(), names) if names else {}
+        missing = [name for name in names if name not in jobs]
+        if missing:
+            jobs |= parse.named(self._qacct("-j", name_pattern(missing)), missing)
+        return {names[name]: job for name, job in jobs.items()}
 
     def cancel(self, jobs: Collection[str]) -> None:
         """Delete by qdel, never by force: that would leave the processes on their nodes."""
         for chunk in chunks(jobs, CHUNK):
-            self.settle([self.qdel, *chunk], _HARMLESS, out=True)
+            self.settle([self.qdel, *chunk], parse.HARMLESS, out=True)
 
-    def _queue(self) -> list[parse.Listed]:
+    def _queue(self) -> list[Report]:
         """Return all jobs of this user that are in the queue, by one call."""
-        done = self.call([self.qstat, "-u", _user(), "-r", "-xml"], asks=True)
+        done = self.call([self.qstat, "-u", user_name() or "", "-r", "-xml"], asks=True)
         if done.code != 0 or not done.out.rstrip().endswith("</job_info>"):
             raise SchedulerUnreachableError(f"qstat: {done.told}")
         return list(parse.listed(done.out))
 
     def _account(self, *arguments: str) -> dict[str, tuple[JobStatus, float]]:
-        return parse.ended(self._qacct(*arguments), _user())
+        return parse.ended(self._qacct(*arguments), user_name() or "")
 
     def _qacct(self, *arguments: str) -> str:
         """Return what qacct prints; nothing where it knows nothing, or where there is none."""
-        done = self.attempt([self.qacct, "-o", _user(), *arguments])
+        done = self.attempt([self.qacct, "-o", user_name() or "", *arguments])
         return done.out if done is not None else ""
-
-
-def _user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def behind(program: str, site: str = "/etc/default/gridengine") -> tuple[str, dict[str, str]]:

@@ -1,7 +1,8 @@
 """What Grid Engine's commands print, read into neutral words; pure.
 
-Manual pages: qstat(1) and accounting(5) of Son of Grid Engine 8.1.9. Nothing here raises for
-what it cannot read: what is no answer is passed over.
+Manual pages are those of Son of Grid Engine 8.1.9; what is called seen,
+tests/schedulers/test_sge_facts.py holds against a real one. Nothing here raises for what it cannot
+read: what is no answer is left out.
 """
 
 from __future__ import annotations
@@ -11,110 +12,98 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from html import unescape
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from reflow.executors.base import ENDED, LIVE, JobStatus
-from reflow.executors.parsing import iso_time, only_id
+from reflow.executors.parsing import Report, c_time, iso_time, read_ranges, signal_of
 from reflow.states import CANCELLED, ERROR, HELD, NODE_FAIL, OOM, TIMEOUT, UNKNOWN
 
 LIMIT = re.compile(r"only \d+ jobs are allowed|try again later")
-"""What qsub says where the job could be taken later."""
+"""What qsub says where the job could be taken later (seen; sge_conf(5), max_u_jobs)."""
+FORBIDDEN = re.compile("is (?:no|not a) submit host")
+"""What it says on a host that is not among ``qconf -ss`` (qconf(1); seen)."""
 UNREACHABLE = re.compile(
     r"commlib error|unable to (?:send message|contact)|got (?:send|select|read) error|"
     r"answer list from qmaster|failed receiving gdi|timeout", re.IGNORECASE
 )  # fmt: skip
+"""What commands say where qmaster does not answer (seen)."""
+HARMLESS = re.compile(
+    "does not exist|already in deletion|has registered the|has deleted|privileges"
+)
+"""What qdel says of jobs that it takes out, that are gone, or that are another's by now (seen)."""
+JOB_ID = re.compile(r"^\s*(\d+)(?:\.\d+-\d+:\d+)?\s*$", re.MULTILINE)
+"""What ``qsub -terse`` prints: ``32``, or ``32.1-10:1`` of an array (submit(1); seen)."""
 AGAIN = ("24", "25")
-"""Codes of what was put back into the queue: of a start, not of an end."""
+"""Codes of what was put back into the queue: of a start, not of an end (accounting(5), failed)."""
 NODE_CODES = ("19", "21")
-"""The node's daemon had lost the job: "before writing exit_status", "in recognizing job"."""
-MOST_TASKS = 10_000_000
+"""The node's daemon had lost the job: "before writing exit_status", "in recognizing job" (same)."""
+LAST_TASK = 9_999_999
 
 _LISTED = re.compile(r'<job_list state="[a-z]*">(.*?)</job_list>', re.DOTALL)
 _FIELD = re.compile(r"<(\w+)>([^<]*)</\1>")
-_SPAN = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 _RULE = re.compile(r"^={30,}\s*$", re.MULTILINE)
 _LIMITS = re.compile(r"\b(h_rt|s_rt|h_vmem|h_rss)=([^,\s]+)")
-_LONG = re.compile(r"[A-Z][a-z]+ ([A-Z][a-z]{2}) +(\d{1,2}) (\d\d:\d\d:\d\d) (\d{4})")
 _SHORT = re.compile(r"(\d\d)/(\d\d)/(\d{4}) (\d\d:\d\d:\d\d(?:\.\d{3})?)")
-_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
-@frozen(kw_only=True)
-class Listed:
-    """One row of qstat: a job, or some tasks of an array (None: of no array)."""
-
-    job: str
-    name: str
-    status: JobStatus
-    tasks: tuple[int, ...] | None = None
-
-
-def job_id(text: str) -> str:
-    """Return the id that ``qsub -terse`` printed, ``32`` or ``32.1-10:1``; else `ValueError`."""
-    found = re.findall(r"^\s*(\d+)(?:\.\d+-\d+:\d+)?\s*$", text, re.MULTILINE)
-    return only_id("qsub", text, found)
-
-
-def tasks(text: str) -> Iterator[int]:
-    """Yield the tasks of a list.
-
-    >>> list(tasks("3,7-11:2,20-21:1"))
-    [3, 7, 9, 11, 20, 21]
-    """
-    for span in map(_SPAN.fullmatch, text.split(",")):
-        if span and int(span[2] or span[1]) < MOST_TASKS:
-            yield from range(int(span[1]), int(span[2] or span[1]) + 1, int(span[3] or 1) or 1)
-
-
-def listed(text: str) -> Iterator[Listed]:
-    """Read ``qstat -r -xml``."""
+def listed(text: str) -> Iterator[Report]:
+    """Read ``qstat -r -xml``; qstat(1), "OUTPUT FORMATS"."""
     for entry in _LISTED.findall(text):
-        found = dict(_FIELD.findall(entry))
-        job, letters = found.get("JB_job_number", ""), found.get("state", "")
+        fields = dict(_FIELD.findall(entry))
+        job, letters = fields.get("JB_job_number", ""), fields.get("state", "")
         running = re.search("[rtsSTN]", letters) is not None and "w" not in letters
-        cause, reason = "", ""
-        if not re.fullmatch("[dEhrRstSTNPwqnm]+", letters):
-            cause, reason = UNKNOWN, f"Grid Engine says {letters!r}"
-        elif "E" in letters:
-            cause, reason = HELD, f"{letters}: it is in error, qstat -j {job} says why; qmod -cj"
-        elif "h" in letters and not running and "predecessor_jobs>" not in entry:
-            cause, reason = HELD, f"{letters}: it is held: qrls"
-        host = found.get("queue_name", "").rpartition("@")[2]
+        cause, reason = _waiting(job, letters, running, "predecessor_jobs>" in entry)
+        host = fields.get("queue_name", "").rpartition("@")[2]
         status = JobStatus(
             state=LIVE, running=running, cause=cause, reason=reason, raw=letters,
             nodes=(host,) if host else (),
-            started=_time(found.get("JAT_start_time", "")) if running else None,
+            started=_time(fields.get("JAT_start_time", "")) if running else None,
         )  # fmt: skip
-        places = tuple(tasks(found["tasks"])) if "tasks" in found else None
+        tasks = read_ranges(fields["tasks"], LAST_TASK) if "tasks" in fields else None
+        positions = None if tasks is None else tuple(task - 1 for task in tasks if task)
         if job.isdecimal():
-            name = unescape(found.get("JB_name", ""))
-            yield Listed(job=job, name=name, status=status, tasks=places)
+            name = unescape(fields.get("JB_name", ""))
+            yield Report(job=job, name=name, status=status, positions=positions)
 
 
-def living(rows: Iterable[Listed], jobs: Collection[str]) -> dict[str, JobStatus]:
-    """Return one status for each of these jobs that is in the queue, task t as position t-1."""
-    wanted, found = set(jobs), dict[str, JobStatus]()
-    places: dict[str, dict[int, JobStatus]] = {}
-    for row in (row for row in rows if row.job in wanted):
-        one = found.setdefault(row.job, row.status)
-        if (row.status.running, row.status.cause) > (one.running, one.cause):
-            found[row.job] = row.status
-        part = dict.fromkeys((task - 1 for task in row.tasks or ()), row.status)
-        places.setdefault(row.job, {}).update(part)
-    return {job: evolve(one, positions=places[job]) for job, one in found.items()}
+def _waiting(job: str, letters: str, running: bool, behind: bool) -> tuple[str, str]:
+    """Return why a job will not start before a person does something, by its letters."""
+    if not re.fullmatch("[dEhrRstSTNPwqnm]+", letters):  # qstat(1), "state"
+        return UNKNOWN, f"Grid Engine says {letters!r}"
+    if "E" in letters:
+        return HELD, f"{letters}: it is in error, qstat -j {job} says why; qmod -cj"
+    # h is also shown of what waits for other jobs (seen).
+    if "h" in letters and not running and not behind:
+        return HELD, f"{letters}: it is held: qrls"
+    return "", ""
+
+
+def living(rows: Iterable[Report], jobs: Collection[str]) -> dict[str, JobStatus]:
+    """Return one status for each of these jobs that is in the queue: of what runs, where any does.
+
+    Rows of an array have each some of its positions.
+    """
+    statuses = dict[str, JobStatus]()
+    positions: dict[str, dict[int, JobStatus]] = {job: {} for job in jobs}
+    for row in (row for row in rows if row.job in positions):
+        first = statuses.setdefault(row.job, row.status)
+        if (row.status.running, row.status.cause) > (first.running, first.cause):
+            statuses[row.job] = row.status
+        positions[row.job].update(dict.fromkeys(row.positions or (), row.status))
+    return {job: evolve(status, positions=positions[job]) for job, status in statuses.items()}
 
 
 def error_reasons(text: str) -> dict[str, str]:
     """Return for each job the first reason of its error, from ``qstat -j``."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     job = ""
     for name, value in re.findall(r"^(job_number|error reason +\d+):\s+(.*)$", text, re.MULTILINE):
         if name == "job_number":
             job = value
         else:  # 11/23/2026 04:50:56 [1001:30705]: error: can't chdir to …
-            found.setdefault(job, re.sub(r"^.*?\]:\s*(error:\s*)?", "", value))
-    return found
+            reasons.setdefault(job, re.sub(r"^.*?\]:\s*(error:\s*)?", "", value))
+    return reasons
 
 
 def ended(text: str, user: str) -> dict[str, tuple[JobStatus, float]]:
@@ -125,23 +114,24 @@ def ended(text: str, user: str) -> dict[str, tuple[JobStatus, float]]:
     records: dict[str, tuple[float, dict[str, JobStatus]]] = {}
     for entry in _RULE.split(text)[1:]:
         parts = (line.partition(" ") for line in entry.split("\n"))
-        found = {name: value.strip() for name, _, value in parts}
-        job, failed = found.get("jobnumber", ""), found.get("failed", "").split(":")[0].strip()
-        if not job.isdecimal() or found.get("owner") != user or failed in AGAIN:
+        fields = {name: value.strip() for name, _, value in parts}
+        job, failed = fields.get("jobnumber", ""), fields.get("failed", "").split(":")[0].strip()
+        if not job.isdecimal() or fields.get("owner") != user or failed in AGAIN:
             continue
-        when = _time(found.get("qsub_time", "")) or 0.0
+        when = _time(fields.get("qsub_time", "")) or 0.0
         if job not in records or when > records[job][0]:
             records[job] = when, {}
         if when == records[job][0]:
-            records[job][1][found.get("taskid", "")] = status(found)
-    result = {}
-    for job, (_, by_task) in records.items():
-        last = list(by_task.values())
-        first = next((one for one in last if one.cause), last[0])
-        places = {int(task) - 1: one for task, one in by_task.items() if task.isdecimal()}
-        end = max(one.ended or 0.0 for one in last)
-        result[job] = (evolve(first, positions=places), end)
-    return result
+            records[job][1][fields.get("taskid", "")] = status(fields)
+    return {job: _whole(by_task) for job, (_, by_task) in records.items()}
+
+
+def _whole(by_task: Mapping[str, JobStatus]) -> tuple[JobStatus, float]:
+    """Return the status of a job by those of its tasks ("undefined": it has none), and its end."""
+    statuses = [*by_task.values()]
+    first = next((status for status in statuses if status.cause), statuses[0])
+    positions = {int(task) - 1: status for task, status in by_task.items() if task.isdecimal()}
+    return evolve(first, positions=positions), max(status.ended or 0.0 for status in statuses)
 
 
 def named(text: str, names: Collection[str]) -> dict[str, str]:
@@ -152,49 +142,55 @@ def named(text: str, names: Collection[str]) -> dict[str, str]:
 
 def status(record: Mapping[str, str]) -> JobStatus:
     """Return how a job or a task ended. A code that is not known is never a success."""
-    failed, _, said = (part.strip() for part in record.get("failed", "").partition(":"))
+    failed, _, text = (part.strip() for part in record.get("failed", "").partition(":"))
     number = re.match(r"\d+", record.get("exit_status", ""))
     code = int(number[0]) if number else None
-    # What a signal ended has failed 100; a script that says "exit 137" has failed 0.
-    signal = code - 128 if failed not in ("0", "") and code is not None and code > 128 else None
-    cause, reason = _cause(record, failed, said, code, signal)
+    # What a signal ended has failed 100; a script that says "exit 137" has failed 0 (seen).
+    signal = signal_of(code) if failed not in ("0", "") else None
+    if record.get("deleted_by", "NONE") not in ("NONE", ""):  # Univa's and Altair's tell it
+        cause, reason = CANCELLED, f"deleted by {record['deleted_by']}"
+    elif failed == "0" and code is not None:
+        cause, reason = (ERROR, f"exit code {code}") if code else ("", "")
+    else:
+        cause, reason = _limit(record, failed, text, signal) or _failure(failed, text, signal)
     host = record.get("hostname", "")
     return JobStatus(
         state=ENDED, cause=cause, reason=reason, exit_code=None if signal else code, signal=signal,
         nodes=(host,) if host else (), started=_time(record.get("start_time", "")),
         ended=_time(record.get("end_time", "")),
         raw=f"failed {record.get('failed', '')}, exit_status {record.get('exit_status', '')}",
-        # A qdel leaves the same record, and what a person ended must not be tried again.
-        suspected="",
     )  # fmt: skip
 
 
-def _cause(
-    record: Mapping[str, str], failed: str, said: str, code: int | None, signal: int | None
-) -> tuple[str, str]:
-    by = record.get("deleted_by", "NONE")  # Univa's and Altair's tell it
-    if by not in ("NONE", ""):
-        return CANCELLED, f"deleted by {by}"
-    if failed == "0" and code is not None:
-        return (ERROR, f"exit code {code}") if code else ("", "")
-    if failed == "37" or signal in (9, 10):  # SIGUSR1 is what s_rt sends
-        limits = dict(_LIMITS.findall(record.get("category", "")))
-        time = limits.get("s_rt" if signal == 10 else "h_rt")
-        if time and _amount(record.get("ru_wallclock", "")) >= _amount(time):
-            return TIMEOUT, f"it met its time limit of {time} s"
-        most = limits.get("h_vmem") or limits.get("h_rss")
-        if most and _amount(record.get("maxvmem", "")) >= 0.95 * _amount(most):
-            return OOM, f"it met its memory limit of {most}"
-        if failed == "37":
-            return TIMEOUT, f"Grid Engine says: {said}"
-    if signal == 9:  # the record of a job that qdel has ended is the same
+def _limit(
+    record: Mapping[str, str], failed: str, text: str, signal: int | None
+) -> tuple[str, str] | None:
+    """Return the limit that a job has met, by what it asked for and what it used; None for none.
+
+    accounting(5): 37 is said of time and memory alike. SIGUSR1 is what s_rt sends (queue_conf(5)).
+    """
+    if failed != "37" and signal not in (9, 10):
+        return None
+    limits = dict(_LIMITS.findall(record.get("category", "")))
+    time = limits.get("s_rt" if signal == 10 else "h_rt")
+    if time and _amount(record.get("ru_wallclock", "")) >= _amount(time):
+        return TIMEOUT, f"it met its time limit of {time} s"
+    most = limits.get("h_vmem") or limits.get("h_rss")
+    if most and _amount(record.get("maxvmem", "")) >= 0.95 * _amount(most):
+        return OOM, f"it met its memory limit of {most}"
+    return (TIMEOUT, f"Grid Engine says: {text}") if failed == "37" else None
+
+
+def _failure(failed: str, text: str, signal: int | None) -> tuple[str, str]:
+    """Return cause and reason of what has failed, by accounting(5)'s codes."""
+    if signal == 9:  # the record of a job that qdel has ended is the same (seen)
         return ERROR, "killed (signal 9): by qdel or for its memory, Grid Engine does not tell"
     if signal:
         return ERROR, f"killed by signal {signal}"
     if not failed.isdecimal():
-        return UNKNOWN, f"Grid Engine says {record.get('failed', '')!r}"
+        return UNKNOWN, f"Grid Engine says {': '.join(filter(None, (failed, text)))!r}"
     cause = NODE_FAIL if failed in NODE_CODES else ERROR
-    return cause, f"Grid Engine says: {said or f'failed {failed}'}"
+    return cause, f"Grid Engine says: {text or f'failed {failed}'}"
 
 
 def _amount(text: str) -> float:
@@ -204,21 +200,23 @@ def _amount(text: str) -> float:
 
 
 def cell_settings(text: str) -> tuple[int | None, float | None]:
-    """Return the most tasks of an array, and the lag of accounting, from ``qconf -sconf``."""
+    """Return the most tasks of an array, and the lag of accounting, from ``qconf -sconf``.
+
+    sge_conf(5): max_aj_tasks, and reporting_params, flush_time.
+    """
     size = re.search(r"^max_aj_tasks\s+([1-9]\d*)\s*$", text, re.MULTILINE)
-    found = dict(re.findall(r"\b((?:accounting_)?flush_time)=(\d+:\d+:\d+)", text))
-    given = found.get("accounting_flush_time") or found.get("flush_time")
-    parts = [int(part) for part in given.split(":")] if given else []
-    lag = 3600.0 * parts[0] + 60 * parts[1] + parts[2] if parts else None
+    times = dict(re.findall(r"\b((?:accounting_)?flush_time)=(\d+:\d+:\d+)", text))
+    flush = times.get("accounting_flush_time") or times.get("flush_time")
+    lag = None
+    if flush:
+        hours, minutes, seconds = map(int, flush.split(":"))
+        lag = 3600.0 * hours + 60 * minutes + seconds
     return int(size[1]) if size else None, lag
 
 
 @lru_cache(maxsize=4096)  # many tasks of an array have the same
 def _time(text: str) -> float | None:
     # 2026-11-23T04:51:43, Mon Nov 23 04:53:24 2026, and Univa's 11/23/2026 04:53:24.123
-    if found := _LONG.fullmatch(text):
-        month = 1 + _MONTHS.find(found[1]) // 3
-        text = f"{found[4]}-{month:02}-{int(found[2]):02}T{found[3]}"
-    elif found := _SHORT.fullmatch(text):
-        text = f"{found[3]}-{found[1]}-{found[2]}T{found[4]}"
-    return iso_time(text)
+    if parts := _SHORT.fullmatch(text):
+        return iso_time(f"{parts[3]}-{parts[1]}-{parts[2]}T{parts[4]}")
+    return c_time(text) or iso_time(text)

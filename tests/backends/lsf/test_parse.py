@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.executors.base import ENDED, LIVE, JobStatus
+from reflow.executors.parsing import ids_by_name, only_id
 from reflow_lsf import parse
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -118,7 +119,7 @@ def test_records_of_ibm_as_its_documentation_has_them() -> None:
     assert told(found["2"].positions[1]) == (ENDED, "TIMEOUT", 140, 12)
     assert (found["3"].cause, sorted(found["3"].positions)) == ("HELD", [6])
     assert told(found["6"]) == (ENDED, "CANCELLED", None, None)
-    assert parse.named(seen, ["f-1.1.2.w", "f-1.1.1.w", "x"]) == {"f-1.1.1.w": "1",
+    assert ids_by_name(seen, ["f-1.1.2.w", "f-1.1.1.w", "x"]) == {"f-1.1.1.w": "1",
                                                                 "f-1.1.2.w": "2"}  # fmt: skip
 
 
@@ -199,12 +200,13 @@ ROW = "12      user    RUN   normal     host        2*h1:h2     {name} Nov 23 04
 )
 def test_a_row_with_any_name(name: str, index: int) -> None:
     [one] = parse.table(ROW.format(name=name))
-    assert (one.job, one.index, one.status.nodes) == ("12", index, ("h1", "h2"))
+    positions = (index - 1,) if index else None
+    assert (one.job, one.positions, one.status.nodes) == ("12", positions, ("h1", "h2"))
 
 
 def test_a_row_whose_id_has_the_index() -> None:
     [one] = parse.table(ROW.format(name="a").replace("12 ", "12[3] "))
-    assert (one.job, one.index) == ("12", 3)
+    assert (one.job, one.positions) == ("12", (2,))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_a_row_whose_id_has_the_index() -> None:
      "Wed Nov 25 05:12:00 2026\n"],
 )  # fmt: skip
 def test_job_id(text: str) -> None:
-    assert parse.job_id(text) == "101"
+    assert only_id("bsub", text, parse.JOB_ID.findall(text)) == "101"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_job_id(text: str) -> None:
 )  # fmt: skip
 def test_no_job_id(text: str) -> None:
     with pytest.raises(ValueError, match="no job id"):
-        parse.job_id(text)
+        only_id("bsub", text, parse.JOB_ID.findall(text))
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_no_text_raises(text: str) -> None:
                 f"Job <1>, User <{text}>\nMon Nov 23 04:46:41: {text}"):  # fmt: skip
         seen = [*parse.table(one), *parse.records(one), *parse.history(one)]
         parse.merge(seen)
-        parse.named(seen, [text])
+        ids_by_name(seen, [text])
         parse.array_size(one)
         parse.limits_unit(one)
         parse.unknown_dependency(one)
@@ -350,7 +352,7 @@ def test_rows_come_back(job: int, places: set[int] | None, word: str) -> None:
     one = parse.merge(seen, "user")[str(job)]
     assert one.state == (LIVE if word in parse.LIVE_STATES else ENDED)
     assert set(one.positions) == {at - 1 for at in places or ()}
-    assert parse.named(seen, ["n-1.1.w"]) == {"n-1.1.w": str(job)}
+    assert ids_by_name(seen, ["n-1.1.w"]) == {"n-1.1.w": str(job)}
 
 
 def test_the_rows_of_a_large_array_are_read_at_one_go() -> None:

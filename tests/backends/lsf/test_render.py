@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import LIVE, JobRequest, JobStatus
+from reflow.executors.parsing import Report
 from reflow.model.spec import Resources
-from reflow_lsf.parse import Seen
+from reflow_lsf.executor import LSFExecutor
 from reflow_lsf.render import (
     NAME_LENGTH,
-    Defaults,
     arguments,
     begin_time,
     command_line,
@@ -30,7 +30,7 @@ from reflow_lsf.render import (
 
 GOLDEN = Path(__file__).parent / "golden"
 NOON = time.mktime((2026, 4, 1, 12, 0, 0, 0, 0, -1))
-OPENLAVA = Defaults(openlava=True)
+OPENLAVA = LSFExecutor(dialect="openlava")
 
 
 def request(**fields: Any) -> JobRequest:
@@ -44,13 +44,13 @@ def request(**fields: Any) -> JobRequest:
     return JobRequest(**{**given, **fields})
 
 
-def made(asked: JobRequest, defaults: Defaults = OPENLAVA) -> list[str]:
-    return arguments(asked, defaults, NOON)
+def made(asked: JobRequest, executor: LSFExecutor = OPENLAVA) -> list[str]:
+    return arguments(asked, executor, NOON)
 
 
 CASES = {
     "plain": (request(), OPENLAVA),
-    "plain_ibm": (request(), Defaults()),
+    "plain_ibm": (request(), LSFExecutor()),
     "everything": (
         request(
             size=200, throttle=20, after=("12", "13"), after_each="11", begin=59.2,
@@ -61,7 +61,7 @@ CASES = {
                         "R": "select[tmp>100] order[ut]"},
             ),
         ),
-        Defaults(queue="batch", account="default", unit="MB"),
+        LSFExecutor(queue="batch", account="default", memory_unit="MB"),
     ),
     "precedence": (
         request(
@@ -70,17 +70,17 @@ CASES = {
                 native={"q": "native", "M": "7", "R": "rusage[mem=7:tmp=9]"},
             )
         ),
-        Defaults(queue="field", account="field", openlava=True,
+        LSFExecutor(queue="field", account="field", dialect="openlava",
                  options={"q": "options", "P": "options", "sp": "10", "R": "span[ptile=1]"}),
     ),
     "defaults_stand": (
         request(),
-        Defaults(queue="field", account="field", openlava=True,
+        LSFExecutor(queue="field", account="field", dialect="openlava",
                  options={"n": "16", "W": "5", "R": "type==any"}),
     ),
     "alternatives_are_taken_whole": (
         request(resources=Resources(cpus=2, native={"R": "{span[hosts=1]} || {span[ptile=1]}"})),
-        Defaults(options={"R": "select[big]"}),
+        LSFExecutor(options={"R": "select[big]"}),
     ),
     "element_wise_of_one": (request(after_each="11", after=("12",)), OPENLAVA),
     "hostile": (
@@ -121,7 +121,8 @@ def test_a_time_limit_is_in_minutes_and_never_zero_which_is_none(
      (2**40 + 1, "TB", "2", "2"), (0, "KB", "1", "1")],
 )  # fmt: skip
 def test_memory_is_in_the_sites_unit(amount: int, unit: str, limit: str, reserved: str) -> None:
-    found = made(request(resources=Resources(mem=amount)), Defaults(openlava=True, unit=unit))
+    executor = LSFExecutor(dialect="openlava", memory_unit=unit)
+    found = made(request(resources=Resources(mem=amount)), executor)
     assert found[found.index("-M") + 1] == limit
     assert found[found.index("-R") + 1] == f"rusage[mem={reserved}]"
 
@@ -161,7 +162,7 @@ def test_options_that_reflow_sets_are_refused(option: str, where: str, openlava:
     asked = request(resources=Resources(native=given if where == "task" else {}))
     options = given if where == "executor" else {}
     with pytest.raises(SubmissionRefusedError, match=f"'{option}'.*set by reflow"):
-        made(asked, Defaults(options=options, openlava=openlava))
+        made(asked, LSFExecutor(options=options, dialect="openlava" if openlava else None))
 
 
 @pytest.mark.parametrize(
@@ -196,18 +197,19 @@ def test_a_tag_of_the_engine_is_its_own_job_name() -> None:
 
 
 def test_many_dependencies_stay_in_what_openlava_was_seen_to_take() -> None:
-    from reflow_lsf.executor import LSFExecutor
-
     most = LSFExecutor().capabilities.max_dependencies
     assert most is not None
     found = made(request(after=("1234567890",) * most))
     assert len(found[found.index("-w") + 1]) < 4096
 
 
-def seen(jobs: Mapping[str, Iterable[int]]) -> list[Seen]:
+def reports(jobs: Mapping[str, Iterable[int]]) -> list[Report]:
     places = [(job, index) for job, indices in jobs.items() for index in [*indices] or [0]]
     lives = JobStatus(state=LIVE)
-    return [Seen(job=job, index=index, user="me", status=lives) for job, index in places]
+    return [
+        Report(job=job, positions=(index - 1,) if index else None, status=lives)
+        for job, index in places
+    ]
 
 
 @pytest.mark.parametrize(
@@ -216,11 +218,11 @@ def seen(jobs: Mapping[str, Iterable[int]]) -> list[Seen]:
      ({"5": [], "6": [2]}, ["5", "6[2]"])],
 )  # fmt: skip
 def test_elements(given: dict[str, list[int]], found: list[str]) -> None:
-    assert elements(seen(given)) == found
+    assert elements(reports(given)) == found
 
 
 def test_no_argument_is_longer_than_what_openlava_reads() -> None:
-    sparse = elements(seen({"1234567": range(1, 2_000_000, 3)}))
+    sparse = elements(reports({"1234567": range(1, 2_000_000, 3)}))
     assert max(map(len, sparse)) < 4096
 
 

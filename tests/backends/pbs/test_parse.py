@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.executors.base import ENDED, LIVE
+from reflow.executors.parsing import only_id
 from reflow_pbs import parse
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -171,13 +172,14 @@ def test_nodes() -> None:
     "text", ["1.pbshost\n", "26[].pbs.site.org\n", "Welcome!\n\n 3.x-1 \nBye\n"]
 )
 def test_job_id(text: str) -> None:
-    assert parse.job_id(text) in ("1.pbshost", "26[].pbs.site.org", "3.x-1")
+    job = only_id("qsub", text, parse.JOB_ID.findall(text))
+    assert job in ("1.pbshost", "26[].pbs.site.org", "3.x-1")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "32\n", "1.a\n2.b\n", "²", "-3", "26[3].pbshost", "1."])
 def test_no_job_id(text: str) -> None:
     with pytest.raises(ValueError, match="no job id"):
-        parse.job_id(text)
+        only_id("qsub", text, parse.JOB_ID.findall(text))
 
 
 LATER = """would exceed complex's per-user limit

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.executors.base import ENDED, LIVE, JobStatus
+from reflow.executors.parsing import only_id
 from reflow_sge import parse
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -37,13 +38,13 @@ def ended(text: str, user: str = "reflow") -> dict[str, JobStatus]:
     [("32\n", "32"), ("32.1-10:1\n", "32"), ("14.5-5:1\n", "14"), ("Hi!\n\n32\nBye 7\n", "32")],
 )
 def test_job_id(text: str, job: str) -> None:
-    assert parse.job_id(text) == job
+    assert only_id("qsub", text, parse.JOB_ID.findall(text)) == job
 
 
 @pytest.mark.parametrize("text", ["", "no", "1\n2\n", 'Your job 4 ("x") has been submitted\n'])
 def test_no_job_id(text: str) -> None:
     with pytest.raises(ValueError, match="no job id"):
-        parse.job_id(text)
+        only_id("qsub", text, parse.JOB_ID.findall(text))
 
 
 # qstat
@@ -69,7 +70,7 @@ def test_what_is_in_the_queue() -> None:
     assert found["177"].reason == "hqw: it is held: qrls"
     assert found["178"].cause == found["179"].cause == "", "they wait for others, not for people"
     assert {row.name for row in rows} >= {"run_it", "held", "dep", "ad", "err", "erra"}
-    assert sum(len(row.tasks or "1") for row in rows if row.job in ("176", "177")) == 13
+    assert sum(len(row.positions or "1") for row in rows if row.job in ("176", "177")) == 13
 
 
 def test_only_what_was_asked_for_is_told() -> None:
@@ -274,7 +275,6 @@ def test_no_text_raises(text: str) -> None:
         parse.error_reasons(one)
         parse.cell_settings(one)
         parse.named(one, [text])
-        list(parse.tasks(one))
 
 
 @given(st.text(max_size=12), st.text(max_size=12))
@@ -286,12 +286,17 @@ def test_only_failed_0_with_exit_status_0_is_a_success(failed: str, code: str) -
         assert number is not None
 
 
+def positions(tasks: str) -> list[int]:
+    (row,) = parse.listed(entry("5", "r", f"<tasks>{tasks}</tasks>\n"))
+    return list(row.positions or ())
+
+
 @given(st.sets(st.integers(1, 5000), min_size=1))
-def test_tasks_come_back(tasks: set[int]) -> None:
-    assert sorted(parse.tasks(",".join(map(str, tasks)))) == sorted(tasks)
+def test_tasks_come_back_as_positions_from_zero(tasks: set[int]) -> None:
+    assert sorted(positions(",".join(map(str, tasks)))) == [task - 1 for task in sorted(tasks)]
     first, last = min(tasks), max(tasks)
-    assert list(parse.tasks(f"{first}-{last}:1")) == list(range(first, last + 1))
+    assert positions(f"{first}-{last}:1") == list(range(first - 1, last))
 
 
 def test_an_absurd_range_is_no_range() -> None:
-    assert list(parse.tasks("1-99999999999999")) == []
+    assert positions("1-99999999999999") == []

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
 from reflow.model.spec import Resources
-from reflow_sge.render import OURS, Site, arguments, job_name, memory, own
+from reflow_sge.executor import SGEExecutor
+from reflow_sge.render import RESERVED, arguments, job_name, memory, native
 
 GOLDEN = Path(__file__).parent / "golden"
-NOW = datetime(2026, 11, 25, 23, 59, 1, 5000)
+NOW = datetime(2026, 11, 25, 23, 59, 1, 5000).timestamp()
 
 
 def request(**fields: Any) -> JobRequest:
@@ -31,12 +32,12 @@ def request(**fields: Any) -> JobRequest:
     return JobRequest(**{**given, **fields})
 
 
-def rendered(site: Site = Site(), **fields: Any) -> list[str]:  # noqa: B008 (frozen)
-    return arguments(request(**fields), site, NOW)
+def rendered(executor: SGEExecutor | None = None, **fields: Any) -> list[str]:
+    return arguments(request(**fields), executor or SGEExecutor(), NOW)
 
 
 CASES = {
-    "plain": (request(), Site()),
+    "plain": (request(), SGEExecutor()),
     "everything": (
         request(
             size=200, throttle=20, after=("12", "13"), after_each="11", begin=59.2,
@@ -46,7 +47,9 @@ CASES = {
                         "M": "me@site.org", "v": "A=1"},
             ),
         ),
-        Site(queue="all.q", account="default", project="sea", pe="threads", gpu_resource="ngpus"),
+        SGEExecutor(
+            queue="all.q", account="default", project="sea", pe="threads", gpu_resource="ngpus"
+        ),
     ),
     "precedence": (
         request(
@@ -55,7 +58,7 @@ CASES = {
                 native={"q": "native.q", "l": "h_rt=5,exclusive", "pe": "mpi 16"},
             )
         ),
-        Site(
+        SGEExecutor(
             queue="field.q", account="field",
             options={"q": "options.q", "A": "options", "pe": "other 3", "l": "h_vmem=1G,ssd=1",
                      "P": "sea"},
@@ -63,7 +66,7 @@ CASES = {
     ),
     "nodes": (
         request(resources=Resources(nodes=3, cpus=8, mem=16 * 1024**3)),
-        Site(nodes_pe="mpi8", mem_resource="mem_free", mem_per_slot=False),
+        SGEExecutor(nodes_pe="mpi8", mem_resource="mem_free", mem_per_slot=False),
     ),
     "hostile": (
         request(
@@ -71,7 +74,7 @@ CASES = {
             name="it's,\n\"ünï|code\" `x`" + "z" * 400, after_each="7",
             log="/r 1:0%/%j{position}.log", directory="/tmp/a 'b'\\:%d",
         ),
-        Site(),
+        SGEExecutor(),
     ),
 }  # fmt: skip
 
@@ -124,7 +127,7 @@ def test_one_element_is_a_plain_job() -> None:
 
 @pytest.mark.parametrize(
     ("begin", "text"),
-    [(0.01, "202611252359.02"), (1, "202611252359.02"), (59.5, "202611260000.01")],
+    [(0.01, "202611252359.03"), (1, "202611252359.03"), (59.5, "202611260000.01")],
 )
 def test_a_delay_is_a_point_in_time_and_never_too_early(begin: float, text: str) -> None:
     assert after(rendered(begin=begin), "-a") == text
@@ -137,13 +140,13 @@ def test_a_path_that_grid_engine_would_take_apart_is_refused(field: str, text: s
         rendered(**{field: text})
 
 
-@pytest.mark.parametrize("option", sorted(OURS))
+@pytest.mark.parametrize("option", sorted(RESERVED))
 @pytest.mark.parametrize("dashes", ["", "-"])
 def test_an_option_that_reflow_sets_is_refused(option: str, dashes: str) -> None:
-    for site, native in ((Site(options={f"{dashes}{option}": "x"}), {}),
-                         (Site(), {f"{dashes}{option}": "x"})):  # fmt: skip
+    for executor, options in ((SGEExecutor(options={f"{dashes}{option}": "x"}), {}),
+                         (SGEExecutor(), {f"{dashes}{option}": "x"})):  # fmt: skip
         with pytest.raises(SubmissionRefusedError, match="set by reflow itself"):
-            rendered(site, resources=Resources(native=native))
+            rendered(executor, resources=Resources(native=options))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_an_option_that_reflow_sets_is_refused(option: str, dashes: str) -> None
 )
 def test_what_is_no_option_is_refused(name: str, value: str) -> None:
     with pytest.raises(SubmissionRefusedError, match="is not an option of qsub"):
-        own({name: value})
+        native({name: value})
 
 
 @given(st.text(min_size=1, max_size=600))
@@ -173,7 +176,7 @@ def test_the_words_of_an_option_reach_qsub_as_they_are(options: dict[str, list[s
     printable = {
         name: words for name, words in options.items() if all(map(str.isprintable, words))
     }
-    found = own({name: shlex.join(words) for name, words in printable.items()})
+    found = native({name: shlex.join(words) for name, words in printable.items()})
     assert found == printable
 
 

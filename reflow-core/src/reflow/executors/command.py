@@ -202,9 +202,12 @@ class CommandExecutor(Executor):
             done = self.call(self.arguments(request), text=self.read(request))
             shorter = self.without_forgotten(request, done) if done.code else None
             if shorter is None:
-                break
+                return self.taken(request, done)
             request = shorter
-        return self.taken(request, done)
+        # Jobs end faster than they are left out: nothing is wrong with this one.
+        what = os.path.basename(done.arguments[0])
+        behind = ", ".join([*request.after, request.after_each]).rstrip(", ")
+        raise SchedulerUnreachableError(f"{what} takes no job behind {behind}: {done.told}")
 
     def without_forgotten(self, request: JobRequest, done: Completed) -> JobRequest | None:
         """Return a request that was refused, without the forgotten jobs that it waits for.
