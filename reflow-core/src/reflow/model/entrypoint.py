@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .flow import Flow, TaskDefinition
     from .spec import Entrypoint
 
-# Where the modules are now that functions were pickled with before 0.1.0 was released.
+# Where modules are now that pickles in records of 0.1.0 name.
 _MOVED = {
     "reflow.annotations": "reflow.model.annotations",
     "reflow.flow": "reflow.model.flow",
@@ -77,44 +77,13 @@ def describe_entrypoint(
     """
     from .spec import Entrypoint
 
-    directory = os.getcwd()
     # '' means the working directory of a process; a job's is another.
     search = tuple(os.path.abspath(entry) for entry in sys.path)
-    main = sys.modules.get("__main__")
-    if not at_top_level:
-        for name in (module, "__main__"):
-            found = sys.modules.get(name)
-            if found is not None and any(one is workflow for one in vars(found).values()):
-                module, at_top_level = name, True
-                break
-    kept: bytes | None = None
-    source = ""
-    kind, target = PICKLE, "entry.pickle"
-    if at_top_level and module != "__main__":
-        loaded = sys.modules.get(module)
-        spec = getattr(loaded, "__spec__", None)
-        file = getattr(loaded, "__file__", None)
-        if spec is not None and spec.name == module:
-            kind, target = MODULE, module
-            source = os.path.abspath(file) if file else ""
-        elif file and os.path.isfile(file):
-            kind, target = FILE, os.path.abspath(file)
-    elif at_top_level and main is not None:
-        spec = getattr(main, "__spec__", None)
-        file = getattr(main, "__file__", None)
-        if spec is not None and not hasattr(main, "get_ipython"):
-            kind, target = MODULE, spec.name
-            source = os.path.abspath(file) if file else ""
-        elif file and os.path.isfile(file) and not hasattr(main, "get_ipython"):
-            kind, target = FILE, os.path.abspath(file)
-        elif sys.argv[:1] == ["-c"] and not hasattr(main, "get_ipython"):
-            text = _command_text()
-            if text is not None:
-                kind, target = FILE, "entry.py"
-                kept = text.encode("utf-8", "surrogateescape")
+    holder = module if at_top_level else _module_with(workflow, module, "__main__")
+    kind, target, source, kept = _locate(holder)
     if kind == PICKLE:
         try:
-            kept = _pickle(workflow, module, search)
+            kept = _pickle(workflow, holder or module, search)
         except DefinitionError as error:
             if needed:
                 raise
@@ -123,12 +92,40 @@ def describe_entrypoint(
         kind=kind,
         target=target,
         workflow=workflow.name,
-        directory=directory,
+        directory=os.getcwd(),
         search_path=search,
         source=source,
         arguments=tuple(sys.argv),
     )
     return entrypoint, kept
+
+
+def _module_with(workflow: Flow, *names: str) -> str:
+    """Return the first module that has a workflow among its variables, "" for none."""
+    for name in names:
+        module = sys.modules.get(name)
+        if module is not None and any(value is workflow for value in vars(module).values()):
+            return name
+    return ""
+
+
+def _locate(name: str) -> tuple[str, str, str, bytes | None]:
+    """Return (kind, target, source, kept) of the entrypoint of a loaded module."""
+    module = sys.modules.get(name)
+    is_main = name == "__main__"
+    pickled = PICKLE, "entry.pickle", "", None
+    if module is None or (is_main and hasattr(module, "get_ipython")):
+        return pickled  # Not that of IPython: its cells are in no file.
+    spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
+    # With python -m the spec of __main__ has the name of the module.
+    if spec is not None and (is_main or spec.name == name):
+        return MODULE, spec.name, os.path.abspath(file) if file else "", None
+    if file and os.path.isfile(file):
+        return FILE, os.path.abspath(file), "", None
+    text = _command_text() if is_main and sys.argv[:1] == ["-c"] else None
+    if text is None:
+        return pickled
+    return FILE, "entry.py", "", text.encode("utf-8", "surrogateescape")
 
 
 def is_editable(entry: Entrypoint) -> bool:
@@ -138,14 +135,14 @@ def is_editable(entry: Entrypoint) -> bool:
 
 def _command_text() -> str | None:
     """Return the text given to ``python -c``; None if the arguments were changed since."""
-    given = sys.orig_argv
-    position = len(given) - len(sys.argv)
-    if position < 1 or given[position + 1 :] != sys.argv[1:]:
+    words = sys.orig_argv
+    position = len(words) - len(sys.argv)
+    if position < 1 or words[position + 1 :] != sys.argv[1:]:
         return None
-    option = given[position - 1]
+    option = words[position - 1]
     if option.startswith("-") and option.endswith("c") and position > 1:
-        return given[position]
-    return given[position].partition("c")[2]
+        return words[position]
+    return words[position].partition("c")[2]  # As in -c'print(1)', without a space.
 
 
 def _importable(module: str, search: tuple[str, ...]) -> bool:
@@ -153,10 +150,10 @@ def _importable(module: str, search: tuple[str, ...]) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
     if not file:
         return True
-    place = os.path.abspath(file)
-    if os.path.basename(place) == "__init__.py":
-        place = os.path.dirname(place)
-    return os.path.splitext(place)[0] in {
+    path = os.path.abspath(file)
+    if os.path.basename(path) == "__init__.py":
+        path = os.path.dirname(path)
+    return os.path.splitext(path)[0] in {
         os.path.join(root, *module.split(".")) for root in search
     }
 
@@ -172,7 +169,7 @@ def _pickle(workflow: Flow, module: str, search: tuple[str, ...]) -> bytes:
         ) from error
     by_value = None
     if module != "__main__" and module in sys.modules and not _importable(module, search):
-        by_value = sys.modules[module]  # a test module, for one
+        by_value = sys.modules[module]  # such as a test module
         cloudpickle.register_pickle_by_value(by_value)
     try:
         # What annotations mean is pickled too: their texts may use names that no code does.
@@ -197,36 +194,42 @@ def load_tasks(entry: Entrypoint | SimpleNamespace, record: str) -> Mapping[str,
     if entry.kind == NONE:
         raise RecordError(entry.target)
     # As at submission: this process has its working directory in front instead.
-    rest = [one for one in sys.path if os.path.abspath(one) != entry.directory]
-    sys.path[:] = dict.fromkeys([*entry.search_path, *rest])
+    own_path = [path for path in sys.path if os.path.abspath(path) != entry.directory]
+    sys.path[:] = dict.fromkeys([*entry.search_path, *own_path])
     if entry.arguments:
         sys.argv[:] = entry.arguments  # a script may read them before it submits
     if entry.kind == PICKLE:
         return _unpickle(os.path.join(record, entry.target))
     _Loading.workflow, _Loading.created = entry.workflow, []
-    left = ""
+    reason = ""
     try:
         # The second time for workflows that stand under the main guard.
         for name in (SCRIPT_MODULE if entry.kind == FILE else entry.target, "__main__"):
-            try:
-                if entry.kind == FILE:
-                    _run_file(os.path.join(record, entry.target), name, record)
-                elif name == "__main__" and entry.source:
-                    _run_file(entry.source, name, record, entry.target.rpartition(".")[0])
-                elif name != "__main__":
-                    _import_module(name, entry.source, record)
-            except Loaded:
-                pass
-            except SystemExit as error:  # it would end this process without a word
-                left = f": it called sys.exit({error.code!r})"
+            reason = _load_as(name, entry, record) or reason
             for workflow in reversed(_Loading.created):
                 if workflow.name == entry.workflow:
                     return workflow.tasks
     finally:
         _Loading.workflow = None
     raise RecordError(
-        f"{entry.target} defines no workflow {entry.workflow!r} when it is loaded{left}"
+        f"{entry.target} defines no workflow {entry.workflow!r} when it is loaded{reason}"
     )
+
+
+def _load_as(name: str, entry: Entrypoint | SimpleNamespace, record: str) -> str:
+    """Load a script or module under a name; return what ended that too early, "" for nothing."""
+    try:
+        if entry.kind == FILE:
+            _run_file(os.path.join(record, entry.target), name, record)
+        elif name != "__main__":
+            _import_module(name, entry.source, record)
+        elif entry.source:
+            _run_file(entry.source, name, record, entry.target.rpartition(".")[0])
+    except Loaded:
+        pass  # The script came to where it starts its workflow: all tasks are there.
+    except SystemExit as error:  # it would end this process without a word
+        return f": it called sys.exit({error.code!r})"
+    return ""
 
 
 def _unpickle(path: str) -> Mapping[str, TaskDefinition]:
@@ -276,12 +279,12 @@ def _run_file(path: str, name: str, record: str, package: str = "") -> None:
 
 
 def code_of(source: bytes, path: str, record: str) -> CodeType:
-    """Return the code of the script at `path` that reads so.
+    """Return the code of the script at `path` with this source.
 
-    That which was kept in the folder `record` where it is of this very text, else compiled.
+    The code that `keep_code` left in the folder `record` if it is of this very text, else compiled.
     """
     try:
-        with open(_place(source, path, record), "rb") as file:
+        with open(_compiled_path(source, path, record), "rb") as file:
             code = marshal.loads(file.read())
         if isinstance(code, CodeType):
             return code
@@ -293,12 +296,12 @@ def code_of(source: bytes, path: str, record: str) -> CodeType:
 def keep_code(
     write: Callable[[str, bytes], object], source: bytes, path: str, record: str
 ) -> None:
-    """Keep the code of a script in the folder `record`; of one that has none, nothing."""
+    """Keep the code of a script in the folder `record`; nothing if it cannot be compiled."""
     try:
         code = _compile(source, path)
     except (SyntaxError, ValueError):
         return  # it was changed since it was loaded
-    write(_place(source, path, record), marshal.dumps(code))
+    write(_compiled_path(source, path, record), marshal.dumps(code))
 
 
 def _compile(source: bytes, path: str) -> CodeType:
@@ -306,7 +309,8 @@ def _compile(source: bytes, path: str) -> CodeType:
     return compile(source, path, "exec", dont_inherit=True)
 
 
-def _place(source: bytes, path: str, record: str) -> str:
+def _compiled_path(source: bytes, path: str, record: str) -> str:
+    # Compiled code is that of one version of Python, and holds the script's path.
     python = f"{sys.implementation.cache_tag}.{sys.hexversion:x}.{sys.flags.optimize}"
     digest = sha256(path.encode("utf-8", "surrogateescape") + b"\0" + source).hexdigest()
     return f"{record}/compiled-{digest[:32]}.{python}"

@@ -18,6 +18,8 @@ PARAM = "param"
 RESULT = "result"
 RUN_DIR = "run_dir"
 
+_VARIABLE_ARGUMENTS = 0x0C  # inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
 Marker: typing.TypeAlias = Param | Result | RunDir
 
 
@@ -50,7 +52,7 @@ class _Holder:
     __slots__ = ("__annotations__",)
 
     def __init__(self, annotation: object) -> None:
-        self.__annotations__ = {"it": annotation}
+        self.__annotations__ = {"annotation": annotation}
 
 
 def read_signature(
@@ -65,8 +67,33 @@ def read_signature(
     """
     function = innermost(function)
     task = task or function.__name__
+    arguments = _arguments(function, task)
+    defaults = _defaults(function, arguments)
+    try:
+        written = function.__annotations__
+    except Exception as error:  # From Python 3.14 on they are evaluated only here.
+        raise DefinitionError(
+            f"task {task!r}: its annotations cannot be resolved: {error}"
+        ) from error
+    scope = _scope(function, names)
+    parameters = []
+    for name in arguments:
+        where = f"task {task!r}, parameter {name!r}"
+        annotation = _resolve(written.get(name, Any), function.__globals__, scope, where)
+        parameters.append(_parameter(where, name, annotation, defaults))
+    where = f"task {task!r}, return annotation"
+    returns, markers = _split(
+        _resolve(written.get("return", Any), function.__globals__, scope, where)
+    )
+    if markers:
+        raise DefinitionError(f"{where}: {markers[0]!r} belongs to an argument")
+    return Signature(tuple(parameters), returns)
+
+
+def _arguments(function: Any, task: str) -> tuple[str, ...]:
+    """Return the names of the arguments, all of which can be passed by name."""
     code = function.__code__
-    if code.co_flags & 0x0C:
+    if code.co_flags & _VARIABLE_ARGUMENTS:
         raise DefinitionError(
             f"task {task!r} takes *args or **kwargs: every argument of a task needs a name, "
             "so that its value has a known origin"
@@ -76,68 +103,40 @@ def read_signature(
             f"task {task!r}, parameter {code.co_varnames[0]!r}: positional-only arguments "
             "cannot be passed by name; take the '/' out"
         )
-    count = code.co_argcount
-    arguments = code.co_varnames[: count + code.co_kwonlyargcount]
-    defaults: dict[str, Any] = {}
-    if function.__defaults__:
-        given = function.__defaults__
-        defaults.update(zip(arguments[count - len(given) : count], given, strict=True))
-    if function.__kwdefaults__:
-        defaults.update(function.__kwdefaults__)
-    try:
-        written = function.__annotations__
-    except Exception as error:  # From Python 3.14 on they are evaluated only here.
-        raise DefinitionError(
-            f"task {task!r}: its annotations cannot be resolved: {error}"
-        ) from error
-    scope: dict[str, object] | None = None
-    parameters = []
-    for name in arguments:
-        annotation: Any = Any
-        if name in written:
-            annotation = written[name]
-            if not is_class(annotation):
-                if scope is None:
-                    scope = _scope(function, names)
-                annotation = _resolve(
-                    annotation, function.__globals__, scope, f"task {task!r}, parameter {name!r}"
-                )
-        parameters.append(_parameter(task, name, annotation, defaults))
-    returns: Any = written.get("return", Any)
-    if not is_class(returns):
-        returns = _resolve(
-            returns,
-            function.__globals__,
-            _scope(function, names) if scope is None else scope,
-            f"task {task!r}, return annotation",
-        )
-        returns, markers = _split(returns)
-        if markers:
-            raise DefinitionError(
-                f"task {task!r}, return annotation: {markers[0]!r} belongs to an argument"
-            )
-    return Signature(tuple(parameters), returns)
+    names: tuple[str, ...] = code.co_varnames
+    return names[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _defaults(function: Any, arguments: tuple[str, ...]) -> dict[str, Any]:
+    values = function.__defaults__ or ()
+    count = function.__code__.co_argcount
+    # Those of the last positional arguments.
+    defaults = dict(zip(arguments[count - len(values) : count], values, strict=True))
+    return {**defaults, **(function.__kwdefaults__ or {})}
 
 
 def _scope(function: Any, names: Mapping[str, object] | None) -> dict[str, object]:
-    found = dict(names) if names else {}
+    """Return the variables besides the globals that annotations written as text may use."""
+    scope = dict(names or {})
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            found[name] = cell.cell_contents
+            scope[name] = cell.cell_contents
         except ValueError:  # A variable that has no value yet.
             continue
-    return found
+    return scope
 
 
 def _resolve(
     annotation: Any, module: dict[str, Any], local: dict[str, object], where: str
 ) -> Any:
+    if is_class(annotation) or annotation is Any:
+        return annotation  # Most are: get_type_hints would take its time.
     if annotation is None:
         return type(None)
     try:
         return typing.get_type_hints(
             _Holder(annotation), globalns=module, localns=local or module, include_extras=True
-        )["it"]
+        )["annotation"]
     except DefinitionError as error:
         raise DefinitionError(f"{where}: {error}") from None
     except Exception as error:
@@ -158,44 +157,20 @@ def _split(annotation: Any) -> tuple[Any, list[Any]]:
     if typing.get_origin(annotation) is not typing.Annotated:
         return annotation, []
     inner, *metadata = typing.get_args(annotation)
-    return inner, [_instance(one) for one in metadata if _is_marker(one)]
+    # A marker's class stands for a marker without arguments.
+    instances = [extra() if extra in (Param, Result, RunDir) else extra for extra in metadata]
+    return inner, [extra for extra in instances if isinstance(extra, (Param, Result, RunDir))]
 
 
-def _is_marker(given: object) -> bool:
-    return isinstance(given, (Param, Result, RunDir)) or (
-        given is Param or given is Result or given is RunDir
-    )
-
-
-def _instance(marker: Any) -> Any:
-    return marker() if isinstance(marker, type) else marker
-
-
-def _parameter(task: str, name: str, annotation: Any, defaults: dict[str, Any]) -> Parameter:
-    where = f"task {task!r}, parameter {name!r}"
-    try:
-        inner, markers = (annotation, []) if is_class(annotation) else _split(annotation)
-    except DefinitionError as error:
-        raise DefinitionError(f"{where}: {error}") from None
-    if len(markers) > 1:
-        raise DefinitionError(
-            f"{where} has more than one marker: {', '.join(map(repr, markers))}; keep one"
-        )
-    if isinstance(inner, (Param, Result, RunDir)):
-        raise DefinitionError(f"{where}: write Annotated[type, {inner!r}] instead of {inner!r}")
-    if not is_class(inner) and (hidden := _hidden_marker(inner)) is not None:
-        raise DefinitionError(
-            f"{where}: {hidden!r} is inside {type_text(inner)}: "
-            "put Annotated[..., marker] outermost"
-        )
-    marker: Any = markers[0] if markers else None
-    has_default = name in defaults
+def _parameter(where: str, name: str, annotation: Any, defaults: dict[str, Any]) -> Parameter:
+    inner, marker = _type_and_marker(annotation, where)
     default = defaults.get(name)
     if isinstance(default, (Param, Result)):
         raise DefinitionError(
             f"{where}: {default!r} stands as the default: write "
             f"{name}: Annotated[{type_text(inner)}, {type(default).__name__}(...)]"
         )
+    kind = RESULT if isinstance(marker, Result) else PARAM
     if inner is RunDir or isinstance(default, RunDir) or isinstance(marker, RunDir):
         if isinstance(marker, (Param, Result)):
             raise DefinitionError(f"{where} is the run's directory and cannot be {marker!r} too")
@@ -204,13 +179,35 @@ def _parameter(task: str, name: str, annotation: Any, defaults: dict[str, Any]) 
                 f"{where}: the run's directory is given as a pathlib.Path, "
                 f"not as {type_text(inner)}: write Annotated[Path, RunDir()]"
             )
-        marker = marker or RunDir()
-        return Parameter(name, inner, RUN_DIR, marker, has_default, default)
-    kind = RESULT if isinstance(marker, Result) else PARAM
-    return Parameter(name, inner, kind, marker, has_default, default)
+        kind, marker = RUN_DIR, marker or RunDir()
+    return Parameter(name, inner, kind, marker, name in defaults, default)
+
+
+def _type_and_marker(annotation: Any, where: str) -> tuple[Any, Marker | None]:
+    """Return the type and the one marker, if any, of an argument."""
+    if is_class(annotation):
+        return annotation, None
+    try:
+        inner, markers = _split(annotation)
+    except DefinitionError as error:
+        raise DefinitionError(f"{where}: {error}") from None
+    if len(markers) > 1:
+        raise DefinitionError(
+            f"{where} has more than one marker: {', '.join(map(repr, markers))}; keep one"
+        )
+    if isinstance(inner, (Param, Result, RunDir)):
+        raise DefinitionError(f"{where}: write Annotated[type, {inner!r}] instead of {inner!r}")
+    hidden = None if is_class(inner) else _hidden_marker(inner)
+    if hidden is not None:
+        raise DefinitionError(
+            f"{where}: {hidden!r} is inside {type_text(inner)}: "
+            "put Annotated[..., marker] outermost"
+        )
+    return inner, markers[0] if markers else None
 
 
 def _hidden_marker(annotation: Any) -> Any:
+    """Return a marker that stands somewhere inside a type, where it would have no effect."""
     for argument in typing.get_args(annotation):
         if typing.get_origin(argument) is typing.Annotated:
             inner, markers = _split(argument)
@@ -219,9 +216,9 @@ def _hidden_marker(annotation: Any) -> Any:
             argument = inner
         if argument is RunDir:
             return RunDir()
-        found = _hidden_marker(argument) if typing.get_args(argument) else None
-        if found is not None:
-            return found
+        marker = _hidden_marker(argument)
+        if marker is not None:
+            return marker
     return None
 
 
