@@ -27,7 +27,7 @@ from reflow import (
     write_example_config,
 )
 from reflow.config import PluginSettings, RunSettings, StoreSettings
-from reflow.config.toml import key_lines, toml
+from reflow.config.toml import key_lines, toml_text
 from reflow.model.units import parse_memory
 from reflow.plugins.lookup import executor_from
 
@@ -588,7 +588,7 @@ class Writer:
         if name and all(one.isascii() and (one.isalnum() or one in "-_") for one in name):
             forms = [name, f'"{name}"', f"'{name}'"]
         else:
-            forms = [str(toml(name))] + ([f"'{name}'"] if "'" not in name else [])
+            forms = [str(toml_text(name))] + ([f"'{name}'"] if "'" not in name else [])
         form = str(self.draw(st.sampled_from(forms)))
         self.lines.setdefault((*at, name), self.text.count("\n") + 1)
         return form
@@ -612,9 +612,9 @@ class Writer:
             self.lines = known  # Keys inside arrays have no one place.
         elif isinstance(value, str) and "\\" not in value and self.draw(st.booleans()):
             quotes = "'''" if "'" not in value else '"""' if '"' not in value else ""
-            self.text += f"{quotes}\n{value}{quotes}" if quotes else str(toml(value))
+            self.text += f"{quotes}\n{value}{quotes}" if quotes else str(toml_text(value))
         else:
-            self.text += str(toml(value))
+            self.text += str(toml_text(value))
 
     def pairs(self, table: dict[str, object], at: tuple[str, ...]) -> None:
         for name, one in table.items():
@@ -642,7 +642,7 @@ def test_key_lines(data: st.DataObject, top: dict[str, object], tables: dict[str
         writer.pairs(table, (name, *deeper))
     tomllib.loads(writer.text)
     found = key_lines(writer.text)
-    escaped = {key for key in writer.lines for part in key if str(toml(part))[1:-1] != part}
+    escaped = {key for key in writer.lines for part in key if str(toml_text(part))[1:-1] != part}
     assert {**writer.lines, **found} == writer.lines
     assert set(writer.lines) - set(found) <= escaped
 

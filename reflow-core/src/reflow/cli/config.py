@@ -77,9 +77,9 @@ def _print(config: Config, seen: Overview) -> None:
 
 
 def _text(row: Row) -> str:
-    from ..config.toml import toml
+    from ..config.toml import toml_text
 
-    return "-" if row.value is None else toml(row.value) or str(row.value)
+    return "-" if row.value is None else toml_text(row.value) or str(row.value)
 
 
 def _from(row: Row) -> str:

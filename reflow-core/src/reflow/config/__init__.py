@@ -5,12 +5,14 @@ from the environment; `load_config` says in which order. Each executor owns the 
 ``[executor.<name>]``: its keys are the fields of that executor's class. A run keeps on
 record what it took from here, so later processes of a run never read a configuration.
 
-`settings` has the tables as attrs classes, `loading` says which layer wins, `paths` where the
-files are, `structure` makes tables into classes, `provenance` says where a value came from, and
-`toml` reads and writes TOML with line numbers.
+`settings` has the tables as attrs classes, `loading` says which layer wins, `paths` finds the
+files, `structure` makes instances of the classes out of tables, `provenance` says where a value
+came from, and `toml` reads TOML with line numbers and writes it.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
 
 from .paths import config_path
 
@@ -29,19 +31,10 @@ __all__ = [
     "load_config",
 ]
 
-_SETTINGS = ("Config", "PluginSettings", "RunSettings", "StoreSettings")
-
-
 def __getattr__(name: str) -> object:
     # Who only asks whether anything is configured does not wait for what reads it.
-    value: object
-    if name == "load_config":
-        from .loading import load_config as value
-    elif name in _SETTINGS:
-        from . import settings
-
-        value = getattr(settings, name)
-    else:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
+    module = import_module(".loading" if name == "load_config" else ".settings", __name__)
+    globals()[name] = value = getattr(module, name)
     return value

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
 
-from ..errors import ConfigError, nearest
-from .paths import (
-    GIVEN,
-    IGNORED,
-    MISSING,
-    READ,
-    SITE,
-    USER,
-    FileSeen,
-    config_path,
-    look,
-    look_for_project,
-    site_paths,
+from ..errors import ConfigError, did_you_mean
+from .paths import READ, FileSeen, find_files
+from .provenance import (
+    FILE,
+    Key,
+    Layer,
+    Origin,
+    Setting,
+    below,
+    dotted,
+    names,
+    overlay,
+    taken_apart,
 )
-from .provenance import FILE, Key, Origin, Setting, Settings, below, dotted, overlay, taken_apart
 from .settings import TABLES, Config
 from .structure import (
     no_table,
@@ -36,7 +33,9 @@ from .structure import (
     unknown,
     variables_of,
 )
-from .toml import key_lines
+from .toml import decode, key_lines, parse
+
+_EMPTY_TABLE = Setting({}, Origin(kind=FILE))
 
 
 @frozen(kw_only=True)
@@ -44,8 +43,8 @@ class Document:
     """What one file says: `base` is its tables, `profiles` those of each profile."""
 
     path: Path
-    base: Settings
-    profiles: Mapping[str, Settings]
+    base: Layer
+    profiles: Mapping[str, Layer]
 
 
 def load_config(
@@ -65,100 +64,32 @@ def load_config(
     not TOML, for unknown keys, values of the wrong type and an unknown profile.
     """
     complaints: list[str] = []
-    files = _files(path)
-    documents = [_document(one, complaints) for one in files if one.state == READ]
-    layers = [one.base for one in documents]
+    files = find_files(path)
+    documents = [_document(file, complaints) for file in files if file.state == READ]
+    layers = [document.base for document in documents]
     chosen = os.environ.get("REFLOW_PROFILE") if profile is None else profile
     if chosen:
         by_variable = "REFLOW_PROFILE: " if profile is None else ""
         layers += _profile(chosen, documents, complaints, by_variable)
-    environment = {key: text for key, text in os.environ.items() if key.startswith("REFLOW_")}
-    if environment:
-        layers.append(_from_environment(environment, complaints))
+    layers.append(_from_environment(complaints))
     raise_for(complaints)
-    merged: dict[Key, Setting] = {}
-    for layer in layers:
-        # Who sets one of two alternatives does not want the other of a lower layer.
-        for one, other in _alternatives():
-            if one in layer and other not in layer:
-                merged.pop(other, None)
-        overlay(merged, layer)
-    tables: Any = {
-        name: read_table(cls, below(merged, (name,)), (name,), complaints)
-        for name, cls in TABLES.items()
-        if below(merged, (name,))
-    }
+    merged = _merged(layers)
+    tables: Any = {}
+    for name, cls in TABLES.items():
+        if name in names(merged):
+            tables[name] = read_table(cls, below(merged, (name,)), (name,), complaints)
     raise_for(complaints)
     return Config(
         **tables,
         executor=_executors(merged),
         profile=chosen or None,
-        origins={key: one.origin for key, one in merged.items()},
-        files=tuple(evolve(one, content=b"") for one in reversed(files)),
-        environment={
-            key: text for key, text in environment.items() if key.startswith("REFLOW_EXECUTOR_")
-        },
+        origins={key: setting.origin for key, setting in merged.items()},
+        files=tuple(evolve(file, content=b"") for file in reversed(files)),
+        environment=_variables("REFLOW_EXECUTOR_"),
     )
 
 
-def _files(path: str | os.PathLike[str] | None) -> list[FileSeen]:
-    """Look for the files, the least important first."""
-    if path is not None:
-        given = look(Path(path).expanduser().absolute(), GIVEN)
-        if given.state == MISSING:
-            raise ConfigError(f"no configuration file {given.path}")
-        return [given]
-    files = [look(one, SITE) for one in reversed(site_paths())]
-    try:
-        place = config_path()
-    except ConfigError:
-        place = None  # Without a home there is no user's file.
-    if place is not None:
-        user = look(place, USER)
-        if user.state == MISSING and os.environ.get("REFLOW_CONFIG"):
-            raise ConfigError(
-                f"REFLOW_CONFIG: no configuration file {place}; write one: reflow config init"
-            )
-        files.append(user)
-    ignored = []
-    for found in look_for_project():
-        if found.state == IGNORED:
-            ignored.append(found)
-        elif found.path.name == "reflow.toml" or _section(found) is not None:
-            return [*files, found, *ignored]
-    return [*files, *ignored]
-
-
-def _section(file: FileSeen) -> object:
-    """Return what stands under tool.reflow in a pyproject.toml, None if nothing does."""
-    tool = _parsed(file).get("tool")
-    return tool.get("reflow") if isinstance(tool, Mapping) else None
-
-
-def _text(file: FileSeen) -> str:
-    try:
-        return file.content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = file.content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{file.path}:{line}: not UTF-8 text: {error.reason}") from error
-
-
-def _parsed(file: FileSeen) -> dict[str, Any]:
-    text = _text(file)
-    # Most users have no file, and then nobody waits for a parser.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(f"{file.path}: not valid TOML: nested too deeply") from None
-    except ValueError as error:  # Also of numbers that are too long.
-        place = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = f":{place[1]}" if place else ""
-        raise ConfigError(f"{file.path}{line}: not valid TOML: {error}") from error
+# The files
 
 
 def _document(file: FileSeen, complaints: list[str]) -> Document:
@@ -168,114 +99,148 @@ def _document(file: FileSeen, complaints: list[str]) -> Document:
     if not file.content.strip():
         return empty
     try:
-        table: Any = _parsed(file)
+        text = decode(file.content, file.path)
+        table: Any = parse(text, file.path)
     except ConfigError as error:
         complaints.append(str(error))
         return empty
     for name in prefix:
         table = table.get(name, {})
-    lines = key_lines(_text(file))
-
-    def origin(key: Key, profile: str | None = None) -> Origin:
-        # Of a key with no place of its own, that of the table it is in.
-        found = (lines.get((*prefix, *key[:end])) for end in range(len(key), -1, -1))
-        line = next((one for one in found if one), None)
-        return Origin(kind=FILE, file=file.path, line=line, profile=profile)
-
+    origin = _origins(file.path, key_lines(text), prefix)
     if not isinstance(table, Mapping):
         complaints.append(no_table({(): Setting(table, origin(()))}, prefix))
         return empty
-    base: dict[Key, Setting] = {}
-    profiles: dict[str, dict[Key, Setting]] = {}
-    for key, value in taken_apart(table):
-        if key[0] != "profile":
-            base[key] = Setting(value, origin(key))
-        elif len(key) < 3:
-            # Neither [profile] nor an empty [profile.big] is wrong; `profile = "big"` is.
-            if value != {}:
-                hint = "; choose a profile by --profile or REFLOW_PROFILE"
-                complaints.append(no_table({(): Setting(value, origin(key))}, key, hint))
-            elif len(key) == 2:
-                profiles.setdefault(key[1], {})
-        else:
-            _, name, *rest = key
-            profiles.setdefault(name, {})[tuple(rest)] = Setting(value, origin(key, name))
+    base, profiles = _split(table, origin, complaints)
     _check(base, (), complaints)
     for name, settings in profiles.items():
         _check(settings, ("profile", name), complaints)
     return Document(path=file.path, base=base, profiles=profiles)
 
 
-def _check(settings: Settings, at: Key, complaints: list[str]) -> None:
+def _origins(path: Path, lines: Mapping[Key, int], prefix: Key) -> Callable[..., Origin]:
+    """Return a function that says where a key, of a profile or of none, stands in a file."""
+
+    def origin(key: Key, profile: str | None = None) -> Origin:
+        # A key without a place of its own stands where the table does that it is in.
+        tables = (lines.get((*prefix, *key[:end])) for end in range(len(key), -1, -1))
+        return Origin(kind=FILE, file=path, line=next(filter(None, tables), None), profile=profile)
+
+    return origin
+
+
+def _split(
+    table: Mapping[str, object], origin: Callable[..., Origin], complaints: list[str]
+) -> tuple[dict[Key, Setting], dict[str, dict[Key, Setting]]]:
+    """Return what a file says outside of profiles, and what each of its profiles says."""
+    base: dict[Key, Setting] = {}
+    profiles: dict[str, dict[Key, Setting]] = {}
+    for key, value in taken_apart(table):
+        if key[0] != "profile":
+            base[key] = Setting(value, origin(key))
+        elif len(key) >= 3:
+            _, name, *inside = key
+            profiles.setdefault(name, {})[tuple(inside)] = Setting(value, origin(key, name))
+        # Neither [profile] nor an empty [profile.big] is wrong; `profile = "big"` is.
+        elif value != {}:
+            hint = "; choose a profile by --profile or REFLOW_PROFILE"
+            complaints.append(no_table({(): Setting(value, origin(key))}, key, hint))
+        elif len(key) == 2:
+            profiles.setdefault(key[1], {})
+    return base, profiles
+
+
+def _check(settings: Layer, at: Key, complaints: list[str]) -> None:
     """Complain of what is wrong in the tables of a file or of one of its profiles."""
-    elsewhere = {key: name for name, cls in TABLES.items() for key in table_keys(cls)}
-    allowed: dict[str, object] = dict.fromkeys([*TABLES, "executor", *([] if at else ["profile"])])
-    for name in dict.fromkeys(key[0] for key in settings):
+    allowed = dict.fromkeys([*TABLES, "executor"] if at else [*TABLES, "executor", "profile"])
+    homes = {key: name for name, cls in TABLES.items() for key in table_keys(cls)}
+    for name in names(settings):
         group, key = below(settings, (name,)), (*at, name)
-        alone = group.get(())
-        if name not in allowed:
-            complaints.append(unknown(group, key, allowed, elsewhere))
-        elif alone is not None and alone.value != {}:
-            place = f"[{elsewhere[name]}]" if name in elsewhere else ""
-            hint = f"; the key {name!r} belongs in {place}" if place else ""
+        if group.get((), _EMPTY_TABLE).value != {} and name in allowed:
+            hint = f"; the key {name!r} belongs in [{homes[name]}]" if name in homes else ""
             complaints.append(no_table(group, key, hint))
+        elif name in TABLES:
+            group.pop((), None)
+            elsewhere = {key: table for key, table in homes.items() if table != name}
+            read_table(TABLES[name], group, key, complaints, elsewhere)
         elif name == "executor":
-            for inner, one in group.items():
-                if len(inner) == 1 and one.value != {}:
-                    complaints.append(no_table({(): one}, (*key, *inner)))
+            complaints.extend(_values_for_tables(group, key))
         else:
-            inside = {} if alone is not None else group
-            others = {word: table for word, table in elsewhere.items() if table != name}
-            read_table(TABLES[name], inside, key, complaints, others)
+            complaints.append(unknown(group, key, allowed, homes))
+
+
+def _values_for_tables(group: Layer, at: Key) -> Iterator[str]:
+    """Complain of values where tables of executors must be; their keys are checked later."""
+    for key, setting in group.items():
+        if len(key) == 1 and setting.value != {}:
+            yield no_table({(): setting}, (*at, *key))
+
+
+# The layers
 
 
 def _profile(
     name: str, documents: Sequence[Document], complaints: list[str], variable: str
-) -> list[Settings]:
+) -> list[Layer]:
     """Return the layers of the chosen profile, one for each file that has it."""
-    found = [one.profiles[name] for one in documents if name in one.profiles]
-    if not found:
-        known = {profile: one.path for one in documents for profile in one.profiles}
-        close = nearest(name, known)
-        hint = f": did you mean {close!r}?" if close else ""
-        listed = ", ".join(f"{profile} in {path}" for profile, path in sorted(known.items()))
+    layers = [document.profiles[name] for document in documents if name in document.profiles]
+    if not layers:
+        places = {profile: document.path for document in documents for profile in document.profiles}
+        listed = ", ".join(f"{profile} in {path}" for profile, path in sorted(places.items()))
         complaints.append(
-            f"{variable}no profile named {name!r}{hint} (profiles: {listed or 'none'}; "
+            f"{variable}no profile named {name!r}{did_you_mean(name, places)} "
+            f"(profiles: {listed or 'none'}; "
             f"a profile is made by tables such as [{dotted(('profile', name, 'run'))}])"
         )
-    return found
+    return layers
 
 
-def _from_environment(environment: Mapping[str, str], complaints: list[str]) -> Settings:
-    found: dict[Key, Setting] = {}
-    for name, cls in TABLES.items():
-        there = settings_from(environment, variables_of(cls, (name,)))
-        if there:
-            read_table(cls, below(there, (name,)), (name,), complaints)
-        found.update(there)
-    return found
+def _variables(prefix: str) -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if name.startswith(prefix)}
 
 
-def _executors(merged: Settings) -> dict[str, dict[str, object]]:
+def _from_environment(complaints: list[str]) -> Layer:
+    environment = _variables("REFLOW_")
+    layer: dict[Key, Setting] = {}
+    for name, cls in TABLES.items() if environment else ():
+        settings = settings_from(environment, variables_of(cls, (name,)))
+        if settings:
+            read_table(cls, below(settings, (name,)), (name,), complaints)
+        layer.update(settings)
+    return layer
+
+
+def _merged(layers: Iterable[Layer]) -> dict[Key, Setting]:
+    """Put layers over each other, the least important first."""
+    merged: dict[Key, Setting] = {}
+    for layer in filter(None, layers):
+        # Who sets one of two alternatives does not want the other of a lower layer.
+        for key, alternative in _alternatives():
+            if key in layer and alternative not in layer:
+                merged.pop(alternative, None)
+        overlay(merged, layer)
+    return merged
+
+
+def _executors(merged: Layer) -> dict[str, dict[str, object]]:
     tables: dict[str, dict[str, object]] = {}
-    for (name, *rest), setting in below(merged, ("executor",)).items():
+    for (name, *path), setting in below(merged, ("executor",)).items():
         table: dict[str, Any] = tables.setdefault(name, {})
-        for part in rest[:-1]:
+        for part in path[:-1]:
             table = table.setdefault(part, {})
-        if rest:
-            table[rest[-1]] = setting.value
+        if path:
+            table[path[-1]] = setting.value
     return tables
 
 
 def _alternatives() -> Iterator[tuple[Key, Key]]:
     for name, cls in TABLES.items():
-        for one in table_keys(cls).values():
-            if one.instead_of:
-                pair = ((name, one.name), (name, one.instead_of))
+        for key in table_keys(cls).values():
+            if key.instead_of:
+                pair = ((name, key.name), (name, key.instead_of))
                 yield from (pair, pair[::-1])
 
 
 def known_variables() -> Iterable[str]:
     """Return the variables that mean something, but for those of executors."""
-    own = (one for name, cls in TABLES.items() for one in variables_of(cls, (name,)))
+    own = (key for name, cls in TABLES.items() for key in variables_of(cls, (name,)))
     return [*own, "REFLOW_CONFIG", "REFLOW_PROFILE", "REFLOW_TRACE_PLUGINS"]

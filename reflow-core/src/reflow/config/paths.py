@@ -1,10 +1,10 @@
-"""Where configuration files are: of the project, the user and the site."""
+"""Finds configuration files: of the project, the user and the site."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -47,9 +47,9 @@ def config_path() -> Path:
     That is ``$REFLOW_CONFIG``, else ``$XDG_CONFIG_HOME/reflow/config.toml``, else
     ``~/.config/reflow/config.toml``. Raises `ConfigError` where there is no home folder.
     """
-    named = os.environ.get("REFLOW_CONFIG", "")
-    if named:
-        return Path(os.path.abspath(os.path.expanduser(named)))
+    chosen = os.environ.get("REFLOW_CONFIG", "")
+    if chosen:
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
     # The XDG specification: a path that is not absolute is to be ignored.
     base = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):
@@ -82,8 +82,58 @@ def site_paths() -> list[Path]:
     ]
 
 
+def find_files(path: str | os.PathLike[str] | None) -> list[FileSeen]:
+    """Look for the files, the least important first; with `path`, for that one alone.
+
+    Raises `ConfigError` where one is missing that was named, or cannot be read.
+    """
+    if path is None:
+        return [
+            *(look(place, SITE) for place in reversed(site_paths())),
+            *_user_file(),
+            *_project_files(),
+        ]
+    file = look(Path(path).expanduser().absolute(), GIVEN)
+    if file.state == MISSING:
+        raise ConfigError(f"no configuration file {file.path}")
+    return [file]
+
+
+def _user_file() -> Iterator[FileSeen]:
+    try:
+        path = config_path()
+    except ConfigError:
+        return  # without a home there is no user's file
+    file = look(path, USER)
+    if file.state == MISSING and os.environ.get("REFLOW_CONFIG"):
+        raise ConfigError(
+            f"REFLOW_CONFIG: no configuration file {path}; write one: reflow config init"
+        )
+    yield file
+
+
+def _project_files() -> Iterator[FileSeen]:
+    """Yield the project's file, and then those in front of it that were ignored."""
+    ignored = []
+    for file in look_for_project():
+        if file.state == IGNORED:
+            ignored.append(file)
+        elif file.path.name == "reflow.toml" or _has_section(file):
+            yield file
+            break
+    yield from ignored
+
+
+def _has_section(file: FileSeen) -> bool:
+    """Whether a pyproject.toml has anything under tool.reflow."""
+    from .toml import decode, parse  # not imported by those who ask for paths alone
+
+    tool = parse(decode(file.content, file.path), file.path).get("tool")
+    return isinstance(tool, Mapping) and tool.get("reflow") is not None
+
+
 def look(path: Path, kind: str) -> FileSeen:
-    """Read a file. Raises `ConfigError` where it is there and cannot be read."""
+    """Read a file. Raises `ConfigError` where it exists and cannot be read."""
     try:
         return FileSeen(path=path, kind=kind, state=READ, content=path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -103,7 +153,7 @@ def look_for_project() -> Iterator[FileSeen]:
     try:
         folder = os.getcwd()
         device = os.stat(folder).st_dev
-    except OSError:  # The current folder is gone.
+    except OSError:  # the current folder is gone
         return
     home = os.path.realpath(os.path.expanduser("~"))
     while True:
@@ -130,10 +180,10 @@ def _project_file(path: Path) -> Iterator[FileSeen]:
             if not shared or _OURS.search(path.read_bytes()):
                 yield FileSeen(path=path, kind=PROJECT, state=IGNORED, detail=detail)
             return
-        seen = look(path, PROJECT)
+        looked_at = look(path, PROJECT)
     except (ConfigError, OSError):
-        if shared:  # It is not ours, and need not be readable.
+        if shared:  # it may have nothing for reflow, and need not be readable
             return
         raise
-    if seen.state == READ and (not shared or _OURS.search(seen.content)):
-        yield seen
+    if looked_at.state == READ and (not shared or _OURS.search(looked_at.content)):
+        yield looked_at

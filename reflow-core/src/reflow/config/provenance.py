@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,8 +51,11 @@ class Setting:
     origin: Origin
 
 
-Settings: TypeAlias = "Mapping[Key, Setting]"
-"""Values by key, tables taken apart; a table without keys is one value, ``{}``."""
+Layer: TypeAlias = "Mapping[Key, Setting]"
+"""What a file, a profile or the environment sets: values by key, tables taken apart.
+
+A table without keys is one value, ``{}``.
+"""
 
 
 def taken_apart(table: Mapping[str, object], at: Key = ()) -> Iterator[tuple[Key, object]]:
@@ -64,21 +67,26 @@ def taken_apart(table: Mapping[str, object], at: Key = ()) -> Iterator[tuple[Key
             yield (*at, name), value
 
 
-def overlay(merged: dict[Key, Setting], layer: Settings) -> None:
+def overlay(merged: dict[Key, Setting], layer: Layer) -> None:
     """Put a layer over what there is, key by key: a value takes the place of a table too."""
     for key, setting in layer.items():
-        inside = [one for one in merged if one[: len(key)] == key and one != key]
+        inside = [other for other in merged if other[: len(key)] == key and other != key]
         if setting.value == {} and inside:
-            continue  # A table without keys takes none away.
-        for one in [*inside, *(key[:end] for end in range(1, len(key)))]:
-            merged.pop(one, None)
+            continue  # a table without keys takes none away
+        for other in [*inside, *(key[:end] for end in range(1, len(key)))]:
+            merged.pop(other, None)
         merged[key] = setting
 
 
-def below(settings: Settings, at: Key) -> dict[Key, Setting]:
+def below(settings: Layer, at: Key) -> dict[Key, Setting]:
     """Return what stands below a key, by the rest of the key."""
     size = len(at)
-    return {key[size:]: one for key, one in settings.items() if key[:size] == at}
+    return {key[size:]: setting for key, setting in settings.items() if key[:size] == at}
+
+
+def names(layer: Layer) -> Iterable[str]:
+    """Return the first parts of the keys, each once, in order."""
+    return dict.fromkeys(key[0] for key in layer if key)
 
 
 def dotted(key: Key) -> str:

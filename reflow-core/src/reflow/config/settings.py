@@ -105,7 +105,7 @@ class PluginSettings:
 
 
 TABLES: Mapping[str, type] = {"run": RunSettings, "store": StoreSettings, "plugins": PluginSettings}
-"""The tables with keys of their own, in the order in which they are told."""
+"""The tables with keys of their own, in the order in which they are shown."""
 
 
 @frozen(kw_only=True)
@@ -148,9 +148,9 @@ class Config:
         if key in self.origins:
             return self.origins[key]
         if len(key) > 1 and key[0] in TABLES:
-            known = table_keys(TABLES[key[0]]).get(key[1])
+            table_key = table_keys(TABLES[key[0]]).get(key[1])
             value = getattr(getattr(self, key[0]), key[1], None)
-            if known is not None and value == known.default:
+            if table_key is not None and value == table_key.default:
                 return Origin(kind=DEFAULT)
         elif dict(taken_apart(self.executor, ("executor",))).get(key) is None:
             return Origin(kind=DEFAULT)
@@ -171,7 +171,7 @@ class Config:
         it does not take.
         """
         complaints: list[str] = []
-        made = read_table(cls, self.executor_table(name, cls), ("executor", name), complaints)
+        executor = read_table(cls, self.executor_table(name, cls), ("executor", name), complaints)
         raise_for(complaints)
-        assert made is not None
-        return made
+        assert executor is not None  # else there are complaints
+        return executor

@@ -1,4 +1,4 @@
-"""Writes single values as TOML."""
+"""Reads TOML, with the line on which each key is set, and writes single values as TOML."""
 
 from __future__ import annotations
 
@@ -6,37 +6,44 @@ import datetime
 import enum
 import json
 import re
+import sys
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import Any
 
+from ..errors import ConfigError
 from .provenance import Key, dotted
 
+# Reading
 
-def toml(value: object) -> str | None:
-    """Return a value as TOML writes it, None for what TOML has no form for."""
-    if isinstance(value, enum.Enum):
-        return toml(value.name)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (str, PurePath)):
-        # JSON's strings are TOML's, but for DEL; lone surrogates have no form in TOML.
-        text = json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-        return None if any("\ud800" <= one <= "\udfff" for one in text) else text
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, (Sequence, Set)) and not isinstance(value, (bytes, bytearray)):
-        items = [toml(one) for one in value]
-        return None if None in items else f"[{', '.join(filter(None, items))}]"
-    if isinstance(value, Mapping):
-        pairs = [(dotted((str(key),)), toml(one)) for key, one in value.items()]
-        if any(text is None for _, text in pairs):
-            return None
-        return f"{{ {', '.join(f'{key} = {text}' for key, text in pairs)} }}" if pairs else "{}"
-    return None
+
+def decode(content: bytes, path: Path) -> str:
+    """Return the text of a file. Raises `ConfigError` where it is not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text: {error.reason}") from error
+
+
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """Return what a TOML text says; `path` is for the error, a `ConfigError`."""
+    # Most users have no file, and then nobody waits for a parser.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # also for numbers that are too long
+        place = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        line = f":{place[1]}" if place else ""
+        raise ConfigError(f"{path}{line}: not valid TOML: {error}") from error
 
 
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -52,15 +59,12 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}\n#\"'\[{]+")
 
 
-class _UnsureError(Exception):
-    """The text is not what this scanner understands."""
-
-
 def key_lines(text: str) -> dict[Key, int]:
     """Return the line (from 1) on which each key of a valid TOML text is first set.
 
-    Tables and dotted prefixes count as keys. Left out is what has no one place: keys
-    inside arrays, and keys with escapes in their names. Of a text that is not valid it
+    Python's parser tells no lines, and an error must say where a value stands. Tables and
+    dotted prefixes count as keys. Left out is what has no single place: keys inside
+    arrays, and keys with escapes in their names. Of a text that is not valid it
     returns what comes before the fault, or less.
     """
     scanner = _Scanner(text)
@@ -69,13 +73,20 @@ def key_lines(text: str) -> dict[Key, int]:
     return scanner.lines
 
 
+class _UnsureError(Exception):
+    """The text is not what this scanner understands."""
+
+
 class _Scanner:
+    """Goes over a text once; `at` is the place that is read next."""
+
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.breaks = [match.start() for match in re.finditer("\n", text)]
         self.lines: dict[Key, int] = {}
         self.arrays: set[Key] = set()
+        """Arrays of tables: keys below them are set once for each item."""
 
     def document(self) -> None:
         table: Key | None = ()
@@ -111,8 +122,8 @@ class _Scanner:
                 parts.append(self.take(_BARE))
             self.skip(_BLANK)
             if self.text[self.at] != ".":
-                known = tuple(part for part in parts if part is not None)
-                return known if len(known) == len(parts) else None
+                words = tuple(part for part in parts if part is not None)
+                return words if len(words) == len(parts) else None
             self.at += 1
 
     def value(self, path: Key | None) -> None:
@@ -156,3 +167,47 @@ class _Scanner:
         if not self.text.startswith(mark, self.at):
             raise _UnsureError
         self.at += len(mark)
+
+
+# Writing
+
+
+def toml_text(value: object) -> str | None:
+    """Return a value as TOML writes it, None for what TOML has no form for."""
+    for types, write in _WRITERS:
+        if isinstance(value, types):
+            return write(value)
+    return None
+
+
+def _string(value: object) -> str | None:
+    # JSON's strings are TOML's, but for DEL; lone surrogates have no form in TOML.
+    text = json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return None if re.search("[\ud800-\udfff]", text) else text
+
+
+def _array(values: Collection[object]) -> str | None:
+    items = [toml_text(value) for value in values]
+    return None if None in items else f"[{', '.join(filter(None, items))}]"
+
+
+def _inline_table(table: Mapping[object, object]) -> str | None:
+    values = {dotted((str(key),)): toml_text(value) for key, value in table.items()}
+    if None in values.values():
+        return None
+    pairs = ", ".join(f"{key} = {text}" for key, text in values.items())
+    return f"{{ {pairs} }}" if pairs else "{}"
+
+
+_WRITERS: list[tuple[type | tuple[type, ...], Callable[[Any], str | None]]] = [
+    (enum.Enum, lambda value: toml_text(value.name)),
+    (bool, lambda value: str(value).lower()),
+    ((int, float), repr),
+    ((str, PurePath), _string),
+    ((datetime.date, datetime.time), lambda value: str(value.isoformat())),
+    ((bytes, bytearray), lambda value: None),
+    ((Sequence, Set), _array),
+    (Mapping, _inline_table),
+]
+"""By type how a value is written. The first that fits counts: an enum may be a text, a bool is
+an int, and bytes are a sequence."""

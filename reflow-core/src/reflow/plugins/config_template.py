@@ -11,7 +11,7 @@ from ..config.paths import config_path
 from ..config.provenance import Key, dotted
 from ..config.settings import TABLES
 from ..config.structure import TableKey, is_table, table_keys, type_name, variable_of
-from ..config.toml import toml
+from ..config.toml import toml_text
 from ..errors import ConfigError
 from ..storage.filesystem import Files
 
@@ -135,7 +135,7 @@ def _key(one: TableKey, key: Key) -> Iterator[str]:
 def example_text(one: TableKey) -> str | None:
     """Return what the key may be set to: its default, or an example where that shows nothing."""
     nothing = one.required or one.default is None or one.default in ((), [], {}, "")
-    return toml(one.example if nothing and one.example is not None else one.default)
+    return toml_text(one.example if nothing and one.example is not None else one.default)
 
 
 def default_text(one: TableKey) -> str:
@@ -144,7 +144,7 @@ def default_text(one: TableKey) -> str:
         return "required"
     if one.default is None:
         return "no default"
-    return f"default {toml(one.default) or one.default}"
+    return f"default {toml_text(one.default) or one.default}"
 
 
 def _prose(text: str) -> list[str]:
