@@ -98,7 +98,7 @@ def test_the_command_loads_the_present_code(project: Project) -> None:
     wf = project.load(OWN).wf
     done = CliRunner().invoke(reflow_command(), ["accept", first.run_id, "--task", "each"])
     assert done.exit_code == 0, done.output
-    assert "results count for the present code" in done.output
+    assert "accepted for the present code" in done.output
     _, counts = project.run(wf, **GIVEN)
     assert counts == {}
 

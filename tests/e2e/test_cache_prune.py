@@ -160,7 +160,7 @@ def test_one_task_of_a_workflow(runs: list[Run], wf: Any, tmp_path: Path) -> Non
     assert pruned("--task", "large", "--workflow", "flow", "--yes")["results"] == 3
     assert "no task named 'larg'" in reflow("cache", "prune", "--task", "larg", code=2)
     assert "no task" in reflow("cache", "prune", "--workflow", "g", "--task", "large", code=2)
-    assert "say what may go" in reflow("cache", "prune", "--yes", code=2)
+    assert "say which results to remove" in reflow("cache", "prune", "--yes", code=2)
     assert pruned("--workflow", "other", "--older-than", "0s")["results"] == 0
 
 
@@ -171,7 +171,7 @@ def test_it_asks_first_and_tells(runs: list[Run]) -> None:
     assert text.splitlines()[0].split() == [
         "WORKFLOW", "TASK", "RESULTS", "BECAUSE", "OF", "LAST", "USED", "SIZE"
     ]  # fmt: skip
-    assert "5 results of 2 runs would go: " in text
+    assert "5 results of 2 runs would be removed: " in text
     assert "6 results kept" in text
     for wrong in (["--max-size", "many"], ["--older-than", "soon"], ["--keep", "-1"]):
         assert f"'{wrong[0]}'" in reflow("cache", "prune", *wrong, code=2)

@@ -71,7 +71,7 @@ if __name__ == "__main__":
 HELP = """\
 Usage: demo.py submit [OPTIONS]
 
-  Start a run that goes on by itself, and print its id.
+  Start a run in the background, and print its id.
 
 Parameters of make:
   Make the numbers.
@@ -87,24 +87,24 @@ Parameters of several tasks:
   --scale FLOAT  [default: 1.0]
 
 Run:
-  --run-dir PATH               The run's working directory; it is made if it
-                               is not there.  [required]
-  --executor NAME              Where it runs, such as local or slurm; dry-run
+  --run-dir PATH               The run's working directory; it is created if
+                               necessary.  [required]
+  --executor NAME              Where to run, such as local or slurm; dry-run
                                shows what would be submitted.  [default: the
-                               configured one, else local]
-  --on-code-change [run|fail]  Where a task's code has changed by the time a
-                               job runs it: run the new code, or fail.
-                               [default: run]
-  --wait                       Wait until the run has ended, and show how it
-                               comes on.
+                               configured executor, else local]
+  --on-code-change [run|fail]  If the code of a task has changed when a job
+                               starts: run the new code, or fail.  [default:
+                               run]
+  --wait                       Wait until the run has ended, and show its
+                               progress.
   --plan                       Only show what would run, what is cached, and
                                why.
-  --json                       With --plan: print it as JSON.
+  --json                       With --plan: print JSON instead of text.
   --force                      Ignore results of older runs.
-  --force-task TASK            Ignore older results of this task; may be given
+  --force-task TASK            Ignore older results of this task; can be given
                                several times.
-  --verify / --no-verify       Check that files named in an older result are
-                               as they were left.  [default: verify]
+  --verify / --no-verify       Check that the files of older results are
+                               unchanged.  [default: verify]
   --profile NAME               Use this profile of the configuration.
                                [default: $REFLOW_PROFILE]
   --help                       Show this message and exit.

@@ -272,7 +272,7 @@ def test_what_cannot_be_read_is_made_again_and_told(people: list[Person]) -> Non
     (own,) = [one for one in json.loads(bob.reflow("runs", "--all", "--json"))
               if one["user_id"] == ann.name]  # fmt: skip
     assert "Permission denied" in bob.reflow("status", own["run_id"], code=2)
-    assert "1 of other users left alone" in bob.reflow("store", "gc", "--older-than", "0s")
+    assert "1 run of other users left alone" in bob.reflow("store", "gc", "--older-than", "0s")
     assert "1 run of other users left" in bob.reflow("cache", "prune", "--older-than", "0s")
 
 

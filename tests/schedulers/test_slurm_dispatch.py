@@ -700,7 +700,7 @@ def test_who_submits_or_retries_is_told_what_was_refused(person: Person) -> None
     assert (code, person.status(run)["run"]["status"]) == (1, "FAILED")
     assert f"run {run}: task 'items': " in err
     assert REFUSED in err
-    assert f"run {run} has ended already" in err
+    assert f"run {run} has failed already" in err
     code, out, err = start(person, "flow.py", "retry", run)
     assert (code, out) == (1, f"{run}\n")
     assert REFUSED in err

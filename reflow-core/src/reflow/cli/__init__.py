@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """Be the command `reflow`: everything that needs a run's id and not its script."""
+    """Run the command `reflow`: everything that needs a run's id and not its script."""
     try:
         from .commands import reflow_command
 
         reflow_command().main(prog_name="reflow")
-    except KeyboardInterrupt:  # while modules are imported: a traceback would tell nothing
+    except KeyboardInterrupt:  # during the imports: a traceback would not help
         raise SystemExit(130) from None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..errors import RecordError, ReflowError, UnknownRunError
 from ..run import Run, open_run
-from .completion import run_ids
+from .completion import run_ids, task_names
 
 if TYPE_CHECKING:
     from ..storage.run_directory import RunRecord
@@ -56,32 +57,47 @@ class Access:
             self._store = open_store(load_config(profile=self._profile).store_location)
         return self._store
 
-    def run(self, given: str) -> Run:
-        """Return the run that `given` names: an id, the beginning of one, or a directory."""
-        if os.sep in given or given in (".", ".."):
-            return self._run_in(given)
+    def run(self, text: str) -> Run:
+        """Return the run that a text names: an id, the beginning of one, or a directory."""
+        if os.sep in text or text in (".", ".."):
+            return self._run_in(text)
         try:
-            return open_run(given, self.store(), self.workflow)
+            return open_run(text, self.store(), self.workflow)
         except UnknownRunError:
-            if os.path.isdir(given):
-                return self._run_in(given)
+            if os.path.isdir(text):
+                return self._run_in(text)
             raise
 
-    def choose(self, given: str | None, last: bool) -> Run:
-        """Return the run that is given, or the newest one where `last` is."""
-        if last and given:
-            raise click.UsageError(f"give a RUN or --last, not both: {given}")
+    def choose(self, text: str | None, last: bool) -> Run:
+        """Return the run that a text names, or with `last` the newest one."""
+        if last and text:
+            raise click.UsageError(f"give a RUN or --last, not both: {text}")
         if last:
             rows = self.store().list_runs(graph_name=self.own_name, limit=1)
             if not rows:
                 of = f" of workflow {self.own_name}" if self.own_name else ""
                 raise UnknownRunError(f"there is no run{of} yet")
-            given = rows[0].run_id
-        if not given:
+            text = rows[0].run_id
+        if not text:
             raise click.UsageError(
                 "give a RUN (its id, the beginning of its id, or its run directory) or --last"
             )
-        return self.run(given)
+        return self.run(text)
+
+    def choose_element(
+        self, text: str | None, last: bool, place: str | None
+    ) -> tuple[Run, str | None, int | None]:
+        """Return a run, and the task and index that ``TASK`` or ``TASK[INDEX]`` names, if any."""
+        if last and place is None:
+            text, place = None, text  # behind --last the only argument is the place
+        run = self.choose(text, last)
+        if place is None:
+            return run, None, None
+        match = re.fullmatch(r"([^\[\]]+)(?:\[(\d+)\])?", place)
+        if match is None:
+            raise click.UsageError(f"{place!r} is neither TASK nor TASK[INDEX], such as align[3]")
+        task, index = match.groups()
+        return run, task, None if index is None else int(index)
 
     def _run_in(self, path: str) -> Run:
         from ..plugins.open_store import open_store
@@ -111,7 +127,7 @@ def _newest_record(folder: str) -> RunRecord:
     if "run.json" in files.list(folder):
         return RunRecord(folder)
     base = f"{folder}/{FOLDER}"
-    found: list[tuple[str, RunRecord]] = []
+    records: list[tuple[str, RunRecord]] = []
     damaged: RecordError | None = None
     for name in files.list(base):
         record = RunRecord(f"{base}/{name}")
@@ -119,12 +135,12 @@ def _newest_record(folder: str) -> RunRecord:
             continue
         try:
             native: Any = record.check()
-            found.append((str(native.get("created_at", "")), record))
+            records.append((str(native.get("created_at", "")), record))
         except RecordError as error:
             damaged = error
-    if not found:
+    if not records:
         raise damaged or UnknownRunError(f"no run was started in the directory {folder}")
-    return max(found, key=lambda one: one[0])[1]
+    return max(records, key=itemgetter(0))[1]
 
 
 def run_argument(access: Access) -> Callable[[Decorated], Decorated]:
@@ -141,15 +157,15 @@ def run_argument(access: Access) -> Callable[[Decorated], Decorated]:
     return decorate
 
 
-def instance_named(place: str | None) -> tuple[str | None, int | None]:
-    """Return the task and the index of ``TASK`` or ``TASK[INDEX]``; None for what is not said."""
-    if place is None:
-        return None, None
-    match = re.fullmatch(r"([^\[\]]+)(?:\[(\d+)\])?", place)
-    if match is None:
-        raise click.UsageError(f"{place!r} is neither TASK nor TASK[INDEX], such as align[3]")
-    name, index = match.groups()
-    return name, None if index is None else int(index)
+def task_option(access: Access, text: str) -> Callable[[Decorated], Decorated]:
+    """Let a command take `--task`."""
+    return click.option(
+        "--task", metavar="TASK", shell_complete=task_names(access), help=text
+    )
+
+
+workflow_option = click.option("--workflow", metavar="NAME", help="Only this workflow.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def profile_option(access: Access) -> Callable[[Decorated], Decorated]:

@@ -1,16 +1,17 @@
-"""The commands that change a run: `cancel` and `retry`."""
+"""The commands that change a run: `cancel`, `retry` and `accept`."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 
 import click
 
 from ..errors import ReflowError
 from ..states import CACHED, ENDED
-from .access import Access, profile_option, run_argument
-from .completion import executor_names, run_ids, task_names
-from .terminal import BAD_USE, say_error
+from .access import Access, profile_option, run_argument, task_option
+from .completion import executor_names, run_ids
+from .terminal import BAD_USE, counted, say_error
 
 
 def cancel_command(access: Access) -> click.Command:
@@ -19,13 +20,12 @@ def cancel_command(access: Access) -> click.Command:
     @click.command("cancel", short_help="Cancel runs, or one task of them.")
     @click.argument("run_ids", metavar="RUN...", nargs=-1, required=True,
                     shell_complete=run_ids(access))  # fmt: skip
-    @click.option("--task", metavar="TASK", shell_complete=task_names(access),
-                  help="Cancel this task only.")  # fmt: skip
-    @click.option("--yes", is_flag=True, help="Do not ask.")
+    @task_option(access, "Cancel only this task.")
+    @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
     @profile_option(access)
     def cancel(run_ids: tuple[str, ...], task: str | None, yes: bool) -> None:
-        """Cancel each RUN; one that has ended stays as it is."""
-        # All are opened first: an unknown id must not leave half of them cancelled.
+        """Cancel each RUN. A run that has ended stays as it is."""
+        # Open all first: an unknown id must not leave half of them cancelled.
         runs = list({run.run_id: run for run in map(access.run, run_ids)}.values())
         active = []
         for run in runs:
@@ -38,7 +38,8 @@ def cancel_command(access: Access) -> click.Command:
             return
         if not yes:
             what = f"task {task} of " if task else ""
-            confirm(f"cancel {what}{', '.join(run.run_id for run in active)}", "nothing cancelled")
+            names = ", ".join(run.run_id for run in active)
+            confirm(f"cancel {what}{names}", "nothing was cancelled")
         failed = False
         for run in active:
             try:
@@ -55,12 +56,12 @@ def cancel_command(access: Access) -> click.Command:
 
 
 def confirm(what: str, otherwise: str) -> None:
-    """Ask whether to do something; where nobody is there, `--yes` must have said it.
+    """Ask whether to do something; the command ends, and prints `otherwise`, if it is refused.
 
-    Ends the command, with `otherwise` said, where the answer is no.
+    Raises `UsageError` where standard input is no terminal: then `--yes` is needed.
     """
     if not sys.stdin.isatty():
-        raise click.UsageError(f"give --yes to {what}: nobody is there to be asked")
+        raise click.UsageError(f"give --yes to {what}: there is no terminal to ask on")
     if not click.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
         click.echo(otherwise, err=True)
         raise click.exceptions.Exit(BAD_USE)
@@ -69,20 +70,19 @@ def confirm(what: str, otherwise: str) -> None:
 def retry_command(access: Access) -> click.Command:
     """Make the command `retry`."""
 
-    @click.command("retry", short_help="Run again what failed, was skipped or cancelled.")
+    @click.command("retry", short_help="Run again what failed, was skipped or was cancelled.")
     @run_argument(access)
-    @click.option("--task", metavar="TASK", shell_complete=task_names(access),
-                  help="Retry this task only.")  # fmt: skip
+    @task_option(access, "Retry only this task.")
     @click.option("--executor", metavar="NAME", shell_complete=executor_names(),
-                  help="Submit to this one from now on, such as slurm or local.")  # fmt: skip
-    @click.option("--wait", is_flag=True, help="Wait until the run has ended, and show how it "
-                                               "comes on.")  # fmt: skip
+                  help="Submit to this executor from now on, such as slurm or local.")  # fmt: skip
+    @click.option("--wait", is_flag=True,
+                  help="Wait until the run has ended, and show its progress.")  # fmt: skip
     def retry(
         run_id: str | None, last: bool, task: str | None, executor: str | None, wait: bool
     ) -> None:
-        """Run again, in the background, what failed, was skipped or cancelled in RUN.
+        """Run again what failed, was skipped or was cancelled in RUN.
 
-        What succeeded is kept.
+        It runs in the background. What succeeded is kept.
         """
         from .progress import end_if_refused, end_with, wait_showing
 
@@ -100,22 +100,21 @@ def retry_command(access: Access) -> click.Command:
 def accept_command(access: Access) -> click.Command:
     """Make the command `accept`."""
 
-    @click.command("accept", short_help="Keep results after a change of code that does not matter.")
+    @click.command("accept", short_help="Keep results after an irrelevant change of code.")
     @run_argument(access)
-    @click.option("--task", metavar="TASK", shell_complete=task_names(access),
-                  help="Of this task only.")  # fmt: skip
+    @task_option(access, "Accept only the results of this task.")
     def accept(run_id: str | None, last: bool, task: str | None) -> None:
-        """Let the results of RUN count for the code as it is now.
+        """Accept the results of RUN for the code as it is now.
 
-        They are recorded as cached in a run of their own, whose id is printed; the next
-        submission finds them. A task whose version was changed is refused.
+        They are recorded as cached in a new run, whose id is printed, and the next submission
+        finds them. A task whose version was changed is refused.
         """
         made = access.choose(run_id, last).accept(task)
         click.echo(made.run_id)
-        counts = made.counts()
-        cached = sum(one.get(CACHED, 0) for one in counts.values())
-        rest = sum(sum(one.values()) for one in counts.values()) - cached
-        told = f"; {rest} had no result, and run at the next submission" if rest else ""
-        click.echo(f"{cached} results count for the present code{told}", err=True)
+        states = sum(map(Counter, made.counts().values()), Counter[str]())
+        accepted = states.pop(CACHED, 0)
+        missing = states.total()
+        more = f"; {missing} had no result and will run at the next submission" if missing else ""
+        click.echo(f"{counted(accepted, 'result')} accepted for the present code{more}", err=True)
 
     return accept

@@ -1,17 +1,20 @@
-"""What commands that take old things away have in common: how long, how much, what went."""
+"""What `store gc` and `cache prune` share: options for age and size, and how they report."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 import click
 
 from ..errors import DefinitionError
 from ..model.units import parse_memory, parse_time
+from .access import Decorated
+from .terminal import NOT_OK, print_json
 
-NOT_OK = 1
-"""Exit code where not all could be done."""
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Only show what would be removed."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def _reader(parse: Callable[[str], int], what: str) -> Callable[..., int | None]:
@@ -30,10 +33,26 @@ def _bytes(text: str) -> int:
     return int(text) if text.isdigit() else parse_memory(text)
 
 
-read_time = _reader(parse_time, "a length of time, such as 90d, 12h or 30m")
-"""Callback of an option: its seconds, None where it is not given."""
-read_size = _reader(_bytes, "a size, such as 50G, 500M or a number of bytes")
-"""Callback of an option: its bytes, None where it is not given."""
+_read_time = _reader(parse_time, "a length of time, such as 90d, 12h or 30m")
+_read_size = _reader(_bytes, "a size, such as 50G, 500M or a number of bytes")
+
+
+def older_than_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Let a command take `--older-than`, in seconds."""
+    return click.option("--older-than", metavar="TIME", callback=_read_time, help=text)
+
+
+def max_size_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Let a command take `--max-size`, in bytes."""
+    return click.option("--max-size", metavar="SIZE", callback=_read_size, help=text)
+
+
+def keep_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Let a command take `--keep`, a number of runs."""
+    return click.option(
+        "--keep", type=click.IntRange(min=0), default=1, show_default=True, help=text
+    )
+
 
 
 def size_text(size: int) -> str:
@@ -44,11 +63,16 @@ def size_text(size: int) -> str:
     return f"{amount:.{1 if unit else 0}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
-def tell_what_went(told: object, problems: Sequence[str]) -> None:
-    """Print what went, a text as it is and anything else as JSON; problems end the command."""
-    as_json = not isinstance(told, str)
-    click.echo(json.dumps(told, indent=2) if as_json else told)
-    for problem in () if as_json else problems:
-        click.echo(f"error: {problem}", err=True)
+def report(summary: object, problems: Sequence[str]) -> None:
+    """Print what was removed, a text as it is, anything else as JSON; problems set the exit code.
+
+    JSON has the problems among its keys.
+    """
+    if isinstance(summary, str):
+        click.echo(summary)
+        for problem in problems:
+            click.echo(f"error: {problem}", err=True)
+    else:
+        print_json(summary)
     if problems:
         click.get_current_context().exit(NOT_OK)

@@ -1,24 +1,22 @@
-"""The command `cache stats`; `reflow.cli.prune` has `prune`."""
+"""The command `cache stats`; `prune` is in `reflow.cli.prune`."""
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from .access import Access, profile_option
+from .access import Access, json_option, profile_option, workflow_option
 from .prune import prune_command
-from .terminal import table
+from .terminal import print_json, table
 
 
 def cache_command(access: Access) -> click.Group:
     """Make the group `cache`."""
 
-    @click.group("cache", short_help="See what the cache holds, and take older results out.")
+    @click.group("cache", short_help="Show what the cache holds, and remove older results.")
     def cache() -> None:
-        """Look after the cache: the results of all runs that are listed.
+        """Look after the cache: the results of all listed runs.
 
-        `reflow store gc` takes old runs away, and their results with them.
+        `reflow store gc` deletes old runs, and their results with them.
         """
 
     for make in (stats_command, prune_command):
@@ -29,34 +27,33 @@ def cache_command(access: Access) -> click.Group:
 def stats_command(access: Access) -> click.Command:
     """Make the command `cache stats`."""
 
-    @click.command("stats", short_help="Count results and hits of each task.")
-    @click.option("--workflow", metavar="NAME", help="Of this workflow only.")
-    @click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
+    @click.command("stats", short_help="Count the results and cache hits of each task.")
+    @workflow_option
+    @json_option
     @profile_option(access)
     def stats(workflow: str | None, as_json: bool) -> None:
         """Count, for each task, the results that runs computed and those that they took over.
 
-        OUT are those computed that no run takes over any more: `cache prune` took them out, or a
-        file of their task's parameters was changed while they were computed. SHARE is that of
-        HITS in all values that were needed.
+        RESULTS were computed and can be taken over. OUT were computed and cannot: `cache prune`
+        removed them, or a file of their task's parameters was changed while they were computed.
+        HITS were taken over, and SHARE is their part of all values that were needed.
         """
         from attrs import asdict
 
         from ..runs.cache_stats import cache_stats
 
-        found = cache_stats(access.store(), workflow)
+        tasks = cache_stats(access.store(), workflow)
         if as_json:
-            told = [{**asdict(one), "share": round(one.share, 4)} for one in found]
-            click.echo(json.dumps(told, indent=2))
-        elif found:
+            print_json([{**asdict(task), "share": round(task.share, 4)} for task in tasks])
+        elif tasks:
             heads = (
                 "WORKFLOW", "TASK", "RUNS", "RESULTS", "OUT", "HITS", "SHARE", "FAILED", "LAST RUN",
             )  # fmt: skip
             cells = [
-                (one.graph_name, one.task, str(one.runs), str(one.results),
-                 str(one.out_of_cache), str(one.hits), f"{one.share:.0%}", str(one.failed),
-                 one.last[:19])
-                for one in found
+                (task.graph_name, task.task, str(task.runs), str(task.results),
+                 str(task.out_of_cache), str(task.hits), f"{task.share:.0%}", str(task.failed),
+                 task.last[:19])
+                for task in tasks
             ]  # fmt: skip
             click.echo(table(heads, cells))
         else:

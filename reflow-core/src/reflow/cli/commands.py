@@ -23,7 +23,7 @@ from .why import why_command
 
 
 class Group(click.Group):
-    """A whole program: foreseen errors are lines on stderr and never a traceback."""
+    """A whole program: expected errors are lines on stderr and never a traceback."""
 
     def main(
         self,
@@ -45,18 +45,18 @@ class Group(click.Group):
             click.echo(f"warning: {clash}", err=True)
         accept_all_text()
         extra.setdefault("color", colours())
-        given = list(sys.argv[1:] if args is None else args)
+        arguments = list(sys.argv[1:] if args is None else args)
         if not standalone_mode:
-            return super().main(given, program, variable, standalone_mode=False, **extra)
+            return super().main(arguments, program, variable, standalone_mode=False, **extra)
 
         def carry_out() -> None:
-            with self.make_context(program, given, **extra) as context:
+            with self.make_context(program, arguments, **extra) as context:
                 self.invoke(context)
 
         sys.exit(exit_code(carry_out))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; without any, the help is what is missing."""
+        """Read the arguments; without any, print the help."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(BAD_USE)
@@ -73,7 +73,7 @@ def reflow_command() -> click.Group:
     access = Access()
     group = ExtensibleGroup(
         "reflow",
-        help="Look at runs of any workflow, cancel them, and run again what failed.",
+        help="Look at runs of any workflow, cancel them, and retry what failed.",
         commands=[
             *run_commands(access),
             store_command(access),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .access import json_option
 from .terminal import BAD_USE, table
 
 if TYPE_CHECKING:
@@ -21,58 +22,58 @@ def config_command() -> None:
 
 @config_command.command("path")
 def _path() -> None:
-    """Print where your configuration file is, or would be."""
+    """Print the path of your configuration file, whether or not it exists."""
     from ..config import config_path
 
     click.echo(config_path())
 
 
 @config_command.command("init")
-@click.option("--force", is_flag=True, help="Write it anew if there is one.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def _init(force: bool) -> None:
-    """Write a configuration file with every key in it, commented out."""
+    """Write a configuration file in which every key is listed, commented out."""
     from ..plugins.config_template import write_example_config
 
     click.echo(f"written: {write_example_config(overwrite=force)}")
 
 
 @config_command.command("show")
-@click.option("--profile", metavar="NAME", help="With this profile.  [default: $REFLOW_PROFILE]")
-@click.option("--check", is_flag=True, help="End with exit code 2 if anything is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--profile", metavar="NAME", help="Use this profile.  [default: $REFLOW_PROFILE]")
+@click.option("--check", is_flag=True, help="Exit with 2 if anything is wrong.")
+@json_option
 def _show(profile: str | None, check: bool, as_json: bool) -> None:
-    """Print every key, its value and where that comes from.
+    """Print every key, its value and where the value comes from.
 
-    The last column is a file and line, a variable of the environment, or "default".
+    The last column is a file and line, an environment variable, or "default".
     """
     from ..config import load_config
     from ..plugins.config_overview import overview
 
     config = load_config(profile=profile)
-    seen = overview(config)
+    shown = overview(config)
     if as_json:
-        click.echo(json.dumps(_as_json(config, seen), indent=2, default=str))
+        click.echo(json.dumps(_as_json(config, shown), indent=2, default=str))
     else:
-        _print(config, seen)
-        for note in seen.notes:
+        _print(config, shown)
+        for note in shown.notes:
             click.echo(f"note: {note}", err=True)
-        for problem in seen.problems:
+        for problem in shown.problems:
             click.echo(f"{'error' if check else 'warning'}: {problem}", err=True)
-    if check and seen.problems:
+    if check and shown.problems:
         click.get_current_context().exit(BAD_USE)
 
 
-def _print(config: Config, seen: Overview) -> None:
+def _print(config: Config, shown: Overview) -> None:
     from ..config.provenance import dotted
 
-    rows = [(dotted(one.key), _text(one), _from(one)) for one in seen.rows]
+    rows = [(dotted(row.key), _text(row), _from(row)) for row in shown.rows]
     click.echo(table(("KEY", "VALUE", "FROM"), rows))
     click.echo(f"\nRuns are listed in {_store(config)}")
     if config.profile:
         click.echo(f"Profile: {config.profile}")
     click.echo("\nFiles, the first wins:")
-    files = [(f"  {one.state}", one.kind, f"{one.path}{one.detail and f' ({one.detail})'}")
-             for one in config.files]  # fmt: skip
+    files = [(f"  {file.state}", file.kind, f"{file.path}{file.detail and f' ({file.detail})'}")
+             for file in config.files]  # fmt: skip
     click.echo(table(("  STATE", "KIND", "FILE"), files))
 
 
@@ -92,7 +93,7 @@ def _store(config: Config) -> object:
     return without_password(config.store_location)
 
 
-def _as_json(config: Config, seen: Overview) -> dict[str, Any]:
+def _as_json(config: Config, shown: Overview) -> dict[str, Any]:
     from ..config.provenance import dotted
 
     return {
@@ -100,24 +101,24 @@ def _as_json(config: Config, seen: Overview) -> dict[str, Any]:
         "store": _store(config),
         "settings": [
             {
-                "key": dotted(one.key),
-                "value": _native(one.value),
+                "key": dotted(row.key),
+                "value": _native(row.value),
                 "from": {
-                    "kind": one.origin.kind,
-                    "file": one.origin.file,
-                    "line": one.origin.line,
-                    "profile": one.origin.profile,
-                    "variable": one.origin.variable,
+                    "kind": row.origin.kind,
+                    "file": row.origin.file,
+                    "line": row.origin.line,
+                    "profile": row.origin.profile,
+                    "variable": row.origin.variable,
                 },
             }
-            for one in seen.rows
+            for row in shown.rows
         ],
         "files": [
-            {"path": one.path, "kind": one.kind, "state": one.state, "detail": one.detail}
-            for one in config.files
+            {"path": file.path, "kind": file.kind, "state": file.state, "detail": file.detail}
+            for file in config.files
         ],
-        "problems": list(seen.problems),
-        "notes": list(seen.notes),
+        "problems": list(shown.problems),
+        "notes": list(shown.notes),
     }
 
 

@@ -6,31 +6,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .access import Access, profile_option
+from .access import Access, json_option, profile_option, workflow_option
 from .actions import confirm
-from .amounts import read_size, read_time, size_text, tell_what_went
-from .terminal import table
+from .amounts import (
+    dry_run_option,
+    keep_option,
+    max_size_option,
+    older_than_option,
+    report,
+    size_text,
+    yes_option,
+)
+from .terminal import counted, table
 
 if TYPE_CHECKING:
     from ..runs.gc import Cleaning
+    from ..runs.retention import StoredRun
 
 
 def gc_command(access: Access) -> click.Command:
     """Make the command `store gc`."""
 
-    @click.command("gc", short_help="Take old runs and orphaned values away.")
-    @click.option("--older-than", metavar="TIME", callback=read_time,
-                  help="Runs that ended longer ago than this, such as 90d.")  # fmt: skip
-    @click.option("--max-size", metavar="SIZE", callback=read_size,
-                  help="The oldest runs, until the rest takes no more than this, such as 50G.")
-    @click.option("--keep", type=click.IntRange(min=0), default=1, show_default=True,
-                  help="So many of the newest runs of each workflow stay in any case.")
-    @click.option("--workflow", metavar="NAME", help="Of this workflow only.")
+    @click.command("gc", short_help="Delete the records of old runs, and orphaned values.")
+    @older_than_option("Delete runs that ended longer ago than this, such as 90d.")
+    @max_size_option("Delete the oldest runs until the rest takes no more than this, such as 50G.")
+    @keep_option("Always keep this many of the newest runs of each workflow.")
+    @workflow_option
     @click.option("--missing", is_flag=True,
-                  help="Forget the runs, too, whose directories are gone.")
-    @click.option("--dry-run", is_flag=True, help="Say what would go, and leave it.")
-    @click.option("--yes", is_flag=True, help="Do not ask.")
-    @click.option("--json", "as_json", is_flag=True, help="Print what went as JSON.")
+                  help="Also forget runs whose directories are gone.")
+    @dry_run_option
+    @yes_option
+    @json_option
     @profile_option(access)
     def gc(
         older_than: int | None,
@@ -42,11 +48,11 @@ def gc_command(access: Access) -> click.Command:
         yes: bool,
         as_json: bool,
     ) -> None:
-        """Take away the records of old runs, and values that nothing refers to any more.
+        """Delete the records of old runs, and values that nothing refers to any more.
 
-        Goes: what a run kept for itself in .reflow. Stays: what its tasks wrote elsewhere, runs
-        that have not ended, everything that a run that stays has taken over, and what is
-        another user's. Without --older-than and --max-size no run goes.
+        This deletes what reflow keeps of a run in .reflow. It keeps the files that tasks wrote
+        elsewhere, runs that have not ended, results that a kept run has taken over, and runs
+        of other users. Without --older-than and --max-size no run is deleted.
         """
         from ..runs.gc import carry_out, plan_cleaning
         from ..runs.retention import Policy
@@ -54,43 +60,47 @@ def gc_command(access: Access) -> click.Command:
         policy = Policy(older_than=older_than, max_size=max_size, keep=keep)
         store = access.store()
         plan = plan_cleaning(store, policy, graph_name=workflow)
-        something = plan.runs or plan.orphans or plan.missing
-        if not dry_run and something:
+        if not dry_run and (plan.runs or plan.orphans or plan.missing):
             if not yes and (plan.runs or plan.orphans or missing):
                 if not as_json:
-                    click.echo(_text(plan, "goes", missing), err=True)
-                confirm(f"take away {_counted(plan)}", "nothing taken away")
+                    click.echo(_text(plan, "to delete", missing), err=True)
+                confirm(f"delete {_counted(plan)}", "nothing was deleted")
             plan = carry_out(store, plan, forget_missing=missing)
-        goes = "would go" if dry_run else "went"
-        told = _native(plan, dry_run) if as_json else _text(plan, goes, missing or not dry_run)
-        tell_what_went(told, plan.problems)
+        done = "would be deleted" if dry_run else "deleted"
+        report(
+            _native(plan, dry_run) if as_json else _text(plan, done, missing or not dry_run),
+            plan.problems,
+        )
 
     return gc
 
 
 def _counted(plan: Cleaning) -> str:
-    runs, orphans = len(plan.runs), len(plan.orphans)
-    return f"{runs} run{'s' * (runs != 1)} and {orphans} orphaned value{'s' * (orphans != 1)}"
+    return f"{counted(len(plan.runs), 'run')} and {counted(len(plan.orphans), 'orphaned value')}"
 
 
-def _text(plan: Cleaning, goes: str, missing: bool) -> str:
+def _text(plan: Cleaning, done: str, missing: bool) -> str:
     lines = []
     if plan.runs:
         cells = [
             (run.run_id, plan.reasons[run.run_id], plan.rows[run.run_id].created_at[:19],
-             size_text(sum(one.size for one in run.files.values())), plan.rows[run.run_id].run_dir)
+             size_text(_size(run)), plan.rows[run.run_id].run_dir)
             for run in plan.runs
         ]  # fmt: skip
         lines.append(table(("RUN", "BECAUSE OF", "CREATED", "SIZE", "DIRECTORY"), cells))
-    lines.extend(f"{one.path}  {size_text(one.size)}" for one in plan.orphans)
-    lines.append(f"{_counted(plan)} {goes}: {size_text(plan.freed)} of {size_text(plan.size)}")
-    lines.append(f"{plan.kept} run{'s' * (plan.kept != 1)} kept")
+    lines.extend(f"{orphan.path}  {size_text(orphan.size)}" for orphan in plan.orphans)
+    lines.append(f"{_counted(plan)} {done}: {size_text(plan.freed)} of {size_text(plan.size)}")
+    lines.append(f"{counted(plan.kept, 'run')} kept")
     if plan.others:
-        lines.append(f"{plan.others} of other users left alone")
+        lines.append(f"{counted(plan.others, 'run')} of other users left alone")
     if plan.missing:
-        what = "forgotten" if missing else "listed (--missing forgets them)"
-        lines.append(f"{len(plan.missing)} whose directories are gone: {what}")
+        what = "forgotten" if missing else "still listed (--missing forgets them)"
+        lines.append(f"{counted(len(plan.missing), 'run')} whose directories are gone: {what}")
     return "\n".join(lines)
+
+
+def _size(run: StoredRun) -> int:
+    return sum(file.size for file in run.files.values())
 
 
 def _native(plan: Cleaning, dry_run: bool) -> dict[str, Any]:
@@ -104,12 +114,13 @@ def _native(plan: Cleaning, dry_run: bool) -> dict[str, Any]:
                 "created_at": run.created_at,
                 "ended_at": run.ended_at,
                 "record": plan.rows[run.run_id].record,
-                "size": sum(one.size for one in run.files.values()),
+                "size": _size(run),
             }
             for run in plan.runs
         ],
         "orphans": [
-            {"run_id": one.run_id, "path": one.path, "size": one.size} for one in plan.orphans
+            {"run_id": orphan.run_id, "path": orphan.path, "size": orphan.size}
+            for orphan in plan.orphans
         ],
         "missing": list(plan.missing),
         "kept": plan.kept,

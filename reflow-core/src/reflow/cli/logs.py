@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import click
 
 from ..run import Run
 from ..states import ENDED, FAILED
-from .access import Access, instance_named, run_argument
+from .access import Access, run_argument
 from .completion import task_names
 from .terminal import table
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..runs.logs import Log, Selection
 
 _MANY = 20
-"""So many logs are printed where no task is named; the others are only counted."""
+"""At most this many logs are printed where no task is given; the others are only counted."""
 
 _LOOK_SECONDS = 0.2
 
@@ -27,17 +27,17 @@ _LOOK_SECONDS = 0.2
 def logs_command(access: Access) -> click.Command:
     """Make the command `logs`."""
 
-    @click.command("logs", short_help="Show what the tasks of a run printed.")
+    @click.command("logs", short_help="Show the output of a run's tasks.")
     @run_argument(access)
     @click.argument("place", metavar="[TASK[INDEX]]", required=False,
                     shell_complete=task_names(access))  # fmt: skip
-    @click.option("--follow", "-f", is_flag=True, help="Go on with what is printed until the run "
-                                                       "has ended.")  # fmt: skip
+    @click.option("--follow", "-f", is_flag=True,
+                  help="Keep printing new output until the run has ended.")  # fmt: skip
     @click.option("--tail", type=click.IntRange(min=0), metavar="N",
-                  help="The last N lines of each log only.")  # fmt: skip
+                  help="Show only the last N lines of each log.")  # fmt: skip
     @click.option("--driver", is_flag=True,
-                  help="The logs of the processes that carry the run on.")  # fmt: skip
-    @click.option("--list", "only_list", is_flag=True, help="Print where the logs are.")
+                  help="Show the logs of the processes that carry the run on.")  # fmt: skip
+    @click.option("--list", "only_list", is_flag=True, help="Only list the files of the logs.")
     def logs(
         run_id: str | None,
         last: bool,
@@ -47,72 +47,87 @@ def logs_command(access: Access) -> click.Command:
         driver: bool,
         only_list: bool,
     ) -> None:
-        """Show what the tasks of RUN printed, and the tracebacks of what failed.
+        """Show the output of RUN's tasks, and the tracebacks of what failed.
 
-        Also of attempts after which the element was tried again.
-
-        TASK or TASK[INDEX] shows those instances only.
+        This includes attempts after which the element was tried again. TASK or TASK[INDEX]
+        shows only that task or element.
         """
-        if last and run_id is not None and place is None:
-            run_id, place = None, run_id
-        run = access.choose(run_id, last)
-        task, index = instance_named(place)
+        run, task, index = access.choose_element(run_id, last, place)
         if driver and task:
             raise click.UsageError("give a TASK or --driver, not both")
         from ..runs.logs import Selection
 
-        chosen = Selection(run.record, run.record.request(), task, index, driver)
-        found = chosen.logs()
+        selection = Selection(run.record, run.record.request(), task, index, driver)
         if only_list:
-            rows = [(one.instance or "-", str(one.attempt or "-"), one.path) for one in found]
-            click.echo(table(("INSTANCE", "ATTEMPT", "PATH"), rows))
+            rows = [
+                (log.instance or "-", str(log.attempt or "-"), log.path)
+                for log in selection.logs()
+            ]
+            click.echo(table(("ELEMENT", "ATTEMPT", "PATH"), rows))
             return
-        for note in chosen.notes():
+        for note in selection.notes():
             click.echo(f"note: {note}", err=True)
         printer = _Printer(sys.stdout.buffer, tail)
-        failures = [] if driver else _failures(run, task, index)
         if follow:
-            _follow(run, chosen, printer)
+            _follow(run, selection, printer)
             failures = [] if driver else _failures(run, task, index)
         else:
-            if task is None and len(found) > _MANY:
-                failed = {place for place, _, _ in failures}
-                found.sort(key=lambda one: one.instance not in failed)
-                click.echo(
-                    f"note: {len(found) - _MANY} of {len(found)} logs are left out: "
-                    "name a TASK or TASK[INDEX], or see --list",
-                    err=True,
-                )
-                failures.sort(key=lambda one: bool(one[1]))  # what has failed for good
-                found, failures = found[:_MANY], failures[:_MANY]
-            printer.headers = len(found) + len(failures) > 1
-            for one in found:
-                printer.show(one)
-        for place, attempt, detail in failures:
-            printer.section(f"{place}{attempt} failed", (detail.rstrip() + "\n").encode())
+            files = selection.logs()
+            failures = [] if driver else _failures(run, task, index)
+            if task is None and len(files) > _MANY:
+                files, failures = _most_important(files, failures)
+            printer.headers = len(files) + len(failures) > 1
+            for log in files:
+                printer.show(log)
+        for failure in failures:
+            printer.section(f"{failure.title} failed", (failure.detail.rstrip() + "\n").encode())
 
     return logs
 
 
-def _failures(run: Run, task: str | None, index: int | None) -> list[tuple[str, str, str]]:
-    """Return (instance, attempt, traceback) of what failed, also where it was tried again.
+class _Failure(NamedTuple):
+    """A failed attempt; `attempt` is 0 for the last one, after which nothing was tried again."""
 
-    The attempt is "" where it was the last.
-    """
+    element: str
+    attempt: int
+    detail: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.element}, attempt {self.attempt}" if self.attempt else self.element
+
+
+def _failures(run: Run, task: str | None, index: int | None) -> list[_Failure]:
+    """Return what failed, also where it was tried again."""
+    from ..runs.instance_view import element_name
     from ..runs.logs import earlier_failures
 
     earlier = [
-        (one.instance, f", attempt {one.attempt}", detail)
-        for one, detail in earlier_failures(run.record, run.record.request())
-        if task in (None, one.task) and index in (None, one.index) and detail
+        _Failure(log.instance, log.attempt, detail)
+        for log, detail in earlier_failures(run.record, run.record.request())
+        if task in (None, log.task) and index in (None, log.index) and detail
     ]
     run.counts()  # brings the store up to the record
     rows = run.store.instances(run.run_id, task, states=(FAILED,))
     return earlier + [
-        (row.task if row.index is None else f"{row.task}[{row.index}]", "", row.detail)
+        _Failure(element_name(row.task, row.index), 0, row.detail)
         for row in rows
         if index in (None, row.index) and row.detail
     ]
+
+
+def _most_important(
+    logs: list[Log], failures: list[_Failure]
+) -> tuple[list[Log], list[_Failure]]:
+    """Return a few of many logs and failures: those of what failed, and failed for good, first."""
+    click.echo(
+        f"note: {len(logs) - _MANY} of {len(logs)} logs are left out: "
+        "give a TASK or TASK[INDEX], or use --list",
+        err=True,
+    )
+    failed = {failure.element for failure in failures}
+    logs = sorted(logs, key=lambda log: log.instance not in failed)
+    return logs[:_MANY], sorted(failures, key=lambda failure: bool(failure.attempt))[:_MANY]
 
 
 class _Printer:
@@ -150,17 +165,17 @@ class _Printer:
         self._last = title
 
 
-def _follow(run: Run, chosen: Selection, printer: _Printer) -> None:
+def _follow(run: Run, selection: Selection, printer: _Printer) -> None:
     from ..runs.logs import last_lines, piece, size
 
     offsets: dict[str, int] = {}
     first = True
     while True:
-        # Asked before the logs are read: what was printed before the end is then shown.
+        # Before the logs are read: so everything that was printed before the end is shown.
         over = run.state in ENDED
-        found = chosen.logs()
-        printer.headers = len(found) > 1
-        for log in found:
+        files = selection.logs()
+        printer.headers = len(files) > 1
+        for log in files:
             if log.path not in offsets:
                 offsets[log.path] = 0
                 if first and printer.tail is not None:

@@ -79,7 +79,7 @@ def form_of(annotation: Any) -> Form:
 
 
 def _bare(annotation: Any) -> Any:
-    """Take away what does not matter for writing a value: Annotated, NewType, Optional."""
+    """Strip what does not matter for writing a value: Annotated, NewType, Optional."""
     while True:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
@@ -89,7 +89,7 @@ def _bare(annotation: Any) -> Any:
         elif hasattr(annotation, "__supertype__"):
             annotation = annotation.__supertype__
         elif origin in (typing.Union, types.UnionType):
-            members = [one for one in typing.get_args(annotation) if one is not type(None)]
+            members = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
             if len(members) != 1:
                 return annotation
             annotation = members[0]
@@ -129,7 +129,7 @@ def _single(annotation: Any) -> Form:
         except ValueError as error:
             if "str" not in codec.kinds:
                 raise SerializationError(
-                    f"it is not JSON: {error}; give JSON, or @FILE for a file of it"
+                    f"it is not JSON ({error}); give JSON, or @FILE to read it from a file"
                 ) from None
             native = text
         return codec.decode_native(native)
@@ -155,21 +155,23 @@ def _content(path: str) -> str:
 
 
 def _choices(annotation: Any) -> dict[str, Any]:
-    values: Iterable[Any] = ()
+    """Return the values of a Literal or an Enum by how they are written; {} for other types."""
     if typing.get_origin(annotation) is typing.Literal:
-        values = (one for one in typing.get_args(annotation) if one is not None)
-    elif (
-        isinstance(annotation, type)
-        and issubclass(annotation, enum.Enum)
-        and not issubclass(annotation, enum.Flag)
-    ):
-        values = annotation
-    listed = list(values)
-    for write in (str, json.dumps):  # where two look the same, as 1 and "1" do: as JSON
-        named = {one.name if isinstance(one, enum.Enum) else write(one): one for one in listed}
-        if len(named) == len(listed):
-            break
-    return named
+        values = [value for value in typing.get_args(annotation) if value is not None]
+        choices = {_choice(value, str): value for value in values}
+        if len(choices) == len(values):
+            return choices
+        # Two look the same, as 1 and "1" do.
+        return {_choice(value, json.dumps): value for value in values}
+    is_enum = isinstance(annotation, type) and issubclass(annotation, enum.Enum)
+    if not is_enum or issubclass(annotation, enum.Flag):
+        return {}
+    return {member.name: member for member in annotation}
+
+
+def _choice(value: Any, write: Callable[[Any], str]) -> str:
+    name: str = value.name if isinstance(value, enum.Enum) else write(value)
+    return name
 
 
 def _reader(read: Callable[[str], Any], kind: str) -> Callable[[str], Any]:
@@ -177,9 +179,9 @@ def _reader(read: Callable[[str], Any], kind: str) -> Callable[[str], Any]:
         try:
             return read(text)
         except SerializationError as error:
-            # click makes nothing but "invalid" of other errors.
-            given = text if len(text) <= 80 else text[:77] + "..."
-            raise click.BadParameter(f"{given!r} is not {kind}: {error}") from None
+            # Of other errors click shows nothing but "invalid".
+            shown = text if len(text) <= 80 else text[:77] + "..."
+            raise click.BadParameter(f"{shown!r} is not {kind}: {error}") from None
 
     return convert
 
@@ -188,12 +190,12 @@ _PROBLEMS = "reflow.problems"
 
 
 class CollectingOption(click.Option):
-    """An option whose bad value does not hide the next one's: see `CollectingCommand`."""
+    """An option that keeps its error for later, so that all are reported: `CollectingCommand`."""
 
     def handle_parse_result(
         self, ctx: click.Context, opts: abc.Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """Read the value; keep what is wrong with it for later."""
+        """Read the value; keep an error for later."""
         try:
             return super().handle_parse_result(ctx, opts, args)
         except click.UsageError as error:
@@ -202,15 +204,15 @@ class CollectingOption(click.Option):
 
 
 class CollectingCommand(click.Command):
-    """A command that says everything that is wrong with its options at once."""
+    """A command that reports all errors of its options at once."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments. Raises `Problems` where any is bad."""
-        rest = super().parse_args(ctx, args)
+        remaining = super().parse_args(ctx, args)
         problems = ctx.meta.pop(_PROBLEMS, [])
         if problems and not ctx.resilient_parsing:
             raise Problems(problems, ctx)
-        return rest
+        return remaining
 
 
 def parameter_options(
@@ -222,15 +224,15 @@ def parameter_options(
     parameter of that name gets "--param-force".
     """
     used = set(taken)
-    made = []
+    options = []
     for parameter in parameters:
         form = form_of(parameter.annotation)
         name = parameter.name.replace("_", "-").strip("-") or parameter.name
         while used & _long(name, form):
             name = f"param-{name}"
         used |= _long(name, form)
-        made.append(ParameterOption(parameter, _option(parameter, form, name), form))
-    return made
+        options.append(ParameterOption(parameter, _option(parameter, form, name), form))
+    return options
 
 
 def _long(name: str, form: Form) -> set[str]:
@@ -242,35 +244,35 @@ def _option(parameter: ParameterDescription, form: Form, name: str) -> click.Opt
     declarations = [f"parameter_{parameter.name}", text]
     if parameter.short is not None:
         declarations.insert(1, f"-{parameter.short}")
-    told = [parameter.help] if parameter.help else []
+    texts = [parameter.help] if parameter.help else []
     if form.multiple:
-        told.append("Give it once for each value.")
+        texts.append("Give it once for each value.")
     default = _default(parameter, name)
     if default:
-        told.append(f"[default: {default}]")
-    # Defaults are the tasks' own: click gets none, and what is not given is not passed.
+        texts.append(f"[default: {default}]")
+    # The tasks have the defaults: click gets none, and what is not given is not passed on.
     kind: dict[str, Any] = {} if form.flag else {"type": form.type, "multiple": form.multiple}
     if not parameter.required:
-        kind["default"] = None  # given to a required one, it would count as a value
+        kind["default"] = None  # a required option would take it as a value
     return CollectingOption(
         declarations,
         required=parameter.required,
-        help="  ".join(told),
+        help="  ".join(texts),
         metavar=form.metavar,
         **kind,
     )
 
 
 def _default(parameter: ParameterDescription, name: str) -> str:
-    value = parameter.default
+    value, annotation = parameter.default, _bare(parameter.annotation)
     if parameter.required or value is None:
         return ""
-    if isinstance(value, bool) and _bare(parameter.annotation) is bool:
+    if annotation is bool:
         return name if value else f"no-{name}"
-    if _bare(parameter.annotation) is datetime.timedelta:
+    if annotation is datetime.timedelta:
         return f"{value / 1e6:g}s"  # kept in microseconds
-    if isinstance(value, list) and form_of(parameter.annotation).multiple:
-        return ", ".join(_text(one) for one in value) or "none"
+    if isinstance(value, list) and form_of(annotation).multiple:
+        return ", ".join(map(_text, value)) or "none"
     return _text(value) or '""'
 
 
@@ -281,11 +283,11 @@ def _text(value: object) -> str:
 def given_parameters(
     options: Iterable[ParameterOption], context: click.Context, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Take the parameters out of `values`; return those that were given, by name."""
-    given = {}
-    for one in options:
-        key = f"parameter_{one.parameter.name}"
+    """Take the parameters out of `values`; return those on the command line, by name."""
+    arguments = {}
+    for entry in options:
+        key = f"parameter_{entry.parameter.name}"
         value = values.pop(key, None)
         if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
-            given[one.parameter.name] = one.form.convert(value)
-    return given
+            arguments[entry.parameter.name] = entry.form.convert(value)
+    return arguments

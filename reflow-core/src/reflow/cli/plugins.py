@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +11,9 @@ from attrs import asdict
 from ..errors import PluginError
 from ..plugins.commands import choose_command, extra_commands, load_command
 from ..plugins.discovery import EntryPoint, Installed
+from .access import json_option
 from .commands import Group
-from .terminal import table
-
-NOT_OK = 1
-"""Exit code of a check that found something that is not ok."""
+from .terminal import NOT_OK, print_json, table
 
 
 class ExtensibleGroup(Group):
@@ -47,8 +44,8 @@ class ExtraCommand(click.Command):
     """Stands for the command of an entry point until it is called."""
 
     def __init__(self, points: list[EntryPoint]) -> None:
-        who = " and ".join(dict.fromkeys(point.distribution.name for point in points))
-        super().__init__(points[0].name, short_help=f"from {who}", add_help_option=False)
+        sources = " and ".join(dict.fromkeys(point.distribution.name for point in points))
+        super().__init__(points[0].name, short_help=f"from {sources}", add_help_option=False)
         self.points = points
 
     def make_context(
@@ -62,23 +59,23 @@ class ExtraCommand(click.Command):
         try:
             command = load_command(choose_command(self.points))
         except PluginError:
-            if extra.get("resilient_parsing"):  # the shell completes: no place for an error
+            if extra.get("resilient_parsing"):  # completion in a shell cannot show an error
                 return super().make_context(info_name, args, parent, **extra)
             raise
         return command.make_context(info_name, args, parent, **extra)
 
 
-@click.command("plugins", short_help="List what plugins bring, and how each stands.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
+@click.command("plugins", short_help="List what plugins provide, and the state of each.")
+@json_option
 @click.option("--check", is_flag=True,
-              help="Import everything, and exit with 1 where something is not ok.")  # fmt: skip
+              help="Import everything, and exit with 1 if anything is not ok.")  # fmt: skip
 @click.pass_context
 def plugins_command(context: click.Context, as_json: bool, check: bool) -> None:
-    """List what reflow and the installed plugins bring, and how each stands.
+    """List what reflow and the installed plugins provide, and the state of each.
 
-    The state is ok, broken, incompatible (it needs another reflow-core), clashing (two
-    distributions bring it, and none is pinned), shadowed (another comes first by that
-    name) or disabled (the configuration leaves it out).
+    The state is ok, broken, incompatible (it needs another version of reflow-core), clashing
+    (two distributions provide it and none is pinned), shadowed (another one of that name
+    takes precedence) or disabled (by the configuration).
     """
     from ..plugins.lookup import installed
 
@@ -87,7 +84,7 @@ def plugins_command(context: click.Context, as_json: bool, check: bool) -> None:
     own = list(group.commands) if isinstance(group, click.Group) else []
     rows = installed(check, commands=own)
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        print_json([asdict(row) for row in rows])
     else:
         heads = ("NAME", "KIND", "STATE", "DISTRIBUTION", "VERSION", "TARGET", "DETAIL")
         cells = [

@@ -1,4 +1,4 @@
-"""Waits for a run and shows how it comes on."""
+"""Waits for a run and shows its progress."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ Counts = dict[str, dict[str, int]]
 
 
 def wait_showing(run: Run) -> str:
-    """Wait until a run has ended and return its state; show on stderr how it comes on.
+    """Wait until a run has ended and return its state; show its progress on stderr.
 
-    On a terminal, where rich is installed, by a bar for each task; else by a line for each
-    task whose counts change; and by a line for each note, such as why a job does not start.
-    Ctrl-C ends the waiting and not the run: the exit code is
-    `INTERRUPTED` then.
+    On a terminal with rich installed that is a bar for each task, elsewhere a line for each
+    task whose counts change. Each note, such as why a job does not start, is a line.
+    Ctrl-C ends the waiting and not the run; the exit code is then `INTERRUPTED`.
     """
     pause = 0.1
     try:
         with _display() as (show, say):
-            said: set[str] = set()
+            notes: set[str] = set()
             while True:
                 try:
                     state = run.wait(timeout=pause)
@@ -41,19 +40,19 @@ def wait_showing(run: Run) -> str:
                     began = time.monotonic()
                     show(run.counts())
                     for note in run.notes():
-                        if note not in said:
-                            said.add(note)
+                        if note not in notes:
+                            notes.add(note)
                             say(f"note: {note}")
-                    # Of a large run that takes a while; at most a tenth of the time is for looking.
+                    # A look at a large run takes a while: spend at most a tenth of the time on it.
                     pause = max(min(pause * 1.5, 2.0), 9 * (time.monotonic() - began))
                     continue
                 show(run.counts())
                 return state
     except KeyboardInterrupt:
         click.echo(
-            f"\nno longer waiting: run {run.run_id} goes on\n"
-            f"  reflow status {run.run_id}   shows how it stands\n"
-            f"  reflow cancel {run.run_id}   ends it",
+            f"\nno longer waiting; run {run.run_id} continues\n"
+            f"  reflow status {run.run_id}   shows where it stands\n"
+            f"  reflow cancel {run.run_id}   cancels it",
             err=True,
         )
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -61,7 +60,7 @@ def wait_showing(run: Run) -> str:
 
 @contextmanager
 def _display() -> Iterator[tuple[Callable[[Counts], None], Callable[[str], None]]]:
-    """Yield what shows how many instances of each task are in which state, and what says more."""
+    """Yield one function that shows the counts of all tasks, and one that prints a line."""
     bars = None
     if sys.stderr.isatty() and colours() is not False:
         with suppress(ImportError):
@@ -70,7 +69,7 @@ def _display() -> Iterator[tuple[Callable[[Counts], None], Callable[[str], None]
         yield _lines(), partial(click.echo, err=True)
         return
     with bars:
-        # Above the bars, which stay where they are.
+        # Printed above the bars, which stay where they are.
         say = partial(bars.console.print, markup=False, highlight=False, soft_wrap=True)
         yield partial(_move, bars, {}), say
 
@@ -98,16 +97,16 @@ def _bars() -> Progress:
     )  # fmt: skip
 
 
-def _move(bars: Progress, known: dict[str, TaskID], counts: Counts) -> None:
+def _move(bars: Progress, bar_ids: dict[str, TaskID], counts: Counts) -> None:
     for task, states in counts.items():
-        done, total, others = _told(states)
-        if task not in known:
-            known[task] = bars.add_task(task, total=total, others="")
-        bars.update(known[task], completed=done, total=total, others=", ".join(others))
+        done, total, others = _progress(states)
+        if task not in bar_ids:
+            bar_ids[task] = bars.add_task(task, total=total, others="")
+        bars.update(bar_ids[task], completed=done, total=total, others=", ".join(others))
 
 
-def _told(states: dict[str, int]) -> tuple[int, int, list[str]]:
-    """Return how many instances have a value, of how many, and what the others do."""
+def _progress(states: dict[str, int]) -> tuple[int, int, list[str]]:
+    """Return how many elements have a value, of how many, and the states of the others."""
     done = sum(count for state, count in states.items() if state in DONE)
     others = [
         f"{count} {state.lower()}"
@@ -118,25 +117,25 @@ def _told(states: dict[str, int]) -> tuple[int, int, list[str]]:
 
 
 def progress_line(task: str, states: dict[str, int]) -> str:
-    """Return one line on a task: how many elements are done, and what the others do."""
-    done, total, others = _told(states)
+    """Return one line on a task: how many elements are done, and the states of the others."""
+    done, total, others = _progress(states)
     return f"{task}: {', '.join([f'{done}/{total} done', *others])}"
 
 
 def end_if_refused(run: Run) -> None:
-    """Exit by `RUN_FAILED` where a run is over already: nothing of it is in a scheduler's hands."""
+    """Exit with `RUN_FAILED` if a run has failed already because the scheduler refused its jobs."""
     from ..engine.lifecycle import is_queued
 
     if is_queued(run.record, run.record.request()) and run.state == FAILED:
         click.echo(
-            f"run {run.run_id} has ended already: `reflow status {run.run_id}` says of what",
+            f"run {run.run_id} has failed already: `reflow status {run.run_id}` shows why",
             err=True,
         )
         raise click.exceptions.Exit(RUN_FAILED)
 
 
 def end_with(run: Run, state: str) -> None:
-    """Show where a run ended; exit by `RUN_FAILED` unless it succeeded."""
+    """Show the status of a run that has ended; exit with `RUN_FAILED` unless it succeeded."""
     from .status import show_status
 
     show_status(run, errors=state != SUCCESS)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ReflowError
 from ..states import ENDED, RUN_STATES
-from .access import Access, profile_option
-from .terminal import on_terminal, paint, shortened, table
+from .access import Access, json_option, profile_option, workflow_option
+from .terminal import on_terminal, paint, print_json, shortened, table
 
 if TYPE_CHECKING:
     from ..storage.stores.base import RunRow
@@ -23,15 +23,17 @@ def runs_command(access: Access) -> click.Command:
     own = access.own_name
 
     @click.command("runs", short_help="List runs, newest first.")
-    @click.option("--last", is_flag=True, help="The newest only.")
-    @click.option("--all", "every", is_flag=True, help="All of them, of every workflow.")
-    @click.option("--limit", type=click.IntRange(min=0),
-                  help=f"So many at most.  [default: {_LIMIT}; none with --all]")  # fmt: skip
-    @click.option("--since", metavar="DATE", help="Created at or after this ISO-8601 date (UTC).")
-    @click.option("--until", metavar="DATE", help="Created before this ISO-8601 date (UTC).")
+    @click.option("--last", is_flag=True, help="Only the newest run.")
+    @click.option("--all", "every", is_flag=True, help="All runs of all workflows.")
+    @click.option("--limit", type=click.IntRange(min=0), metavar="N",
+                  help=f"At most this many.  [default: {_LIMIT}; none with --all]")  # fmt: skip
+    @click.option("--since", metavar="DATE",
+                  help="Only runs created at or after this ISO-8601 date (UTC).")  # fmt: skip
+    @click.option("--until", metavar="DATE",
+                  help="Only runs created before this ISO-8601 date (UTC).")  # fmt: skip
     @click.option("--status", type=click.Choice(RUN_STATES, case_sensitive=False),
-                  help="In this state only.")  # fmt: skip
-    @click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
+                  help="Only runs in this state.")  # fmt: skip
+    @json_option
     @profile_option(access)
     def runs(
         last: bool,
@@ -43,22 +45,20 @@ def runs_command(access: Access) -> click.Command:
         as_json: bool,
         workflow: str | None = None,
     ) -> None:
-        """List runs, newest first."""
+        """List runs, newest first, with their states and directories."""
         if last and (every or limit is not None):
-            raise click.UsageError("--last is one run: it goes with neither --all nor --limit")
+            raise click.UsageError("--last shows one run: it goes with neither --all nor --limit")
         most = 1 if last else limit if limit is not None else None if every else _LIMIT
         name = workflow or (None if every else own)
         shown = _listed(access, name, most, since, until, status)
         if as_json:
-            click.echo(json.dumps([_native(row) for row in shown], indent=2))
+            print_json([_native(row) for row in shown])
         elif shown:
             click.echo(_text(shown, several=name is None))
         else:
             click.echo("No runs.", err=True)
 
-    if own is None:
-        click.option("--workflow", metavar="NAME", help="Of this workflow only.")(runs)
-    return runs
+    return workflow_option(runs) if own is None else runs
 
 
 def _listed(
@@ -69,20 +69,12 @@ def _listed(
     until: str | None,
     status: str | None,
 ) -> list[RunRow]:
-    # The store may lag behind: a state is only filtered by when the record has been asked.
+    # The store may lag behind: the state of a run that goes on is read from its record.
     rows = access.store().list_runs(
         graph_name=name, limit=most if status is None else None, since=since, until=until
     )
-    found: list[RunRow] = []
-    for row in rows:
-        if most is not None and len(found) >= most:
-            break
-        if row.status in ENDED and status not in (None, row.status):
-            continue
-        now = row if row.status in ENDED else _current(row)
-        if status in (None, now.status):
-            found.append(now)
-    return found
+    current = (row if row.status in ENDED else _current(row) for row in rows)
+    return list(islice((row for row in current if status in (None, row.status)), most))
 
 
 def _current(row: RunRow) -> RunRow:

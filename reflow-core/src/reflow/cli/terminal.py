@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ import click
 from ..errors import ReflowError
 from ..states import DONE, FAILED, INSTANCE_STATES, PENDING, RUN_STATES, TERMINAL, WAITING
 
+NOT_OK = 1
+"""Exit code where a check found something, or not everything could be done."""
 RUN_FAILED = 1
 """Exit code of a command that saw a run end without success."""
 BAD_USE = 2
@@ -34,7 +37,7 @@ _COLOURS = {
     FAILED: "red",
 }
 
-# The place is at fault, not the program: a traceback would tell a user nothing.
+# The machine is at fault, not the program: a traceback would not help a user.
 _ENVIRONMENT = {
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "ESTALE", "EMFILE")
@@ -67,9 +70,9 @@ def _say_bad_use(error: click.ClickException) -> None:
 
 
 def exit_code(call: Callable[[], Any]) -> int:
-    """Carry out a command line; return its exit code, with every foreseen error said.
+    """Carry out a command line; print every expected error and return the exit code.
 
-    What is not foreseen is raised: its traceback is needed.
+    An unexpected error is raised: its traceback is needed.
     """
     try:
         call()
@@ -100,7 +103,7 @@ def exit_code(call: Callable[[], Any]) -> int:
 
 
 def _drop_output() -> None:
-    """Let what is still buffered go nowhere: the interpreter flushes at its end."""
+    """Send what is still buffered to nowhere: the interpreter flushes it when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -130,13 +133,23 @@ def paint(text: str) -> str:
     return click.style(text, fg=_COLOURS[text]) if text in _COLOURS else text
 
 
+def print_json(value: object) -> None:
+    """Print a value as JSON, for programs."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of a thing, such as ``1 run`` or ``3 runs``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def on_terminal() -> bool:
     """Whether a person reads the output, in a terminal of some width."""
     return sys.stdout.isatty()
 
 
 def shortened(text: str, width: int) -> str:
-    """Return the end of a path, which says more than its beginning, in so many columns."""
+    """Return the end of a path, which says more than its beginning, in at most `width` columns."""
     return text if len(text) <= width else "…" + text[len(text) - max(width, 8) + 1 :]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from .options import (
     parameter_options,
 )
 from .progress import end_if_refused, end_with, wait_showing
-from .terminal import exit_code
+from .terminal import exit_code, print_json
 
 if TYPE_CHECKING:
     from ..runs.describe import ParameterDescription
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def run_workflow_cli(workflow: Workflow, arguments: Sequence[str] | None = None) -> None:
-    """Carry out a command line (default: the process's own) and end by `sys.exit`.
+    """Carry out a command line (default: that of the process) and end with `sys.exit`.
 
-    The exit code is 0, 1 where a run ended without success, 2 where nothing was done
+    The exit code is 0, 1 if a run ended without success, 2 if nothing was done
     (bad arguments, or a `ReflowError`, which is printed on stderr), or 130 after Ctrl-C.
     """
     sys.exit(exit_code(lambda: workflow_command(workflow).main(args=arguments)))
@@ -56,13 +55,13 @@ def workflow_command(workflow: Workflow) -> click.Group:
 def _common(access: Access) -> list[click.Option]:
     return [
         CollectingOption(["--run-dir"], required=True, metavar="PATH",
-                         help="The run's working directory; it is made if it is not there."),
+                         help="The run's working directory; it is created if necessary."),
         CollectingOption(["--force"], is_flag=True, help="Ignore results of older runs."),
         CollectingOption(["force_tasks", "--force-task"], multiple=True, metavar="TASK",
                          shell_complete=task_names(access),
-                         help="Ignore older results of this task; may be given several times."),
+                         help="Ignore older results of this task; can be given several times."),
         CollectingOption(["--verify/--no-verify"], default=True, show_default=True,
-                         help="Check that files named in an older result are as they were left."),
+                         help="Check that the files of older results are unchanged."),
     ]  # fmt: skip
 
 
@@ -79,17 +78,17 @@ class _StartCommand(CollectingCommand):
         """Write a section for each task that takes parameters of its own, and the rest."""
         alone: dict[str, list[click.Option]] = {name: [] for name in self._workflow.tasks}
         shared: list[click.Option] = []
-        for one in self._options:
-            tasks = one.parameter.tasks
-            (alone[tasks[0]] if len(tasks) == 1 else shared).append(one.option)
+        for entry in self._options:
+            tasks = entry.parameter.tasks
+            (alone[tasks[0]] if len(tasks) == 1 else shared).append(entry.option)
         for name, options in alone.items():
             doc = self._workflow.tasks[name].function.__doc__ or ""
             first = doc.strip().partition("\n")[0].strip()
             _section(ctx, formatter, f"Parameters of {name}", options, first)
         _section(ctx, formatter, "Parameters of several tasks", shared)
-        own = {one.option.name for one in self._options}
-        rest = [one for one in self.get_params(ctx) if one.name not in own]
-        _section(ctx, formatter, "Run", rest)
+        own = {entry.option.name for entry in self._options}
+        others = [option for option in self.get_params(ctx) if option.name not in own]
+        _section(ctx, formatter, "Run", others)
 
 
 def _section(
@@ -99,7 +98,7 @@ def _section(
     options: Iterable[click.Parameter],
     text: str = "",
 ) -> None:
-    rows = [row for one in options if (row := one.get_help_record(ctx)) is not None]
+    rows = [row for option in options if (row := option.get_help_record(ctx)) is not None]
     if rows:
         with formatter.section(title):
             if text:
@@ -120,16 +119,16 @@ def _starting(
     """Make a command that starts a run: `start` gets its options and the parameters."""
     common = _common(access)
     fixed = [*common[:1], *own, *common[1:]]
-    taken = {text for one in fixed for text in (*one.opts, *one.secondary_opts)}
+    taken = {text for option in fixed for text in (*option.opts, *option.secondary_opts)}
     options = parameter_options(parameters, {*taken, "--help", "--profile"})
 
     def callback(**values: Any) -> None:
-        given = given_parameters(options, click.get_current_context(), values)
-        start(values, given)
+        arguments = given_parameters(options, click.get_current_context(), values)
+        start(values, arguments)
 
     command = _StartCommand(
         name,
-        params=[fixed[0], *(one.option for one in options), *fixed[1:]],
+        params=[fixed[0], *(entry.option for entry in options), *fixed[1:]],
         callback=callback,
         help=help_text,
         workflow=workflow,
@@ -144,14 +143,17 @@ def _submit(
     def start(options: dict[str, Any], parameters: dict[str, Any]) -> None:
         from ..run import DryRun
 
-        # Not submit(wait=True): the id must be on the screen before the wait.
+        # Not submit(wait=True): the id must be on the screen before the waiting begins.
         wait = options.pop("wait")
         only_plan, as_json = options.pop("plan"), options.pop("as_json")
         if as_json and not only_plan:
-            raise click.UsageError("--json goes with --plan")
+            raise click.UsageError("--json goes with --plan: submit prints the run's id only")
         if only_plan:
             plan = workflow.plan(**options, **parameters)
-            click.echo(json.dumps(plan.to_dict(), indent=2) if as_json else str(plan))
+            if as_json:
+                print_json(plan.to_dict())
+            else:
+                click.echo(str(plan))
             return
         run = workflow.submit(**options, **parameters)
         if isinstance(run, DryRun):
@@ -167,21 +169,21 @@ def _submit(
         workflow,
         parameters,
         "submit",
-        "Start a run that goes on by itself, and print its id.",
+        "Start a run in the background, and print its id.",
         [
             CollectingOption(["--executor"], metavar="NAME", shell_complete=executor_names(),
-                         help="Where it runs, such as local or slurm; dry-run shows what would "
-                              "be submitted.  [default: the configured one, else local]"),
+                         help="Where to run, such as local or slurm; dry-run shows what would "
+                              "be submitted.  [default: the configured executor, else local]"),
             CollectingOption(["--on-code-change"], type=click.Choice(["run", "fail"]),
                          default="run", show_default=True,
-                         help="Where a task's code has changed by the time a job runs it: run "
-                              "the new code, or fail."),
+                         help="If the code of a task has changed when a job starts: run the new "
+                              "code, or fail."),
             CollectingOption(["--wait"], is_flag=True,
-                         help="Wait until the run has ended, and show how it comes on."),
+                         help="Wait until the run has ended, and show its progress."),
             CollectingOption(["--plan"], is_flag=True,
                          help="Only show what would run, what is cached, and why."),
             CollectingOption(["as_json", "--json"], is_flag=True,
-                         help="With --plan: print it as JSON."),
+                         help="With --plan: print JSON instead of text."),
         ],
         start,
     )  # fmt: skip
@@ -204,14 +206,14 @@ def _run(
         workflow,
         parameters,
         "run",
-        "Run everything here and now, and print where it ended.",
+        "Run everything now, on this machine, and print the status at the end.",
         [
             CollectingOption(["--max-workers"], type=click.IntRange(min=1), default=1,
-                         show_default=True, help="Run in this many processes at once."),
+                         show_default=True, help="Run this many elements at once."),
             CollectingOption(["--on-error"], type=click.Choice(["stop", "continue"]),
                          default="stop", show_default=True,
-                         help="After a failure start nothing new, or go on with all that "
-                              "does not depend on it."),
+                         help="After a failure, start nothing new, or continue with "
+                              "everything that does not depend on it."),
         ],
         start,
     )  # fmt: skip
