@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from attrs import evolve, frozen
 
-from reflow.errors import ExecutorError, SchedulerUnreachableError
+from reflow.errors import ExecutorError
 from reflow.executors.base import Capabilities, JobRequest, JobStatus
 from reflow.executors.command import CommandExecutor, Completed, chunks, command
-from reflow.executors.parsing import only_id, warn_of_unknown
+from reflow.executors.options import job_name
+from reflow.executors.parsing import Report, only_id, warn_of_unknown
 
 from . import parse
-from .render import arguments, job_name
+from .render import arguments
 
 CHUNK = 1000
 """Ids in one call that asks, elements of one array, and dependencies of one submission."""
 CANCELLED_AT_ONCE = 200
-"""Ids in one call of flux cancel: with a thousand the command aborts, having done its work."""
+"""Ids in one call of flux cancel: with a thousand it aborts, having done its work (seen)."""
 TRIES = 3
 """Submissions of one job, each without the dependencies for which the last was refused."""
 
@@ -42,28 +42,19 @@ class FluxExecutor(CommandExecutor):
 
     flux: str = command("flux", "submits, lists and cancels jobs")
 
-    # Of a job we may be in, whose environment flux submit would hand on. FLUX_URI stays.
-    scrubbed: ClassVar[tuple[str, ...]] = (
-        "REFLOW_JOB_", "FLUX_JOB_", "FLUX_TASK_", "FLUX_KVS_NAMESPACE", "PMI_",
+    # Of a job we may be in, whose environment flux submit would hand on (seen). FLUX_URI stays.
+    scrubbed = ("REFLOW_JOB_", "FLUX_JOB_", "FLUX_TASK_", "FLUX_KVS_NAMESPACE", "PMI_")
+    # Ids in ASCII, whatever the locale (flux(1)).
+    fixed: ClassVar = {"FLUX_F58_FORCE_ASCII": "1"}
+    can = Capabilities(
+        max_array_size=CHUNK, array_variable="FLUX_JOB_CC", job_variable="FLUX_JOB_ID",
+        elementwise=True, begin=True,
     )  # fmt: skip
-    # Ids in ASCII, whatever the locale.
-    fixed: ClassVar[Mapping[str, str]] = {"FLUX_F58_FORCE_ASCII": "1"}
-    limits: ClassVar[re.Pattern[str] | None] = parse.LIMIT
-    forbidden: ClassVar[re.Pattern[str] | None] = parse.FORBIDDEN
-    silent: ClassVar[re.Pattern[str] | None] = parse.UNREACHABLE
-
-    can: ClassVar[Capabilities] = Capabilities(
-        max_array_size=CHUNK,
-        array_variable="FLUX_JOB_CC",
-        job_variable="FLUX_JOB_ID",
-        elementwise=True,
-        begin=True,
-    )
+    limits, forbidden, silent = parse.LIMIT, parse.FORBIDDEN, parse.UNREACHABLE
 
     def arguments(self, request: JobRequest, each: Sequence[str] = ()) -> list[str]:
         """Return the command line that submits; `request.after` and `each` are single jobs."""
-        settings = {"queue": self.queue, "bank": self.account}
-        return [self.flux, *arguments(request, settings, self.options, each)]
+        return [self.flux, *arguments(request, self, each)]
 
     def read_job_id(self, done: Completed) -> str:
         """Return the id that flux submit printed."""
@@ -84,7 +75,7 @@ class FluxExecutor(CommandExecutor):
             _log.warning("%d of %d jobs taken: %s", len(ids), request.size, done.told)
         try:
             # What is asked for by its id is waited for: then all later lists have it.
-            first = min((one.submitted for one in self._jobs(ids)), default=0.0)
+            first = min((report.submitted for report in self._jobs(ids)), default=0.0)
         except ExecutorError:
             first = 0.0
         return parse.array_id(job_name(request.tag), first or time.time() - 3600)
@@ -95,23 +86,23 @@ class FluxExecutor(CommandExecutor):
         """Submit behind single jobs, of which Flux may have forgotten some: then without them."""
         for tries in range(1, TRIES + 1):
             done = self.call(self.arguments(evolve(request, after=tuple(after)), each))
-            gone = parse.unknown(done.err)
-            if done.code == 0 or parse.job_ids(done.out) or not gone or tries == TRIES:
+            forgotten = parse.unknown(done.err)
+            if done.code == 0 or parse.job_ids(done.out) or not forgotten or tries == TRIES:
                 break
-            # It names one of them.
-            asked = {*after, *each} - {""}
-            gone |= asked - {one.job for one in self._jobs(asked)}
-            after = [one for one in after if one not in gone]
-            each = ["" if one in gone else one for one in each]
+            # It names one of them: ask for all before the next try.
+            waits = {*after, *each} - {""}
+            forgotten |= waits - {report.job for report in self._jobs(waits)}
+            after = [job for job in after if job not in forgotten]
+            each = ["" if job in forgotten else job for job in each]
         return done
 
     def _awaited(self, request: JobRequest) -> tuple[list[str], list[str]]:
         """Return the single jobs that a job waits for, and those that its elements each do."""
         # Of arrays, what has ended need not be waited for.
-        after = [one for one in request.after if not parse.array_name(one)]
-        after += [one.job for one in self._elements(request.after)]
-        each = {one.position: one.job for one in self._elements([request.after_each])}
-        return after, [each.get(at, "") for at in range(request.size)] if each else []
+        after = [job for job in request.after if not parse.array_name(job)]
+        after += [element.job for element in self._elements(request.after)]
+        twins = {element.positions: element.job for element in self._elements([request.after_each])}
+        return after, [twins.get((at,), "") for at in range(request.size)] if twins else []
 
     def _joined(self, request: JobRequest, ids: list[str]) -> list[str]:
         """Return few jobs that end when all of these have: every element waits for each."""
@@ -124,52 +115,48 @@ class FluxExecutor(CommandExecutor):
             ids = [self.taken(join, self._behind(join, chunk)) for chunk in chunks(ids, CHUNK)]
         return ids
 
-    def _jobs(self, ids: Collection[str] = (), since: float | None = None) -> list[parse.Seen]:
+    def _jobs(self, ids: Collection[str] = (), since: float | None = None) -> list[Report]:
         """Return what Flux lists of these jobs; of all that are queued, or have ended since."""
         show = [self.flux, "jobs", "--no-header", f"--format={parse.FORMAT}"]
         show += [] if ids else ["--count=0"]  # and not the first thousand
         show += [] if since is None else [f"--since={since:.0f}"]
-        found = []
+        reports = []
         for chunk in chunks(ids, CHUNK) or [[]]:
-            done = self.call([*show, *chunk], asks=True)
             # Where all of them are unknown, that is an error.
-            if done.code != 0 and not parse.GONE.search(done.err):
-                raise SchedulerUnreachableError(f"flux jobs: {done.told}")
-            found += parse.jobs(done.out)
-        return found
+            reports += parse.jobs(self.answer([*show, *chunk], parse.GONE, strict=False))
+        return reports
 
-    def _elements(self, jobs: Collection[str]) -> list[parse.Seen]:
+    def _elements(self, jobs: Collection[str]) -> list[Report]:
         """Return what is in the queue of these arrays; single jobs are passed over."""
-        names = {found[0] for job in jobs if (found := parse.array_name(job))}
-        seen = self._jobs() if names else []
-        return [one for one in seen if one.position is not None and one.name in names]
+        names = {array[0] for job in jobs if (array := parse.array_name(job))}
+        queue = self._jobs() if names else []
+        return [report for report in queue if report.positions and report.name in names]
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         """Ask for single jobs by their ids, and for all arrays in one call."""
-        arrays = {job: found[1] for job in jobs if (found := parse.array_name(job))}
+        arrays = {job: array[1] for job in jobs if (array := parse.array_name(job))}
         single = set(jobs) - arrays.keys()
-        seen = self._jobs(single) if single else []
-        seen += self._jobs(since=min(arrays.values())) if arrays else []
-        told = parse.merge(seen, set(jobs))
-        warn_of_unknown(told)
-        return told
+        reports = self._jobs(single) if single else []
+        reports += self._jobs(since=min(arrays.values())) if arrays else []
+        statuses = parse.merge(reports, set(jobs))
+        warn_of_unknown(statuses)
+        return statuses
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         """Look for job names in the queue, and among what has ended in the last seven days."""
         names = {job_name(tag): tag for tag in tags}
-        seen = self._jobs(since=time.time() - 7 * 86400) if tags else []
-        found = {}
-        for one in sorted(seen, key=lambda one: one.submitted, reverse=True):
-            if one.name in names:
-                single = one.position is None
-                tag, job = names[one.name], parse.array_id(one.name, one.submitted)
-                found[tag] = one.job if single else job
-        return found
+        reports = self._jobs(since=time.time() - 7 * 86400) if tags else []
+        reports.sort(key=lambda report: report.submitted, reverse=True)  # of an array, the first
+        jobs = {}
+        for report in (report for report in reports if report.name in names):
+            array = parse.array_id(report.name, report.submitted)
+            jobs[names[report.name]] = array if report.positions else report.job
+        return jobs
 
     def cancel(self, jobs: Collection[str]) -> None:
         """Cancel single jobs, and what is in the queue of arrays; what is gone is no error."""
         ids = [job for job in jobs if not parse.array_name(job)]
-        ids += [one.job for one in self._elements(jobs)]
+        ids += [element.job for element in self._elements(jobs)]
         for chunk in chunks(ids, CANCELLED_AT_ONCE):
             self.settle([self.flux, "cancel", *chunk], parse.GONE)
 

@@ -1,6 +1,7 @@
 """What Flux's commands print, read into neutral words; pure. flux-jobs(1), Flux 0.88.
 
-Nothing here raises for what it cannot read: lines that are no answer are passed over.
+What is called seen, tests/schedulers/test_flux_facts.py holds against a real one. Nothing here
+raises for what it cannot read: lines that are no answer are left out.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
+from attrs import evolve
+
+from reflow.executors import parsing
 from reflow.executors.base import ENDED, LIVE, JobStatus
-from reflow.executors.parsing import array_status, ended_badly
+from reflow.executors.parsing import Report, ended_badly, signal_of
 from reflow.states import CANCELLED, ERROR, HELD, LOST, NODE_FAIL, PREEMPTED, TIMEOUT, UNKNOWN
 
 # The note, which may hold anything, stands last.
@@ -19,52 +22,42 @@ FORMAT = (
     "{id.f58plain}|{name}|{t_submit}|{state}|{result}|{urgency}|{returncode}|{t_run}|{t_inactive}|"
     "{nodelist}|{exception.severity}|{exception.type}|{exception.note}"
 )
+# flux-jobs(1), "JOB STATUS"
 WAITING, RUNNING = ("NEW", "DEPEND", "PRIORITY", "SCHED"), ("RUN", "CLEANUP")
 RESULTS = {"COMPLETED": "", "FAILED": ERROR, "CANCELED": CANCELLED, "TIMEOUT": TIMEOUT}
-"""The cause of each result of a job; "" where it ended well."""
-
+"""The cause of each result of a job; "" where it ended well (same page)."""
 EXCEPTIONS = {"dependency": LOST, "alloc": HELD, "preempt": PREEMPTED, "node-failure": NODE_FAIL}
-"""The causes of fatal exceptions with which a job has FAILED; of the others it is an error."""
+"""The causes of fatal exceptions with which a job has FAILED; others are errors (RFC 21; seen)."""
+LOST_CONTACT = "lost contact"
+"""What the note of an exec exception says of a node that is gone (seen)."""
 
 _ID = re.compile(r"[fƒ]([1-9A-HJ-NP-Za-km-z]{1,11})")
 _NAME = re.compile(r"(.*?)(?:\[([0-9]{1,7})\])?")
 _ARRAY = re.compile(r"(.+)\[\]@([0-9]+)")
 _UNKNOWN = re.compile(r"id [fƒ](\S+): job not found")
-
 UNREACHABLE = re.compile(
     r"Unable to connect to Flux|broker socket|flux_open|[Cc]onnection (?:refused|reset|timed out)|"
     r"[Tt]ransport endpoint|No route to host|Host is unreachable|Broken pipe|lost connection|"
     r"No service matching|Function not implemented"
 )
-# A disabled queue, and the limits of flux-accounting.
+"""What commands say where no instance, or no service of it, answers (seen)."""
 LIMIT = re.compile(r"job submission.* is disabled|\bmax\w*[ _-].*(?:jobs|limit)", re.IGNORECASE)
-# Of a broker that is another user's, or takes no jobs of guests.
+"""What is said of a disabled queue (seen), and by the limits of flux-accounting."""
 FORBIDDEN = re.compile(r"Permission denied|Operation not permitted|instance owner")
+"""What a broker says that is another user's, or takes no jobs of guests (flux-config-access(5))."""
 GONE = re.compile(r"job is inactive|unknown job id|JobID \S+ unknown|only (?:cancel|raise)")
-"""What is said of jobs that have ended, that Flux has forgotten, or that are another's."""
-
-
-class Seen(NamedTuple):
-    """What Flux says of one job: of an array the name without the position, which is None else.
-
-    `submitted` is when, by Flux's clock.
-    """
-
-    job: str
-    name: str
-    position: int | None
-    submitted: float
-    status: JobStatus
+"""What is said of jobs that have ended, that Flux has forgotten, or that are another's (seen)."""
 
 
 def job_ids(text: str) -> list[str]:
     """Return the ids that were printed, one a line; a site's greeting may stand around them."""
-    return [f"f{one[1]}" for line in text.splitlines() if (one := _ID.fullmatch(line.strip()))]
+    matches = (_ID.fullmatch(line.strip()) for line in text.splitlines())
+    return [f"f{match[1]}" for match in matches if match]
 
 
 def unknown(text: str) -> set[str]:
     """Return the ids that a dependency was refused for, since Flux has forgotten them."""
-    return {f"f{one}" for one in _UNKNOWN.findall(text)}
+    return {f"f{number}" for number in _UNKNOWN.findall(text)}
 
 
 def array_id(name: str, submitted: float) -> str:
@@ -78,19 +71,21 @@ def array_id(name: str, submitted: float) -> str:
 
 def array_name(job: str) -> tuple[str, int] | None:
     """Return the name and the second in the id of an array; None for the id of a single job."""
-    found = _ARRAY.fullmatch(job)
-    return (found[1], int(found[2])) if found else None
+    match = _ARRAY.fullmatch(job)
+    return (match[1], int(match[2])) if match else None
 
 
-def jobs(text: str) -> list[Seen]:
-    """Read ``flux jobs --no-header --format=FORMAT``."""
-    found = []
+def jobs(text: str) -> list[Report]:
+    """Read ``flux jobs --no-header --format=FORMAT``; of an array each job has its position."""
+    reports = []
     for row in (line.split("|", 12) for line in text.splitlines()):
         if len(row) == 13 and (number := _ID.fullmatch(row[0])):
-            name, place = _NAME.fullmatch(row[1]).groups()  # type: ignore[union-attr]
-            position, when = int(place) if place else None, _time(row[2]) or 0.0
-            found.append(Seen(f"f{number[1]}", name, position, when, status(*row[3:])))
-    return found
+            name, position = _NAME.fullmatch(row[1]).groups()  # type: ignore[union-attr]
+            reports.append(Report(
+                job=f"f{number[1]}", name=name, positions=(int(position),) if position else None,
+                submitted=_time(row[2]) or 0.0, status=status(*row[3:]),
+            ))  # fmt: skip
+    return reports
 
 
 def status(
@@ -98,46 +93,49 @@ def status(
     ended: str = "", nodes: str = "", severity: str = "", kind: str = "", note: str = "",
 ) -> JobStatus:  # fmt: skip
     """Return what a state means. One that is not known is UNKNOWN, and never a success."""
-    number = int(code) if re.fullmatch("[0-9]{1,3}", code) else 0  # -128: it never ran
-    cause, told, over = UNKNOWN, f"Flux says {state!r} {result!r}", state == "INACTIVE"
+    number = int(code) if re.fullmatch("[0-9]{1,3}", code) else None  # -128: it never ran
+    over = state == "INACTIVE"
     if state in WAITING and urgency == "0":  # flux-job(1), "urgency"
-        cause, told = HELD, "it is held: flux job urgency ID default"
+        cause, text = HELD, "it is held: flux job urgency ID default"
     elif state in WAITING or state in RUNNING:
-        cause, told = "", ""
+        cause, text = "", ""
     elif over and result in RESULTS:
-        cause, told = RESULTS[result], f"Flux says {result}: {note}".rstrip(": ")
-        # Exceptions of another severity are warnings, also of jobs that end well.
-        if cause == ERROR and severity == "0":
-            kind = "node-failure" if kind == "exec" and "lost contact" in note else kind
-            cause, told = EXCEPTIONS.get(kind, ERROR), f"{kind}: {note}"
-        elif cause == ERROR:
-            told = ended_badly(number, number - 128 if number > 128 else None)
-    ran = over and code != "" and not code.startswith("-") and cause not in (LOST, HELD, UNKNOWN)
+        cause, text = RESULTS[result], f"Flux says {result}: {note}".rstrip(": ")
+        if cause == ERROR:
+            cause, text = _failure(number or 0, severity, kind, note)
+    else:
+        cause, text = UNKNOWN, f"Flux says {state!r} {result!r}"
+    ran = over and cause not in (LOST, HELD, UNKNOWN)
+    signal = signal_of(number) if ran else None
     return JobStatus(
-        state=ENDED if over else LIVE, running=state in RUNNING, cause=cause,
-        exit_code=number if ran and number <= 128 else None,
-        signal=number - 128 if ran and number > 128 else None,
+        state=ENDED if over else LIVE, running=state in RUNNING, cause=cause, signal=signal,
+        exit_code=number if ran and signal is None else None,
         nodes=(nodes,) if nodes else (), started=_time(started), ended=_time(ended),
-        reason=told if cause else "", raw=f"{state} {result}".strip(),
+        reason=text if cause else "", raw=f"{state} {result}".strip(),
     )  # fmt: skip
 
 
+def _failure(code: int, severity: str, kind: str, note: str) -> tuple[str, str]:
+    """Return cause and reason of a job that has FAILED."""
+    # Exceptions of another severity are warnings, also of jobs that end well (seen).
+    if severity != "0":
+        return ERROR, ended_badly(code, signal_of(code))
+    kind = "node-failure" if kind == "exec" and LOST_CONTACT in note else kind
+    return EXCEPTIONS.get(kind, ERROR), f"{kind}: {note}"
+
+
 def _time(text: str) -> float | None:
-    found = re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]*)?", text)
-    return float(text) or None if found else None
+    seconds = re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]*)?", text)
+    return float(text) or None if seconds else None
 
 
-def merge(seen: Iterable[Seen], asked: Collection[str]) -> dict[str, JobStatus]:
-    """Return the status of each job that was asked for; of arrays, what is seen of positions.
-
-    An array lives while any position of it lives.
-    """
-    arrays = {found[0]: job for job in asked if (found := array_name(job))}
-    whole: dict[str, JobStatus] = {}
-    places: dict[str, dict[int, JobStatus]] = {}
-    for one in seen:
-        if one.position is not None and one.name in arrays:
-            places.setdefault(arrays[one.name], {})[one.position] = one.status
-        elif one.job in asked:
-            whole[one.job] = one.status
-    return {**whole, **{job: array_status(parts) for job, parts in places.items()}}
+def merge(reports: Iterable[Report], jobs: Collection[str]) -> dict[str, JobStatus]:
+    """Return the status of each of these jobs; of arrays, what is said of positions."""
+    arrays = {array[0]: job for job in jobs if (array := array_name(job))}
+    rows = []
+    for report in reports:
+        if report.positions is not None and report.name in arrays:
+            rows.append(evolve(report, job=arrays[report.name]))
+        elif report.job in jobs:
+            rows.append(evolve(report, positions=None))
+    return parsing.merge(rows)

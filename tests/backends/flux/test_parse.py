@@ -46,7 +46,7 @@ WANTED = {
 
 
 def test_a_transcript() -> None:
-    found = {one.name: one for one in parse.jobs(read("jobs")) if one.position is None}
+    found = {one.name: one for one in parse.jobs(read("jobs")) if one.positions is None}
     told = {
         name: (one.status.state, one.status.cause, one.status.exit_code, one.status.signal)
         for name, one in found.items()
@@ -104,6 +104,14 @@ def test_fatal_exceptions(severity: str, kind: str, note: str, cause: str) -> No
     more = f"{severity}|{kind}|{note}"
     [one] = parse.jobs(row("f1", "a", "INACTIVE", "FAILED", "1", more))
     assert (one.status.state, one.status.cause) == (ENDED, cause)
+
+
+@pytest.mark.parametrize(("code", "signal"), [("192", 64), ("193", None), ("255", None)])
+def test_a_code_that_is_no_signal_is_an_exit_code(code: str, signal: int | None) -> None:
+    [one] = parse.jobs(row("f1", "a", "INACTIVE", "FAILED", code))
+    told = (one.status.cause, one.status.exit_code, one.status.signal)
+    assert told == ("ERROR", None if signal else int(code), signal)
+    assert one.status.reason == (f"killed by signal {signal}" if signal else f"exit code {code}")
 
 
 @pytest.mark.parametrize("state", ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP"])

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from reflow.errors import SubmissionRefusedError
 from reflow.executors.base import JobRequest
+from reflow.executors.options import job_name
 from reflow.model.spec import Resources
-from reflow_flux.render import arguments, job_name, long
+from reflow_flux.executor import FluxExecutor
+from reflow_flux.render import arguments, native
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -28,10 +30,10 @@ def request(**fields: Any) -> JobRequest:
     return JobRequest(**{**given, **fields})
 
 
-NONE: dict[str, str | None] = {"queue": None, "bank": None}
+PLAIN = FluxExecutor()
 CASES: dict[str, tuple[Any, ...]] = {
-    "plain": (request(), NONE, {}),
-    "array": (request(size=3), NONE, {}),
+    "plain": (request(), PLAIN),
+    "array": (request(size=3), PLAIN),
     "everything": (
         request(
             size=2, after=("f12", "f13"), begin=59.2,
@@ -40,7 +42,7 @@ CASES: dict[str, tuple[Any, ...]] = {
                 native={"requires": "host:a|host:b", "x": "", "urgency": "20", "o": "pty"},
             ),
         ),
-        {"queue": "batch", "bank": "default"}, {}, ("f14", ""),
+        FluxExecutor(queue="batch", account="default"), ("f14", ""),
     ),
     "precedence": (
         request(
@@ -48,14 +50,18 @@ CASES: dict[str, tuple[Any, ...]] = {
                 cpus=2, queue="mine", time=600, native={"queue": "native", "time_limit": "5m"},
             )
         ),
-        {"queue": "field", "bank": "field"}, {"q": "options", "B": "options", "c": "16"},
+        FluxExecutor(
+            queue="field", account="field", options={"q": "options", "B": "options", "c": "16"}
+        ),
     ),
     "defaults_stand": (
-        request(), {"queue": "field", "bank": "field"},
-        {"cores-per-task": "16", "exclusive": ""},
+        request(),
+        FluxExecutor(
+            queue="field", account="field", options={"cores-per-task": "16", "exclusive": ""}
+        ),
     ),
     "several_nodes_run_the_script_once": (
-        request(size=2, resources=Resources(nodes=3, cpus=4)), NONE, {},
+        request(size=2, resources=Resources(nodes=3, cpus=4)), PLAIN,
     ),
     "hostile": (
         request(
@@ -63,7 +69,7 @@ CASES: dict[str, tuple[Any, ...]] = {
             directory="/tmp/{cc} a=b", script="/tmp/{cc}/it's {x}.sh", size=2,
             resources=Resources(native={"env": "A={x},{y}"}),
         ),
-        NONE, {},
+        PLAIN,
     ),
 }  # fmt: skip
 
@@ -82,28 +88,28 @@ def test_every_golden_file_is_of_a_case() -> None:
 def test_a_time_limit_is_never_zero_which_is_none_nor_bare_which_is_minutes(
     seconds: int, text: str
 ) -> None:
-    made = arguments(request(resources=Resources(time=seconds)), NONE, {})
+    made = arguments(request(resources=Resources(time=seconds)), PLAIN)
     assert f"--time-limit={text}" in made
 
 
 @pytest.mark.parametrize(("begin", "text"), [(0.01, "+1s"), (1, "+1s"), (3599.5, "+3600s")])
 def test_begin_is_never_early(begin: float, text: str) -> None:
-    assert f"--begin-time={text}" in arguments(request(begin=begin), NONE, {})
+    assert f"--begin-time={text}" in arguments(request(begin=begin), PLAIN)
 
 
 def test_cpus_always_belong_to_one_task() -> None:
     """``--cores`` alone would run the script once on every core."""
-    made = arguments(request(resources=Resources(cpus=8)), NONE, {})
+    made = arguments(request(resources=Resources(cpus=8)), PLAIN)
     assert {"--ntasks=1", "--cores-per-task=8"} < set(made)
 
 
 def test_memory_is_passed_over() -> None:
     wants = request(resources=Resources(mem=2**30))
-    assert arguments(wants, NONE, {}) == arguments(request(), NONE, {})
+    assert arguments(wants, PLAIN) == arguments(request(), PLAIN)
 
 
 def test_one_dependency_an_option() -> None:
-    made = arguments(request(after=("f1", "f2")), NONE, {})
+    made = arguments(request(after=("f1", "f2")), PLAIN)
     assert [one for one in made if "depend" in one] == [
         "--dependency=afterany:f1", "--dependency=afterany:f2"
     ]  # fmt: skip
@@ -119,7 +125,7 @@ def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
     given = {option: "1"}
     asked = request(resources=Resources(native=given if where == "task" else {}))
     with pytest.raises(SubmissionRefusedError, match=option):
-        arguments(asked, NONE, given if where == "executor" else {})
+        arguments(asked, FluxExecutor(options=given if where == "executor" else {}))
 
 
 @pytest.mark.parametrize(
@@ -127,14 +133,14 @@ def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
 )
 def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
     with pytest.raises(SubmissionRefusedError, match="not an option of flux submit"):
-        long(given)
+        native(given)
 
 
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("log", ["/a {{id}}/{position}.log", "/{{\n}}/{position}"])
 def test_double_braces_in_the_log_are_refused(log: str, size: int) -> None:
     with pytest.raises(SubmissionRefusedError, match="double braces"):
-        arguments(request(log=log, size=size), NONE, {})
+        arguments(request(log=log, size=size), PLAIN)
 
 
 def test_a_tag_of_the_engine_is_its_own_job_name() -> None:
@@ -168,8 +174,8 @@ def test_what_is_put_in_for_a_position_is_what_a_single_job_is_given(
     given = {"size": size, "directory": f"/{directory}", "script": f"/{script}",
              "log": f"/{log}/{{position}}.x",
              "resources": Resources(native={"env": f"A{value}"})}  # fmt: skip
-    single = arguments(request(**{**given, "size": 1}), NONE, {})
-    many = arguments(request(**given), NONE, {})
+    single = arguments(request(**{**given, "size": 1}), PLAIN)
+    many = arguments(request(**given), PLAIN)
     for position in range(size):
         made = put_in(many, position)
         expected = [one.replace(f"/{log}/0.x", f"/{log}/{position}.x") for one in single[1:-4]]
