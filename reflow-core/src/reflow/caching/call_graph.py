@@ -7,15 +7,24 @@ modules, transitively. Imported only where a task asks for it.
 from __future__ import annotations
 
 import dis
+import enum
 import functools
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib.machinery import PathFinder
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.flow import innermost
@@ -38,18 +47,20 @@ _NOT_CODE = frozenset(
         "_abc_impl", "__parameters__", "__orig_bases__", "__match_args__", "__slots__",
     }
 )  # fmt: skip
+_LOAD_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_LOAD_FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 _DESCRIPTORS = frozenset({"member_descriptor", "getset_descriptor", "_tuplegetter"})
 _DATACLASS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 """What every version of Python knows of a dataclass; fields have the rest of their own."""
 _MISSING = object()
 
 Chain = tuple[str, ...]
-"""A name and the attributes that are read off it: ("global", "helpers", "scale"); or what a
+"""A name and the attributes that are read from it: ("global", "helpers", "scale"); or what a
 function imports: ("import", module, level)."""
 
 
 class Part(NamedTuple):
-    """Something that a task reaches: its name, and the sha256 of what it says itself.
+    """Something that a task reaches: its name, and the sha256 of its own text.
 
     `value` is the function or class, or the text of a constant.
     """
@@ -77,27 +88,35 @@ def reach(function: Any, types: Iterable[object] = ()) -> Reached:
     nothing. `types` are what the values it takes and returns are made of.
     """
     walk = _Walk()
-    walk.task(function, types)
+    walk.begin(function, types)
     walk.follow_imports()
-    text = "\n".join(walk.texts)
     parts: dict[str, Part] = {}
-    for name, own, value in zip(walk.names, walk.texts, walk.values, strict=True):
-        told = re.sub(r"#(\d+)", lambda found: walk.name_of(int(found[1])), own)
-        parts.setdefault(name, Part(name, sha256_hex(told), value))
+    for name, text, value in zip(walk.names, walk.texts, walk.values, strict=True):
+        # A number depends on what was met before; a part is compared by names.
+        named = re.sub(r"#(\d+)", lambda match: walk.name_of(int(match[1])), text)
+        parts.setdefault(name, Part(name, sha256_hex(named), value))
     for name, constant in walk.constants.items():
         parts.setdefault(name, Part(name, sha256_hex(constant), constant))
-    return Reached(sha256_hex(f"deep {text}"), tuple(sorted(walk.files)), tuple(parts.values()))
+    code = sha256_hex("deep " + "\n".join(walk.texts))
+    return Reached(code, tuple(sorted(walk.files)), tuple(parts.values()))
 
 
 def reach_task(task: TaskDefinition) -> Reached:
     """Return what a task reaches, by its function and its annotations."""
     signature = task.signature()
-    types = [one.annotation for one in signature.parameters if one.kind != RUN_DIR]
+    types = [
+        parameter.annotation for parameter in signature.parameters if parameter.kind != RUN_DIR
+    ]
     return reach(task.function, [*types, signature.returns])
 
 
 class _Walk:
-    """One walk from a task; functions, classes and modules get numbers as they are met."""
+    """One walk from a task; functions, classes and modules get numbers as they are met.
+
+    Each has a text, in which "#<number>" stands for others: so what refers to itself ends. The
+    order in which things are met is part of the fingerprint. It must stay as it is, and with it
+    the order of calls to `refer`.
+    """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -113,21 +132,21 @@ class _Walk:
     def name_of(self, number: int) -> str:
         return self.names[number] if number < len(self.names) else str(number)
 
-    def task(self, function: Any, types: Iterable[object]) -> None:
+    def begin(self, function: Any, types: Iterable[object]) -> None:
         """Begin with a task: its default values count as its parameters."""
         self._task = innermost(function)
         while not isinstance(function, FunctionType):
-            function = function.__wrapped__  # by what gives it a cache, or the like
-        self._enter(function, _name(function), lambda: self._function(function))
+            function = function.__wrapped__  # it was wrapped in a cache or the like
+        self._number(function, _name(function), lambda: self._function(function))
         self.texts[0] += " " + " ".join(map(self._type, types))
 
-    def _enter(self, value: Any, name: str, tell: Callable[[], str]) -> str:
+    def _number(self, value: Any, name: str, describe: Callable[[], str]) -> str:
         number = len(self.texts)
         self._numbers[id(value)] = number
         self.texts.append("")
         self.names.append(name)
         self.values.append(value)  # keeps it alive, so that its id stays its own
-        self.texts[number] = tell()
+        self.texts[number] = describe()
         return f"#{number}"
 
     # Values
@@ -140,35 +159,37 @@ class _Walk:
         number = self._numbers.get(id(value))
         if number is not None:
             return f"#{number}"
-        if isinstance(value, ModuleType):
-            return self._module(value)
-        if isinstance(value, FunctionType):
-            if _is_own_function(value):
-                return self._enter(value, _name(value), lambda: self._function(value))
-            if not hasattr(value, "__wrapped__"):
-                return _named(value)
-            # It goes by the name of what it wraps.
-            module = str(value.__globals__.get("__name__", ""))
-            told = f"{module}.{value.__code__.co_name} {_version(module.partition('.')[0])}"
-            return self._inside(value, lambda: f"{told} {self._closure(value)}")
-        if isinstance(value, type):
-            if is_own(_module_file(value.__module__), value.__module__):
-                return self._enter(value, _name(value), lambda: self._class(value))
-            return _named(value)
-        if isinstance(value, MethodType):
-            owner = self._inside(value, lambda: self.refer(value.__self__))
-            return f"{self.refer(value.__func__)} of {owner}"
-        if isinstance(value, BuiltinFunctionType):
-            return _named(value)
+        for types, describe in _REFERENCES:
+            if isinstance(value, types):
+                return describe(self, value)
         return self._inside(value, lambda: self._instance(value))
 
-    def _inside(self, value: Any, tell: Callable[[], str]) -> str:
-        """Tell what is in a value, once where it is in itself."""
+    def _refer_to_function(self, value: FunctionType) -> str:
+        if _is_own_function(value):
+            return self._number(value, _name(value), lambda: self._function(value))
+        if not hasattr(value, "__wrapped__"):
+            return _named(value)
+        # It goes by the name of what it wraps.
+        module = str(value.__globals__.get("__name__", ""))
+        name = f"{module}.{value.__code__.co_name} {_version(module.partition('.')[0])}"
+        return self._inside(value, lambda: f"{name} {self._closure(value)}")
+
+    def _refer_to_class(self, value: type) -> str:
+        if is_own(_module_file(value.__module__), value.__module__):
+            return self._number(value, _name(value), lambda: self._class(value))
+        return _named(value)
+
+    def _refer_to_method(self, value: MethodType) -> str:
+        owner = self._inside(value, lambda: self.refer(value.__self__))
+        return f"{self.refer(value.__func__)} of {owner}"
+
+    def _inside(self, value: Any, describe: Callable[[], str]) -> str:
+        """Describe what is in a value, once where it contains itself."""
         if id(value) in self._open:
             return "itself"
         self._open.add(id(value))
         try:
-            return tell()
+            return describe()
         finally:
             self._open.discard(id(value))
 
@@ -176,102 +197,98 @@ class _Walk:
         return ",".join(map(self.refer, values))
 
     def _pairs(self, pairs: Iterable[tuple[Any, Any]]) -> str:
-        return ",".join(f"{self.refer(key)}:{self.refer(one)}" for key, one in pairs)
+        return ",".join(f"{self.refer(key)}:{self.refer(value)}" for key, value in pairs)
 
     def _instance(self, value: Any) -> str:
-        kind = type(value)
-        made = self.refer(kind)
-        enum = sys.modules.get("enum")
-        if enum is not None and isinstance(value, enum.Enum):
-            return f"{made}.{value.name}"
-        if isinstance(value, (list, tuple)):
-            return f"{made}[{self._all(value)}]"
-        if isinstance(value, (set, frozenset)):
-            return f"{made}{{{','.join(sorted(map(self.refer, value)))}}}"
-        if isinstance(value, dict):
-            factory = getattr(value, "default_factory", None)
-            return f"{made}{{{self._pairs(value.items())}}}{self.refer(factory)}"
-        if isinstance(value, (property, functools.cached_property, staticmethod, classmethod)):
-            names = ("fget", "fset", "fdel", "func", "__func__")
-            found = [getattr(value, name, None) for name in names]
-            return f"{made}({self._all(one for one in found if one is not None)})"
-        if isinstance(value, (functools.partial, functools.partialmethod)):
-            kept = self._pairs(sorted(value.keywords.items()))
-            return f"{made}({self.refer(value.func)},{self._all(value.args)},{kept})"
-        if isinstance(value, re.Pattern):
-            return f"{made}({value.pattern!r},{value.flags})"
-        top = kind.__module__.partition(".")[0]
+        kind = self.refer(type(value))
+        for types, describe in _CONTENTS:
+            if isinstance(value, types):
+                return kind + describe(self, value)
+        top = type(value).__module__.partition(".")[0]
         if top in _BY_REPR or isinstance(value, (range, slice, bytearray)):
             return repr(value)
-        if top in ("collections", "builtins") and kind.__name__ in ("deque", "mappingproxy"):
-            items = dict(value).items() if kind.__name__ == "mappingproxy" else enumerate(value)
-            return f"{made}{{{self._pairs(items)}}}"
-        dtype = getattr(value, "dtype", None)
-        if top == "numpy" and dtype is not None and not getattr(dtype, "hasobject", True):
-            data = sha256(value.tobytes()).hexdigest()
-            return f"{made}({dtype.str},{value.shape},{data})"
-        base = next((one for one in SIMPLE if isinstance(value, one)), None)
-        if base is not None:
-            made += f" {base.__repr__(value)}"  # type: ignore[call-arg]
-        state = self._state(value)
-        if is_own(_module_file(kind.__module__), kind.__module__):
-            return f"{made}({self._pairs(state)})"
-        held = [(name, one) for name, one in state if isinstance(one, (FunctionType, type))]
-        return f"{made}({self._pairs(held)})"
+        # Not what is derived from these: it may hold more.
+        if type(value) is deque:
+            return f"{kind}{{{self._pairs(enumerate(value))}}}"
+        if type(value) is MappingProxyType:
+            return f"{kind}{{{self._pairs(value.items())}}}"
+        if top == "numpy" and not getattr(getattr(value, "dtype", None), "hasobject", True):
+            content = sha256(value.tobytes()).hexdigest()
+            return f"{kind}({value.dtype.str},{value.shape},{content})"
+        return self._object(value, kind)
 
-    @staticmethod
-    def _state(value: Any) -> list[tuple[str, Any]]:
-        found = dict(getattr(value, "__dict__", None) or {})
-        for kind in type(value).__mro__:
-            slots = kind.__dict__.get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if name not in ("__weakref__", "__dict__"):
-                    found[name] = getattr(value, name, None)
-        return sorted(found.items())
+    def _set(self, value: Any) -> str:
+        return f"{{{','.join(sorted(map(self.refer, value)))}}}"
+
+    def _dict(self, value: Any) -> str:
+        factory = getattr(value, "default_factory", None)
+        return f"{{{self._pairs(value.items())}}}{self.refer(factory)}"
+
+    def _descriptor(self, value: Any) -> str:
+        names = ("fget", "fset", "fdel", "func", "__func__")
+        functions = [getattr(value, name, None) for name in names]
+        return f"({self._all(function for function in functions if function is not None)})"
+
+    def _partial(self, value: Any) -> str:
+        keywords = self._pairs(sorted(value.keywords.items()))
+        return f"({self.refer(value.func)},{self._all(value.args)},{keywords})"
+
+    def _object(self, value: Any, kind: str) -> str:
+        """Describe an object by its attributes; of a library's only what is code."""
+        for simple in SIMPLE:
+            if isinstance(value, simple):
+                kind += f" {simple.__repr__(value)}"  # type: ignore[call-arg]
+                break
+        state = _state(value)
+        module = type(value).__module__
+        if not is_own(_module_file(module), module):
+            state = [(name, held) for name, held in state if isinstance(held, (FunctionType, type))]
+        return f"{kind}({self._pairs(state)})"
 
     # Functions
 
     def _function(self, function: Any) -> str:
         package = str(function.__globals__.get("__package__") or "")
+        module = str(function.__globals__.get("__name__", ""))
         self._note(file_of(function), package)
-        told = [fingerprint_alone(function)]
+        texts = [fingerprint_alone(function)]
         if function is not self._task:
-            told.append(self._all(function.__defaults__ or ()))
-            told.append(self._pairs(sorted((function.__kwdefaults__ or {}).items())))
+            texts.append(self._all(function.__defaults__ or ()))
+            texts.append(self._pairs(sorted((function.__kwdefaults__ or {}).items())))
         free = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        seen: set[str] = set()
+        followed: set[str] = set()
         for chain in sorted(set(_chains(function.__code__))):
-            if chain[0] == "import":
-                told.append(f"{chain[1]}={self._imported(chain[1], int(chain[2]), package)}")
-            elif chain[0] == "free":
-                seen.add(chain[1])
-                told.append(self._chain(chain, _content(free.get(chain[1])), ""))
-            elif chain[1] in function.__globals__:
-                module = str(function.__globals__.get("__name__", ""))
-                told.append(self._chain(chain, function.__globals__[chain[1]], module))
-        told.append(self._closure(function, seen))
-        return " ".join(told)
+            kind, name = chain[:2]
+            if kind == "import":
+                texts.append(f"{name}={self._imported(name, int(chain[2]), package)}")
+            elif kind == "free":
+                followed.add(name)
+                texts.append(self._chain(chain, _content(free.get(name)), ""))
+            elif name in function.__globals__:
+                texts.append(self._chain(chain, function.__globals__[name], module))
+        texts.append(self._closure(function, followed))
+        return " ".join(texts)
 
-    def _closure(self, function: Any, seen: Iterable[str] = ()) -> str:
-        """Tell of what a function holds: the one that it wraps is there, too."""
+    def _closure(self, function: Any, followed: Container[str] = ()) -> str:
+        """Describe what a function holds: the one that it wraps is there, too."""
         names = function.__code__.co_freevars
-        told = [
+        texts = [
             f"{name}={self.refer(_content(cell))}"
             for name, cell in zip(names, function.__closure__ or (), strict=True)
-            if name not in seen
+            if name not in followed
         ]
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
-            told.append(f"wrapped={self.refer(wrapped)}")
-        return " ".join(told)
+            texts.append(f"wrapped={self.refer(wrapped)}")
+        return " ".join(texts)
 
     def _chain(self, chain: Chain, value: Any, module: str) -> str:
-        """Tell of what a name stands for; attributes are followed through own modules only."""
-        path, rest = [chain[1]], list(chain[2:])
-        while rest and isinstance(value, ModuleType) and _is_own_module(value):
+        """Describe what a name stands for; attributes are followed through own modules only."""
+        path, attributes = [chain[1]], list(chain[2:])
+        while attributes and isinstance(value, ModuleType) and _is_own_module(value):
             module = value.__name__
             self._note(getattr(value, "__file__", None) or "", value.__package__ or "")
-            path.append(rest.pop(0))
+            path.append(attributes.pop(0))
             value = getattr(value, path[-1], _MISSING)
         text = "missing" if value is _MISSING else self.refer(value)
         if not text.startswith("#") and not isinstance(value, (ModuleType, *_NAMED)):
@@ -281,57 +298,47 @@ class _Walk:
     # Classes
 
     def _class(self, cls: type) -> str:
-        file = _module_file(cls.__module__)
-        self._note(file, getattr(sys.modules.get(cls.__module__), "__package__", None) or "")
-        told = [cls.__name__, self._all(one for one in cls.__bases__ if one is not object)]
+        module = sys.modules.get(cls.__module__)
+        self._note(_module_file(cls.__module__), getattr(module, "__package__", None) or "")
+        texts = [cls.__name__, self._all(base for base in cls.__bases__ if base is not object)]
         if type(cls) is not type:
-            told.append(self.refer(type(cls)))
-        try:
-            annotations = dict(cls.__annotations__)
-        except Exception:  # evaluated only now by Python 3.14, and of the user's names
-            annotations = {}
-        space = vars(sys.modules.get(cls.__module__)) if cls.__module__ in sys.modules else {}
-        told.extend(f"{name}:{self._type(one, space)}" for name, one in sorted(annotations.items()))
+            texts.append(self.refer(type(cls)))
+        names = vars(module) if module is not None else {}
+        for name, annotation in _annotations(cls):
+            texts.append(f"{name}:{self._type(annotation, names)}")
         members = getattr(cls, "__members__", {}) if hasattr(cls, "_member_map_") else {}
-        told.extend(f"{name}={self.refer(one.value)}" for name, one in members.items())
-        for name, value in sorted(vars(cls).items()):
-            if name in _NOT_CODE or name in members or (members and name.startswith("_")):
-                continue
-            if type(value).__name__ in _DESCRIPTORS or (os.path.exists(file) and _is_made(value)):
-                continue
-            if name == "__replace__" and not _is_own_function(value):
-                continue  # Python 3.13 adds it
-            told.append(f"{name}={self.refer(value)}")
+        texts.extend(f"{name}={self.refer(member.value)}" for name, member in members.items())
+        for name, value in _attributes(cls, members):
+            texts.append(f"{name}={self.refer(value)}")
+        texts.extend(self._fields(cls))
+        return " ".join(texts)
+
+    def _fields(self, cls: type) -> Iterator[str]:
+        """Describe what the decorators of dataclasses and attrs were told of a class."""
         params = cls.__dict__.get("__dataclass_params__")
         if params is not None:
-            told.append(repr([getattr(params, name) for name in _DATACLASS]))
-        for one in cls.__dict__.get("__dataclass_fields__", {}).values():
-            flags = (one.init, one.repr, one.hash, one.compare, getattr(one, "kw_only", False))
-            made = self._all((one.default, one.default_factory))
-            told.append(f"{one.name}={made}{flags}")
-        for one in cls.__dict__.get("__attrs_attrs__", ()):
-            default = getattr(one.default, "factory", one.default)
-            made = self._all((default, one.validator, one.converter))
-            told.append(f"{one.name}={made}{(one.init, one.repr, one.eq, one.kw_only)}")
-        return " ".join(told)
+            yield repr([getattr(params, name) for name in _DATACLASS])
+        for field in cls.__dict__.get("__dataclass_fields__", {}).values():
+            flags = (field.init, field.repr, field.hash, field.compare)
+            keyword_only = getattr(field, "kw_only", False)
+            values = self._all((field.default, field.default_factory))
+            yield f"{field.name}={values}{(*flags, keyword_only)}"
+        for field in cls.__dict__.get("__attrs_attrs__", ()):
+            default = getattr(field.default, "factory", field.default)
+            values = self._all((default, field.validator, field.converter))
+            yield f"{field.name}={values}{(field.init, field.repr, field.eq, field.kw_only)}"
 
-    def _type(self, value: Any, space: dict[str, Any] | None = None) -> str:
-        """Tell of a type as annotations have them, and of the own classes in it."""
+    def _type(self, value: Any, names: Mapping[str, Any] | None = None) -> str:
+        """Describe a type as annotations have it, and the user's own classes in it."""
         if isinstance(value, str):
-            found = []
-            for word in _WORDS.findall(value):
-                first, *rest = word.split(".")
-                one = (space or {}).get(first)
-                for name in rest:
-                    one = getattr(one, name, None)
-                if isinstance(one, type):
-                    found.append(self.refer(one))
-            return f"{value!r} {' '.join(found)}"
+            classes = [_looked_up(word, names or {}) for word in _WORDS.findall(value)]
+            own = [self.refer(cls) for cls in classes if isinstance(cls, type)]
+            return f"{value!r} {' '.join(own)}"
         arguments = getattr(value, "__args__", None)
         if isinstance(arguments, tuple):
             origin = getattr(value, "__origin__", type(value))
-            parts = " ".join(self._type(one, space) for one in arguments)
-            return f"[{self._type(origin, space)} {parts}]"
+            described = " ".join(self._type(argument, names) for argument in arguments)
+            return f"[{self._type(origin, names)} {described}]"
         if isinstance(value, type) or type(value) in SIMPLE:
             return self.refer(value)
         return repr(value)
@@ -344,7 +351,7 @@ class _Walk:
         return _version(module.__name__.partition(".")[0]) or module.__name__
 
     def _imported(self, name: str, level: int, package: str) -> str:
-        """Tell of a module that a function imports, without importing it."""
+        """Describe a module that a function imports, without importing it."""
         name = _absolute(name, level, package)
         path = _module_path(name)
         if path is None:
@@ -360,39 +367,102 @@ class _Walk:
         number = self._numbers.get(id(key))
         if number is not None:
             return f"#{number}"
-        return self._enter(key, _short("", name), lambda: self._whole(path, name))
+        return self._number(key, _short("", name), lambda: self._whole(path, name))
 
     def _whole(self, path: str, name: str) -> str:
         text, imports = module_text(path)
-        inside = _package(path, name)
-        self._note(path, inside)
-        told = [sha256_hex(text)]
+        package = _package(path, name)
+        self._note(path, package)
+        texts = [sha256_hex(text)]
         for module, level in sorted(imports):
-            told.append(f"{module}={self._imported_whole(module, level, inside)}")
-        return " ".join(told)
+            texts.append(f"{module}={self._imported_whole(module, level, package)}")
+        return " ".join(texts)
+
+    def _imported_whole(self, module: str, level: int, package: str) -> str:
+        text = self._imported(module, level, package)
+        # `from package import name`: the name may be a module or something in it.
+        if text.startswith("missing") and "." in module:
+            return self._imported(module.rpartition(".")[0], level, package)
+        return text
 
     def _note(self, path: str, package: str) -> None:
         self.files.setdefault(os.path.abspath(path) if os.path.isfile(path) else "", package)
 
     def follow_imports(self) -> None:
         """Note the files whose names are imported: a constant does not say where it is from."""
-        left = list(self.files.items())
-        while left:
-            path, package = left.pop()
+        pending = list(self.files.items())
+        while pending:
+            path, package = pending.pop()
             for module, level in module_text(path)[1]:
                 name = _absolute(module, level, package)
-                found = _module_path(name)
-                if found and found not in self.files and is_own(found, name):
-                    inside = _package(found, name)
-                    self._note(found, inside)
-                    left.append((found, inside))
+                imported = _module_path(name)
+                if imported and imported not in self.files and is_own(imported, name):
+                    inside = _package(imported, name)
+                    self._note(imported, inside)
+                    pending.append((imported, inside))
 
-    def _imported_whole(self, module: str, level: int, package: str) -> str:
-        found = self._imported(module, level, package)
-        # `from package import name`: the name may be a module or something in it.
-        if found.startswith("missing") and "." in module:
-            return self._imported(module.rpartition(".")[0], level, package)
-        return found
+
+_Describe = Callable[[_Walk, Any], str]
+
+_REFERENCES: tuple[tuple[tuple[type, ...], _Describe], ...] = (
+    ((ModuleType,), _Walk._module),
+    ((FunctionType,), _Walk._refer_to_function),
+    ((type,), _Walk._refer_to_class),
+    ((MethodType,), _Walk._refer_to_method),
+    ((BuiltinFunctionType,), lambda walk, value: _named(value)),
+)
+"""How values are referred to that have a name of their own; the first that fits."""
+
+_CONTENTS: tuple[tuple[tuple[type, ...], _Describe], ...] = (
+    ((enum.Enum,), lambda walk, value: f".{value.name}"),
+    ((list, tuple), lambda walk, value: f"[{walk._all(value)}]"),
+    ((set, frozenset), _Walk._set),
+    ((dict,), _Walk._dict),
+    ((property, functools.cached_property, staticmethod, classmethod), _Walk._descriptor),
+    ((functools.partial, functools.partialmethod), _Walk._partial),
+    ((re.Pattern,), lambda walk, value: f"({value.pattern!r},{value.flags})"),
+)
+"""What an instance of a type contains, behind its type; the first that fits."""
+
+
+def _state(value: Any) -> list[tuple[str, Any]]:
+    """Return the attributes of an object, those in slots as well, by name."""
+    attributes = dict(getattr(value, "__dict__", None) or {})
+    for kind in type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__weakref__", "__dict__"):
+                attributes[name] = getattr(value, name, None)
+    return sorted(attributes.items())
+
+
+def _annotations(cls: type) -> list[tuple[str, Any]]:
+    try:
+        return sorted(cls.__annotations__.items())
+    except Exception:  # evaluated only now by Python 3.14, and of the user's names
+        return []
+
+
+def _attributes(cls: type, members: Container[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes of a class that count, but for the `members` of an enumeration."""
+    has_source = os.path.exists(_module_file(cls.__module__))
+    for name, value in sorted(vars(cls).items()):
+        if name in _NOT_CODE or name in members or (members and name.startswith("_")):
+            continue
+        # Python 3.13 adds __replace__ to dataclasses.
+        if name == "__replace__" and not _is_own_function(value):
+            continue
+        if not _is_made(value, has_source):
+            yield name, value
+
+
+def _looked_up(dotted: str, names: Mapping[str, Any]) -> Any:
+    """Return what a dotted name in an annotation stands for, None where it is not known."""
+    first, *attributes = dotted.split(".")
+    value = names.get(first)
+    for attribute in attributes:
+        value = getattr(value, attribute, None)
+    return value
 
 
 def _package(path: str, module: str) -> str:
@@ -413,10 +483,15 @@ def _short(module: str, name: str) -> str:
     return name if module in ("", "__main__", "__reflow_main__") else f"{module}.{name}"
 
 
-def _is_made(value: Any) -> bool:
-    """Whether a function has no source: a decorator or base made it of what is told anyway."""
+def _is_made(value: Any, has_source: bool) -> bool:
+    """Whether a decorator or base made an attribute of a class, of what counts anyway.
+
+    Functions that were made have no source, which tells nothing where the class has none either.
+    """
+    if type(value).__name__ in _DESCRIPTORS:
+        return True
     function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-    if not isinstance(function, FunctionType):
+    if not has_source or not isinstance(function, FunctionType):
         return False
     code: CodeType = innermost(function).__code__  # type: ignore[attr-defined]
     return code.co_filename.startswith("<")
@@ -483,8 +558,8 @@ def _version(top: str) -> str:
     try:
         return f"{top}=={metadata.version(top)}"
     except (metadata.PackageNotFoundError, ValueError):
-        found = sorted(set(metadata.packages_distributions().get(top, ())))
-        return ",".join(f"{name}=={metadata.version(name)}" for name in found)
+        names = sorted(set(metadata.packages_distributions().get(top, ())))
+        return ",".join(f"{name}=={metadata.version(name)}" for name in names)
 
 
 def _module_path(name: str) -> str | None:
@@ -494,14 +569,14 @@ def _module_path(name: str) -> str | None:
     """
     if name in sys.modules:
         return getattr(sys.modules[name], "__file__", None) or ""
-    top, *rest = name.split(".")
+    top, *submodules = name.split(".")
     try:
         spec = importlib.util.find_spec(top)
         full = top
-        for one in rest:
+        for submodule in submodules:
             if spec is None or spec.submodule_search_locations is None:
                 return None
-            full = f"{full}.{one}"
+            full = f"{full}.{submodule}"
             spec = PathFinder.find_spec(full, list(spec.submodule_search_locations))
     except (ImportError, ValueError):
         return None
@@ -512,34 +587,42 @@ def _module_path(name: str) -> str | None:
 
 def _chains(code: CodeType) -> Iterator[Chain]:
     """Yield the names that code loads from outside, with attributes, and what it imports."""
-    inner = [one for one in code.co_consts if isinstance(one, CodeType)]
-    for one in inner:
-        # What is free in there is a local here, or free here as well.
-        for found in _chains(one):
-            if found[0] != "free" or found[1] in code.co_freevars:
-                yield found
-    chain: list[str] = []
-    constants: list[Any] = []
-    for step in dis.get_instructions(code):
-        kind = step.opname
-        if chain and kind in ("LOAD_ATTR", "LOAD_METHOD"):
-            chain.append(str(step.argval))
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            # What is free in there is a local here, or free here as well.
+            for chain in _chains(inner):
+                if chain[0] != "free" or chain[1] in code.co_freevars:
+                    yield chain
+    steps = list(dis.get_instructions(code))
+    yield from _loaded(steps, code.co_freevars)
+    yield from _imports(steps)
+
+
+def _loaded(steps: Iterable[dis.Instruction], free: Container[str]) -> Iterator[Chain]:
+    chain: Chain = ()
+    for step in steps:
+        if chain and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            chain = (*chain, str(step.argval))
             continue
         if chain:
-            yield tuple(chain)
-            chain = []
-        if kind in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            chain = ["global", str(step.argval)]
-        elif kind in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
-            if step.argval in code.co_freevars:
-                chain = ["free", str(step.argval)]
-        elif kind in ("LOAD_CONST", "LOAD_SMALL_INT"):
+            yield chain
+        chain = ()
+        if step.opname in _LOAD_GLOBAL:
+            chain = ("global", str(step.argval))
+        elif step.opname in _LOAD_FREE and step.argval in free:
+            chain = ("free", str(step.argval))
+    if chain:
+        yield chain
+
+
+def _imports(steps: Iterable[dis.Instruction]) -> Iterator[Chain]:
+    constants: list[Any] = []
+    for step in steps:
+        if step.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
             constants.append(step.argval)
-        elif kind == "IMPORT_NAME":
-            level, names = constants[-2:]
+        elif step.opname == "IMPORT_NAME":
+            level, names = constants[-2:]  # the compiler puts them right before it
             module = str(step.argval)
             yield ("import", module, str(level))
             for name in names or ():
                 yield ("import", f"{module}.{name}" if module else name, str(level))
-    if chain:
-        yield tuple(chain)

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 _ONLY_AST = 0x400  # ast.PyCF_ONLY_AST; the parser is built in, the module `ast` takes long
 _SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_params"})
+_DOCUMENTED = frozenset({"FunctionDef", "AsyncFunctionDef", "ClassDef"})
 SIMPLE = (type(None), bool, int, float, complex, str, bytes)
 """Types of constants whose values count."""
 
 _Nodes = dict[tuple[int, str], Any]
+"""The functions of a file, by first line and name."""
 
-Sources = tuple[tuple[str, int, int], ...]
+Source = tuple[str, int, int]
+"""A file and how it looked: path, mtime in ns, size."""
 
-_modules: dict[tuple[str, int, int], tuple[str, set[tuple[str, int]]]] = {}
-_files: dict[tuple[str, int, int], tuple[_Nodes, bool]] = {}
+_modules: dict[Source, tuple[str, set[tuple[str, int]]]] = {}
+_files: dict[Source, tuple[_Nodes, bool]] = {}
 # By the code object itself: equal ones may differ in their annotations.
 _hashes: dict[int, tuple[CodeType, str]] = {}
 
@@ -43,24 +46,21 @@ def fingerprint(function: Any) -> str:
 def fingerprint_alone(function: Any) -> str:
     """Return what `fingerprint` does, of a wrapper itself and not of what it wraps."""
     code: CodeType = function.__code__
-    known = _hashes.get(id(code))
-    if known is not None:
-        digest = known[1]
-    else:
+    if id(code) not in _hashes:
         node = _find(function, code)
         # For code without source, the version of Python is part of what the bytecode is.
         text = "".join(_code_text(code)) if node is None else "".join(_task_text(node))
-        digest = sha256_hex(text)
-        _hashes[id(code)] = (code, digest)
+        _hashes[id(code)] = (code, sha256_hex(text))
+    digest = _hashes[id(code)][1]
     constants = _enclosed(function, code)
     return sha256_hex(f"{digest} {constants}") if constants else digest
 
 
-def code_of(task: TaskDefinition) -> tuple[str, Sources]:
-    """Return the fingerprint of a task as it asks for it, and the files it was read off.
+def code_of(task: TaskDefinition) -> tuple[str, tuple[Source, ...]]:
+    """Return the fingerprint of a task as it asks for it, and the files it was read from.
 
-    "" where its code does not count. The files are (path, mtime in ns, size) each: while they
-    stay, so does the fingerprint. There are none where no files alone say what it is.
+    "" where its code does not count. While the files stay as they are, so does the fingerprint.
+    There are none where no files alone say what it is.
     """
     if task.options.code == "off":
         return "", ()
@@ -72,69 +72,70 @@ def code_of(task: TaskDefinition) -> tuple[str, Sources]:
     return fingerprint(task.function), _sources([file_of(innermost(task.function))])
 
 
-def _sources(files: Iterable[str]) -> Sources:
-    found = []
+def _sources(files: Iterable[str]) -> tuple[Source, ...]:
+    sources = []
     for path in files:
-        try:
-            status = os.stat(path)
-        except OSError:
+        source = _source(os.path.abspath(path) if path else "")
+        if source is None or _is_edited(source):
             return ()
-        if status.st_mtime >= LOADED:
-            return ()  # it was edited after it was loaded
-        found.append((os.path.abspath(path), status.st_mtime_ns, status.st_size))
-    return tuple(found)
+        sources.append(source)
+    return tuple(sources)
+
+
+def _source(path: str) -> Source | None:
+    """Return how a file looks, None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (path, status.st_mtime_ns, status.st_size)
+
+
+def _is_edited(source: Source) -> bool:
+    """Whether a file was edited after this process had loaded it."""
+    return source[1] / 1e9 >= LOADED
 
 
 def is_unchanged(sources: Sequence[Sequence[Any]]) -> bool:
-    """Whether files are as `code_of` has found them."""
-    for path, modified, size in sources:
-        try:
-            status = os.stat(path)
-        except OSError:
-            return False
-        if (status.st_mtime_ns, status.st_size) != (modified, size):
-            return False
-    return bool(sources)
+    """Whether files are as they were for `code_of`; of a record, they are lists."""
+    return bool(sources) and all(_source(source[0]) == tuple(source) for source in sources)
 
 
 def changed(task: TaskDefinition, code: str, sources: Sequence[Sequence[Any]] = ()) -> str:
     """Return a task's fingerprint where it is no longer `code`, else "".
 
-    `sources` are what `code_of` told of it: while these files stay nothing is read.
+    `sources` are the files that `code_of` returned: while they stay nothing is read.
     """
     if not code or is_unchanged(sources):
         return ""
-    found, _ = code_of(task)
-    return "" if found == code else found
+    now, _ = code_of(task)
+    return "" if now == code else now
 
 
 def module_text(path: str) -> tuple[str, set[tuple[str, int]]]:
     """Return what counts of a whole file of code, and the (module, level) that it imports."""
-    try:
-        status = os.stat(path)
-    except OSError:
+    source = _source(path)
+    if source is None:
         return "", set()
-    key = (path, status.st_mtime_ns, status.st_size)
-    if key not in _modules:
-        _modules[key] = _read_module(_read(path))
-    return _modules[key]
+    if source not in _modules:
+        _modules[source] = _read_module(_read(path))
+    return _modules[source]
 
 
 def _read_module(source: bytes) -> tuple[str, set[tuple[str, int]]]:
-    try:
-        tree = compile(source, "<module>", "exec", _ONLY_AST, dont_inherit=True)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    tree = _tree(source)
+    if tree is None:
         return sha256(source).hexdigest(), set()  # a library of compiled code
     imports: set[tuple[str, int]] = set()
     for node in _walk(tree):
         kind = type(node).__name__
         if kind == "Import":
-            imports.update((one.name, 0) for one in node.names)
+            imports.update((alias.name, 0) for alias in node.names)
         elif kind == "ImportFrom":
             module = node.module or ""
             imports.add((module, node.level))
             prefix = f"{module}." if module else ""
-            imports.update((f"{prefix}{one.name}", node.level) for one in node.names)
+            imports.update((f"{prefix}{alias.name}", node.level) for alias in node.names)
     return "".join(_body(tree)), imports
 
 
@@ -173,34 +174,31 @@ def text_of(value: Any) -> str:
 
 
 def _enclosed(function: Any, code: CodeType) -> list[tuple[str, str, str]]:
-    found = []
+    """Return the plain constants among the variables of enclosing functions."""
+    constants = []
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             value = cell.cell_contents
         except ValueError:  # A variable that has no value yet.
             continue
         if type(value) in SIMPLE:
-            found.append((name, type(value).__name__, repr(value)))
-    return found
+            constants.append((name, type(value).__name__, repr(value)))
+    return constants
 
 
 def _find(function: Any, code: CodeType) -> Any:
     """Return the function's node in its file's syntax tree, or None."""
     filename = file_of(function)
-    try:
-        status = os.stat(filename)
-    except OSError:
+    source = _source(filename)
+    if source is None:
         import linecache  # Notebooks leave the text of their cells there.
 
         return _parse("".join(linecache.getlines(filename))).get(_key(code))
-    key = (filename, status.st_mtime_ns, status.st_size)
-    if key not in _files:
-        source = _read(filename)
-        changed = status.st_mtime >= LOADED
-        _files[key] = _parse(source), changed
-    nodes, changed = _files[key]
-    if changed and not _contains(_compiled(_read(filename), filename), code):
-        return None  # The file was edited after it was loaded: what runs is the older code.
+    if source not in _files:
+        _files[source] = _parse(_read(filename)), _is_edited(source)
+    nodes, is_edited = _files[source]
+    if is_edited and not _contains(_compiled(_read(filename), filename), code):
+        return None  # What runs is the older code.
     return nodes.get(_key(code))
 
 
@@ -216,35 +214,37 @@ def _read(filename: str) -> bytes:
         return b""
 
 
-def _compiled(source: bytes, filename: str) -> CodeType | None:
+def _compiled(source: bytes | str, filename: str, flags: int = 0) -> Any:
+    """Return code, or with `_ONLY_AST` its syntax tree; None for what is no Python."""
     try:
-        return compile(source, filename, "exec", dont_inherit=True)
+        return compile(source, filename, "exec", flags, dont_inherit=True)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
+
+
+def _tree(source: bytes | str) -> Any:
+    return _compiled(source, "<source>", _ONLY_AST)
 
 
 def _contains(outer: CodeType | None, code: CodeType) -> bool:
     stack = [outer] if outer is not None else []
     while stack:
-        one = stack.pop()
-        if one == code:
+        candidate = stack.pop()
+        if candidate == code:
             return True
-        stack.extend(part for part in one.co_consts if isinstance(part, CodeType))
+        stack.extend(inner for inner in candidate.co_consts if isinstance(inner, CodeType))
     return False
 
 
 def _parse(source: bytes | str) -> _Nodes:
-    try:
-        tree = compile(source, "<task>", "exec", _ONLY_AST, dont_inherit=True)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return {}
-    found: _Nodes = {}
-    for node in _walk(tree):
+    tree = _tree(source)
+    nodes: _Nodes = {}
+    for node in _walk(tree) if tree is not None else ():
         if type(node).__name__ in ("FunctionDef", "AsyncFunctionDef"):
-            decorators = node.decorator_list
-            line = decorators[0].lineno if decorators else node.lineno
-            found[line, node.name] = node
-    return found
+            # As a code object counts its lines: from the first decorator on.
+            first = node.decorator_list[0] if node.decorator_list else node
+            nodes[first.lineno, node.name] = node
+    return nodes
 
 
 def _walk(tree: Any) -> Iterator[Any]:
@@ -255,7 +255,7 @@ def _walk(tree: Any) -> Iterator[Any]:
         for name in node._fields:
             value = getattr(node, name, None)
             if isinstance(value, list):
-                stack.extend(one for one in value if hasattr(one, "_fields"))
+                stack.extend(child for child in value if hasattr(child, "_fields"))
             elif hasattr(value, "_fields"):
                 stack.append(value)
 
@@ -301,28 +301,32 @@ def _text(node: Any) -> Iterator[str]:
         yield f"{type(node).__name__} {node!r}"
         return
     kind = type(node).__name__
-    documented = kind in ("FunctionDef", "AsyncFunctionDef", "ClassDef")
     yield f"({kind}"
+    for name, value in _counted_fields(node, kind):
+        yield f" {name}="
+        if isinstance(value, list):
+            yield "["
+            for child in value:
+                yield from _text(child)
+                yield ","
+            yield "]"
+        else:
+            yield from _text(value)
+    if kind in _DOCUMENTED:
+        yield from _body(node)
+    yield ")"
+
+
+def _counted_fields(node: Any, kind: str) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a node that count, but for the body of what may have a docstring."""
     for name in node._fields:
-        if name in _SKIPPED or (documented and name == "body"):
+        if name in _SKIPPED or (name == "body" and kind in _DOCUMENTED):
             continue
         value = getattr(node, name, None)
         # Fields that are empty differ between the versions of Python.
-        if value is None and not (kind == "Constant" and name == "value"):
+        if value in (None, []) and not (kind == "Constant" and name == "value"):
             continue
-        if isinstance(value, list):
-            if value:
-                yield f" {name}=["
-                for one in value:
-                    yield from _text(one)
-                    yield ","
-                yield "]"
-            continue
-        yield f" {name}="
-        yield from _text(value)
-    if documented:
-        yield from _body(node)
-    yield ")"
+        yield name, value
 
 
 def _code_text(code: CodeType, depth: int = 0) -> Iterator[str]:

@@ -25,17 +25,17 @@ Texts = Mapping[str, Mapping[str, str]]
 def texts_of(tasks: Iterable[TaskDefinition]) -> dict[str, dict[str, str]]:
     """Return by task the texts of what its fingerprint counts: its function, or all it reaches.
 
-    Once `MOST` characters are reached, the rest is left out.
+    Texts beyond `MOST` characters are left out.
     """
-    found: dict[str, dict[str, str]] = {}
-    left = MOST
+    by_task: dict[str, dict[str, str]] = {}
+    room = MOST
     for task in tasks:
-        own = found[task.name] = {}
+        texts = by_task[task.name] = {}
         for name, text in _texts(task).items():
-            left -= len(text)
-            if text and left >= 0:
-                own[name] = text
-    return found
+            room -= len(text)
+            if text and room >= 0:
+                texts[name] = text
+    return by_task
 
 
 def _texts(task: TaskDefinition) -> dict[str, str]:
@@ -59,12 +59,12 @@ def keep(record: RunRecord, texts: Texts) -> None:
 
 
 def kept(record: RunRecord, task: str) -> dict[str, str]:
-    """Return the texts of a task in a run's record; none where there are none."""
+    """Return the texts of a task in a run's record, {} where it has none."""
     try:
-        found = json.loads(record.files.read(f"{record.folder}/{FILE}"))[task]
+        texts = json.loads(record.files.read(f"{record.folder}/{FILE}"))[task]
     except (OSError, ValueError, LookupError, TypeError):
         return {}
-    return {name: text for name, text in dict(found).items() if isinstance(text, str)}
+    return {name: text for name, text in dict(texts).items() if isinstance(text, str)}
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
