@@ -82,10 +82,10 @@ class SpoolExecutor(Executor):
             [sys.executable, "-S", "-c", f"{RUN}\nrun({str(job)!r})"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=(job / "errors").open("w"), start_new_session=True, cwd="/",
-            env=self.environment(),
+            env=self.variables(),
         )  # fmt: skip
 
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         return {
             name: value
             for name, value in os.environ.items()

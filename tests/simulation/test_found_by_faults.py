@@ -6,6 +6,7 @@ import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from attrs import evolve
@@ -434,6 +435,22 @@ def test_pass_that_meets_a_scheduler_that_is_down_is_run_again(record) -> None:
     scripts = [Path(one.script).read_text() for one in scheduler.taken if one.auxiliary]
     assert len(scripts) == 2
     assert all("&& break" in one for one in scripts)
+
+
+def test_jobs_get_what_any_executor_adds_to_them(record) -> None:
+    class Site(Scheduler):
+        environment: ClassVar = {"GREETING": "it's"}
+
+        @property
+        def prologue(self) -> str:
+            return "module load python\n"
+
+    scheduler = Site()
+    run_pass(record, queued_request(LIST), scheduler)
+    assert len(scheduler.taken) == 3
+    for request in scheduler.taken:
+        before, _, _ = Path(request.script).read_text().partition("reflow() {")
+        assert before.endswith("export GREETING='it'\"'\"'s'\nmodule load python\n")
 
 
 def test_job_that_cannot_begin_later_sleeps(record) -> None:

@@ -117,7 +117,6 @@ class Workflow(Flow):
         """
         stop_if_loading(self)
         from .engine.lifecycle import start
-        from .executors.dryrun import DryRunExecutor
         from .plugins.lookup import executor_from
         from .run import Run
         from .runs.submit import dry_run_text, prepare
@@ -125,7 +124,7 @@ class Workflow(Flow):
         from .storage.indexing import run_row
 
         chosen = executor_from(executor or self.config.run.executor, self.config)
-        if isinstance(chosen, DryRunExecutor):
+        if chosen.runs_nothing:
             return _show_dry_run(self, dry_run_text(self, run_dir, parameters))
         record, request = prepare(
             self,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -136,6 +136,21 @@ class TestStartsAtOnce(Contract):
     class executor(Told):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"after": []}
+
+
+class TestGivesNumbersToJobs(Contract):
+    case = "test_what_it_adds_to_jobs_fits"
+
+    class executor(SpoolExecutor):
+        environment: ClassVar = {"THREADS": 4}
+
+
+class TestIsAnotherEachTimeItIsLocated(Contract):
+    case = "test_located_it_stays_what_it_is"
+
+    class executor(SpoolExecutor):
+        def located(self) -> Any:
+            return evolve(self, spool=f"{self.spool}/.")
 
 
 class TestWaitsForTheFirstOnly(Contract):

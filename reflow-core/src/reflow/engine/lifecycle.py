@@ -15,7 +15,6 @@ from attrs import evolve
 from ..caching.code_fingerprint import changed
 from ..errors import DefinitionError, LeaseHeldError, LeaseLostError
 from ..executors.base import JobRequest
-from ..executors.local import LocalExecutor
 from ..model.entrypoint import is_editable, load_tasks
 from ..model.flow import TaskDefinition
 from ..states import FAILED, WAITING
@@ -98,7 +97,6 @@ def drive_recorded(record: RunRecord) -> str:
 
     request = record.request()
     executor = current_executor(record, request)
-    workers = executor.workers if isinstance(executor, LocalExecutor) else 1
     store = open_store(request.store)
     loaded: list[Mapping[str, TaskDefinition]] = []
 
@@ -116,7 +114,7 @@ def drive_recorded(record: RunRecord) -> str:
             _take_code(dispatch, tasks)
         except Exception as error:
             return _give_up(dispatch, f"the workflow's code cannot be loaded: {error!r}")
-        return drive(dispatch, tasks, max_workers=workers, isolate=True)
+        return drive(dispatch, tasks, max_workers=executor.workers, isolate=True)
     finally:
         dispatch.release()
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import signal as signals
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from attrs import evolve, field, frozen
 
 from ..model.spec import Resources as Resources
 from ..states import ERROR, HELD, OOM
+
+Self = TypeVar("Self", bound="Executor")
 
 LIVE = "LIVE"
 """The scheduler has the job: queued, held or running."""
@@ -81,8 +83,8 @@ class JobRequest:
     throttle: int | None = None
 
     def behind(self, jobs: Collection[str]) -> JobRequest:
-        """Return the request, with these jobs alone of those that it waits for."""
-        after = tuple(one for one in self.after if one in jobs)
+        """Return the request such that it waits for no other jobs than these."""
+        after = tuple(job for job in self.after if job in jobs)
         each = self.after_each if self.after_each in jobs else ""
         return evolve(self, after=after, after_each=each)
 
@@ -118,9 +120,10 @@ class JobStatus:
     @property
     def hold(self) -> str:
         """Why a job that the scheduler has will not start before a person acts; "" if it may."""
-        told = [self, *self.positions.values()]
-        found = (one.reason or HELD for one in told if one.state == LIVE and one.cause == HELD)
-        return next(found, "")
+        for status in (self, *self.positions.values()):
+            if status.state == LIVE and status.cause == HELD:
+                return status.reason or HELD
+        return ""
 
 
 class Executor(ABC):
@@ -132,6 +135,29 @@ class Executor(ABC):
 
     name: ClassVar[str]
 
+    runs_nothing: ClassVar[bool] = False
+    """Whether `Workflow.submit` only shows what would run, and hands in no job."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def prologue(self) -> str:
+            """Lines of shell that every job runs first; "" for none."""
+            return ""
+
+        @property
+        def environment(self) -> Mapping[str, str]:
+            """Variables that every job gets."""
+            return {}
+
+        @property
+        def workers(self) -> int:
+            """How many elements run at the same time, where `Capabilities.inline` is set."""
+            return 1
+
+    else:  # no properties at run time: a subclass may have fields of these names, in any way
+        prologue, environment, workers = "", {}, 1
+
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
@@ -139,6 +165,13 @@ class Executor(ABC):
 
     def check(self) -> None:  # noqa: B027 (most need nothing)
         """Raise `ExecutorError` where this executor cannot be used here and now."""
+
+    def located(self: Self) -> Self:
+        """Return the executor as the later jobs of a run are to have it on record.
+
+        They may run where a relative path or PATH leads elsewhere.
+        """
+        return self
 
     @abstractmethod
     def submit(self, request: JobRequest) -> str:

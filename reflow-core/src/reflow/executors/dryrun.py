@@ -16,6 +16,7 @@ class DryRunExecutor(Executor):
     """Stands for "show me": `Workflow.submit` prints the plan instead of running it."""
 
     name: ClassVar[str] = "dry-run"
+    runs_nothing: ClassVar[bool] = True
 
     @property
     def capabilities(self) -> Capabilities:

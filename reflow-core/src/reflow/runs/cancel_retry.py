@@ -12,7 +12,6 @@ from ..engine.lifecycle import carry_on, is_queued, run_pass, tell
 from ..engine.run_view import RunView
 from ..errors import ExecutorError, LeaseHeldError, LeaseLostError
 from ..executors.base import Executor
-from ..executors.command import CommandExecutor
 from ..plugins.lookup import executor_reference
 from ..storage.events import HOME, Place
 from ..storage.run_directory import RunRecord, RunRequest
@@ -100,8 +99,7 @@ def retry(
 def _place(record: RunRecord, request: RunRequest, executor: Executor) -> Place:
     """Return an executor as the record keeps it. Raises `ExecutorError` if it cannot take over."""
     executor.check()
-    if isinstance(executor, CommandExecutor):
-        executor = executor.located()
+    executor = executor.located()
     finished = RunView(record).replay.finished
     if finished is None and executor.capabilities.inline is is_queued(record, request):
         raise ExecutorError(

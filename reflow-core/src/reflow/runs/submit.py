@@ -20,7 +20,6 @@ from ..errors import (
     unknown_name,
 )
 from ..executors.base import Executor
-from ..executors.command import CommandExecutor
 from ..model.entrypoint import describe_entrypoint
 from ..model.flow import Flow, TaskDefinition
 from ..model.signature import PARAM
@@ -65,9 +64,7 @@ def prepare(
         name, settings = INLINE, dict[str, object]()
     else:
         executor.check()
-        if isinstance(executor, CommandExecutor):
-            executor = executor.located()
-        name, settings = executor_reference(executor)
+        name, settings = executor_reference(executor.located())
     entrypoint, kept = describe_entrypoint(workflow, *origin, needed=executor is not None)
     directory = entrypoint.directory or os.getcwd()
     spec, beside = with_input_files(spec, workflow.tasks, directory)

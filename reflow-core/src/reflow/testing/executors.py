@@ -221,8 +221,6 @@ class ExecutorContract:
     @pytest.fixture
     def made(self, new: Executor) -> Executor:
         """The executor as it is used in a run."""
-        if not isinstance(new, CommandExecutor):
-            return new
         located: Executor = self.do(new.located)
         return located
 
@@ -317,6 +315,21 @@ class ExecutorContract:
             assert (can.throttle, can.elementwise) == (False, False), "there are no arrays"
         for variable in (can.array_variable, can.job_variable):
             assert not variable or variable.isidentifier(), f"{variable!r} is no variable"
+
+    def test_what_it_adds_to_jobs_fits(self, new: Executor) -> None:
+        assert not new.runs_nothing, "for what only shows what would run there are no jobs to test"
+        assert isinstance(new.prologue, str)
+        for name, value in new.environment.items():
+            assert name.isidentifier(), f"environment: {name!r} is no variable"
+            assert isinstance(value, str), f"environment: {name} is {value!r}, not a text"
+        assert isinstance(new.workers, int)
+        assert new.workers >= 1
+
+    def test_located_it_stays_what_it_is(self, new: Executor) -> None:
+        located = self.do(new.located)
+        assert type(located) is type(new)
+        assert self.do(located.located) == located, "located twice it is another executor"
+        assert structure(json.loads(json.dumps(unstructure(located))), self.cls) == located
 
     def test_it_can_be_used_here(self, new: Executor) -> None:
         self.do(new.check)

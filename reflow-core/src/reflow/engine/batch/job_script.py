@@ -1,4 +1,4 @@
-"""The scripts of jobs: what a node's shell does before and after a process of ours."""
+"""The scripts of jobs: what a node's shell does before and after a process of reflow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...storage.events import Intent
 from ...storage.run_directory import RunRequest, job_command
 
 PAUSES = (15, 30, 60, 120, 240, 480, 960, 1920)
-"""Seconds after which the job of a pass that left no successor runs it again: the scheduler may
-be down, or the lease in the hands of a process whose node is."""
+"""After so many seconds the job of a pass that left no successor runs it again: the scheduler may
+have been down, or the lease held by a process whose node is."""
 
 
 class Scripts:
@@ -31,7 +31,7 @@ class Scripts:
         )
         if begin and not executor.capabilities.begin:
             work = f"sleep {begin:.0f}\n{work}"
-        return self._whole(executor, intent, work)
+        return self._script(executor, intent, work)
 
     def worker(
         self, executor: Executor, intent: Intent, size: int, *, tail: bool, beside: bool
@@ -39,7 +39,7 @@ class Scripts:
         """Return the script of a job of `size` elements.
 
         `tail`: it runs the next pass after its worker, whatever became of that; `beside`: by a
-        process that gets ready meanwhile.
+        process that gets ready while the worker is at work.
         """
         capabilities, job = executor.capabilities, self._job(intent)
         position, mark = "0", '"$(uname -n)/$$"'
@@ -48,8 +48,9 @@ class Scripts:
         if capabilities.job_variable:
             mark = f'"${{{capabilities.job_variable}:-$(uname -n)/$$}}"'
         after = f"reflow tail {job}\n" if tail else ""
-        # The shell outlives the interpreter, and says so where that was killed.
-        return self._whole(
+        # The shell outlives the interpreter, and publishes its death where it was killed. A
+        # worker with a process beside it leaves the tail to that, unless it dies.
+        return self._script(
             executor,
             intent,
             f"position={position}\n"
@@ -62,20 +63,21 @@ class Scripts:
     def _job(self, intent: Intent) -> str:
         return f"{shlex.quote(self._folder)} {intent.tag}"
 
-    def _whole(self, executor: Executor, intent: Intent, work: str) -> str:
-        """Return a script that does `work` in the setting that every job begins with."""
-        entrypoint = self._request.entrypoint
-        prologue = getattr(executor, "prologue", "")
-        variables = getattr(executor, "environment", {})
-        # The scheduler's commands are given C, and some hand on to the job what they are given.
+    def _script(self, executor: Executor, intent: Intent, work: str) -> str:
+        """Return a script that does `work` after what every job begins with."""
+        exports = "".join(
+            f"export {name}={shlex.quote(value)}\n" for name, value in executor.environment.items()
+        )
+        prologue = executor.prologue.rstrip()
+        # The scheduler's commands run with LC_ALL=C, and some hand their environment to the job.
         locale = os.environ.get("LC_ALL", "")
         return (
             f"#!/bin/sh\n# Job {intent.tag}; safe to run again by hand.\n"
-            # Where it is gone, the worker puts that on record, and a pass can do without.
-            f"cd {shlex.quote(entrypoint.directory)}\n"
+            # Where the folder is gone the worker puts that on record; a pass does without it.
+            f"cd {shlex.quote(self._request.entrypoint.directory)}\n"
             + (f"export LC_ALL={shlex.quote(locale)}\n" if locale else "unset LC_ALL\n")
-            + "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables.items())
-            + (f"{prologue.rstrip()}\n" if prologue.strip() else "")
+            + exports
+            + (f"{prologue}\n" if prologue else "")
             + f'reflow() {{ {job_command(self._request.python)} "$@"; }}\n'
             + f"{work}exit 0\n"
         )
