@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from reflow import Param, Result, Workflow
+from reflow.engine.dispatcher import Dispatch
 from reflow.storage.indexing import rebuild
 from reflow.storage.stores.sqlite.store import SqliteStore
 
@@ -58,3 +59,10 @@ def test_rebuilding_twice_changes_nothing(tmp_path: Path) -> None:
     rebuild(store, [tmp_path / "run"])
     assert told(run.status(as_dict=True)) == before
     assert len(store.list_runs()) == 1
+
+
+def test_a_pass_over_a_run_that_has_ended_leaves_its_status_in_the_store(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    run = workflow(store).run_local(tmp_path / "run", on_error="continue")
+    Dispatch(run.record, run.record.request(), store, dict).release()
+    assert store.run(run.run_id).status == "FAILED"

@@ -33,7 +33,7 @@ from ..storage.blobs import Values
 from ..storage.claims import latest_request, leave_request, read_requests
 from ..storage.clock import Clock
 from ..storage.events import HOME, Epoch, Finished, Note, Place, Record, Retried, Sized, encode
-from ..storage.indexing import index_records
+from ..storage.indexing import catch_up, index_records
 from ..storage.journal import JournalReader, take_lease
 from ..storage.outcome import UNSETTLED_DETAIL, WHOLE_TASK, Outcome, lacks_prints
 from ..storage.process_id import is_alive, this_process
@@ -186,20 +186,16 @@ class Dispatch:
         if self.store is None:
             return
         run_id = self.request.run_id
-        position = Position(
-            segment=self.lease.number, offset=self.reader.offset + self.lease.size
-        )
         try:
             if self._behind:
                 # Whatever earlier holders wrote and nobody indexed comes first.
-                seen = self.store.position(run_id)
-                reader = JournalReader(
-                    self.files, self.record.segments, seen.segment, seen.offset
-                )
-                records = reader.read()
-                position = Position(segment=reader.segment, offset=reader.offset)
+                goes_on = self.ledger.finished is None
+                catch_up(self.store, self.record, run_id, carried_on=goes_on)
                 self._behind = False
-            index_records(self.store, run_id, records, position)
+            else:
+                offset = self.reader.offset + self.lease.size
+                position = Position(segment=self.lease.number, offset=offset)
+                index_records(self.store, run_id, records, position)
             self.reservations.enter()
         except (StoreError, UnknownRunError):  # it may have been dropped, or its file deleted
             self._behind = True

@@ -79,8 +79,9 @@ class Replay:
     `stuck` says why the run does not go on, `held_back` by task why elements of it could not be
     submitted yet, `barred` by role why its jobs may not submit others; "" where that is over.
 
-    `fruitless` counts the drivers in a row that were started and left nothing; `progressed`
-    says whether anything came out at all.
+    `retries` counts the retries by a person, `fruitless` the drivers in a row that were started
+    and left nothing; `progressed` says whether anything came out at all. `sizes` are those of
+    the arrays.
     """
 
     def __init__(self, spec: WorkflowSpec | None = None) -> None:
@@ -102,6 +103,8 @@ class Replay:
         self.finished: str | None = None
         self.finished_at = 0.0
         self.reopened = False
+        self.retries = 0
+        self.sizes: dict[str, int] = {}
         self.fruitless = 0
         self.progressed = False
         self.retried: Counter[tuple[str, str]] = Counter()
@@ -193,6 +196,7 @@ class Replay:
         if epoch.kind == "retry":
             self.cancels = []
             self.held_back = {}
+            self.retries += 1
             self.finished, self.reopened = None, True
             self.progress.reopen(epoch.tasks or tuple(self.progress.tasks))
 
@@ -208,6 +212,7 @@ class Replay:
             self.progress.retry(record)
 
     def _size(self, record: Sized) -> None:
+        self.sizes[record.task] = record.size
         if self._elements:
             self.progress.resize(record.task, record.size)
 

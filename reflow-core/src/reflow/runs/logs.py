@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 from attrs import frozen
 
+from ..engine.replay import JobState
+from ..engine.run_view import RunView
 from ..errors import PluginError, UnknownTaskError, unknown_name
 from ..executors.base import Capabilities
 from ..states import FAILED
-from ..storage.events import HOME, Epoch, Intent, Place, Retried, Sized
+from ..storage.events import Place, Retried
 from ..storage.journal import JournalReader
 from ..storage.outcome import Outcome
 from ..storage.run_directory import INLINE, RunRecord, RunRequest
@@ -65,17 +68,12 @@ class Selection:
             return
         if not arrays[self.task]:
             raise UnknownTaskError(f"task {self.task!r} is no array: leave out [{self.index}]")
-        size = self._size()
+        size = RunView(self.record).replay.sizes.get(self.task)
         if size is not None and self.index >= size:
             allowed = f"0 to {size - 1}" if size else "none"
             raise UnknownTaskError(
                 f"task {self.task!r} has no element {self.index} (elements: {allowed})"
             )
-
-    def _size(self) -> int | None:
-        known = JournalReader(self.record.files, self.record.segments).read(outcomes=False)
-        sizes = [one.size for one in known if isinstance(one, Sized) and one.task == self.task]
-        return sizes[-1] if sizes else None
 
     def logs(self) -> list[Log]:
         """Return the logs that there are, in the order of submission.
@@ -126,12 +124,11 @@ def earlier_failures(record: RunRecord, request: RunRequest) -> list[tuple[Log, 
 
     In order of task, element and attempt; the logs have no path.
     """
-    reader = JournalReader(record.files, record.segments)
-    known = reader.read(outcomes=False)
-    if any(isinstance(one, Epoch) and one.kind == "retry" for one in known):
-        known = JournalReader(record.files, record.segments).read()
-    elif not any(isinstance(one, Retried) for one in known):
+    replay = RunView(record).replay
+    if not (replay.retries or replay.retried):
         return []
+    reader = JournalReader(record.files, record.segments)
+    known = reader.read(outcomes=replay.retries > 0)
     order = {one.name: place for place, one in enumerate(request.spec.tasks)}
     arrays = {one.name: one.array for one in request.spec.tasks}
     last: dict[tuple[str, int], Outcome] = {}
@@ -153,33 +150,21 @@ def earlier_failures(record: RunRecord, request: RunRequest) -> list[tuple[Log, 
 
 def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:
     """Return all logs of a run, those of its drivers first, then in order of submission."""
-    arrays = {one.name: one.array for one in request.spec.tasks}
-    known = JournalReader(record.files, record.segments).read(outcomes=False)
-    intents: dict[str, tuple[int, Intent, Place]] = {}
-    where = HOME
-    for place, one in enumerate(known):
-        if isinstance(one, Epoch) and one.executor:
-            where = (one.executor, one.settings)
-        elif isinstance(one, Intent):
-            intents[one.tag] = (place, one, where)
-    first: dict[Place, int] = {}
-    found: list[tuple[tuple[int, int, str], Log]] = []
-    names = [(record.logs, name) for name in record.files.list(record.logs)]
-    names += [(record.jobs, one) for one in record.files.list(record.jobs) if one.endswith(".log")]
-    for folder, name in names:
+    arrays = {task.name: task.array for task in request.spec.tasks}
+    jobs = RunView(record).replay.jobs
+    numbers = {tag: number for number, tag in enumerate(jobs)}
+    first_index = cache(partial(_first_index, request))
+    logs: list[tuple[tuple[int, int, str], Log]] = []
+    for folder, name in _log_files(record):
         path = f"{folder}/{name}"
-        tag, _, text = name.removesuffix(".log").rpartition(".")
-        place, intent, where = intents.get(tag, (-1, None, HOME))
-        if intent is None or not intent.task or not intent.indices:
-            found.append(((-1, 0, name), Log(path=path)))
+        tag, _, suffix = name.removesuffix(".log").rpartition(".")
+        job = jobs.get(tag)
+        if job is None or not job.intent.indices:
+            logs.append(((-1, 0, name), Log(path=path)))
             continue
-        position = 0
-        if len(intent.indices) > 1 and text.isdigit():
-            if where not in first:
-                first[where] = _first_index(request, where)
-            position = int(text) - first[where]
+        intent, position = job.intent, _position(job, suffix, first_index)
         if not 0 <= position < len(intent.indices):
-            found.append(((place, 0, name), Log(path=path)))
+            logs.append(((numbers[tag], 0, name), Log(path=path)))
             continue
         log = Log(
             path=path,
@@ -187,8 +172,24 @@ def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:
             index=intent.indices[position] if arrays.get(intent.task) else None,
             attempt=intent.attempts[position],
         )
-        found.append(((place, position, name), log))
-    return [log for _, log in sorted(found, key=lambda one: one[0])]
+        logs.append(((numbers[tag], position, name), log))
+    return [log for _, log in sorted(logs, key=lambda pair: pair[0])]
+
+
+def _log_files(record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Yield (folder, name) of what drivers and jobs of a scheduler printed into."""
+    for name in record.files.list(record.logs):
+        yield record.logs, name
+    for name in record.files.list(record.jobs):
+        if name.endswith(".log"):
+            yield record.jobs, name
+
+
+def _position(job: JobState, suffix: str, first_index: Callable[[Place], int]) -> int:
+    """Return the position of a job whose log has this suffix: schedulers count as they like."""
+    if len(job.intent.indices) == 1 or not suffix.isdigit():
+        return 0
+    return int(suffix) - first_index(job.place)
 
 
 def _capabilities(request: RunRequest, place: Place) -> Capabilities:

@@ -78,17 +78,23 @@ def index_records(
     store.apply(run_id, outcomes, sizes, status, position)
 
 
-def catch_up(store: Store, record: RunRecord, run_id: str) -> None:
-    """Enter into the store what has come to a run's record since it last looked."""
+def catch_up(
+    store: Store, record: RunRecord, run_id: str, *, carried_on: bool = False
+) -> None:
+    """Enter into the store what has come to a run's record since it last looked.
+
+    `carried_on`: whoever took the lease carries the run on, so that it is RUNNING at least.
+    """
     position = store.position(run_id)
     reader = JournalReader(record.files, record.segments, position.segment, position.offset)
     records = reader.read()
-    # A pass that only opened and let go says nothing of the run's state.
-    told = [one for one in records if type(one) is not Opened] if position.segment else records
-    if records:
-        index_records(
-            store, run_id, told, Position(segment=reader.segment, offset=reader.offset)
-        )
+    if not records:
+        return
+    position_now = Position(segment=reader.segment, offset=reader.offset)
+    if position.segment and not carried_on:
+        # A pass that only opened and let go says nothing of the run's state.
+        records = [record for record in records if type(record) is not Opened]
+    index_records(store, run_id, records, position_now)
 
 
 def index_anew(store: Store, record: RunRecord) -> str:
