@@ -26,7 +26,7 @@ def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 def outputs(status: dict[str, Any], task: str) -> list[Any]:
-    return [one["output"] for one in of(status, task)]
+    return [element["output"] for element in of(status, task)]
 
 
 def squares(size: int) -> int:
@@ -70,7 +70,11 @@ def test_every_way_to_fail_has_its_cause_and_retry_runs_exactly_those(site: Any)
     run_id = site.submit(ways(f"00:{minutes:02}:{seconds:02}"))
     status = site.ended(run_id, site.scheduler.overdue)
     assert status["run"]["status"] == "FAILED"
-    failed = {one["array_index"]: one for one in of(status, "go") if one["state"] == "FAILED"}
+    failed = {
+        element["array_index"]: element
+        for element in of(status, "go")
+        if element["state"] == "FAILED"
+    }
     assert {index: one["cause"] for index, one in failed.items()} == {
         1: "ERROR", 2: "ERROR", 3: "ERROR", 4: "TIMEOUT"
     }, status  # fmt: skip
@@ -112,7 +116,7 @@ def test_an_array_that_is_cancelled_by_hand_is_noticed(site: Any) -> None:
     site.cancel(*site.ids(run_id, "w"))
     status = site.ended(run_id, 240)
     assert status["run"]["status"] == "FAILED", status
-    assert {one["cause"] for one in of(status, "nap")} == {site.scheduler.cancelled}
+    assert {element["cause"] for element in of(status, "nap")} == {site.scheduler.cancelled}
     make(site, "wake")
     site.reflow("retry", run_id)
     assert site.ended(run_id)["run"]["status"] == "SUCCESS"
@@ -182,7 +186,7 @@ def test_runs_at_once_do_not_meet(site: Any) -> None:
 def test_what_two_runs_need_at_once_is_computed_once(site: Any) -> None:
     first = napping(site)
     second = site.submit(SLEEPS)
-    until(lambda: any(f"under way in run {first}" in one for one in site.status(second)["notes"]))
+    until(lambda: any(f"under way in run {first}" in note for note in site.status(second)["notes"]))
     make(site, "wake")
     for run_id in (first, second):
         assert site.ended(run_id, 240)["run"]["status"] == "SUCCESS"

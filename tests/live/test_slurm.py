@@ -49,7 +49,11 @@ def summary(status: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def by_index(status: dict[str, Any], task: str) -> dict[int | None, dict[str, Any]]:
-    return {one["array_index"]: one for one in status["instances"] if one["task_name"] == task}
+    return {
+        element["array_index"]: element
+        for element in status["instances"]
+        if element["task_name"] == task
+    }
 
 
 @pytest.mark.cached
@@ -567,7 +571,7 @@ def test_a_job_that_asks_for_more_than_its_partition_allows(site: Any) -> None:
 
     def told() -> list[str]:
         site.reflow("status", run_id, "--refresh")
-        return [one for one in site.status(run_id)["notes"] if "PartitionTimeLimit" in one]
+        return [note for note in site.status(run_id)["notes"] if "PartitionTimeLimit" in note]
 
     assert "(bad) does not start" in until(told, 90)[0]
     site.reflow("cancel", run_id, "--yes")

@@ -144,7 +144,9 @@ def environment(
         folder = tmp_path_factory.mktemp("environment")
         venv.create(folder, with_pip=False, symlinks=True)
         made = Environment(folder)
-        made.install([own_wheels["reflow-core"], *(own_wheels[one] for one in backends), *more])
+        made.install(
+            [own_wheels["reflow-core"], *(own_wheels[backend] for backend in backends), *more]
+        )
         (info,) = made.site.glob("reflow_core-*.dist-info")
         link_dependencies(Distribution.at(info).requires or (), made.site, set())
         return made

@@ -50,7 +50,7 @@ def environments(
                plugins={"broken": "acme_broken"}, version="3.4"),
     ])  # fmt: skip
     return {
-        name: environment(*(f"reflow-{one}" for one in backends),
+        name: environment(*(f"reflow-{backend}" for backend in backends),
                           more=broken if "broken" in name else ())
         for name, backends in INSTALLED.items()
     }  # fmt: skip

@@ -79,7 +79,7 @@ class Person:
         """Wait until a run has ended and none of its jobs is left; return its status."""
         status = self.until(run, lambda status: status["run"]["status"] in ENDED)
         end = time.monotonic() + 120
-        while left := [one for one in self.simulator.jobs() if one["state"] != "ended"]:
+        while left := [job for job in self.simulator.jobs() if job["state"] != "ended"]:
             assert time.monotonic() < end, left
             time.sleep(0.1)
         return status
@@ -93,8 +93,8 @@ def _toml(value: object) -> str:
 
 def of(status: dict[str, Any], task: str) -> list[dict[str, Any]]:
     """Return the instances of a task."""
-    return [one for one in status["instances"] if one["task_name"] == task]
+    return [element for element in status["instances"] if element["task_name"] == task]
 
 
 def states(status: dict[str, Any], task: str) -> list[str]:
-    return [one["state"] for one in of(status, task)]
+    return [element["state"] for element in of(status, task)]

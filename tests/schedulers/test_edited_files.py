@@ -80,7 +80,7 @@ def ran(person: Person) -> list[str]:
 
 
 def outputs(status: dict[str, Any]) -> list[str]:
-    return [one["output"] for task in ("ahead", "each") for one in of(status, task)]
+    return [element["output"] for task in ("ahead", "each") for element in of(status, task)]
 
 
 ALL = ["ahead", "each", "each"]
@@ -95,7 +95,7 @@ def test_what_was_read_is_on_record(person: Person) -> None:
         "content was read"
         for name in ("data", "many")
     ]
-    assert not [one["error_text"] for one in status["instances"] if one["error_text"]]
+    assert not [element["error_text"] for element in status["instances"] if element["error_text"]]
     assert "the new content was read" in person.reflow("status", status["run"]["run_id"])
     # Who puts the old content back gets no result of the other.
     status = edited(person, "old", "old")
@@ -117,14 +117,14 @@ def test_what_is_queued_ahead_finds_the_older_result_of_what_is_there_now(
     told = ("parameter 'data' names", "parameter 'many' names")
     pairs = zip(sorted(status["notes"]), told, strict=True)
     assert all(note.startswith(text) for note, text in pairs)
-    assert not [one["error_text"] for one in status["instances"] if one["error_text"]]
+    assert not [element["error_text"] for element in status["instances"] if element["error_text"]]
 
 
 def test_what_is_edited_while_it_is_read_counts_for_its_run_alone(person: Person) -> None:
     (person.folder / "meanwhile").write_text("newer")
     status = edited(person, "old", "old")
     assert outputs(status)[0] == "old"
-    told = [one for one in status["notes"] if "while task 'ahead' ran: its result counts" in one]
+    told = [note for note in status["notes"] if "while task 'ahead' ran: its result counts" in note]
     assert len(told) == 1
     (person.folder / "meanwhile").unlink()
     for content in ("newer", "old"):
@@ -187,7 +187,7 @@ def test_code_and_file_may_both_be_edited(tmp_path: Path, slurm_simulator: Any) 
     (person.folder / "go").touch()
     status = person.ended(run)
     assert outputs(status) == ["newer!", "1newer", "2newer"]
-    assert any("the new code counts; parameter 'data' names" in one for one in status["notes"])
+    assert any("the new code counts; parameter 'data' names" in note for note in status["notes"])
     record = RunRecord(str(person.folder / "out" / FOLDER / run))
     records = JournalReader(record.files, record.segments).read()
     assert {one.task: one.edited for one in records if isinstance(one, Outcome)} == {
@@ -234,7 +234,7 @@ def test_who_waits_for_another_run_does_not_get_what_was_edited_under_its_hands(
     second = person.submit("--data", str(data), run_dir="second")
     person.until(second, lambda status: "is under way in run" in str(status["notes"]))
     (person.folder / "go").touch()
-    assert [one["output"] for one in person.ended(first)["instances"]] == ["old"]
+    assert [element["output"] for element in person.ended(first)["instances"]] == ["old"]
     (row,) = person.ended(second)["instances"]
     assert (row["state"], row["output"]) == ("SUCCESS", "newer")
 

@@ -371,7 +371,7 @@ def test_inputs_of_bulksubmit_stay_as_they_are(flux):
 
 def test_elements_of_bulksubmit_wait_for_their_twins(flux):
     ups = [flux.submit("--urgency=hold", "true") for _ in range(2)]
-    waits = [f"afterany:{one}" for one in ups]
+    waits = [f"afterany:{up}" for up in ups]
     downs = flux.ask("bulksubmit", "-n1", "--job-name=d[{0}]", "--dependency={1}", "true", ":::",
                      "0", "1", "2", ":::+", *waits, "begin-time:1")  # fmt: skip
     rows = dict(line.split() for line in flux.told("{name} {id.f58plain}", *downs))

@@ -53,11 +53,13 @@ def test_what_flux_can_never_run_has_failed_at_its_first_start(person: Person) -
     assert status["run"]["status"] == "FAILED"
     for task, count in (("square", 2), ("beside", 1), ("behind", 1)):
         assert states(status, task) == ["FAILED"] * count, status
-        for one in of(status, task):
-            assert one["cause"] == "HELD"
-            assert "can never start" in one["error_text"]
-            assert "unsatisfiable request: need" in one["error_text"]
+        for element in of(status, task):
+            assert element["cause"] == "HELD"
+            assert "can never start" in element["error_text"]
+            assert "unsatisfiable request: need" in element["error_text"]
     assert states(status, "total") == ["SKIPPED"]
-    assert [one["attempt"] for one in status["instances"] if one["state"] == "FAILED"] == [1] * 4
-    never = [one["name"] for one in person.simulator.jobs() if one["reason"] == "too-big"]
+    assert [
+        element["attempt"] for element in status["instances"] if element["state"] == "FAILED"
+    ] == [1] * 4
+    never = [job["name"] for job in person.simulator.jobs() if job["reason"] == "too-big"]
     assert len(never) == 4, never

@@ -101,9 +101,9 @@ def test_site_packages_do_not_come_before_the_standard_library(person: Person) -
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"],
                    cwd=person.folder, check=True)  # fmt: skip
     (site,) = person.folder.glob("venv/lib/python3*/site-packages")
-    for one in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if one.suffix != ".pth" and not (site / one.name).exists():
-            (site / one.name).symlink_to(one)
+    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if path.suffix != ".pth" and not (site / path.name).exists():
+            (site / path.name).symlink_to(path)
     for package in (reflow, reflow_slurm):
         folder = Path(package.__file__).parent
         if not (site / folder.name).exists():

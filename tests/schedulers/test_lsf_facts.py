@@ -237,7 +237,7 @@ def fits(wanted, told):
 def test_answer(site, row):
     line, code, out, err = ROWS[row]
     # A requirement has blanks, and its brackets are no pattern.
-    done = site.run(*(one.replace("]_", "] ").replace("any_", "any ") for one in line.split()))
+    done = site.run(*(word.replace("]_", "] ").replace("any_", "any ") for word in line.split()))
     if number := re.match(r"Job <(\d+)>", done.stdout):
         site.submitted.append(number[1])
     assert done.returncode == code, done.stdout + done.stderr
@@ -313,7 +313,7 @@ def variables_of_a_plain_job(site):
 def variables_of_an_element(site):
     job = site.submit(array="[1-3]", job='echo "$LSB_JOBID $LSB_JOBINDEX_END" > out$LSB_JOBINDEX')
     site.wait(job, "DONE")
-    assert [site.read(f"out{one}") for one in range(4)] == ["", *[f"{job} 3\n"] * 3]
+    assert [site.read(f"out{index}") for index in range(4)] == ["", *[f"{job} 3\n"] * 3]
 
 
 def slots_are_granted_and_the_command_runs_once(site):

@@ -59,15 +59,17 @@ def begin(tmp_path: Path, simulators: Callable[..., Simulator]) -> Begin:
 def test_an_lsf_that_forgets_at_once_keeps_nobody_waiting(begin: Begin) -> None:
     person, simulator = begin(min_job_age=0.01)
     status = person.ended(person.submit())
-    assert [one["output"] for one in of(status, "total")] == [6], status
+    assert [element["output"] for element in of(status, "total")] == [6], status
     assert simulator.calls["bsub"] < 24
 
 
 def test_arrays_larger_than_the_site_takes_are_split(begin: Begin) -> None:
     person, simulator = begin(max_array_size=3)
     status = person.ended(person.submit("--n", "7"))
-    assert [one["output"] for one in of(status, "total")] == [sum(x * x // 2 for x in range(7))]
-    indices = [one["index"] for one in simulator.jobs() if one["index"] is not None]
+    assert [element["output"] for element in of(status, "total")] == [
+        sum(x * x // 2 for x in range(7))
+    ]
+    indices = [job["index"] for job in simulator.jobs() if job["index"] is not None]
     assert set(indices) == {1, 2, 3}, "each part counts from 1"
 
 
@@ -76,7 +78,7 @@ def test_an_element_whose_whole_group_was_killed_is_lost(begin: Begin) -> None:
     person, _ = begin()
     status = person.ended(person.submit("--how", "shell"))
     assert states(status, "square") == ["SUCCESS", "SUCCESS", "FAILED", "SUCCESS"], status
-    [failed] = [one for one in of(status, "square") if one["state"] == "FAILED"]
+    [failed] = [element for element in of(status, "square") if element["state"] == "FAILED"]
     assert (failed["array_index"], failed["cause"]) == (2, "LOST")
     assert "without an outcome" in failed["error_text"]
     assert states(status, "total") == ["SKIPPED"]
@@ -90,5 +92,5 @@ def test_an_element_that_a_person_kills_is_cancelled(begin: Begin) -> None:
     assert simulator.call("bkill", f"{job}[3]").returncode == 0
     simulator.set(speed=60.0)
     status = person.ended(run)
-    [failed] = [one for one in of(status, "square") if one["state"] == "FAILED"]
+    [failed] = [element for element in of(status, "square") if element["state"] == "FAILED"]
     assert (failed["array_index"], failed["cause"]) in [(2, "CANCELLED"), (2, "ERROR")]

@@ -71,13 +71,15 @@ def test_one_of_a_thousand_and_one_runs(
 
     status = then.ended(then.submit("--items", "after", run_dir="second"))
     lines = ran.read_text().splitlines()
-    counts = Counter(one.split()[0] for one in lines)
+    counts = Counter(line.split()[0] for line in lines)
     print(f"of 1,001 elements an array, on {executor}, there ran: {dict(counts)}")
     print(f"calls of the scheduler: {status['scheduler_calls']}")
     assert counts == {"numbers": 1, "square": 1, "negate": 1, "double": 1, "total": 1}
     assert "square 5000" in lines
     for task in ARRAYS:
         assert status["summary"][task] == {"CACHED": 1_000, "SUCCESS": 1}
-        fresh = [one["array_index"] for one in of(status, task) if one["state"] == "SUCCESS"]
+        fresh = [
+            element["array_index"] for element in of(status, task) if element["state"] == "SUCCESS"
+        ]
         assert fresh == [500]
     assert of(status, "total")[0]["output"] == -2 * sum(n * n for n in [*items, 5_000])

@@ -403,7 +403,7 @@ def placeholders_of_logs(site):
                         job=("--", "/bin/echo", "x"))  # fmt: skip
     site.wait(array, "F")
     site.until(lambda: len(list(site.folder.iterdir())) == 2)
-    assert sorted(one.name for one in site.folder.iterdir()) == ["a-0.%j.%a", "a-1.%j.%a"]
+    assert sorted(path.name for path in site.folder.iterdir()) == ["a-0.%j.%a", "a-1.%j.%a"]
 
 
 def logs_without_a_place(site):
@@ -414,13 +414,13 @@ def logs_without_a_place(site):
     number, of_array = job.partition(".")[0], array.partition("[")[0]
     wanted = {f"{site.name}.o{number}", f"{site.name}.e{number}",
               f"{site.name}.o{of_array}.0", f"{site.name}.o{of_array}.1"}  # fmt: skip
-    site.until(lambda: {one.name for one in site.folder.iterdir()} == wanted)
+    site.until(lambda: {path.name for path in site.folder.iterdir()} == wanted)
 
 
 def logs_in_a_folder(site):
     job = site.submit("-j", "oe", "-o", f"{site.folder}/")
     site.wait(job, "F")
-    site.until(lambda: [one.name for one in site.folder.iterdir()] == [f"{job}.OU"])
+    site.until(lambda: [path.name for path in site.folder.iterdir()] == [f"{job}.OU"])
 
 
 def logs_come_when_the_job_has_ended(site):
@@ -624,7 +624,7 @@ def json_shows_the_first_of_several(site):
     assert list(told["Jobs"]) == jobs[:1]
     lines = site.ask("qstat", "-x", "-f", *jobs)
     assert [line for line in lines if line.startswith("Job Id")] == [
-        f"Job Id: {one}" for one in jobs
+        f"Job Id: {job}" for job in jobs
     ]  # fmt: skip
     done = site.run("qstat", "-x", "-f", "-F", "json", "9999999")
     assert done.returncode == 153

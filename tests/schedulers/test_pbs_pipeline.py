@@ -73,9 +73,9 @@ def test_a_waiting_job_deleted_by_hand_holds_nothing_up(person: Person) -> None:
     def arrays() -> dict[str, set[str]]:
         """Return the ids of the arrays in the queue, and the states of their elements."""
         found: dict[str, set[str]] = {}
-        for one in person.simulator.jobs():
-            if one["index"] is not None and one["state"] != "ended":
-                found.setdefault(one["id"], set()).add(one["state"])
+        for job in person.simulator.jobs():
+            if job["index"] is not None and job["state"] != "ended":
+                found.setdefault(job["id"], set()).add(job["state"])
         return found
 
     def one_runs_and_one_waits(_: object) -> bool:
@@ -95,4 +95,4 @@ def test_jobs_that_end_before_those_behind_them_are_submitted(person: Person) ->
     person.write(CHAIN)
     status = person.ended(person.submit())
     assert status["run"]["status"] == "SUCCESS", status
-    assert [one["output"] for one in of(status, "three")] == [3]
+    assert [element["output"] for element in of(status, "three")] == [3]

@@ -50,7 +50,7 @@ class Submitter(Person):
         return self.submit(*arguments, run_dir=run_dir)
 
     def live(self) -> list[dict[str, Any]]:
-        return [one for one in self.simulator.jobs() if one["state"] != "ended"]
+        return [job for job in self.simulator.jobs() if job["state"] != "ended"]
 
     def wait(self, condition: Callable[[], Any], seconds: float = 240) -> Any:
         end = time.monotonic() + seconds
@@ -96,7 +96,7 @@ def summary(status: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def outputs(status: dict[str, Any], task: str) -> list[Any]:
-    return [one["output"] for one in of(status, task)]
+    return [element["output"] for element in of(status, task)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, pytest.param(300, marks=pytest.mark.slow)])
@@ -119,9 +119,9 @@ def test_every_way_to_fail_has_its_cause_and_retry_runs_exactly_those(person: Su
     status = person.left_alone(run)
     assert status["run"]["status"] == "FAILED"
     told = {
-        one["array_index"]: (one["cause"], (one["error_text"] or "").splitlines()[-1:])
-        for one in of(status, "go")
-        if one["state"] == "FAILED"
+        element["array_index"]: (element["cause"], (element["error_text"] or "").splitlines()[-1:])
+        for element in of(status, "go")
+        if element["state"] == "FAILED"
     }
     assert {index: cause for index, (cause, _) in told.items()} == {
         1: "ERROR", 2: "ERROR", 3: "ERROR", 4: "TIMEOUT"
@@ -195,9 +195,11 @@ def test_arrays_are_split_and_held_back_below_a_limit(person: Submitter) -> None
     status = person.left_alone(run)
     assert status["run"]["status"] == "SUCCESS", status
     assert outputs(status, "total") == [sum(x * x for x in range(20))]
-    elements = [one for one in person.simulator.jobs() if one["index"] is not None]
+    elements = [job for job in person.simulator.jobs() if job["index"] is not None]
     assert len(elements) >= 20
-    changes = [(one["submitted"], 1) for one in elements] + [(one["ended"], -1) for one in elements]
+    changes = [(element["submitted"], 1) for element in elements] + [
+        (element["ended"], -1) for element in elements
+    ]
     assert 1 < max(accumulate(change for _, change in sorted(changes))) <= 16
 
 

@@ -578,7 +578,7 @@ def deleted_array(site):
     ran = {one["taskid"] for one in site.ended(job)}
     time.sleep(2 if site.live else 0.2)
     assert len(ran) < 20
-    assert {one["failed"].split()[0] for one in site.records(job)} == {"100"}
+    assert {record["failed"].split()[0] for record in site.records(job)} == {"100"}
 
 
 def deleted_twice(site):
@@ -594,11 +594,11 @@ def deleted_twice(site):
 def accounting_of_an_array(site):
     job = site.submit("-t", "1-3", script="exit $SGE_TASK_ID")
     records = site.ended(job, 3)
-    assert sorted((one["taskid"], one["exit_status"]) for one in records) == [
+    assert sorted((record["taskid"], record["exit_status"]) for record in records) == [
         ("1", "1"), ("2", "2"), ("3", "3")
     ]  # fmt: skip
-    assert {one["jobname"] for one in records} == {site.name}
-    assert {one["owner"] for one in records} == {site.user}
+    assert {record["jobname"] for record in records} == {site.name}
+    assert {record["owner"] for record in records} == {site.user}
     assert site.ask("qacct", "-j", job, "-t", "2")[-1] is not None
     plain = site.submit()
     assert site.ended(plain)[0]["taskid"] == "undefined"

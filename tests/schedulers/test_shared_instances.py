@@ -77,7 +77,7 @@ class Somebody(Person):
         """
         self.begun(number)
         end = time.monotonic() + 240
-        while sum(one["state"] == "running" for one in self.simulator.jobs()) != running:
+        while sum(job["state"] == "running" for job in self.simulator.jobs()) != running:
             assert time.monotonic() < end, self.simulator.jobs()
             time.sleep(0.1)
 
@@ -87,7 +87,7 @@ class Somebody(Person):
 
     def jobs_of(self, run: str) -> list[int]:
         jobs = self.simulator.jobs()
-        return [one["id"] for one in jobs if one["state"] != "ended" and run in one["name"]]
+        return [job["id"] for job in jobs if job["state"] != "ended" and run in job["name"]]
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def command(person: Somebody, *words: object) -> None:
 def job_of(person: Somebody, run: str, task: str) -> str:
     """Return the id of the job that runs a task."""
     jobs = person.status(run)["jobs"]
-    return next(str(one["job_id"]) for one in jobs if one["task_name"] == task)
+    return next(str(job["job_id"]) for job in jobs if job["task_name"] == task)
 
 
 def take_out(person: Somebody, run: str) -> None:

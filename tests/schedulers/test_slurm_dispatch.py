@@ -141,7 +141,7 @@ def test_code_that_changes_in_the_queue_is_on_record_as_it_ran(held: Person) -> 
     release(person)
     status = person.ended(run)
     assert of(status, "b")[0]["output"] == 3
-    assert [one for one in status["notes"] if "'b' has changed" in one]
+    assert [note for note in status["notes"] if "'b' has changed" in note]
     assert not of(status, "b")[0]["error_text"]
     ran(person)
     # The new code's result is found by the new code, and not by the old.
@@ -187,7 +187,7 @@ def test_a_helper_that_changes_in_the_queue_counts_where_it_was_asked_to(held: P
     release(held)
     status = held.ended(run)
     assert of(status, "b")[0]["output"] == 23
-    assert [one for one in status["notes"] if "'b' has changed" in one]
+    assert [note for note in status["notes"] if "'b' has changed" in note]
     ran(held)
     status = held.ended(held.submit("--x", "10"))
     assert (states(status, "b"), ran(held)) == (["CACHED"], [])
@@ -229,7 +229,7 @@ def test_more_memory_for_what_ran_out_of_it(person: Person) -> None:
     status = person.ended(run)
     assert states(status, "eat") == ["SUCCESS", "SUCCESS", "SUCCESS", "FAILED"]
     # 200M, 400M; and for the last one 600M, the most.
-    assert [one["attempt"] for one in of(status, "eat")] == [1, 2, 1, 3]
+    assert [element["attempt"] for element in of(status, "eat")] == [1, 2, 1, 3]
     assert of(status, "eat")[3]["error_text"].endswith("memory suspected")
     assert states(status, "then") == ["SUCCESS", "SUCCESS", "SUCCESS", "SKIPPED"]
     told = person.reflow("status", run, "--verbose")
@@ -300,7 +300,7 @@ def test_whatever_becomes_of_a_worker_its_tail_goes_on(
     (first,) = of(status, "sizes")
     if how == "returns":
         assert first["state"] == "SUCCESS"
-        assert [one["output"] for one in of(status, "each")] == [2, 3]
+        assert [element["output"] for element in of(status, "each")] == [2, 3]
     else:
         assert first["state"] == "FAILED"
         assert status["run"]["status"] == "FAILED"
@@ -336,9 +336,10 @@ def test_what_is_queued_behind_a_new_file_finds_no_older_result(person: Person) 
     person.write(WRITES)
     assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
     status = person.ended(person.submit("--x", "2"))  # the path is the same
-    assert [(one["state"], one["output"]) for one in of(status, "read")] == [("SUCCESS", 2)]
+    (element,) = of(status, "read")
+    assert (element["state"], element["output"]) == ("SUCCESS", 2)
     status = person.ended(person.submit("--x", "2"))
-    assert [one["state"] for one in status["instances"]] == ["CACHED", "CACHED"]
+    assert [element["state"] for element in status["instances"]] == ["CACHED", "CACHED"]
 
 
 def test_what_is_queued_behind_a_file_made_again_finds_its_older_result(person: Person) -> None:
@@ -347,13 +348,13 @@ def test_what_is_queued_behind_a_file_made_again_finds_its_older_result(person: 
     made = person.folder / "out" / "made"
     made.unlink()  # it has to be made again, and comes out the same
     status = person.ended(person.submit("--x", "1"))
-    states = {one["task_name"]: one["state"] for one in status["instances"]}
+    states = {element["task_name"]: element["state"] for element in status["instances"]}
     assert states == {"write": "SUCCESS", "read": "CACHED"}
     assert of(status, "read")[0]["job_id"], "found by the worker that was queued ahead"
     made.write_text("3")
     status = person.ended(person.submit("--x", "1"))
-    assert [one["output"] for one in of(status, "read")] == [1]
-    assert [one["state"] for one in of(status, "write")] == ["SUCCESS"]
+    assert [element["output"] for element in of(status, "read")] == [1]
+    assert [element["state"] for element in of(status, "write")] == ["SUCCESS"]
 
 
 def test_the_scheduler_calls_of_a_run_are_told(person: Person) -> None:
@@ -421,14 +422,14 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
     )
 
     def take_away() -> None:
-        for one in wrappers:
+        for wrapper in wrappers:
             if not refusal:
-                one.rename(f"{one}.away")
+                wrapper.rename(f"{wrapper}.away")
 
     def put_back() -> None:
-        for one in wrappers:
+        for wrapper in wrappers:
             if not refusal:
-                Path(f"{one}.away").rename(one)
+                Path(f"{wrapper}.away").rename(wrapper)
 
     run = person.submit()
     take_away()
@@ -790,7 +791,7 @@ def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person
 
     def told(*place: str) -> list[str]:
         lines = person.reflow("logs", run, *place).splitlines()
-        return [one for one in lines if one.startswith("ValueError") or "failed <==" in one]
+        return [line for line in lines if line.startswith("ValueError") or "failed <==" in line]
 
     second = ["==> each[1], attempt 1 failed <==", "ValueError: try 1 of 2"]
     third = ["==> each[2], attempt 1 failed <==", "ValueError: try 1 of 3"]
@@ -899,7 +900,10 @@ def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> 
     assert status["summary"] == {
         "items": {"SUCCESS": 1}, "each": stand, "total": {"SUBMITTED": 1}
     }  # fmt: skip
-    assert [(one["array_index"], one["state"], one["output"]) for one in of(status, "each")] == [
+    assert [
+        (element["array_index"], element["state"], element["output"])
+        for element in of(status, "each")
+    ] == [
         (0, "SUCCESS", 0), (1, "FAILED", None), (2, "RUNNING", None), (3, "RUNNING", None),
         (4, "RUNNING", None), (5, "SUBMITTED", None),
     ]  # fmt: skip
@@ -907,7 +911,7 @@ def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> 
     told = person.reflow("status", run)
     assert "  each   SUCCESS 1, RUNNING 3, SUBMITTED 1, FAILED 1\n" in told
     assert "  each[1] ERROR: ValueError: one\n" in told
-    (job,) = {one["job_id"] for one in of(status, "each")}
+    (job,) = {element["job_id"] for element in of(status, "each")}
     assert job in {str(one["id"]) for one in person.simulator.jobs()}
     assert f"  each[2]  RUNNING    attempt 1  job {job}\n" in person.reflow(
         "status", run, "--task", "each"
@@ -924,7 +928,7 @@ def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> 
     assert status["summary"] == {
         "items": {"SUCCESS": 1}, "each": {"SUCCESS": 5, "FAILED": 1}, "total": {"SKIPPED": 1}
     }  # fmt: skip
-    assert [one["output"] for one in of(status, "each")] == [0, None, 4, 9, 16, 25]
+    assert [element["output"] for element in of(status, "each")] == [0, None, 4, 9, 16, 25]
 
 
 def test_a_failure_that_may_be_tried_again_is_none_yet(person: Person) -> None:

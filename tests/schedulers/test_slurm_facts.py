@@ -639,7 +639,7 @@ def log_names(site):
     default, array = site.submit(), site.submit("--array=7")
     for one in (job, plain, default, array):
         site.wait(one, "COMPLETED")
-    assert {one.name for one in site.folder.iterdir()} == {
+    assert {path.name for path in site.folder.iterdir()} == {
         f"{job}.3.{site.name}.{site.user}.%.{int(job):05}", f"{plain}.{plain}",
         f"slurm-{default}.out", f"slurm-{array}_7.out",
     }  # fmt: skip

@@ -27,7 +27,7 @@ def until(condition, seconds=60.0):
 
 
 def states(simulator, number):
-    return sorted(one["outcome"] or one["state"] for one in simulator.jobs() if one["id"] == number)
+    return sorted(job["outcome"] or job["state"] for job in simulator.jobs() if job["id"] == number)
 
 
 def accounted(simulator, number, *more):
@@ -168,7 +168,7 @@ def test_limits(slurm_simulator):
 def test_partition_goes_down(slurm_simulator):
     slurm_simulator.inject("partition_down", partition="compute")
     number = submit(slurm_simulator)
-    until(lambda: [one["reason"] for one in slurm_simulator.jobs()] == ["partition-down"])
+    until(lambda: [job["reason"] for job in slurm_simulator.jobs()] == ["partition-down"])
     slurm_simulator.inject("partition_up", partition="compute")
     until(lambda: states(slurm_simulator, number) == ["done"])
 

@@ -201,7 +201,7 @@ def the_logs_of_elements_have_their_number_appended(site):
                         job="echo x")  # fmt: skip
     site.elements(array, 2)
     names = {"log.0-0", "log.1-1"}
-    site.until(lambda: {one.name for one in site.folder.iterdir()} == names)
+    site.until(lambda: {path.name for path in site.folder.iterdir()} == names)
 
 
 def logs_come_when_the_job_has_ended(site):
@@ -253,7 +253,7 @@ def an_array_waits(site):
     first = site.submit("-h")
     array = site.submit("-t", "0-1", "-W", f"depend=afterany:{first}")
     site.ask("qrls", first)
-    assert [one["exit_status"] for one in site.elements(array, 2).values()] == ["0", "0"]
+    assert [element["exit_status"] for element in site.elements(array, 2).values()] == ["0", "0"]
 
 
 def what_has_ended_or_is_unknown_cannot_be_waited_for(site):

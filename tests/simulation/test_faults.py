@@ -799,7 +799,7 @@ class Simulation:
         assert progress.finished
         assert replay.finished == progress.verdict
         # A cancel, once taken up, holds until a retry.
-        epochs = [one for one in ends if isinstance(one, Epoch)]
+        epochs = [end for end in ends if isinstance(end, Epoch)]
         if epochs and epochs[-1].kind == "cancel":
             at = records.index(epochs[-1])
             for record in records[at:]:
@@ -831,26 +831,28 @@ class Simulation:
         for task in plan.spec.tasks:
             state = states[task.name]
             plain = plan.values[task.name]
-            outcomes = [one for one in (*state.outcomes, state.whole) if one is not None]
+            outcomes = [
+                outcome for outcome in (*state.outcomes, state.whole) if outcome is not None
+            ]
             if state.whole is None:
                 assert state.size == len(outcomes)
-            for one in outcomes:
-                there = all(needs(task, one.index))
-                if one.state in DONE:
-                    assert there, f"ran without its inputs: {one}"
-                    assert one.attempt > plan.fails(one.task, one.index)
+            for outcome in outcomes:
+                there = all(needs(task, outcome.index))
+                if outcome.state in DONE:
+                    assert there, f"ran without its inputs: {outcome}"
+                    assert outcome.attempt > plan.fails(outcome.task, outcome.index)
                     assert plain is not None
                     assert len(plain) == state.size
-                    assert values.text(one) == plain[one.index], f"wrong value: {one}"
-                elif one.state == FAILED:
-                    assert there, f"failed without its inputs: {one}"
+                    assert values.text(outcome) == plain[outcome.index], f"wrong value: {outcome}"
+                elif outcome.state == FAILED:
+                    assert there, f"failed without its inputs: {outcome}"
                     assert (
                         plain is None
-                        if one.attempt == 0
-                        else one.attempt <= plan.fails(one.task, one.index)
-                    ), one
-                elif one.state == SKIPPED:
-                    assert stop or not there, f"skipped for nothing: {one}"
+                        if outcome.attempt == 0
+                        else outcome.attempt <= plan.fails(outcome.task, outcome.index)
+                    ), outcome
+                elif outcome.state == SKIPPED:
+                    assert stop or not there, f"skipped for nothing: {outcome}"
 
 
 def simulate(seed: int) -> Counter[str]:

@@ -561,8 +561,8 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
         str(n): one for n, one in enumerate(scheduler.taken, 1) if one.name.endswith(".items")
     }
     first, second, _ = parts
-    assert [one.size for one in parts.values()] == [10, 10, 1]
-    assert [one.after for one in parts.values()] == [(), (first,), (first, second)]
+    assert [part.size for part in parts.values()] == [10, 10, 1]
+    assert [part.after for part in parts.values()] == [(), (first,), (first, second)]
     assert parts[first].throttle == 4
 
 

@@ -86,7 +86,7 @@ def compute(task: str, lists: bool, texts: Mapping[str, str]) -> str:
     """Return the value of one element: any deterministic function of its inputs will do."""
     seed = int(sha256(json.dumps([task, sorted(texts.items())]).encode()).hexdigest()[:8], 16)
     size = 3 + seed % 6 if not texts else seed % 6
-    value: object = [seed % 97 + one for one in range(size)] if lists else seed % 1000
+    value: object = [seed % 97 + index for index in range(size)] if lists else seed % 1000
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -477,9 +477,9 @@ class World:
         """Whether the run is over by its record, with every request taken up."""
         if self.last is None or self.last.finished is None:
             return False
-        ends = [one for one in self.records() if isinstance(one, (Finished, Epoch))]
-        taken = max((one.number for one in ends if isinstance(one, Epoch)), default=0)
-        kept = [one for one in ends if isinstance(one, Finished) or one.kind == "retry"]
+        ends = [record for record in self.records() if isinstance(record, (Finished, Epoch))]
+        taken = max((end.number for end in ends if isinstance(end, Epoch)), default=0)
+        kept = [end for end in ends if isinstance(end, Finished) or end.kind == "retry"]
         return bool(kept) and isinstance(kept[-1], Finished) and taken >= self.asked
 
     def records(self) -> list[Any]:
@@ -504,7 +504,7 @@ class World:
     def follow(self, kind: str, number: int, turns: int = 3) -> None:
         """Run passes, as who asks does, until one has taken the request up."""
         self.run_pass(kind)
-        taken = [one.number for one in self.records() if isinstance(one, Epoch)]
+        taken = [record.number for record in self.records() if isinstance(record, Epoch)]
         if turns and max(taken, default=0) < number:
             self.later(LAG, partial(self.follow, kind, number, turns - 1))
 
@@ -523,7 +523,7 @@ class World:
                 break
         guarded = any(job.role == "guard" for job in self.jobs.values()) and not self.barred
         if not self.asked and guarded:
-            ended = any(isinstance(one, Finished) for one in self.records())
+            ended = any(isinstance(record, Finished) for record in self.records())
             assert ended or any(
                 job.live and job.fate != "never" for job in self.jobs.values()
             ), "nobody carries it on"
@@ -546,18 +546,18 @@ class World:
         done: Counter[tuple[str, int]] = Counter()
         again: Counter[tuple[str, int]] = Counter()
         specs = {one.name: one for one in self.plan.spec.tasks}
-        for one in records:
-            if isinstance(one, Retried):
-                recorded[one.task, one.index, one.attempt] += 1
-                again[one.task, one.index] += 1
-                assert specs[one.task].retry is not None
-            if not isinstance(one, Outcome):
+        for record in records:
+            if isinstance(record, Retried):
+                recorded[record.task, record.index, record.attempt] += 1
+                again[record.task, record.index] += 1
+                assert specs[record.task].retry is not None
+            if not isinstance(record, Outcome):
                 continue
-            if one.attempt:
-                recorded[one.task, one.index, one.attempt] += 1
-            if one.state in DONE:
-                done[one.task, one.index] += 1
-                assert one.value == self.plan.values[one.task][one.index]
+            if record.attempt:
+                recorded[record.task, record.index, record.attempt] += 1
+            if record.state in DONE:
+                done[record.task, record.index] += 1
+                assert record.value == self.plan.values[record.task][record.index]
         assert all(count == 1 for count in recorded.values()), recorded
         assert self.asked or all(count <= RETRY.times for count in again.values()), again
         assert all(count == 1 for count in done.values()), done
@@ -577,11 +577,15 @@ class World:
         if not self.asked and not self.stall_rate:
             # Else a job may be killed after it has published: what waits for it is then taken
             # out of the queue for that, and looks as if a person had done it.
-            failures = [one for one in records if isinstance(one, Outcome) and one.state == FAILED]
-            assert not [one for one in failures if one.cause == CANCELLED]
+            failures = [
+                record
+                for record in records
+                if isinstance(record, Outcome) and record.state == FAILED
+            ]
+            assert not [failure for failure in failures if failure.cause == CANCELLED]
         if self.last.finished == SUCCESS:
             assert sum(done.values()) == self.plan.elements
-        intents = {one.tag: one for one in records if isinstance(one, Intent)}
+        intents = {record.tag: record for record in records if isinstance(record, Intent)}
         ids = [self.jobs[self.tags[tag]] for tag in intents if tag in self.tags]
         self.advance(self.now + 60)
         still = [job.id for job in ids if job.role == "worker" and job.live and job.fate != "never"]
@@ -593,7 +597,9 @@ class World:
             or self.error_rate
         ):  # fmt: skip
             assert self.last.finished == SUCCESS
-            lost = [one for one in records if isinstance(one, Outcome) and one.cause == LOST]
+            lost = [
+                record for record in records if isinstance(record, Outcome) and record.cause == LOST
+            ]
             assert not lost
         assert self.last.finished in (SUCCESS, FAILED, CANCELLED)
 
@@ -755,10 +761,10 @@ class SimExecutor(Executor):
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         self._reach("poll")
         found = {}
-        for one in jobs:
-            status = self._status(self.world.jobs[one])
+        for job in jobs:
+            status = self._status(self.world.jobs[job])
             if status is not None:
-                found[one] = status
+                found[job] = status
         self.world.effect(self.process, "polled")
         return found
 
@@ -798,8 +804,8 @@ class SimExecutor(Executor):
 
     def cancel(self, jobs: Iterable[str]) -> None:
         self._reach("cancel")
-        for one in jobs:
-            self.world.end(self.world.jobs[one], "ended")
+        for job in jobs:
+            self.world.end(self.world.jobs[job], "ended")
         self.world.effect(self.process, "cancelled")
 
 

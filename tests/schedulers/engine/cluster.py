@@ -72,9 +72,9 @@ class Cluster:
         signals: Callable[[str], tuple[int, ...]] = lambda outcome: (signal.SIGTERM,),
     ) -> None:
         self.folder, self.settings = folder, settings
-        self.nodes = {one[0]: Node(*one) for one in settings.nodes}
-        self.partitions = {one[0]: Partition(*one) for one in settings.partitions}
-        self.accounts = {one[0]: Account(*one) for one in settings.accounts}
+        self.nodes = {node[0]: Node(*node) for node in settings.nodes}
+        self.partitions = {partition[0]: Partition(*partition) for partition in settings.partitions}
+        self.accounts = {account[0]: Account(*account) for account in settings.accounts}
         self.jobs: dict[int, list[Job]] = {}
         self.by_number: dict[int, Job] = {}
         self.rows: list[Row] = []
@@ -140,7 +140,7 @@ class Cluster:
             )
             for index in (request.indices if request.indices is not None else (None,))
         ]  # fmt: skip
-        wanted = [one for one in request.dependencies if self._known(one)]
+        wanted = [dependency for dependency in request.dependencies if self._known(dependency)]
         for job in jobs:
             job.dependencies = [
                 replace(one, array=one.job in self.jobs and self.jobs[one.job][0].index is not None)
@@ -298,16 +298,18 @@ class Cluster:
 
     def _test(self, job: Job) -> str:
         """Return what a job's dependencies come to, leaving those that hold out for good."""
-        for one in job.dependencies:
-            one.state = self._one(job, one)
-        states = [one.state for one in job.dependencies]
+        for dependency in job.dependencies:
+            dependency.state = self._one(job, dependency)
+        states = [dependency.state for dependency in job.dependencies]
         if (any if job.request.any_of else all)(one == "fulfilled" for one in states):
             job.dependencies = []
             return NONE
         if (all if job.request.any_of else any)(one == "failed" for one in states):
             return NEVER
         if not job.request.any_of:
-            job.dependencies = [one for one in job.dependencies if one.state != "fulfilled"]
+            job.dependencies = [
+                dependency for dependency in job.dependencies if dependency.state != "fulfilled"
+            ]
         return DEPENDENCY
 
     def _one(self, job: Job, one: Dependency) -> str:
@@ -401,8 +403,8 @@ class Cluster:
         except OSError:
             job.status = MISSING_FOLDER
         finally:
-            for one in streams:
-                os.close(one)
+            for stream in streams:
+                os.close(stream)
         if job.status == MISSING_FOLDER:
             self._finish(job)
             return
@@ -624,7 +626,7 @@ class Cluster:
                 node.free_cpus += -(-job.request.cpus * job.request.tasks // job.request.nodes)
                 node.free_memory += job.memory
         job.state = ENDED
-        self.rows = [one for one in self.rows if one.job is not job]
+        self.rows = [row for row in self.rows if row.job is not job]
         self.jobs[job.base].remove(job)
         if not self.jobs[job.base]:
             del self.jobs[job.base]

@@ -179,8 +179,8 @@ class Server:
             cluster.partitions[given["partition"]].up = given["up"]
             cluster.schedule()
         elif order == "default_limit":
-            for one in cluster.partitions.values():
-                one.default_limit = min(one.limit, given["seconds"])
+            for partition in cluster.partitions.values():
+                partition.default_limit = min(partition.limit, given["seconds"])
         elif order == "kill_node":
             cluster.kill_node(given["node"])
         elif order == "restore_node":
@@ -209,8 +209,8 @@ def _plain(job: Job) -> dict[str, Any]:
         "state": job.state, "outcome": job.outcome, "reason": job.reason, "pid": job.pid,
         "comment": request.comment, "account": request.account, "partition": request.partition,
         "nodes": [node.name for node in job.nodes], "restarts": job.restarts, "log": job.log,
-        "dependencies": [asdict(one) for one in job.dependencies], "throttle": request.throttle,
-        "limit": job.limit,
+        "dependencies": [asdict(dependency) for dependency in job.dependencies],
+        "throttle": request.throttle, "limit": job.limit,
         "submitted": job.submitted, "started": job.started, "ended": job.ended,
     }  # fmt: skip
 

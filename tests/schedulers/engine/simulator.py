@@ -129,7 +129,7 @@ class Simulator:
 
     def set(self, **settings: Any) -> None:
         """Change settings of the running cluster, see `Settings`."""
-        unknown = set(settings) - {one.name for one in fields(Settings)}
+        unknown = set(settings) - {field.name for field in fields(Settings)}
         if unknown:
             raise ValueError(f"no such setting: {', '.join(sorted(unknown))}")
         self._order("settings", settings)

@@ -22,10 +22,10 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
     parser.add_argument("jobids", nargs="*")
     try:
         given = parser.parse_args(call.arguments[1:])
-        for one in given.jobids:
-            if ids.read(one) is None:
+        for job_id in given.jobids:
+            if ids.read(job_id) is None:
                 parser.prog = "flux-cancel"
-                text = f"argument JOBID...: invalid JobID value: '{one}'"
+                text = f"argument JOBID...: invalid JobID value: '{job_id}'"
                 raise Refused(f"usage: {parser.usage}\nflux-cancel: error: {text}\n", 2)
     except Refused as error:
         return Answer(error.code, err=error.text)
@@ -41,8 +41,8 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
     if not given.jobids:
         return Answer(1, err="flux-cancel: ERROR: No target jobs were provided\n")
     err = ""
-    for one in given.jobids:
-        number = ids.read(one) or 0
+    for job_id in given.jobids:
+        number = ids.read(job_id) or 0
         found = [job for job in cluster.find(ids.number(number)) if not job.purged]
         if found and found[0].live:
             found[0].request.extra["note"] = given.message

@@ -172,9 +172,9 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
             raise Refused(f"--since={given.since} appears to be in the future")
         letter = ids.letter(call.environment)
         fields = [one for _, one, _, _ in string.Formatter().parse(given.format) if one]
-        for one in fields:
-            if one not in FIELDS:
-                raise Refused(f"Error in user format: Unknown format field: {one}")
+        for field in fields:
+            if field not in FIELDS:
+                raise Refused(f"Error in user format: Unknown format field: {field}")
     except Refused as error:
         return Answer(error.code, err=error.text if error.code == 2 else
                       f"flux-jobs: ERROR: {error.text}\n")  # fmt: skip
@@ -211,15 +211,15 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
                 )
     lines = [_Formatter().vformat(given.format, (), row(one, letter)) for one in chosen]
     header = "" if given.n else HEADER if given.format == DEFAULT else f"{given.format}\n"
-    return Answer(code, out=header + "".join(f"{one}\n" for one in lines), err=err)
+    return Answer(code, out=header + "".join(f"{line}\n" for line in lines), err=err)
 
 
 def _joined(arguments: list[str]) -> list[str]:
     """Part letters that stand together, of which the last may take a value."""
     found = []
-    for one in arguments:
-        match = re.fullmatch(r"-([aAn]+)([ocf]?)", one)
+    for argument in arguments:
+        match = re.fullmatch(r"-([aAn]+)([ocf]?)", argument)
         found += [*(f"-{each}" for each in match[1]), *([f"-{match[2]}"] if match[2] else [])] if (
             match
-        ) else [one]
+        ) else [argument]
     return found

@@ -79,8 +79,8 @@ def submit(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
     try:
         given = parser(command).parse_args(arguments)
         copies = _bulk(given) if command == "bulksubmit" else _copies(given)
-        for one in copies:
-            _check_usage(one.given)
+        for copy in copies:
+            _check_usage(copy.given)
     except Refused as error:
         text = error.text if error.code == 2 else f"flux-{command}: ERROR: {error.text}\n"
         return Answer(error.code, err=text)
@@ -93,12 +93,12 @@ def submit(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
     if len(copies) > MANY:
         # Deterministic, and the same in each run of a test.
         random.Random(len(copies)).shuffle(copies)
-    for one in copies:
+    for copy in copies:
         try:
-            warning = _submit(cluster, call, one, out)
-            err += f"{one.label}{warning}\n" if warning else ""
+            warning = _submit(cluster, call, copy, out)
+            err += f"{copy.label}{warning}\n" if warning else ""
         except Refused as error:
-            err, code = f"{err}{one.label}{error.text}\n", 1
+            err, code = f"{err}{copy.label}{error.text}\n", 1
     if fault and fault["how"] == "after":
         return timed_out(cluster.settings, command)
     return Answer(code, out="" if given.quiet else "".join(sorted(out, key=_order)), err=err)

@@ -169,7 +169,7 @@ def _long(job: Job, *, unwrapped: bool = False, history: bool = False) -> str:
     if job.state == model.PENDING and not history:
         reason = REASONS[model.HELD if job.held else job.reason]
         lines.append(f" PENDING REASONS:\n {reason}: 1 host;")
-    return "\n" + "".join(f"{one}\n" if unwrapped else _wrapped(one) for one in lines) + "\n"
+    return "\n" + "".join(f"{line}\n" if unwrapped else _wrapped(line) for line in lines) + "\n"
 
 
 def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:

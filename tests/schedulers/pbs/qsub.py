@@ -68,8 +68,10 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         _check(cluster, request)
     except Refused as error:
         return Answer(error.code, err=error.text)
-    lost = [one for one in request.dependencies if not good(cluster, one)]
-    request.dependencies = [one for one in request.dependencies if not over(cluster, one)]
+    lost = [dependency for dependency in request.dependencies if not good(cluster, dependency)]
+    request.dependencies = [
+        dependency for dependency in request.dependencies if not over(cluster, dependency)
+    ]
     number = cluster.submit(request, script)
     if lost:
         # It is taken with a good answer, and then deleted without a word.
@@ -258,7 +260,7 @@ def _begin(text: str) -> float:
     if match is None or not match[1] or not match[2] or not match[3]:
         raise illegal("a")
     year = match[1] if len(match[1]) == 4 else f"20{match[1]}"
-    parts = (int(one or 0) for one in (year, *match.groups()[1:]))
+    parts = (int(group or 0) for group in (year, *match.groups()[1:]))
     return time.mktime((*parts, 0, 0, -1))  # type: ignore[arg-type]
 
 

@@ -85,7 +85,9 @@ def _rows(jobs: Iterable[Job], states: str, *, apart: bool) -> list[Row]:
             if "r" in states and not states.startswith("h"):
                 running.append(Row([job]))
         elif states in holds:
-            kinds = [one.kind for one in job.dependencies] + (["held"] if job.held else [])
+            kinds = [dependency.kind for dependency in job.dependencies] + (
+                ["held"] if job.held else []
+            )
             if kinds and (holds[states] in kinds or not holds[states]):
                 waiting.setdefault((job.base, words.state(job)), Row([])).jobs.append(job)
         elif "p" in states:
@@ -137,7 +139,9 @@ def _entry(cluster: Cluster, row: Row, at_length: bool) -> str:
     if at_length:
         fields.append(("full_job_name", request.name))
         for kind_of, title in (("any", ""), ("each", "ad_")):
-            wanted = [one.job for one in request.dependencies if one.kind == kind_of]
+            wanted = [
+                dependency.job for dependency in request.dependencies if dependency.kind == kind_of
+            ]
             left = [one for one in wanted if any(other.live for other in cluster.find(one))]
             fields += [(f"{title}predecessor_jobs_req", str(one)) for one in wanted]
             fields += [(f"{title}predecessor_jobs", str(one)) for one in left if kind == "pending"]
@@ -181,7 +185,9 @@ def _at_length(jobs: list[Job]) -> str:
     ]
     if request.extra["l"]:
         fields.append(("hard resource_list", request.extra["l"]))
-    wanted = ",".join(str(one.job) for one in request.dependencies if one.kind == "any")
+    wanted = ",".join(
+        str(dependency.job) for dependency in request.dependencies if dependency.kind == "any"
+    )
     if wanted:
         fields.append(("jid_predecessor_list (req)", wanted))
     if request.indices:

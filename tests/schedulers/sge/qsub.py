@@ -208,7 +208,7 @@ def _request(
 
 
 def _log(given: str, directory: str, array: bool, letter: str = "o") -> str:
-    hosts = [one for one in re.split(r",", given) if one]
+    hosts = [word for word in re.split(r",", given) if word]
     if len(hosts) > 1:
         raise Rejected("ERROR! two files are specified for the same host")
     if not given:
@@ -228,8 +228,8 @@ def _environment(call: Call, given: dict[str, list[str]], home: str) -> dict[str
     made = {"HOME": home, "SHELL": "/bin/sh", "USER": user, "LOGNAME": user, "TERM": ""}
     if "V" in given:
         made = {**made, **call.environment}
-    for one in given.get("v", [""])[0].split(","):
-        name, equals, value = one.partition("=")
+    for word in given.get("v", [""])[0].split(","):
+        name, equals, value = word.partition("=")
         if equals or name in call.environment:
             made[name] = value if equals else call.environment[name]
         elif name:
@@ -264,9 +264,9 @@ def _check(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> N
     _resources(request, given)
     if "q" in given and given["q"][0]:
         queues = [one.partition("@")[0] for one in given["q"][0].split(",")]
-        for one in queues:
-            if one not in cluster.partitions:
-                raise Rejected(f'Job was rejected because job requests unknown queue "{one}"')
+        for queue in queues:
+            if queue not in cluster.partitions:
+                raise Rejected(f'Job was rejected because job requests unknown queue "{queue}"')
         request.partition = queues[0] if len(queues) == 1 else ""
     if "pe" in given:
         environment, slots = given["pe"]
@@ -297,8 +297,8 @@ def _check(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> N
 
 
 def _resources(request: Request, given: dict[str, list[str]]) -> None:
-    for one in filter(None, given.get("l", [""])[0].split(",")):
-        name, _, value = one.partition("=")
+    for word in filter(None, given.get("l", [""])[0].split(",")):
+        name, _, value = word.partition("=")
         if name not in COMPLEXES:
             raise Rejected(f'unknown resource "{name}"')
         kind = COMPLEXES[name]
@@ -321,14 +321,14 @@ def _resources(request: Request, given: dict[str, list[str]]) -> None:
 
 def _dependencies(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> None:
     for option, kind in (("hold_jid", "any"), ("hold_jid_ad", "each")):
-        for one in filter(None, given.get(option, [""])[0].split(",")):
-            if "." in one and one.partition(".")[0].isdigit():
-                raise Rejected(f'denied: job "{one}" not found')
+        for word in filter(None, given.get(option, [""])[0].split(",")):
+            if "." in word and word.partition(".")[0].isdigit():
+                raise Rejected(f'denied: job "{word}" not found')
             if kind == "each" and request.indices is None:
                 raise Rejected(
                     'Can only specify "-hold_jid_ad" option with an array job (using "-t" option)'
                 )
-            jobs, _ = words.chosen(cluster, one, request.user)
+            jobs, _ = words.chosen(cluster, word, request.user)
             for base in sorted({job.base for job in jobs}):
                 if kind == "each" and cluster.jobs[base][0].request.indices != request.indices:
                     raise Rejected(

@@ -58,12 +58,12 @@ class Line:
         if job.index is None or self.bare:
             return str(job.base)
         if self.told["group"]:
-            rest = [one.index or 0 for one in self.members() if not one.number]
+            rest = [member.index or 0 for member in self.members() if not member.number]
             return f"{job.base}_[{words.indices(rest, job.request.throttle)}]"
         return f"{job.base}_{job.index}"
 
     def members(self) -> list[model.Job]:
-        return [one for one in self._siblings if one.row is self.row]
+        return [sibling for sibling in self._siblings if sibling.row is self.row]
 
     _siblings: list[model.Job] = []  # noqa: RUF012 (set by `sacct` for arrays)
 
@@ -171,11 +171,11 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     wanted: list[tuple[int, list[int] | None]] | None = None
     if given.get("jobs"):
         wanted = []
-        for one in (given["jobs"] or "").split(","):
-            if one:
-                parsed = ids.parse(one)
+        for word in (given["jobs"] or "").split(","):
+            if word:
+                parsed = ids.parse(word)
                 if parsed is None:
-                    return Answer(1, err=f"sacct: fatal: Bad job/step specified: {one}\n")
+                    return Answer(1, err=f"sacct: fatal: Bad job/step specified: {word}\n")
                 wanted.append(parsed)
     states = None
     if given.get("state"):
@@ -243,7 +243,7 @@ def _named(line: Line, number: int, which: list[int] | None) -> bool:
     if which is None or number != job.base:
         return True
     members = line.members() if line.told["group"] else [job]
-    return any(one.index in which for one in members)
+    return any(member.index in which for member in members)
 
 
 def _written(

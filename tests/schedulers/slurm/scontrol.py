@@ -65,23 +65,23 @@ def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answ
     actions: dict[str, Callable[[Job], None]] = {
         "hold": cluster.hold, "release": cluster.release, "requeue": cluster.requeue,
     }  # fmt: skip
-    for one in ",".join(rest).split(","):
-        parsed = ids.parse(one)
+    for word in ",".join(rest).split(","):
+        parsed = ids.parse(word)
         jobs = ids.chosen(cluster, *parsed) if parsed else []
         if not jobs:
             if parsed and parsed[1]:
-                return Answer(1, err=f"{one}: {INVALID}\n")
+                return Answer(1, err=f"{word}: {INVALID}\n")
             again = f"slurm_suspend error: {INVALID}\n" if verb != "requeue" else ""
-            return Answer(1, err=f"{INVALID} for job {one}\n{again}")
+            return Answer(1, err=f"{INVALID} for job {word}\n{again}")
         for job in jobs:
             if verb == "requeue" and not job.request.requeue:
-                return Answer(1, err=f"Requested operation is presently disabled for job {one}\n")
+                return Answer(1, err=f"Requested operation is presently disabled for job {word}\n")
             if verb == "requeue" and job.state == PENDING:
-                return Answer(1, err=f"Job is pending execution for job {one}\n")
+                return Answer(1, err=f"Job is pending execution for job {word}\n")
             if verb != "requeue" and job.state == ENDED:
                 if len(jobs) == 1:
                     again = "slurm_suspend error: Job has already finished\n"
-                    return Answer(1, err=f"Job has already finished for job {one}\n{again}")
+                    return Answer(1, err=f"Job has already finished for job {word}\n{again}")
                 continue
             actions[verb](job)
     return Answer()

@@ -131,11 +131,11 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
             )
         known = found
     wanted: list[tuple[int, list[int] | None]] = []
-    for one in (given.get("jobs") or "").split(","):
-        if one:
-            read = ids.parse(one)
+    for word in (given.get("jobs") or "").split(","):
+        if word:
+            read = ids.parse(word)
             if read is None:
-                return Answer(1, err=f"squeue: error: Invalid job id: {one}\n")
+                return Answer(1, err=f"squeue: error: Invalid job id: {word}\n")
             wanted.append(read)
     settings = cluster.settings
     if settings.controller == "down":
@@ -154,15 +154,15 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
     for option in ("user", "users"):
         if given.get(option):
             users = set()
-            for one in (given[option] or "").split(","):
+            for word in (given[option] or "").split(","):
                 try:
                     users.add(
-                        pwd.getpwuid(int(one)).pw_name
-                        if one.isdigit()
-                        else pwd.getpwnam(one).pw_name
+                        pwd.getpwuid(int(word)).pw_name
+                        if word.isdigit()
+                        else pwd.getpwnam(word).pw_name
                     )
                 except KeyError:
-                    complaint = f"squeue: error: Invalid user: {one}\n\n"
+                    complaint = f"squeue: error: Invalid user: {word}\n\n"
     if "me" in given:
         users = {pwd.getpwuid(call.uid).pw_name}
     if wanted:

@@ -46,12 +46,12 @@ def states(text: str) -> set[str] | str:
     """Read a list of states, by long or short names; return the one that is not known."""
     short = {two: one for one, two in STATES.values()}
     found = set()
-    for one in text.upper().split(","):
-        name = short.get(one, one)
+    for word in text.upper().split(","):
+        name = short.get(word, word)
         if name == "ALL":
             return set(_ALL_STATES.split(","))
         if name not in _ALL_STATES.split(","):
-            return text.split(",")[text.upper().split(",").index(one)]
+            return text.split(",")[text.upper().split(",").index(word)]
         found.add(name)
     return found
 
@@ -112,7 +112,7 @@ def hosts(names: list[str]) -> str:
     if len(names) < 2:
         return "".join(names)
     head = names[0].rstrip("0123456789")
-    return f"{head}[{indices(int(one[len(head) :]) for one in names)}]"
+    return f"{head}[{indices(int(name[len(head) :]) for name in names)}]"
 
 
 def dependency(job: Job) -> str:
