@@ -14,7 +14,7 @@ from reflow.model.annotations import Param, Result, RunDir
 from reflow.model.flow import Flow
 from reflow.model.spec import Constant
 from reflow.runs.describe import describe
-from reflow.runs.resolve import RUN_DIR_TYPE, build_spec, check, cli_parameters
+from reflow.runs.resolve import RUN_DIR_TYPE, build_spec, check
 
 
 @dataclass
@@ -151,8 +151,8 @@ def reserved(force: bool) -> None: ...
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (bad_default, "parameter 'x': the default 'a' is no int"),
-        (bad_none, r"the default None is no int: write int \| None"),
+        (bad_default, "parameter 'x': the default 'a' is not of type int"),
+        (bad_none, r"the default None is not of type int: write int \| None"),
         (reserved, r"'force' is an argument of submit\(\) itself"),
     ],
 )
@@ -199,7 +199,7 @@ def test_parameters_shared_by_tasks() -> None:
     @flow.job()
     def b(x: int = 3, y: Annotated[int, Param()] = 1) -> None: ...
 
-    x, y = cli_parameters(flow)
+    x, y = check(flow).parameters
     assert (x.type, x.required, x.tasks, x.annotation) == ("int", True, ("a", "b"), int)
     assert (y.help, y.short, y.required) == ("why", "y", True)
     a_spec, b_spec = build_spec("f", flow.tasks, {"x": 1, "y": 2}, "r").tasks

@@ -70,9 +70,9 @@ class Constant:
 
     `text` is the value's canonical JSON; `type` the annotation as written, so
     that the path "1" and the string "1" are different work. `files` is the hash of
-    what stood at submission under the paths in the value, "" where that does not count;
-    `stood` is what was seen of each of them then, a text of `caching.input_files` (of a large
-    one only the digest: it is in the record's folder of values), "" for a value without paths.
+    the files at submission under the paths in the value, "" where they do not count;
+    `stood` is how each of them looked then, a text of `caching.input_files` (of a long
+    text only the digest: it is in the record's folder of values), "" for a value without paths.
     """
 
     parameter: str
@@ -82,7 +82,7 @@ class Constant:
     stood: str = ""
 
     def counted(self) -> list[str]:
-        """Return what of it counts in an identity."""
+        """Return the parts that count in an identity."""
         return [self.parameter, self.type, self.text, *([self.files] if self.files else ())]
 
 
@@ -122,10 +122,10 @@ class RetrySpec:
     times: int
     rules: tuple[RetryRule, ...]
 
-    def again(self, asked: Resources, causes: Sequence[str], cause: str) -> bool:
-        """Whether an element is tried again that now failed for `cause`.
+    def again(self, initial: Resources, causes: Sequence[str], cause: str) -> bool:
+        """Whether an element that now failed for `cause` is tried again.
 
-        `causes` are those for which it was tried again before, and `asked` is what its
+        `causes` are those for which it was tried again before, and `initial` is what its
         first attempt asked for.
         """
         rule = self._rule(cause)
@@ -133,26 +133,27 @@ class RetrySpec:
             return False
         if rule.mem == rule.time == 1.0:
             return True
-        # The same once more, where more was needed, would only fail once more.
-        return self.resources(asked, [*causes, cause]) != self.resources(asked, causes)
+        # Where more was needed and cannot be had, the same again would fail again.
+        return self.resources(initial, [*causes, cause]) != self.resources(initial, causes)
 
-    def resources(self, asked: Resources, causes: Sequence[str]) -> Resources:
+    def resources(self, initial: Resources, causes: Sequence[str]) -> Resources:
         """Return what the attempt after failures for `causes` asks for."""
-        mem, time = asked.mem, asked.time
+        mem, time = initial.mem, initial.time
         for rule in filter(None, map(self._rule, causes)):
-            mem = _grown(mem, rule.mem, rule.max_mem)
-            time = _grown(time, rule.time, rule.max_time)
-        return evolve(asked, mem=mem, time=time)
+            mem = _scaled(mem, rule.mem, rule.max_mem)
+            time = _scaled(time, rule.time, rule.max_time)
+        return evolve(initial, mem=mem, time=time)
 
     def _rule(self, cause: str) -> RetryRule | None:
-        return next((one for one in self.rules if one.cause == cause), None)
+        return next((rule for rule in self.rules if rule.cause == cause), None)
 
 
-def _grown(amount: int | None, factor: float, most: int | None) -> int | None:
+def _scaled(amount: int | None, factor: float, limit: int | None) -> int | None:
     if amount is None or factor == 1.0:
         return amount
-    more = math.ceil(amount * factor)
-    return more if most is None else max(amount, min(more, most))
+    scaled = math.ceil(amount * factor)
+    # Never less than before, even where the limit is lower.
+    return scaled if limit is None else max(amount, min(scaled, limit))
 
 
 @frozen(kw_only=True)
@@ -224,8 +225,10 @@ class TaskSpec(ResolvedTask):
 
     @property
     def stood(self) -> dict[str, str]:
-        """How the files stood that its parameters name: `Constant.stood`, by parameter."""
-        return {one.parameter: one.stood for one in self.constants if one.stood}
+        """How the files looked that its parameters name: `Constant.stood`, by parameter."""
+        return {
+            constant.parameter: constant.stood for constant in self.constants if constant.stood
+        }
 
 
 @frozen(kw_only=True)
@@ -239,7 +242,11 @@ class WorkflowSpec:
 
     def verifiers_of(self, task: TaskSpec) -> list[tuple[str, str]]:
         """Return (name, target) of the verifiers that judge a task's older results."""
-        return [(one.name, one.target) for one in self.verifiers if one.name in task.verifiers]
+        return [
+            (verifier.name, verifier.target)
+            for verifier in self.verifiers
+            if verifier.name in task.verifiers
+        ]
 
 
 @frozen(kw_only=True)

@@ -5,9 +5,11 @@ This is the one place where annotations, wires, parameters and code meet.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from attrs import fields, frozen
 
@@ -41,6 +43,11 @@ from ..values.references import Named, find_with, learn
 from ..values.type_text import type_text
 from .describe import ParameterDescription
 
+TypesBySerializer: TypeAlias = dict[str, list[Any]]
+"""Serializers that some values need, by name, each with the classes of its values."""
+Uses: TypeAlias = list[tuple[str, Parameter]]
+"""The tasks that take a run parameter, each with its own argument of that name."""
+
 RUN_DIR_TYPE = "RunDir"
 """`Constant.type` of the run directory, so that it can be told from a parameter."""
 
@@ -52,8 +59,8 @@ RESERVED = frozenset({"self", "run_dir", "executor", "wait", *RunOptions.argumen
 class Resolved:
     """A workflow that fits together.
 
-    `order` has every task behind those it needs; `wires`, `after` and `verifiers_of` (the
-    names of the verifiers) are by task; `serializers` and `verifiers` are all that are used.
+    `order` has every task behind those it needs; `wires`, `after` and `verifiers` are by
+    task; `serializers` are all that are used.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -63,8 +70,7 @@ class Resolved:
     order: tuple[str, ...]
     parameters: tuple[ParameterDescription, ...]
     serializers: tuple[SerializerSpec, ...]
-    verifiers: tuple[VerifierSpec, ...]
-    verifiers_of: Mapping[str, tuple[str, ...]]
+    verifiers: Mapping[str, tuple[VerifierSpec, ...]]
 
     def task_fields(self, name: str) -> dict[str, Any]:
         """Return what a `ResolvedTask` says of a task, by field.
@@ -74,7 +80,7 @@ class Resolved:
         """
         options = self.tasks[name].options
         values = options._asdict()
-        resources = Resources(**{one.name: values.pop(one.name) for one in fields(Resources)})
+        resources = Resources(**{field.name: values.pop(field.name) for field in fields(Resources)})
         return {
             **values,
             "name": name,
@@ -84,7 +90,7 @@ class Resolved:
             "resources": resources,
             "files": options.files or "",
             "serializer": options.serializer or "",
-            "verifiers": self.verifiers_of[name],
+            "verifiers": tuple(verifier.name for verifier in self.verifiers[name]),
             "verify": any(map(callable, options.verify)),
             "retry": _retry_spec(options.retry),
         }
@@ -103,66 +109,38 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     if not tasks:
         raise ValidationError(f"workflow {workflow_name!r} has no tasks: add some with job()")
     find_with(_installed)
+    # All that is wrong is reported at once; a signature or wire that is wrong ends it earlier.
     problems: list[str] = []
-    for name, task in tasks.items():
-        if task.options.serializer is not None:
-            try:
-                learn([_plugins().serializer_entry(task.options.serializer)])
-            except PluginError as error:
-                problems.append(f"task {name!r}: {error}")
+    _learn_named_serializers(tasks, problems)
     signatures = {name: task.signature() for name, task in tasks.items()}
-    after: dict[str, tuple[str, ...]] = {}
-    for name, task in tasks.items():
-        found = []
-        for reference in task.options.after:
-            try:
-                found.append(resolve(reference, task, tasks))
-            except ValueError as problem:
-                problems.append(f"task {name!r}, after: {problem}")
-        after[name] = tuple(dict.fromkeys(found))
+    after = {name: _after(task, tasks, problems) for name, task in tasks.items()}
     try:
         wires = infer(tasks, signatures)
     except ValidationError as error:
         problems.append(str(error))
         raise_for(problems)
         raise
-    problems.extend(_unsupported(tasks, signatures, wires))
-    edges = {
-        name: (*(source.task for wire in wires[name] for source in wire.sources), *after[name])
-        for name in tasks
-    }
+    in_files = {name: _serializers(signatures[name].returns) for name in tasks}
+    for name in tasks:
+        problems.extend(_unsupported(name, signatures[name], wires[name], in_files))
+        problems.extend(_unsplittable(name, wires[name], tasks, signatures))
     parameters = _parameters(signatures, problems)
-    kept = {name: _serializers(signatures[name].returns) for name in tasks}
-    entries = {name: _verifiers(name, tasks[name], kept[name], problems) for name in tasks}
+    verifiers = {name: _verifiers(task, in_files[name], problems) for name, task in tasks.items()}
     raise_for(problems)
-    # One that is only named takes no type: for that the worker asks the same as we do here.
-    by_type = {
-        one for name, found in kept.items() if not tasks[name].options.serializer for one in found
-    }
-    used = {name: _plugins().serializer_entry(name) for found in kept.values() for name in found}
     return Resolved(
         tasks=tasks,
         signatures=signatures,
         wires=wires,
         after=after,
-        order=tuple(order(edges)),
+        order=tuple(order({name: [*_sources(wires[name]), *after[name]] for name in tasks})),
         parameters=parameters,
-        serializers=tuple(
-            SerializerSpec(name=name, target=one.target, types=one.types if name in by_type else ())
-            for name, one in used.items()
-        ),
-        verifiers=tuple(
-            dict.fromkeys(
-                VerifierSpec(name=one.name, target=one.target)
-                for found in entries.values()
-                for one in found
-            )
-        ),
-        verifiers_of={
-            name: tuple(dict.fromkeys(one.name for one in found))
-            for name, found in entries.items()
-        },
+        serializers=_serializer_specs(tasks, in_files),
+        verifiers=verifiers,
     )
+
+
+def _sources(wires: Iterable[Wire]) -> Iterator[str]:
+    return (source.task for wire in wires for source in wire.sources)
 
 
 def _plugins() -> Any:
@@ -173,84 +151,128 @@ def _plugins() -> Any:
 
 
 def _installed(cls: type) -> Named | None:
-    found: Named | None = _plugins().serializer_entry_for(cls)
-    return found
+    entry: Named | None = _plugins().serializer_entry_for(cls)
+    return entry
 
 
-def _verifiers(
-    name: str, task: TaskDefinition, kept: Mapping[str, list[Any]], problems: list[str]
-) -> list[Any]:
-    """Return the entries of the verifiers that a task names, and of those of its types.
-
-    By their types only values are judged that are kept in files: finding out whether any
-    plugin judges an int would load them all for every workflow.
-    """
-    found = []
-    for one in task.options.verify:
-        if isinstance(one, str):
+def _learn_named_serializers(tasks: Mapping[str, TaskDefinition], problems: list[str]) -> None:
+    for name, task in tasks.items():
+        if task.options.serializer is not None:
             try:
-                found.append(_plugins().verifier_entry(one))
+                learn([_plugins().serializer_entry(task.options.serializer)])
             except PluginError as error:
                 problems.append(f"task {name!r}: {error}")
-    for types_kept in kept.values():
-        for cls in types_kept:
-            if cls is not None:
-                found.extend(_plugins().verifier_entries_for(cls))
-    return found
 
 
-def _unsupported(
-    tasks: Mapping[str, TaskDefinition],
-    signatures: Mapping[str, Signature],
-    wires: Mapping[str, tuple[Wire, ...]],
-) -> list[str]:
-    """Return what can neither be written as JSON nor be kept in a file."""
-    problems = []
-    filed = {
-        name: _serializers(signature.returns) for name, signature in signatures.items()
-    }
-    for name, signature in signatures.items():
-        fed_by_files = {
-            wire.parameter
-            for wire in wires[name]
-            if any(filed[source.task] for source in wire.sources)
-        }
-        for parameter in signature.parameters:
-            if parameter.kind == RUN_DIR:
-                continue
-            where = f"task {name!r}, parameter {parameter.name!r}"
-            reason = supported(parameter.annotation)
-            if reason is not None and parameter.name in fed_by_files:
-                reason = None  # it is read by whatever wrote it
-            if reason is not None:
-                problems.append(f"{where}: {reason}")
-            elif parameter.kind == PARAM and _serializers(parameter.annotation):
-                problems.append(
-                    f"{where}: {type_text(parameter.annotation)} cannot be written as JSON, as "
-                    "a parameter of a run is: take the Path of a file, or return it from a task"
-                )
-        reason = supported(signature.returns)
-        if reason is not None:
-            problems.append(f"task {name!r}, return value: {reason}")
-        for wire in wires[name]:
-            for source in wire.sources:
-                if source.flatten and codec_for(signatures[source.task].returns).in_file:
-                    problems.append(
-                        f"task {name!r}, parameter {wire.parameter!r} gets the items of what "
-                        f"{source.task!r} returns, but that is kept in one file "
-                        f"(serializer={tasks[source.task].options.serializer!r}): annotate what "
-                        f"{source.task!r} returns with the type of the items, list[...], so "
-                        "that each has a file of its own"
-                    )
-    return problems
+def _after(
+    task: TaskDefinition, tasks: Mapping[str, TaskDefinition], problems: list[str]
+) -> tuple[str, ...]:
+    """Return the names of the tasks that a task comes after."""
+    names = []
+    for reference in task.options.after:
+        try:
+            names.append(resolve(reference, task, tasks))
+        except ValueError as problem:
+            problems.append(f"task {task.name!r}, after: {problem}")
+    return tuple(dict.fromkeys(names))
 
 
-def _serializers(annotation: Any) -> dict[str, list[Any]]:
+def _serializers(annotation: Any) -> TypesBySerializer:
     """Return the serializers, with the types, that values of an annotation need."""
     try:
         return serializers_of(codec_for(annotation))
     except SerializationError:
         return {}
+
+
+def _serializer_specs(
+    tasks: Mapping[str, TaskDefinition], in_files: Mapping[str, TypesBySerializer]
+) -> tuple[SerializerSpec, ...]:
+    """Return the serializers that the results of the tasks need."""
+    by_type = {
+        serializer
+        for name, serializers in in_files.items()
+        if not tasks[name].options.serializer
+        for serializer in serializers
+    }
+    names = dict.fromkeys(name for serializers in in_files.values() for name in serializers)
+    specs = []
+    for name in names:
+        entry = _plugins().serializer_entry(name)
+        # One that tasks only name takes no type: the worker must decide as is decided here.
+        types = entry.types if name in by_type else ()
+        specs.append(SerializerSpec(name=name, target=entry.target, types=types))
+    return tuple(specs)
+
+
+def _verifiers(
+    task: TaskDefinition, in_files: TypesBySerializer, problems: list[str]
+) -> tuple[VerifierSpec, ...]:
+    """Return the verifiers that a task names, and those of its types.
+
+    Only of types whose values are kept in files: finding out whether any plugin judges
+    an int would load them all for every workflow.
+    """
+    entries = []
+    for verifier in task.options.verify:
+        if isinstance(verifier, str):
+            try:
+                entries.append(_plugins().verifier_entry(verifier))
+            except PluginError as error:
+                problems.append(f"task {task.name!r}: {error}")
+    for types in in_files.values():
+        for cls in types:
+            if cls is not None:
+                entries.extend(_plugins().verifier_entries_for(cls))
+    specs = [VerifierSpec(name=entry.name, target=entry.target) for entry in entries]
+    return tuple(dict.fromkeys(specs))
+
+
+def _unsupported(
+    name: str,
+    signature: Signature,
+    wires: tuple[Wire, ...],
+    in_files: Mapping[str, TypesBySerializer],
+) -> Iterator[str]:
+    """Yield which values of a task can neither be written as JSON nor be kept in a file."""
+    # What comes in a file is read by whatever wrote it.
+    fed_by_files = {
+        wire.parameter for wire in wires if any(map(in_files.get, _sources([wire])))
+    }
+    for parameter in signature.parameters:
+        if parameter.kind == RUN_DIR:
+            continue
+        where = f"task {name!r}, parameter {parameter.name!r}"
+        reason = supported(parameter.annotation)
+        if reason is not None and parameter.name not in fed_by_files:
+            yield f"{where}: {reason}"
+        elif parameter.kind == PARAM and _serializers(parameter.annotation):
+            yield (
+                f"{where}: {type_text(parameter.annotation)} cannot be written as JSON, as "
+                "a parameter of a run is: take the Path of a file, or return it from a task"
+            )
+    reason = supported(signature.returns)
+    if reason is not None:
+        yield f"task {name!r}, return value: {reason}"
+
+
+def _unsplittable(
+    name: str,
+    wires: tuple[Wire, ...],
+    tasks: Mapping[str, TaskDefinition],
+    signatures: Mapping[str, Signature],
+) -> Iterator[str]:
+    """Yield which parameters get the items of a list that is kept as a whole in one file."""
+    for wire in wires:
+        for source in wire.sources:
+            if source.flatten and codec_for(signatures[source.task].returns).in_file:
+                yield (
+                    f"task {name!r}, parameter {wire.parameter!r} gets the items of what "
+                    f"{source.task!r} returns, but that is kept in one file "
+                    f"(serializer={tasks[source.task].options.serializer!r}): annotate what "
+                    f"{source.task!r} returns with the type of the items, list[...], so "
+                    "that each has a file of its own"
+                )
 
 
 def full_name(task: str, parameter: Parameter) -> str:
@@ -260,43 +282,60 @@ def full_name(task: str, parameter: Parameter) -> str:
     return f"{task}_{parameter.name}" if local else parameter.name
 
 
-def cli_parameters(workflow: Flow) -> list[ParameterDescription]:
-    """Return the run parameters that the workflow takes, in order of first use."""
-    return list(check(workflow).parameters)
-
-
 def _parameters(
     signatures: Mapping[str, Signature], problems: list[str]
 ) -> tuple[ParameterDescription, ...]:
-    users: dict[str, list[tuple[str, Parameter]]] = {}
+    """Describe the parameters of a run, each of one or more tasks, in order of first use."""
+    uses: dict[str, Uses] = {}
     for task, signature in signatures.items():
         for parameter in signature.parameters:
             if parameter.kind == PARAM:
-                users.setdefault(full_name(task, parameter), []).append((task, parameter))
-    shorts: dict[str, str] = {}
-    found = []
-    for name, uses in users.items():
-        described = _described(name, uses, problems)
+                uses.setdefault(full_name(task, parameter), []).append((task, parameter))
+    descriptions = [_describe(name, of_name, problems) for name, of_name in uses.items()]
+    owners: dict[str, str] = {}
+    for described in descriptions:
         if described.short is not None:
-            other = shorts.setdefault(described.short, name)
-            if other != name:
+            owner = owners.setdefault(described.short, described.name)
+            if owner != described.name:
                 problems.append(
-                    f"parameters {other!r} and {name!r} both have the short option "
+                    f"parameters {owner!r} and {described.name!r} both have the short option "
                     f"-{described.short}"
                 )
-        found.append(described)
-    return tuple(found)
+    return tuple(descriptions)
 
 
-def _described(
-    name: str, uses: list[tuple[str, Parameter]], problems: list[str]
-) -> ParameterDescription:
+def _describe(name: str, uses: Uses, problems: list[str]) -> ParameterDescription:
     task, first = uses[0]
     if name in RESERVED:
         problems.append(
             f"task {task!r}, parameter {first.name!r}: {name!r} is an argument of submit() "
             "itself: give the parameter another name"
         )
+    annotation = _common_type(name, uses, problems)
+    default = _default(uses, problems)
+    required = any(not parameter.has_default for _, parameter in uses)
+    markers: list[Any] = [use.marker for _, use in uses if use.marker is not None]
+    return ParameterDescription(
+        name=name,
+        type=type_text(annotation),
+        required=required,
+        default=None if required else default,
+        help=_first(markers, "help") or "",
+        short=_first(markers, "short"),
+        namespace="local" if markers and markers[0].namespace == "local" else "global",
+        tasks=tuple(dict.fromkeys(user for user, _ in uses)),
+        annotation=annotation,
+    )
+
+
+def _first(markers: list[Any], attribute: str) -> Any:
+    """Return the first that markers say of an attribute, None if none says anything."""
+    return next(filter(None, (getattr(marker, attribute) for marker in markers)), None)
+
+
+def _common_type(name: str, uses: Uses, problems: list[str]) -> Any:
+    """Return the narrowest of the types that tasks have for a parameter."""
+    task, first = uses[0]
     annotation = first.annotation
     for other_task, other in uses[1:]:
         if other.name != first.name:
@@ -305,42 +344,32 @@ def _described(
                 f"called {name!r}: rename one"
             )
         elif accepts(annotation, other.annotation):
-            annotation = other.annotation  # The narrower of the two.
+            annotation = other.annotation
         elif not accepts(other.annotation, annotation):
             problems.append(
                 f"parameter {name!r} is {type_text(annotation)} in task {task!r} but "
                 f"{type_text(other.annotation)} in task {other_task!r}: use one type, or "
                 "Param(namespace='local')"
             )
-    markers: list[Any] = [use.marker for _, use in uses if use.marker is not None]
+    return annotation
+
+
+def _default(uses: Uses, problems: list[str]) -> Any:
+    """Return the default of a parameter in JSON's own types; of several, the last task's."""
     default: Any = None
-    for user, use in uses:
-        if use.has_default:
-            try:
-                default = codec_for(use.annotation).encode_native(use.default)
-            except SerializationError:
-                problems.append(_bad_default(user, use))
-    required = any(not use.has_default for _, use in uses)
-    return ParameterDescription(
-        name=name,
-        type=type_text(annotation),
-        required=required,
-        default=None if required else default,
-        help=next((one.help for one in markers if one.help), ""),
-        short=next((one.short for one in markers if one.short), None),
-        namespace="local" if markers and markers[0].namespace == "local" else "global",
-        tasks=tuple(dict.fromkeys(user for user, _ in uses)),
-        annotation=annotation,
-    )
-
-
-def _bad_default(task: str, parameter: Parameter) -> str:
-    kind = type_text(parameter.annotation)
-    hint = f": write {kind} | None" if parameter.default is None else ""
-    return (
-        f"task {task!r}, parameter {parameter.name!r}: the default {parameter.default!r} "
-        f"is no {kind}{hint}"
-    )
+    for task, parameter in uses:
+        if not parameter.has_default:
+            continue
+        try:
+            default = codec_for(parameter.annotation).encode_native(parameter.default)
+        except SerializationError:
+            kind = type_text(parameter.annotation)
+            hint = f": write {kind} | None" if parameter.default is None else ""
+            problems.append(
+                f"task {task!r}, parameter {parameter.name!r}: the default "
+                f"{parameter.default!r} is not of type {kind}{hint}"
+            )
+    return default
 
 
 def build_spec(
@@ -359,48 +388,35 @@ def build_spec(
     unknown or of the wrong type.
     """
     resolved = resolve_tasks(workflow_name, tasks)
-    known = {one.name: one for one in resolved.parameters}
-    problems = [_unknown(workflow_name, name, known) for name in parameters if name not in known]
+    descriptions = {parameter.name: parameter for parameter in resolved.parameters}
+    problems = [
+        _unknown(workflow_name, name, descriptions)
+        for name in parameters
+        if name not in descriptions
+    ]
     directory = dump(os.path.abspath(run_dir))
     specs = []
-    missing: set[str] = set()
     for name in resolved.order:
-        task = tasks[name]
         constants = []
         for parameter in resolved.signatures[name].parameters:
-            if parameter.kind == RUN_DIR:
-                constants.append(
-                    Constant(parameter=parameter.name, type=RUN_DIR_TYPE, text=directory)
-                )
-            elif parameter.kind == PARAM:
-                full = full_name(name, parameter)
-                if full in parameters:
-                    value, given = parameters[full], True
-                elif parameter.has_default:
-                    value, given = parameter.default, False
-                else:
-                    if full not in missing:
-                        problems.append(_missing(known[full]))
-                    missing.add(full)
-                    continue
-                try:
-                    constants.append(_constant(parameter, value, given=given))
-                except SerializationError as error:
-                    origin = "" if given else " (its default)"
-                    problems.append(
-                        f"parameter {full!r} of task {name!r} must be "
-                        f"{type_text(parameter.annotation)}, got {value!r} "
-                        f"({type(value).__qualname__}){origin}: {error}"
+            try:
+                if parameter.kind == RUN_DIR:
+                    constants.append(
+                        Constant(parameter=parameter.name, type=RUN_DIR_TYPE, text=directory)
                     )
-        described = resolved.task_fields(name)
-        described["code"], sources = code_of(task)
-        described["files"] = described["files"] or files
+                elif parameter.kind == PARAM:
+                    description = descriptions[full_name(name, parameter)]
+                    constants.append(_constant(name, parameter, description, parameters))
+            except ParameterError as problem:
+                problems.append(str(problem))
+        values = resolved.task_fields(name)
+        values["code"], sources = code_of(tasks[name])
         specs.append(
             TaskSpec(
-                **described,
+                **{**values, "files": values["files"] or files},
                 constants=tuple(constants),
                 sources=sources,
-                as_left=not task.options.verify,
+                as_left=not tasks[name].options.verify,
             )
         )
     if problems:
@@ -409,7 +425,7 @@ def build_spec(
         name=workflow_name,
         tasks=tuple(specs),
         serializers=resolved.serializers,
-        verifiers=resolved.verifiers,
+        verifiers=tuple(dict.fromkeys(itertools.chain(*resolved.verifiers.values()))),
     )
 
 
@@ -426,34 +442,44 @@ def _retry_spec(retry: Retry | None) -> RetrySpec | None:
     return RetrySpec(times=retry.times, rules=tuple(rules))
 
 
-def _constant(parameter: Parameter, value: object, *, given: bool) -> Constant:
-    annotation = parameter.annotation
-    kind = type_text(annotation)
-    codec = codec_for(annotation)
+def _constant(
+    task: str,
+    parameter: Parameter,
+    description: ParameterDescription,
+    values: Mapping[str, object],
+) -> Constant:
+    """Bind a run parameter of a task. Raises `ParameterError`."""
+    name = description.name
+    if name not in values and not parameter.has_default:
+        raise ParameterError(_missing(description))
+    value, origin = values.get(name, parameter.default), "" if name in values else " (its default)"
+    kind = type_text(parameter.annotation)
     try:
-        text = codec.encode(value)
-    except SerializationError:
-        if not given:
-            raise
-        read = _read(codec, value)
-        if read is None:
-            raise
-        text = read
+        text = _encode(codec_for(parameter.annotation), value, from_json=name in values)
+    except SerializationError as error:
+        raise ParameterError(
+            f"parameter {name!r} of task {task!r} must be {kind}, got {value!r} "
+            f"({type(value).__qualname__}){origin}: {error}"
+        ) from error
     return Constant(parameter=parameter.name, type=kind, text=text)
 
 
-def _read(codec: Codec, value: object) -> str | None:
+def _encode(codec: Codec, value: object, *, from_json: bool) -> str:
+    """Return the JSON text of a value; with `from_json` also of one in the form it has in JSON."""
     try:
-        return codec.encode(codec.decode_native(value))
+        return codec.encode(value)
     except SerializationError:
-        return None
+        if from_json:
+            with contextlib.suppress(SerializationError):
+                return codec.encode(codec.decode_native(value))
+        raise
 
 
-def _unknown(workflow: str, name: str, known: Mapping[str, ParameterDescription]) -> str:
-    close = nearest(name, known)
+def _unknown(workflow: str, name: str, allowed: Mapping[str, ParameterDescription]) -> str:
+    close = nearest(name, allowed)
     hint = f": did you mean {close!r}?" if close else ""
-    allowed = ", ".join(f"{one.name}: {one.type}" for one in known.values()) or "none"
-    return f"workflow {workflow!r} has no parameter {name!r}{hint} (parameters: {allowed})"
+    listed = ", ".join(f"{parameter.name}: {parameter.type}" for parameter in allowed.values())
+    return f"workflow {workflow!r} has no parameter {name!r}{hint} (parameters: {listed or 'none'})"
 
 
 def _missing(parameter: ParameterDescription) -> str:

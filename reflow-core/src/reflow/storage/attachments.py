@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PluginError, RecordError, SerializationError
-from ..values.references import KEY, Named, is_file_name, is_reference, known, learn, reference
+from ..values.references import KEY, Named, is_file_name, is_reference, learn, learned, reference
 from .filesystem import Files
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ class AttachmentFolder:
     def _serializer(self, name: str) -> Serializer:
         made = self._made.get(name)
         if made is None:
-            spec = known.get(name)
+            spec = learned.get(name)
             if spec is None:
                 raise SerializationError(
                     f"the value was written by the serializer {name!r}, which this run does not "
-                    f"use (it uses: {', '.join(sorted(known)) or 'none'})"
+                    f"use (it uses: {', '.join(sorted(learned)) or 'none'})"
                 )
             made = self._made[name] = _make(spec)
         return made
@@ -130,7 +130,7 @@ def _make(spec: Named) -> Serializer:
 
 def may_run_code(serializer: str) -> bool:
     """Whether reading a file of this serializer runs code; True of one that is not known here."""
-    spec = known.get(serializer)
+    spec = learned.get(serializer)
     return spec is None or _make(spec).runs_code
 
 

@@ -2,7 +2,7 @@
 
 Where such a value stands, its JSON has a reference, the object
 ``{"$attachment": <serializer>, "file": "<sha256 of the content><suffix>"}``: so it can be
-told from any other value, goes through lists as any item does, and equal contents have
+distinguished from any other value, goes through lists as any item does, and equal contents have
 equal texts. Codecs write and read the values through the `Attachments` that are
 current; workers import this: no attrs, and no annotations as texts (see `reflow.storage.outcome`).
 """
@@ -58,15 +58,15 @@ class Attachments(Protocol):
 current: ContextVar[Attachments | None] = ContextVar("reflow-attachments", default=None)
 """Where the codecs of this thread keep such values, while values are written or read."""
 
-known: dict[str, Named] = {}
-"""The serializers that this process has met, by name."""
+learned: dict[str, Named] = {}
+"""The serializers that this process has learned of, by name."""
 
 
 def _nearest(cls: type) -> Named | None:
     for base in cls.__mro__[:-1]:
-        for one in known.values():
-            if any(is_called(base, name) for name in one.types):
-                return one
+        for serializer in learned.values():
+            if any(is_called(base, name) for name in serializer.types):
+                return serializer
     return None
 
 
@@ -74,17 +74,17 @@ _finders: list[Callable[[type], Named | None]] = [_nearest]
 
 
 def find_with(finder: Callable[[type], Named | None]) -> None:
-    """Have `serializer_for` ask `finder`, and not the known ones: what it met must not count.
+    """Have `serializer_for` ask `finder` instead of what this process has learned so far.
 
-    A worker needs none: the run's record names its serializers.
+    Whatever ran earlier in the process must not change what a workflow is checked against. A
+    worker needs no finder: the run's record names its serializers.
     """
     _finders[0] = finder
 
 
 def learn(serializers: Iterable[Named]) -> None:
-    """Make serializers known, so that values of their types have codecs."""
-    for one in serializers:
-        known[one.name] = one
+    """Learn of serializers, so that values of their types have codecs."""
+    learned.update({serializer.name: serializer for serializer in serializers})
 
 
 def serializer_for(cls: type) -> str | None:
@@ -92,11 +92,11 @@ def serializer_for(cls: type) -> str | None:
 
     Of several the one that names the nearest base class is chosen.
     """
-    found = _finders[0](cls)
-    if found is None:
+    serializer = _finders[0](cls)
+    if serializer is None:
         return None
-    known[found.name] = found
-    return found.name
+    learned[serializer.name] = serializer
+    return serializer.name
 
 
 def is_called(cls: type, name: str) -> bool:
@@ -108,7 +108,7 @@ def is_called(cls: type, name: str) -> bool:
     if name == f"{cls.__module__}.{cls.__qualname__}":
         return True
     module, _, attribute = name.rpartition(".")
-    # Not getattr: a module may import more when it is asked for a name that it has not.
+    # Not getattr: a module may import more when it is asked for a name that it lacks.
     return getattr(sys.modules.get(module), "__dict__", {}).get(attribute) is cls
 
 

@@ -62,18 +62,18 @@ class _Pickler(pickle.Pickler):
 
 
 def _member(module: object, name: str) -> object:
-    found = module
+    member = module
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
+        member = getattr(member, part, None)
+    return member
 
 
 def _of_script(name: str) -> object:
-    """Return a class or function of the workflow's script, however that was loaded."""
+    """Return a class or function of the workflow's script, whatever name that is loaded under."""
     for module in _SCRIPT:
-        found = _member(sys.modules.get(module), name)
-        if found is not None:
-            return found
+        member = _member(sys.modules.get(module), name)
+        if member is not None:
+            return member
     raise AttributeError(f"the workflow's script has no {name!r} (any more)")
 
 
