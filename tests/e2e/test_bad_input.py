@@ -339,7 +339,7 @@ def test_a_working_directory_that_is_gone(out, start, tmp_path, monkeypatch):
     here.mkdir()
     monkeypatch.chdir(here)
     here.rmdir()
-    with pytest.raises(RunDirectoryError, match="change to one that is there"):
+    with pytest.raises(RunDirectoryError, match="change to one that exists"):
         start(wf, out, n=1)
 
 

@@ -122,7 +122,7 @@ def test_a_damaged_store_is_moved_away(runs: list[Run], tmp_path: Path) -> None:
     path = default_store_path()
     path.write_bytes(b"\xff" * 20_000)
     assert "store rebuild --new" in reflow("store", "check", code=2)
-    assert "name the folders" in reflow("store", "rebuild", "--new", code=2)
+    assert "give the folders" in reflow("store", "rebuild", "--new", code=2)
     told = as_json(
         "store-rebuild", reflow("store", "rebuild", "--new", "--json", str(tmp_path / "runs"))
     )
@@ -196,7 +196,7 @@ def test_export(runs: list[Run], tmp_path: Path) -> None:
     assert {json.loads(line)["run_id"] for line in output.read_text().splitlines()} == {
         runs[1].run_id
     }
-    assert "is there already" in reflow("store", "export", "--output", str(output), code=2)
+    assert "exists already" in reflow("store", "export", "--output", str(output), code=2)
     assert "no run" in reflow("store", "export", "nothing-1", code=2)
 
 

@@ -1,4 +1,4 @@
-"""Everything a store knows, as lines of JSON: to keep, to look at, to read with other programs."""
+"""Everything in a store, as lines of JSON: to keep, to look at, to read with other programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..storage.stores.base import RunRow, Store
 
 
 def exported(store: Store, runs: Iterable[RunRow]) -> Iterator[str]:
-    """Yield, for each run, a line for it, one for each task and one for each instance indexed.
+    """Yield, for each run, a line for it, one for each task and one for each indexed element.
 
     "kind" is "run", "task" or "instance"; docs/reference/json has the schema.
     """
@@ -38,7 +38,7 @@ def exported(store: Store, runs: Iterable[RunRow]) -> Iterator[str]:
                 "instance",
                 run_id=run.run_id,
                 task=row.task,
-                index=row[1],
+                index=row[1],  # `index` by name is a method of tuples to mypy
                 state=row.state,
                 attempt=row.attempt,
                 identity=row.identity,

@@ -1,11 +1,12 @@
-"""Starts runs: checks everything, writes the record, and lets it go."""
+"""Starts runs: checks everything, writes the record, and runs it or hands it over."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -45,47 +46,31 @@ def prepare(
     options: RunOptions,
     executor: Executor | None,
 ) -> tuple[RunRecord, RunRequest]:
-    """Check a run and write its record; nothing is created where anything is wrong.
+    """Check a run and write its record; nothing is created if anything is wrong.
 
     `executor` None stands for the calling process.
     """
-    try:
-        os.getcwd()
-    except FileNotFoundError as error:
-        raise RunDirectoryError(
-            error.errno,
-            "the directory that this was started in is gone: change to one that is there",
-        ) from error
+    _check_directory()
     folder = os.path.abspath(os.fspath(run_dir))
     spec = specify(workflow, parameters, folder, options)
     if options.observers:
-        observers(options.observers)  # one that is not there is found before anything starts
+        observers(options.observers)  # a missing one is an error before anything starts
     if executor is None:
         name, settings = INLINE, dict[str, object]()
     else:
         executor.check()
         name, settings = executor_reference(executor.located())
-    entrypoint, kept = describe_entrypoint(workflow, *origin, needed=executor is not None)
+    entrypoint, code = describe_entrypoint(workflow, *origin, needed=executor is not None)
     directory = entrypoint.directory or os.getcwd()
-    spec, beside = with_input_files(spec, workflow.tasks, directory)
+    spec, file_texts = with_input_files(spec, workflow.tasks, directory)
     run_id = new_run_id(workflow.name)
-    given = {}
-    for task in spec.tasks:
-        names = {
-            parameter.name: full_name(task.name, parameter)
-            for parameter in workflow.tasks[task.name].signature().parameters
-            if parameter.kind == PARAM
-        }
-        for constant in task.constants:
-            if constant.type != RUN_DIR_TYPE:
-                given[names[constant.parameter]] = _native(constant.text)
     request = RunRequest(
         format=FORMAT,
         run_id=run_id,
         user=_user(),
         created_at=datetime.now(timezone.utc).isoformat(),
         run_dir=folder,
-        parameters=given,
+        parameters=dict(_run_parameters(workflow, spec)),
         options=options,
         executor=name,
         executor_settings=settings,
@@ -95,15 +80,37 @@ def prepare(
         spec=spec,
     )
     record = RunRecord(f"{folder}/{FOLDER}/{run_id}")
-    store.list_runs(limit=0)  # an unusable store is found before anything is written
-    enter(record, request, kept, store, workflow.tasks, beside)
+    store.list_runs(limit=0)  # an unusable store is an error before anything is written
+    enter(record, request, code, store, workflow.tasks, file_texts)
     return record, request
+
+
+def _check_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise RunDirectoryError(
+            error.errno, "the current directory was deleted: change to one that exists"
+        ) from error
+
+
+def _run_parameters(workflow: Flow, spec: WorkflowSpec) -> Iterator[tuple[str, object]]:
+    """Yield the parameters of a run by name, in the types of JSON."""
+    for task in spec.tasks:
+        names = {
+            parameter.name: full_name(task.name, parameter)
+            for parameter in workflow.tasks[task.name].signature().parameters
+            if parameter.kind == PARAM
+        }
+        for constant in task.constants:
+            if constant.type != RUN_DIR_TYPE:
+                yield names[constant.parameter], json.loads(constant.text)
 
 
 def specify(
     workflow: Flow, parameters: Mapping[str, object], folder: str, options: RunOptions
 ) -> WorkflowSpec:
-    """Return a checked workflow, bound to its parameters. Raises what is wrong with them."""
+    """Return a checked workflow, bound to its parameters. Raises the error of a wrong one."""
     spec = build_spec(workflow.name, workflow.tasks, parameters, folder, files=options.files)
     for name in options.force_tasks:
         if name not in workflow.tasks:
@@ -114,30 +121,24 @@ def specify(
 def enter(
     record: RunRecord,
     request: RunRequest,
-    kept: bytes | None,
+    code: bytes | None,
     store: Store,
     tasks: Mapping[str, TaskDefinition],
-    beside: Mapping[str, str],
+    file_texts: Mapping[str, str],
 ) -> None:
-    """Write the record of a new run, and enter it into the store; nothing is left on an error.
+    """Write the record of a new run, and enter it into the store; an error leaves nothing.
 
-    `beside` are the texts, by digest, of how the files of its parameters stand.
+    `code` is the copy of the script or the pickle, if one is kept. `file_texts` are the large
+    texts, by digest, of how the files of its parameters looked.
     """
     try:
-        record.create(request, kept, beside)
+        record.create(request, code, file_texts)
         with contextlib.suppress(OSError):  # then no later run can show what has changed
             keep(record, texts_of(tasks.values()))
         store.add_run(run_row(request, record.folder, PENDING), task_list(request))
     except BaseException:
         record.discard()
         raise
-
-
-def _native(text: str) -> object:
-    import json
-
-    value: object = json.loads(text)
-    return value
 
 
 def _user() -> str:
@@ -167,7 +168,7 @@ def run_here(
         record.check_there()
         return state
     except LeaseLostError:
-        record.check_there()  # that nothing is there says more
+        record.check_there()  # an error that says that the record is gone says more
         raise
     finally:
         dispatch.release()
@@ -182,7 +183,7 @@ def dry_run_text(
     )
     lines = [f"Workflow {workflow.name}, in {Path(run_dir).absolute()}: would submit"]
     for task in spec.tasks:
-        lines.append(f"  {task.name}{' (array)' if task.array else ''}  {_asked(task)}")
+        lines.append(f"  {task.name}{' (array)' if task.array else ''}  {_resources(task)}")
         for wire in task.wires:
             sources = ", ".join(source.task for source in wire.sources)
             lines.append(f"      {wire.parameter} <- {sources} ({wire.mode})")
@@ -194,21 +195,17 @@ def dry_run_text(
     return "\n".join(lines)
 
 
-def _asked(task: TaskSpec) -> str:
-    asked = task.resources
-    told = [f"cpus={asked.cpus}"]
-    if asked.time is not None:
-        told.append(f"time={format_time(asked.time)}")
-    if asked.mem is not None:
-        told.append(f"mem={format_memory(asked.mem)}")
-    if asked.gpus:
-        told.append(f"gpus={asked.gpus}")
-    if asked.nodes != 1:
-        told.append(f"nodes={asked.nodes}")
-    told.extend(
-        f"{key}={value}"
-        for key, value in (("queue", asked.queue), ("account", asked.account))
-        if value
-    )
-    told.extend(f"{key}={value}" for key, value in asked.native.items())
-    return " ".join(told)
+def _resources(task: TaskSpec) -> str:
+    """Return what a task asks for; what it leaves to the scheduler is left out."""
+    resources = task.resources
+    texts = {
+        "cpus": resources.cpus,
+        "time": None if resources.time is None else format_time(resources.time),
+        "mem": None if resources.mem is None else format_memory(resources.mem),
+        "gpus": resources.gpus,
+        "nodes": None if resources.nodes == 1 else resources.nodes,
+        "queue": resources.queue,
+        "account": resources.account,
+    }
+    options = [f"{name}={text}" for name, text in texts.items() if text]
+    return " ".join([*options, *(f"{name}={text}" for name, text in resources.native.items())])
