@@ -158,6 +158,7 @@ def status(record: Mapping[str, str]) -> JobStatus:
         state=ENDED, cause=cause, reason=reason, exit_code=None if signal else code, signal=signal,
         nodes=(host,) if host else (), started=_time(record.get("start_time", "")),
         ended=_time(record.get("end_time", "")),
+        suspected="",  # the record of what qdel has ended is that of any SIGKILL (seen)
         raw=f"failed {record.get('failed', '')}, exit_status {record.get('exit_status', '')}",
     )  # fmt: skip
 

@@ -137,6 +137,7 @@ def test_how_jobs_ended() -> None:
     assert found["173"].reason == "it met its time limit of 2 s"
     assert found["166"].reason == found["181"].reason, "qdel leaves what any SIGKILL leaves"
     assert "by qdel or for its memory, Grid Engine does not tell" in found["166"].reason
+    assert found["166"].suspected == "", "what a person has deleted is not to run once more"
     assert found["171"].reason == "Grid Engine says: opening input/output file"
     assert (found["171"].started, found["171"].ended) == (None, None)
     assert found["164"].nodes == ("n1",)
