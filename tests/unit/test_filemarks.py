@@ -8,7 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.caching.file_marks import counted, marks_in, marks_of, stamp_of, stamped
+from reflow.caching.file_marks import (
+    digest_of_marks,
+    digest_with_files,
+    digest_with_marks,
+    marks_in,
+    marks_of,
+)
 from reflow.storage.outcome import Outcome
 
 ONE = Outcome("task", 0, 1, "SUCCESS", "ab", "cd", "[]", ("/a", "/b", "/c"))
@@ -30,9 +36,9 @@ def test_a_file_counts_by_its_content_else_by_size_and_times() -> None:
 def test_the_time_of_a_file_whose_content_is_known_does_not_count() -> None:
     one, touched = (ONE._replace(prints=(f"f:1:{time} 00", "", "")) for time in (1, 2))
     other = ONE._replace(prints=("f:1:1 01", "", ""))
-    assert counted(one) == counted(touched)
-    assert len({counted(one), counted(other), counted(ONE)}) == 3
-    assert counted(ONE) == ONE.digest, "without marks it is the text"
+    assert digest_with_files(one) == digest_with_files(touched)
+    assert len({digest_with_files(one), digest_with_files(other), digest_with_files(ONE)}) == 3
+    assert digest_with_files(ONE) == ONE.digest, "without marks it is the text"
 
 
 @given(values)
@@ -46,11 +52,11 @@ def test_all_strings_that_are_paths_are_found(value: Any) -> None:
 
 
 @given(st.lists(st.tuples(paths, st.sampled_from("12")), max_size=6), st.randoms())
-def test_a_stamp_is_of_what_is_named_and_not_of_the_order(marks: Any, random: Any) -> None:
+def test_the_digest_of_marks_does_not_depend_on_their_order(marks: Any, random: Any) -> None:
     shuffled = [*marks, *marks[:1]]
     random.shuffle(shuffled)
-    assert stamp_of(shuffled) == stamp_of(marks)
-    assert (stamp_of(marks) == "") == (not marks)
-    assert (stamped("cd", stamp_of(marks)) == "cd") == (not marks)
+    assert digest_of_marks(shuffled) == digest_of_marks(marks)
+    assert (digest_of_marks(marks) == "") == (not marks)
+    assert (digest_with_marks("cd", digest_of_marks(marks)) == "cd") == (not marks)
     more = [*marks, ("/d", "1")]
-    assert stamp_of(more) != stamp_of(marks)
+    assert digest_of_marks(more) != digest_of_marks(marks)

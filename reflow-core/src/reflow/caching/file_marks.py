@@ -25,9 +25,9 @@ Mark: TypeAlias = tuple[str, str]
 def marks_of(outcome: Outcome) -> dict[str, str]:
     """Return the marks of a value, by path; {} where no file has a fingerprint."""
     marks = {}
-    for path, known in zip(outcome.paths, outcome.prints):  # noqa: B905 (or there are none)
-        if known:
-            quick, _, content = known.partition(" ")
+    for path, fingerprint in zip(outcome.paths, outcome.prints):  # noqa: B905 (or there are none)
+        if fingerprint:
+            quick, _, content = fingerprint.partition(" ")
             marks[path] = content or quick
     return marks
 
@@ -36,33 +36,33 @@ def marks_in(native: Any, marks: dict[str, str]) -> list[Mark]:
     """Return those marks whose paths are named in a part of a value, of JSON's own types."""
     if not marks:
         return []
-    return [(one, marks[one]) for one in _strings(native) if one in marks]
+    return [(text, marks[text]) for text in _strings(native) if text in marks]
 
 
 def _strings(native: Any) -> Iterator[str]:
-    waiting = [native]
-    while waiting:
-        one = waiting.pop()
-        if type(one) is str:
-            yield one
-        elif type(one) is list:
-            waiting.extend(one)
-        elif type(one) is dict:
-            waiting.extend(one)
-            waiting.extend(one.values())
+    pending = [native]
+    while pending:
+        part = pending.pop()
+        if type(part) is str:
+            yield part
+        elif type(part) is list:
+            pending.extend(part)
+        elif type(part) is dict:
+            pending.extend(part)
+            pending.extend(part.values())
 
 
-def stamp_of(marks: Iterable[Mark]) -> str:
-    """Return what stands for marks, in whatever order they are given; "" where there is none."""
-    found = sorted(set(marks))
-    return sha256_hex(dump([list(one) for one in found])) if found else ""
+def digest_of_marks(marks: Iterable[Mark]) -> str:
+    """Return the digest of marks, whatever their order; "" where there are none."""
+    rows = sorted(set(marks))
+    return sha256_hex(dump([list(mark) for mark in rows])) if rows else ""
 
 
-def stamped(digest: str, stamp: str) -> str:
-    """Return the digest by which a value counts: that of its text, where it has no marks."""
-    return sha256_hex(f"{digest} {stamp}") if stamp else digest
+def digest_with_marks(digest: str, marks: str) -> str:
+    """Return the digest by which a value counts, from that of its text and that of its marks."""
+    return sha256_hex(f"{digest} {marks}") if marks else digest
 
 
-def counted(outcome: Outcome) -> str:
+def digest_with_files(outcome: Outcome) -> str:
     """Return the digest by which the whole value of an outcome counts."""
-    return stamped(outcome.digest, stamp_of(marks_of(outcome).items()))
+    return digest_with_marks(outcome.digest, digest_of_marks(marks_of(outcome).items()))

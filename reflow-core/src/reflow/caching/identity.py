@@ -29,17 +29,19 @@ def identity_parts(task: TaskSpec) -> dict[str, Any]:
         "version": task.version,
         "code": task.code,
         "serializer": task.serializer,
-        "constants": [one.counted() for one in task.constants],
+        "constants": [constant.counted() for constant in task.constants],
     }
 
 
 def with_files(parts: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-    """Return `identity_parts` with other hashes of what parameters name, by parameter."""
+    """Return `identity_parts` with other hashes of the files that parameters name, by parameter."""
     constants = []
-    for one in parts["constants"]:
-        name, kind, text, *_ = one
-        found = files.get(name)
-        constants.append(one if found is None else [name, kind, text, *([found] if found else ())])
+    for constant in parts["constants"]:
+        name, kind, text, *_ = constant
+        if name in files:
+            # As `Constant.counted` has it: without a hash where no file counts.
+            constant = [name, kind, text, *([files[name]] if files[name] else ())]
+        constants.append(constant)
     return {**parts, "constants": constants}
 
 
@@ -65,8 +67,8 @@ def task_hash(
         ensure_ascii=False,
         separators=(",", ":"),
     )
-    found: _Hash = sha256(text.encode("utf-8", "surrogatepass"))
-    return found
+    shared: _Hash = sha256(text.encode("utf-8", "surrogatepass"))
+    return shared
 
 
 def identity_of(
@@ -80,12 +82,12 @@ def identity_of(
     values it receives, of those that all elements receive and of its own.
     """
     base = task_hash(parts, common, [parameter for parameter, _ in each])
-    return element_identity(base, [one for _, one in each])
+    return element_identity(base, [digest for _, digest in each])
 
 
 def element_identity(base: _Hash, digests: Iterable[str]) -> str:
     """Return the identity of the element that receives values of these digests."""
     own = base.copy()
-    for one in digests:
-        own.update(one.encode("ascii"))
+    for digest in digests:
+        own.update(digest.encode("ascii"))
     return own.hexdigest()

@@ -1,9 +1,10 @@
-"""What an instance will have been made from: a name for it before its identity is known. Pure.
+"""The lineage of an element: a name for it before its identity is known. Pure.
 
-The identity of an instance is made of the values that it receives (`reflow.identity`), so that of
+The identity of an element is made of the values that it receives (`caching.identity`), so that of
 what is queued behind a job that still runs nobody knows. Its lineage is made of the tasks that
 lead to it and the run parameters that these take. Equal lineages mean equal identities where
-all that is above them gives the same values again; nothing but waiting for each other hangs on it.
+all that is above them gives the same values again; nothing but waiting for each other depends
+on it. Apart from identities, because no worker asks for a lineage.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ def task_lineages(
     It is "" for a task, and for all below it, whose results are not to be used again:
     `counts` says whether they are.
     """
-    found: dict[str, str] = {}
+    lineages: dict[str, str] = {}
     for task in workflow.tasks:
         wires = []
         for wire in task.wires:
             sources = [
-                [found[source.task], source.array, source.flatten] for source in wire.sources
+                [lineages[source.task], source.array, source.flatten] for source in wire.sources
             ]
             wires.append([wire.parameter, wire.each, wire.listed, sources])
-        known = counts(task) and all(found[name] for name in task.upstreams)
+        has_one = counts(task) and all(lineages[name] for name in task.upstreams)
         text = dump([SCHEME, identity_parts(task), wires])
-        found[task.name] = digest(text) if known else ""
-    return found
+        lineages[task.name] = digest(text) if has_one else ""
+    return lineages
 
 
 def element_lineage(task: str, index: int) -> str:

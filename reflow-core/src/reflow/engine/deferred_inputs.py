@@ -67,9 +67,9 @@ class Inputs:
                 ]
                 self.common[parameter] = f"[{','.join(parts)}]" if wire["listed"] else parts[0]
             if marks:
-                from ..caching.file_marks import stamp_of
+                from ..caching.file_marks import digest_of_marks
 
-                self.stamps[parameter] = stamp_of(marks)
+                self.stamps[parameter] = digest_of_marks(marks)
 
     def _parts(
         self, task: str, items: list[Any], flatten: bool, marks: list[tuple[str, str]]

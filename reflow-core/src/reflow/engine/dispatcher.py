@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..caching.hash_cache import FileHashes
-from ..caching.prior_results import Known
+from ..caching.prior_results import PriorResult
 from ..caching.reuse import Decision, Reuse, checks_of, find_results, success_by_store
 from ..errors import (
     RecordError,
@@ -375,13 +375,13 @@ class Dispatch:
         """Whether results of older runs may stand for those of a task."""
         return spec.cache and not self.request.options.forces(spec.name)
 
-    def older_results(self, spec: TaskSpec) -> list[Known]:
+    def older_results(self, spec: TaskSpec) -> list[PriorResult]:
         """Return what the latest runs of this workflow have for a task, newest first.
 
         For workers whose identities nobody knows yet: of a few runs, and of no more than
         `MOST_OLDER` elements.
         """
-        found: list[Known] = []
+        found: list[PriorResult] = []
         if self.store is None or not self.may_reuse(spec):
             return found
         try:
@@ -393,7 +393,7 @@ class Dispatch:
                     continue
                 with contextlib.suppress(UnknownTaskError):
                     found.extend(
-                        Known(
+                        PriorResult(
                             row.identity, row.digest, row.value, row.paths, run.run_id, run.record,
                             row.prints,
                             lacks_prints(row.paths, row.prints) and run.status != SUCCESS,

@@ -11,7 +11,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..caching.file_marks import Mark, counted, marks_in, marks_of, stamp_of, stamped
+from ..caching.file_marks import (
+    Mark,
+    digest_of_marks,
+    digest_with_files,
+    digest_with_marks,
+    marks_in,
+    marks_of,
+)
 from ..caching.identity import element_identity, identity_parts, task_hash, with_files
 from ..errors import RecordError
 from ..model.spec import Wire
@@ -95,7 +102,7 @@ class TaskInputs:
                 items, stamps = [], []
                 for text, marks in _contributions(progress, values, state.spec.name, wire):
                     items.append(text)
-                    stamps.append(stamp_of(marks))
+                    stamps.append(digest_of_marks(marks))
                 self._each.append(_Each(wire.parameter, items, stamps))
             elif wire.listed:
                 parts = list(_contributions(progress, values, state.spec.name, wire))
@@ -119,9 +126,9 @@ class TaskInputs:
         return self._bases[key]
 
     def _share(self, parameter: str, text: str, found: str, marks: Iterable[Mark]) -> None:
-        stamp = stamp_of(marks)
+        stamp = digest_of_marks(marks)
         self.common[parameter] = text
-        self.hashed.append((parameter, stamped(found, stamp)))
+        self.hashed.append((parameter, digest_with_marks(found, stamp)))
         if stamp:
             self.common_stamps[parameter] = stamp
 
@@ -155,7 +162,7 @@ class TaskInputs:
             stamp = (
                 stamps[index]
                 if above is None
-                else stamp_of(marks_of(_supplied(above, index)).items())
+                else digest_of_marks(marks_of(_supplied(above, index)).items())
             )
             if stamp:
                 found[parameter] = stamp
@@ -186,9 +193,9 @@ class TaskInputs:
     def digests(self, index: int) -> list[str]:
         """Return the digests of what differs for element `index`, in the wires' order."""
         return [
-            stamped(digest(items[index]), stamps[index])
+            digest_with_marks(digest(items[index]), stamps[index])
             if above is None
-            else counted(_supplied(above, index))
+            else digest_with_files(_supplied(above, index))
             for _, items, stamps, above in self._each
         ]
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from ..caching.hash_cache import FileHashes
     from ..caching.input_files import InputFiles
-    from ..caching.prior_results import Known
+    from ..caching.prior_results import PriorResult
     from ..model.flow import TaskDefinition
 
 PATIENCE = 3.0
@@ -203,7 +203,7 @@ class _Worker:
         self.edited: list[str] = []
         """What was changed since the submission, as `Outcome.edited` has it."""
 
-    def run(self) -> "tuple[Answer | Known, str, str]":
+    def run(self) -> "tuple[Answer | PriorResult, str, str]":
         """Return what came out, the identity of what it came out of, and what is to be said of a
         result of an older run; an answer says it itself."""
         element, header = self._element, self._header
@@ -277,14 +277,15 @@ class _Worker:
 
         return "" if is_unchanged(sources) else changed(self._load(), code)
 
-    def _known(self, identity: str) -> "Known | None":
+    def _known(self, identity: str) -> "PriorResult | None":
         """Return the result of an older run that may stand for this element's."""
-        from ..caching.prior_results import find_known
-        from ..caching.reuse import Checks, Reuse
+        from ..caching.prior_results import find_prior_result
 
-        result = find_known(self._files, f"{self._folder}/{self._header.known}", identity)
+        result = find_prior_result(self._files, f"{self._folder}/{self._header.known}", identity)
         if result is None:
             return None
+        from ..caching.reuse import Checks, Reuse  # most workers find nothing
+
         check = self._header.check
         reuse = Reuse(
             self._element.task,
@@ -320,9 +321,11 @@ def _identity(
     """
     digests = {name: digest((texts if each else common)[name]) for name, each in order}
     if stamps:
-        from ..caching.file_marks import stamped
+        from ..caching.file_marks import digest_with_marks
 
-        digests = {name: stamped(one, stamps.get(name, "")) for name, one in digests.items()}
+        digests = {
+            name: digest_with_marks(text, stamps.get(name, "")) for name, text in digests.items()
+        }
     return identity_of(
         parts,
         [(name, digests[name]) for name, each in order if not each],

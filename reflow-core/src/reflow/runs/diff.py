@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from ..caching.file_marks import counted
+from ..caching.file_marks import digest_with_files
 from ..engine.inputs import TaskInputs
 from ..engine.planner import Progress, TaskState
 from ..engine.run_view import RunView
@@ -221,7 +221,11 @@ def _differing(task: str, old: Side, new: Side) -> Iterator[str]:
     outcomes = state_before.outcomes if state_before is not None else []
     for index, outcome in enumerate(state.outcomes):
         before = outcomes[index] if index < len(outcomes) else None
-        if outcome is None or before is None or counted(outcome) != counted(before):
+        if (
+            outcome is None
+            or before is None
+            or digest_with_files(outcome) != digest_with_files(before)
+        ):
             yield _name(state.spec, index)
     if len(outcomes) > len(state.outcomes):
         yield f"{task} (fewer elements)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...caching.identity import identity_parts
-from ...caching.prior_results import write_known
+from ...caching.prior_results import write_prior_results
 from ...caching.reuse import checks_of
 from ...errors import (
     CommandMissingError,
@@ -183,7 +183,7 @@ class WorkerJobs:
             results = self._dispatch.older_results(spec)
             if results:
                 self._dispatch.files.make_folder(f"{folder}/known")
-                write_known(self._dispatch.files, f"{folder}/{name}", results)
+                write_prior_results(self._dispatch.files, f"{folder}/{name}", results)
             self._results_files[spec.name] = name if results else ""
         return self._results_files[spec.name]
 
