@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .engine.gc_control import collect_garbage
+from .gc_control import enable_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     if role == "drive" and len(rest) == 1:
         from .engine.lifecycle import drive_recorded
 
-        collect_garbage()
+        enable_collector()
         return _carry(lambda: drive_recorded(_record(folder)), os.EX_OK)
     if role == "tail" and len(rest) == 2:
         return _tail(lambda: _ready(folder, rest[1])())
@@ -121,7 +121,7 @@ def _ready(folder: str, *tag: str) -> Callable[[], PassReport]:
     from .engine.lifecycle import ready_pass
 
     run = ready_pass(_record(folder), *tag)
-    collect_garbage()
+    enable_collector()
     return run
 
 

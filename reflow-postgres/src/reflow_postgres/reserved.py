@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
+from reflow.storage.stores.queries import digest_of
+from reflow.storage.stores.sql import names_of
 from reflow.stores.base import Reservation, Underway
 
-from .rows import digest_of, loaded, stored
+from .rows import loaded, stored
 from .session import Connection
 
 _HOLDERS = (
@@ -18,24 +21,14 @@ _HOLDERS = (
 
 
 def reserve(
-    connection: Connection, run: int, wanted: Sequence[Reservation]
+    connection: Connection, run: int, reservations: Sequence[Reservation]
 ) -> dict[str, Underway]:
-    """Reserve what is free; return by identity the instances that have the rest."""
-    tasks = {
-        loaded(name): int(key)
-        for name, key in connection.execute("SELECT name, key FROM task WHERE run = %s", (run,))
-    }
-    for over in sorted({one.over for one in wanted if one.over}):
-        names = [
-            digest_of(text) for one in wanted if one.over == over for text in one[2:4] if text
-        ]
-        connection.execute(
-            "DELETE FROM reserved USING task, run WHERE reserved.name = ANY(%s)"
-            " AND task.key = reserved.task AND run.key = task.run AND run.run_id = %s",
-            (names, stored(over)),
-        )
-    held = _held(connection, run, wanted)
-    free = {digest_of(one.identity): one for one in wanted if one.identity not in held}
+    """Reserve what is free; return by identity the instances that have the others."""
+    rows = connection.execute("SELECT name, key FROM task WHERE run = %s", (run,))
+    tasks = {loaded(name): int(key) for name, key in rows}
+    _free_what_gives_way(connection, reservations)
+    held = _held(connection, run, reservations)
+    free = {digest_of(one.identity): one for one in reservations if one.identity not in held}
     names = sorted(free)  # in one order, so that two who reserve the same do not lock each other
     connection.execute(
         "INSERT INTO reserved (name, task, element)"
@@ -47,27 +40,41 @@ def reserve(
     return {**held, **_held(connection, run, list(free.values()))}
 
 
+def _free_what_gives_way(connection: Connection, reservations: Sequence[Reservation]) -> None:
+    names: dict[str, list[bytes]] = defaultdict(list)
+    for reservation in reservations:
+        if reservation.over:
+            names[reservation.over].extend(map(digest_of, names_of(reservation)))
+    for over in sorted(names):
+        connection.execute(
+            "DELETE FROM reserved USING task, run WHERE reserved.name = ANY(%s)"
+            " AND task.key = reserved.task AND run.key = task.run AND run.run_id = %s",
+            (names[over], stored(over)),
+        )
+
+
 def _held(
-    connection: Connection, run: int, wanted: Sequence[Reservation]
+    connection: Connection, run: int, reservations: Sequence[Reservation]
 ) -> dict[str, Underway]:
     """Return by identity the instances of other runs that have reserved the same."""
-    names = {digest_of(text): one for one in wanted for text in one[2:4] if text}
-    new = [digest_of(one.identity) for one in wanted if not one.anew]
-    rows = connection.cursor(binary=True).execute(_HOLDERS, (new, [*names]))
-    over = {one.identity: stored(one.over) for one in wanted if one.over}
-    return {
-        names[bytes(name)].identity: Underway(
-            loaded(run_id), loaded(record), loaded(task), max(element, 0)
-        )
-        for name, element, task, holder, run_id, record in rows
-        if holder != run and run_id != over.get(names[bytes(name)].identity)
-    }
+    names = {digest_of(name): one for one in reservations for name in names_of(one)}
+    results = [digest_of(one.identity) for one in reservations if not one.anew]
+    held: dict[str, Underway] = {}
+    rows = connection.cursor(binary=True).execute(_HOLDERS, (results, [*names]))
+    for name, element, task, holder, run_id, record in rows:
+        reservation = names[bytes(name)]
+        gives_way = bool(reservation.over) and run_id == stored(reservation.over)
+        if holder != run and not gives_way:
+            held[reservation.identity] = Underway(
+                loaded(run_id), loaded(record), loaded(task), max(element, 0)
+            )
+    return held
 
 
 def give_up(
-    connection: Connection, run: int, instances: Sequence[tuple[int, int]] | None = None
+    connection: Connection, run: int, instances: Iterable[tuple[int, int]] | None = None
 ) -> None:
-    """Let what some instances of a run had reserved be free; by default all of its.
+    """Free what some instances of a run had reserved; by default all of the run.
 
     `instances` are (task key, element).
     """
@@ -75,10 +82,10 @@ def give_up(
         connection.execute(
             "DELETE FROM reserved WHERE task IN (SELECT key FROM task WHERE run = %s)", (run,)
         )
-    elif instances:
-        tasks, elements = zip(*instances, strict=True)
+    elif pairs := list(instances):
+        tasks, elements = zip(*pairs, strict=True)
         connection.execute(
-            "DELETE FROM reserved USING unnest(%s::bigint[], %s::bigint[]) AS given (task, element)"
-            " WHERE reserved.task = given.task AND reserved.element = given.element",
+            "DELETE FROM reserved USING unnest(%s::bigint[], %s::bigint[]) AS ended (task, element)"
+            " WHERE reserved.task = ended.task AND reserved.element = ended.element",
             (list(tasks), list(elements)),
         )

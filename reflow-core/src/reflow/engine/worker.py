@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..caching.identity import identity_of, with_files
 from ..errors import RecordError
+from ..gc_control import enable_collector
 from ..model.entrypoint import load_tasks
 from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
@@ -33,7 +34,6 @@ from ..storage.claims import (
 from ..storage.filesystem import Files
 from ..storage.outcome import CODE_EDITED, UNSETTLED_DETAIL, Outcome
 from ..values.hashing import digest
-from .gc_control import collect_garbage
 from .task_call import (
     WITHIN_TASK,
     Answer,
@@ -236,7 +236,7 @@ class _Worker:
             details += [*notes, *(changed.notes if changed else ())]
             return found, identity, "; ".join(details)
         caller = TaskCaller(self._load(), element.common, self._attachments, header.files)
-        collect_garbage()
+        enable_collector()
         answer = caller.call(element.texts)
         if inputs:
             changed = inputs.end(changed)

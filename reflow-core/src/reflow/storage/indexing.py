@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RecordError
+from ..gc_control import collector_paused
 from ..states import CANCELLED, RUNNING
 from .events import Epoch, Finished, Opened, Record, Sized
 from .filesystem import Files
@@ -15,7 +16,6 @@ from .journal import JournalReader
 from .outcome import Outcome
 from .run_directory import FOLDER, RunRecord, RunRequest
 from .stores.base import Position, RunRow, Store
-from .stores.queries import collector_paused
 
 
 def run_row(request: RunRequest, folder: str, status: str) -> RunRow:

@@ -1,22 +1,23 @@
-"""What stores are asked with, checked: states, limits, moments."""
+"""What stores share about questions: checks of arguments, how runs are selected, and errors."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
-from ...errors import UnknownRunError, nearest
+from ...errors import StoreError, UnknownRunError, UnknownTaskError, nearest, unknown_name
 from ...states import PENDING, RUN_STATES
 from .base import QueryError, TaskRow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def check_states(given: Iterable[str], allowed: Sequence[str]) -> None:
-    """Raise `QueryError` unless all given states are allowed ones."""
-    for state in given:
+# Arguments
+
+
+def check_states(states: Iterable[str], allowed: Sequence[str]) -> None:
+    """Raise `QueryError` unless all states are allowed ones."""
+    for state in states:
         if state not in allowed:
             close = nearest(str(state).upper(), allowed)
             hint = f"did you mean {close!r}? " if close else ""
@@ -33,29 +34,12 @@ def check_limit(limit: object) -> None:
         raise QueryError(f"limit must be 0 or more, or None for all runs, not {limit}")
 
 
-def filters(
-    graph_name: str | None, since: str | None, until: str | None, status: str | None
-) -> list[tuple[str, object]]:
-    """Return what runs are chosen by: pairs of an SQL comparison, up to its value, and that.
-
-    Moments are compared in microseconds since the epoch. Raises `QueryError`.
-    """
-    found: list[tuple[str, object]] = []
-    if graph_name is not None:
-        found.append(("graph_name =", graph_name))
-    if since is not None:
-        found.append(("created >=", microseconds(since, "since")))
-    if until is not None:
-        found.append(("created <", microseconds(until, "until")))
-    if status is not None:
-        check_states([status], RUN_STATES)
-        found.append(("status =", status))
-    return found
-
-
 def microseconds(text: str, name: str) -> int:
-    """Return an ISO-8601 date or datetime as microseconds since the epoch; naive is UTC."""
-    # Python 3.10 knows no "Z".
+    """Return an ISO-8601 date or datetime as microseconds since the epoch; naive is UTC.
+
+    Raises `QueryError` for any other text, which it calls `name`.
+    """
+    # Python 3.10 cannot parse "Z".
     plain = text[:-1] + "+00:00" if isinstance(text, str) and text[-1:] in "Zz" else text
     try:
         moment = datetime.fromisoformat(plain)
@@ -69,42 +53,67 @@ def microseconds(text: str, name: str) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def unknown_run(run_id: str, known: Sequence[str], where: str) -> UnknownRunError:
-    """Say that a store has no run of this id; `known` are its latest, the newest first."""
-    # Of a long history the latest are what a person may have meant.
-    close = nearest(run_id, known)
-    hint = f"did you mean {close!r}? " if close else ""
-    latest = f"the latest are {', '.join(known[:3])}" if known else "it knows no run yet"
-    return UnknownRunError(f"no run {run_id!r} in the {where}: {hint}({latest})")
+def digest_of(text: str) -> bytes:
+    """Return the bytes of an identity or digest in hex. Raises `StoreError` for other text."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise StoreError(f"an identity or digest must be given in hex, not as {text!r}") from None
 
 
-def several_runs(run_id: str, found: Sequence[str]) -> UnknownRunError:
-    """Say that several ids begin so."""
-    names = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
-    return UnknownRunError(f"several runs begin with {run_id!r}: {names}: give more of the id")
+# Runs and their counts
+
+
+def run_filters(
+    graph_name: str | None, since: str | None, until: str | None, status: str | None
+) -> list[tuple[str, str | int]]:
+    """Return the conditions on runs, as pairs of an SQL comparison up to its value, and the value.
+
+    Moments are compared in microseconds since the epoch. Raises `QueryError`.
+    """
+    if status is not None:
+        check_states([status], RUN_STATES)
+    conditions = [
+        ("graph_name =", graph_name),
+        ("created >=", None if since is None else microseconds(since, "since")),
+        ("created <", None if until is None else microseconds(until, "until")),
+        ("status =", status),
+    ]
+    return [(comparison, value) for comparison, value in conditions if value is not None]
 
 
 def summary_of(
-    tasks: Iterable[TaskRow], counted: Mapping[str, Mapping[str, int]]
+    tasks: Iterable[TaskRow], counts: Mapping[str, Mapping[str, int]]
 ) -> dict[str, dict[str, int]]:
-    """Return by task how many instances are in which state; what is not counted is PENDING."""
+    """Return by task how many elements are in which state; those not counted are PENDING."""
     summary = {}
     for task in tasks:
-        states = dict(counted.get(task.name, {}))
-        rest = (task.size or 0) - sum(states.values())
-        if rest > 0:
-            states[PENDING] = states.get(PENDING, 0) + rest
+        states = dict(counts.get(task.name, {}))
+        uncounted = (task.size or 0) - sum(states.values())
+        if uncounted > 0:
+            states[PENDING] = states.get(PENDING, 0) + uncounted
         summary[task.name] = states
     return summary
 
 
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from looking through ten thousand rows as they are made."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+# Errors
+
+
+def unknown_run(run_id: str, latest: Sequence[str], store: str) -> UnknownRunError:
+    """Return the error of an unknown id; `latest` are the store's latest runs, newest first."""
+    # Of a long history the latest are what a person may have meant.
+    close = nearest(run_id, latest)
+    hint = f"did you mean {close!r}? " if close else ""
+    others = f"the latest are {', '.join(latest[:3])}" if latest else "it knows no run yet"
+    return UnknownRunError(f"no run {run_id!r} in the {store}: {hint}({others})")
+
+
+def several_runs(run_id: str, matches: Sequence[str]) -> UnknownRunError:
+    """Return the error of a beginning that several ids have."""
+    names = ", ".join(matches[:5]) + (", …" if len(matches) > 5 else "")
+    return UnknownRunError(f"several runs begin with {run_id!r}: {names}: give more of the id")
+
+
+def unknown_task(run_id: str, task: str, tasks: Iterable[str]) -> UnknownTaskError:
+    """Return the error of a task that a run does not have."""
+    return UnknownTaskError(f"run {run_id}: {unknown_name('task', task, tasks)}")

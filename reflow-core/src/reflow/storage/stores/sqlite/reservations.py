@@ -1,80 +1,100 @@
 """What runs have reserved, in the SQLite store: see `reflow.stores.base.Store.reserve`.
 
 Names stand there by their first bytes alone. Where two of them begin alike, somebody waits for
-nothing, finds another identity, and computes.
+nothing, sees another identity, and computes.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..base import Reservation
-from .rows import PREFIX, SHIFT, rows_in, span
+from ..sql import names_of
+from .rows import EMPTY_SPAN, PREFIX, instance_key, rows_in, span, task_keys_of
 
 _DIGITS = 2 * PREFIX
 
 
 def reserve(
-    connection: sqlite3.Connection, run: int, wanted: Sequence[Reservation]
+    connection: sqlite3.Connection, run: int, reservations: Sequence[Reservation]
 ) -> dict[str, int]:
-    """Reserve what is free; return by identity the keys of the instances that have the rest."""
+    """Reserve what is free; return by identity the keys of the instances that have the others."""
     tasks = dict(
         connection.execute("SELECT name, key FROM task WHERE run = ?", (run,)).fetchall()
     )
-    least, most = span(tasks.values())
-    new = [int(one.identity[:_DIGITS], 16) for one in wanted if not one.anew]
-    there = dict(rows_in(connection, "SELECT result, key FROM instance WHERE result", new))
-    if connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM reserved WHERE key < ?)"
-        " OR EXISTS (SELECT 1 FROM reserved WHERE key > ?)", (least, most),
-    ).fetchone() != (0,):  # fmt: skip
-        names = [int(text[:_DIGITS], 16) for one in wanted for text in one[2:4] if text]
-        there.update(rows_in(connection, "SELECT prefix, key FROM reserved WHERE prefix", names))
+    own = span(tasks.values())
+    holders = _holders(connection, own, reservations)
     held: dict[str, int] = {}
-    freed: list[tuple[int, int]] = []
-    if there:
-        over = {one.over: _span_of(connection, one.over) for one in wanted if one.over}
-        for one in wanted:
-            low, high = over[one.over] if one.over else (0, -1)
-            for text in filter(None, (one.identity, one.lineage)):
-                prefix = int(text[:_DIGITS], 16)
-                found = there.get(prefix)
-                if found is not None and low <= found <= high:
-                    freed.append((prefix, found))
-                    continue
-                if found is None or least <= found <= most:
-                    continue
-                held[one.identity] = found
-                break
-    connection.executemany("DELETE FROM reserved WHERE prefix = ? AND key = ?", freed)
-    first = {name: (key << SHIFT) + 1 for name, key in tasks.items()}
+    if holders:
+        held = _keep_or_free(connection, own, holders, reservations)
     connection.executemany(
         "INSERT OR REPLACE INTO reserved VALUES (?, ?)",
         sorted(
-            (int(one.identity[:_DIGITS], 16), first[one.task] + one.index)
-            for one in wanted
+            (_prefix(one.identity), instance_key(tasks[one.task], one.index))
+            for one in reservations
             if one.identity not in held
         ),
     )
     return held
 
 
-def _span_of(connection: sqlite3.Connection, run_id: str) -> tuple[int, int]:
-    rows = connection.execute(
-        "SELECT task.key FROM task JOIN run ON run.key = task.run WHERE run_id = ?", (run_id,)
-    )
-    return span(key for (key,) in rows)
+def _prefix(name: str) -> int:
+    return int(name[:_DIGITS], 16)
+
+
+def _holders(
+    connection: sqlite3.Connection, own: tuple[int, int], reservations: Sequence[Reservation]
+) -> dict[int, int]:
+    """Return by the prefix of a name the key of the instance that has a result, or reserved it."""
+    identities = [_prefix(one.identity) for one in reservations if not one.anew]
+    holders = dict(rows_in(connection, "SELECT result, key FROM instance WHERE result", identities))
+    # Hardly ever another run is under way, and then nothing need be looked up.
+    (others,) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM reserved WHERE key < ?)"
+        " OR EXISTS (SELECT 1 FROM reserved WHERE key > ?)",
+        own,
+    ).fetchone()
+    if others:
+        names = [_prefix(name) for one in reservations for name in names_of(one)]
+        query = "SELECT prefix, key FROM reserved WHERE prefix"
+        holders.update(rows_in(connection, query, names))
+    return holders
+
+
+def _keep_or_free(
+    connection: sqlite3.Connection,
+    own: tuple[int, int],
+    holders: Mapping[int, int],
+    reservations: Sequence[Reservation],
+) -> dict[str, int]:
+    """Free what gives way to these reservations; return what other runs keep, by identity."""
+    runs = {one.over for one in reservations if one.over}
+    spans = {run_id: span(task_keys_of(connection, run_id)) for run_id in runs}
+    held: dict[str, int] = {}
+    freed: list[tuple[int, int]] = []
+    for reservation in reservations:
+        low, high = spans.get(reservation.over, EMPTY_SPAN)
+        for prefix in map(_prefix, names_of(reservation)):
+            holder = holders.get(prefix)
+            if holder is None or own[0] <= holder <= own[1]:
+                continue
+            if not low <= holder <= high:
+                held[reservation.identity] = holder
+                break
+            freed.append((prefix, holder))
+    connection.executemany("DELETE FROM reserved WHERE prefix = ? AND key = ?", freed)
+    return held
 
 
 def give_up(
     connection: sqlite3.Connection, run: int, keys: Iterable[int] | None = None
 ) -> None:
-    """Let what some instances of a run had reserved be free; by default all of its."""
+    """Free what some instances of a run had reserved; by default all of the run."""
     tasks = connection.execute("SELECT key FROM task WHERE run = ?", (run,))
     own = span(key for (key,) in tasks)
-    there = connection.execute("SELECT 1 FROM reserved WHERE key BETWEEN ? AND ? LIMIT 1", own)
-    if there.fetchone() is None:
+    reserved = connection.execute("SELECT 1 FROM reserved WHERE key BETWEEN ? AND ? LIMIT 1", own)
+    if reserved.fetchone() is None:
         return  # a run that is indexed anew has a million outcomes and nothing reserved
     if keys is None:
         connection.execute("DELETE FROM reserved WHERE key BETWEEN ? AND ?", own)

@@ -1,16 +1,15 @@
-"""How runs and outcomes stand in rows of the SQLite store, and come back."""
+"""How outcomes stand in rows of the SQLite store, and come back."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ....errors import StoreError
-from ....states import CACHED, SUCCESS
 from ...outcome import Outcome
-from ..base import InstanceRow, RunRow
+from ..base import InstanceRow
+from ..sql import TaskKey, is_found
 
 T = TypeVar("T")
 
@@ -20,23 +19,61 @@ SHIFT = 32
 PREFIX = 6
 """Bytes of an identity in the index; SQLite stores such integers without waste."""
 
+EMPTY_SPAN = (0, -1)
+
 _CHUNK = 500  # values of one IN list; SQLite builds may allow no more than 999
 
-RUN_COLUMNS = (
-    "run_id, graph_name, user_id, created_at, run_dir, record, status, parameters, executor"
-)
 _COLUMNS = (
     "key", "state", "attempt", "started", "ended", "identity", "digest", "result", "cause",
     "origin", "job", "paths", "detail", "value", "prints",
 )  # fmt: skip
+_TEXTS = ("cause", "origin", "job", "detail")
+"""Columns that are null where a text is empty: most rows have none of them."""
+_VALUES = ", ".join("nullif(?, '')" if name in _TEXTS else "?" for name in _COLUMNS)
 PUT = (
-    f"INSERT INTO instance ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+    f"INSERT INTO instance ({', '.join(_COLUMNS)}) VALUES ({_VALUES})"
     f" ON CONFLICT (key) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS[1:])}"
 )
 INSTANCE_COLUMNS = (
-    "key, state, attempt, identity, digest, value, cause, detail, origin, job, started, ended,"
-    " paths, prints"
+    "key, state, attempt, identity, digest, value, coalesce(cause, ''), coalesce(detail, ''),"
+    " coalesce(origin, ''), coalesce(job, ''), started, ended, paths, prints"
 )
+
+
+def instance_key(task: int, element: int) -> int:
+    """Return the key of an instance."""
+    return (task << SHIFT) + element + 1
+
+
+def element_of(key: int) -> int:
+    """Return the element of an instance's key, -1 for an array as a whole."""
+    return (key & 0xFFFFFFFF) - 1
+
+
+def span(tasks: Iterable[int]) -> tuple[int, int]:
+    """Return the least and the greatest instance key of tasks of one run."""
+    keys = list(tasks)
+    if not keys:
+        return EMPTY_SPAN
+    return min(keys) << SHIFT, ((max(keys) + 1) << SHIFT) - 1
+
+
+def task_keys_of(connection: sqlite3.Connection, run_id: str) -> list[int]:
+    """Return the keys of a run's tasks."""
+    rows = connection.execute(
+        "SELECT task.key FROM task JOIN run ON run.key = task.run WHERE run_id = ?", (run_id,)
+    )
+    return [key for (key,) in rows]
+
+
+def rows_in(
+    connection: sqlite3.Connection, query: str, values: Iterable[int]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query that ends with what is to be one of these values."""
+    ordered = sorted(values)  # as the index is, whose pages are then read once each
+    for start in range(0, len(ordered), _CHUNK):
+        chunk = ordered[start : start + _CHUNK]
+        yield from connection.execute(f"{query} IN ({', '.join('?' * len(chunk))})", chunk)
 
 
 def prefix_of(identity: bytes) -> int:
@@ -44,46 +81,19 @@ def prefix_of(identity: bytes) -> int:
     return int.from_bytes(identity[:PREFIX], "big")
 
 
-def rows_in(
-    connection: sqlite3.Connection, query: str, values: Iterable[int]
-) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a query that ends with what is to be one of these values."""
-    wanted = sorted(values)  # in the order of the index, whose pages are then read once each
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
-        yield from connection.execute(f"{query} IN ({', '.join('?' * len(chunk))})", chunk)
-
-
-def span(tasks: Iterable[int]) -> tuple[int, int]:
-    """Return the least and the greatest instance key of tasks of one run."""
-    keys = list(tasks)
-    if not keys:
-        return (0, -1)
-    return min(keys) << SHIFT, ((max(keys) + 1) << SHIFT) - 1
-
-
 def rows_of(
-    outcomes: Iterable[Outcome],
-    keys: Mapping[str, int],
-    gone: frozenset[str],
-    convert: Callable[[str], str | bytes] | None = None,
+    outcomes: Iterable[Outcome], keys: Mapping[str, int], gone: frozenset[str]
 ) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of outcomes; `keys` are the tasks', `gone` are runs nobody knows any more.
+    """Yield the rows of outcomes, for `PUT`.
 
-    `convert` makes a text storable; without it that is taken for granted, which is quicker.
+    `keys` are the tasks', `gone` are runs that the store does not have any more.
     """
-    unhex, prefix = bytes.fromhex, int.from_bytes  # made a hundred thousand times
+    unhex = bytes.fromhex  # called a hundred thousand times
     for (
         task, index, attempt, state, identity, digest, value, paths, cause, detail, origin, job,
         started, ended, prints, *_,
     ) in outcomes:  # fmt: skip
         name = unhex(identity) if identity else None
-        # Of a taken-over result the first copy is found, as long as its run is there. A value
-        # that stands in a file has a copy here, which may be the last; one without an origin is
-        # nowhere else under this identity.
-        found = state == SUCCESS or (
-            state == CACHED and (value is None or not origin or origin in gone)
-        )
         yield (
             (keys[task] << SHIFT) + index + 1,
             state,
@@ -92,23 +102,21 @@ def rows_of(
             ended,
             name,
             unhex(digest) if digest else None,
-            prefix(name[:PREFIX], "big") if name and found else None,
-            cause or None,
-            origin or None,
-            job or None,
+            prefix_of(name) if name and is_found(state, value, origin, gone) else None,
+            cause,
+            origin,
+            job,
             json.dumps(paths) if paths else None,
-            (detail if convert is None else convert(detail)) if detail else None,
-            value if convert is None or value is None else convert(value),
+            detail,
+            value,
             json.dumps(prints) if prints else None,
         )
 
 
-def digest_of(text: str) -> bytes:
-    """Return the bytes of a digest in hex. Raises `StoreError` for anything else."""
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise StoreError(f"an identity or digest must be given in hex, not as {text!r}") from None
+def storable(outcome: Outcome) -> Outcome:
+    """Return an outcome with its texts as SQLite can keep them, some as bytes."""
+    value = None if outcome.value is None else stored(outcome.value)
+    return outcome._replace(detail=stored(outcome.detail), value=value)  # type: ignore[arg-type]
 
 
 def stored(text: str) -> str | bytes:
@@ -116,6 +124,7 @@ def stored(text: str) -> str | bytes:
     try:
         text.encode()
     except UnicodeEncodeError:
+        # Half of a surrogate pair is legal in a Python string but not in UTF-8.
         return text.encode("utf-8", "surrogatepass")
     return text
 
@@ -127,43 +136,27 @@ def loaded(value: T | bytes) -> T:
     return value
 
 
-def run_row(row: tuple[Any, ...]) -> RunRow:
-    """Return the run of a row of `RUN_COLUMNS`."""
-    run_id, graph_name, user_id, created_at, run_dir, record, status, parameters, executor = row
-    return RunRow(
-        run_id=run_id,
-        graph_name=graph_name,
-        user_id=user_id,
-        created_at=created_at,
-        run_dir=loaded(run_dir),
-        record=loaded(record),
-        status=status,
-        parameters=json.loads(parameters),
-        executor=executor,
-    )
-
-
-def instance_row(tasks: Mapping[int, tuple[str, bool]], row: tuple[Any, ...]) -> InstanceRow:
+def instance_row(tasks: Mapping[int, TaskKey], row: tuple[Any, ...]) -> InstanceRow:
     """Return the instance of a row of `INSTANCE_COLUMNS`."""
     (
         key, state, attempt, identity, digest, value, cause, detail, origin, job,
         started, ended, paths, prints,
     ) = row  # fmt: skip
-    name, array = tasks[key >> SHIFT]
+    task = tasks[key >> SHIFT]
     element = (key & 0xFFFFFFFF) - 1
     return InstanceRow(
-        name,
-        element if array and element >= 0 else None,
+        task.name,
+        element if task.array and element >= 0 else None,
         state,
         attempt,
         identity.hex() if identity else "",
         digest.hex() if digest else "",
         loaded(value),
         value is None and digest is not None,
-        cause or "",
-        loaded(detail) or "",
-        origin or "",
-        job or "",
+        cause,
+        loaded(detail),
+        origin,
+        job,
         started,
         ended,
         tuple(json.loads(paths)) if paths else (),
