@@ -60,7 +60,7 @@ def test_path_and_init(home: Path) -> None:
     path.write_text("[run]\n")
     again = reflow("config", "init")
     assert (again.exit_code, path.read_text()) == (2, "[run]\n")
-    assert again.stderr.startswith(f"error: {path} is there already")
+    assert again.stderr.startswith(f"error: {path} exists already")
     assert reflow("config", "init", "--force").exit_code == 0
     assert "[executor.slurm]" in path.read_text()
 

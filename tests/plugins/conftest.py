@@ -13,7 +13,7 @@ from attrs import field, frozen
 from reflow.plugins import lookup
 from reflow.plugins.discovery import Installed
 from reflow.plugins.registry import Registry
-from reflow.plugins.settings import Settings
+from reflow.plugins.selection import Selection
 
 _number = count()
 
@@ -72,9 +72,9 @@ class Site:
 
     def registry(self, **settings: object) -> Registry:
         """Return a registry of what is installed here and nothing else."""
-        known = Settings(**{"file": "config.toml", **settings})  # type: ignore[arg-type]
+        known = Selection(**{"file": "config.toml", **settings})  # type: ignore[arg-type]
         return Registry(
-            installed=Installed("reflow", [str(self.folder)]), read_settings=lambda: known
+            installed=Installed("reflow", [str(self.folder)]), read_selection=lambda: known
         )
 
 

@@ -21,7 +21,7 @@ from reflow.plugins import lookup, targets
 from reflow.plugins.discovery import Distribution, EntryPoint, Installed
 from reflow.plugins.loader import call
 from reflow.plugins.registry import Registry
-from reflow.plugins.settings import Settings
+from reflow.plugins.selection import Selection
 from reflow_flux.executor import FluxExecutor
 from reflow_lsf.executor import LSFExecutor
 from reflow_pbs.executor import PBSExecutor
@@ -75,7 +75,7 @@ def test_built_in_needs_neither_discovery_nor_configuration(kind: str, name: str
     def never() -> Any:
         raise AssertionError("the configuration was read")
 
-    found = Registry(installed=Never("reflow"), read_settings=never).find(kind, name)
+    found = Registry(installed=Never("reflow"), read_selection=never).find(kind, name)
     assert found.names[0] == name
     assert str(found.distribution) == f"reflow-core {reflow.__version__}"
     assert targets.load_target(kind, name, found.entry.target)
@@ -402,9 +402,9 @@ class TestEnabled:
         assert known.find("executor", "local").names == ("local",)
 
 
-def settings_of_this_process() -> Settings:
+def selection_of_this_process() -> Selection:
     lookup.registry.cache_clear()
-    return lookup.registry().settings
+    return lookup.registry().selection
 
 
 @pytest.fixture
@@ -422,30 +422,30 @@ def test_settings_come_from_environment_and_configuration(
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REFLOW_PLUGINS", raising=False)
-    assert settings_of_this_process().enabled is None
+    assert selection_of_this_process().enabled is None
     with monkeypatch.context() as alone:
         alone.setenv("REFLOW_PLUGINS_PIN", "slurm=mine")
-        assert dict(settings_of_this_process().pin) == {"slurm": "mine"}
+        assert dict(selection_of_this_process().pin) == {"slurm": "mine"}
     file = tmp_path / "reflow" / "config.toml"
     file.parent.mkdir()
     file.write_text('[plugins]\nenabled = ["mail"]\n[plugins.pin]\nslurm = "mine"\n')
-    known = settings_of_this_process()
+    known = selection_of_this_process()
     assert (known.enabled, dict(known.pin)) == (("mail",), {"slurm": "mine"})
     assert known.enabled_by == f"[plugins] enabled in {file}:2"
     assert known.file == str(file)
     for text, enabled in (("a, b,", ("a", "b")), ("", ())):
         monkeypatch.setenv("REFLOW_PLUGINS", text)
-        known = settings_of_this_process()
+        known = selection_of_this_process()
         assert (known.enabled, known.enabled_by) == (enabled, "REFLOW_PLUGINS")
         assert dict(known.pin) == {"slurm": "mine"}
     file.write_text("[plugins\n")
-    known = settings_of_this_process()
+    known = selection_of_this_process()
     assert str(file) in known.problem
     assert known.enabled == ()
     file.unlink()
     (tmp_path / "reflow.toml").write_text('[plugins]\nenabled = ["a"]\n')
     monkeypatch.delenv("REFLOW_PLUGINS")
-    assert settings_of_this_process().enabled == ("a",)
+    assert selection_of_this_process().enabled == ("a",)
 
 
 @pytest.mark.parametrize(

@@ -707,7 +707,7 @@ def test_ensure_config_exists_never_overwrites() -> None:
     path.write_text('[run]\nexecutor = "pbs"\n')
     assert ensure_config_exists() == path
     assert load_config().run.executor == "pbs"
-    with pytest.raises(ConfigError, match="is there already; overwrite it: reflow config init"):
+    with pytest.raises(ConfigError, match="exists already; overwrite it: reflow config init"):
         write_example_config()
     assert load_config().run.executor == "pbs"
 
@@ -739,7 +739,7 @@ def test_cannot_write(home: Path) -> None:
         with pytest.raises(ConfigError, match="cannot write"):
             make()
     (home / "folder").mkdir()
-    with pytest.raises(ConfigError, match="something else is in its place"):
+    with pytest.raises(ConfigError, match="it exists and is not a file"):
         write_example_config(home / "folder")
     with pytest.raises(ConfigError, match="cannot write"):
         write_example_config(home / "folder", overwrite=True)

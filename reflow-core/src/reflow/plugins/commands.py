@@ -31,13 +31,13 @@ def choose_command(points: Sequence[EntryPoint]) -> EntryPoint:
     """
     if len(points) == 1:
         return points[0]
-    name, settings = points[0].name, lookup.registry().settings
-    pinned = normal(settings.pin.get(name, ""))
+    name, selection = points[0].name, lookup.registry().selection
+    pinned = normal(selection.pin.get(name, ""))
     for point in points:
         if normal(point.distribution.name) == pinned:
             return point
     rivals = [point.distribution for point in points]
-    raise settings.clash(f"bring a command named {name!r}", rivals, name)
+    raise selection.clash(f"bring a command named {name!r}", rivals, name)
 
 
 def load_command(point: EntryPoint) -> click.Command:

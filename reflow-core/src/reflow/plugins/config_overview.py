@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..config.loading import known_variables
 from ..config.provenance import DEFAULT, Key, Origin, dotted, taken_apart
 from ..config.settings import TABLES, Config
 from ..config.structure import is_table, table_keys, variables_of
-from ..errors import ConfigError, ReflowError, nearest
-from .installed_executors import installed_executors
+from ..errors import ConfigError, ReflowError, did_you_mean, nearest
+from .installed_executors import InstalledExecutor, installed_executors
 from .targets import BACKENDS
 
 
@@ -30,9 +30,9 @@ class Row:
 class Overview:
     """Every key with its value; `problems` are to be mended, `notes` are no fault."""
 
-    rows: tuple[Row, ...]
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
+    rows: tuple[Row, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def overview(config: Config) -> Overview:
@@ -41,46 +41,63 @@ def overview(config: Config) -> Overview:
     Loads all plugins and the classes of all executors. Raises nothing for a broken one:
     that is a problem of its own.
     """
-    rows = [row for name, cls in TABLES.items()
-            for row in _rows(getattr(config, name), cls, (name,), config.origin)]  # fmt: skip
-    problems: list[str] = []
-    notes: list[str] = []
+    executors = {executor.name: executor for executor in installed_executors()}
     variables = set(known_variables())
-    executors = {one.name: one for one in installed_executors()}
-    for name in sorted({*executors, *config.executor}):
-        at, known = ("executor", name), executors.get(name)
-        made: object = None
-        if known is not None and known.cls is not None:
-            variables.update(variables_of(known.cls, at))
-            try:
-                made = config.executor_settings(name, known.cls)
-                rows += _rows(made, known.cls, at, _origins_in(config, name, known.cls))
-            except ConfigError as error:
-                problems.extend(str(error).splitlines())
-        if made is None:
-            rows += _raw(config.executor.get(name, {}), at, config.origin)
-        if known is not None and known.problem:
-            notes.append(known.problem)
-        elif known is None and config.executor[name]:
-            origin = next((one for key, one in config.origins.items() if key[:2] == at), "code")
-            close = nearest(name, [*executors, *BACKENDS])
-            said = f"{origin}: [{dotted(at)}]: no executor of that name is installed"
-            if close and close != name:
-                problems.append(f"{said}: did you mean {close!r}?")
-            else:
-                notes.append(said)
-    problems.extend(_not_found(config))
-    problems.extend(_meaningless(variables, set(executors) | set(config.executor)))
-    return Overview(rows=tuple(rows), problems=tuple(problems), notes=tuple(notes))
+    for executor in executors.values():
+        if executor.cls is not None:
+            variables.update(variables_of(executor.cls, ("executor", executor.name)))
+    parts = [
+        Overview(rows=tuple(_rows(getattr(config, name), cls, (name,), config.origin)))
+        for name, cls in TABLES.items()
+    ]
+    names = sorted({*executors, *config.executor})
+    parts += [_of_executor(config, name, executors) for name in names]
+    parts.append(Overview(problems=(*_not_found(config), *_meaningless(variables))))
+    return Overview(
+        rows=tuple(row for part in parts for row in part.rows),
+        problems=tuple(problem for part in parts for problem in part.problems),
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+
+
+def _of_executor(
+    config: Config, name: str, executors: Mapping[str, InstalledExecutor]
+) -> Overview:
+    """Look at the table of one executor, installed or not."""
+    at, installed = ("executor", name), executors.get(name)
+    as_written = tuple(_raw(config.executor.get(name, {}), at, config.origin))
+    if installed is None:
+        return evolve(_of_absent(config, name, executors), rows=as_written)
+    if installed.cls is None:
+        return Overview(rows=as_written, notes=(installed.problem,))
+    try:
+        executor: object = config.executor_settings(name, installed.cls)
+    except ConfigError as error:
+        return Overview(rows=as_written, problems=tuple(str(error).splitlines()))
+    origin = _origins_in(config, name, installed.cls)
+    return Overview(rows=tuple(_rows(executor, installed.cls, at, origin)))
+
+
+def _of_absent(config: Config, name: str, executors: Iterable[str]) -> Overview:
+    """Say that an executor with a table is not installed: a misspelt name is a problem."""
+    at = ("executor", name)
+    if not config.executor[name]:
+        return Overview()
+    origin = next((place for key, place in config.origins.items() if key[:2] == at), "code")
+    text = f"{origin}: [{dotted(at)}]: no executor of that name is installed"
+    close = nearest(name, [*executors, *BACKENDS])
+    if close and close != name:
+        return Overview(problems=(f"{text}: did you mean {close!r}?",))
+    return Overview(notes=(text,))
 
 
 def _rows(
-    made: object, cls: type, at: Key, origin: Callable[..., Origin]
+    instance: object, cls: type, at: Key, origin: Callable[..., Origin]
 ) -> Iterator[Row]:
-    for one in table_keys(cls).values():
-        key, value = (*at, one.name), getattr(made, one.attribute)
-        if is_table(one.annotation) and value is not None:
-            yield from _rows(value, one.annotation, key, origin)
+    for table_key in table_keys(cls).values():
+        key, value = (*at, table_key.name), getattr(instance, table_key.attribute)
+        if is_table(table_key.annotation) and value is not None:
+            yield from _rows(value, table_key.annotation, key, origin)
         elif isinstance(value, Mapping) and value:
             yield from _raw(value, key, origin)
         else:
@@ -96,8 +113,8 @@ def _origins_in(config: Config, name: str, cls: type) -> Callable[..., Origin]:
     settings = config.executor_table(name, cls)
 
     def origin(*key: str) -> Origin:
-        known = settings.get(key[2:])
-        return Origin(kind=DEFAULT) if known is None else known.origin
+        setting = settings.get(key[2:])
+        return Origin(kind=DEFAULT) if setting is None else setting.origin
 
     return origin
 
@@ -125,11 +142,9 @@ def _not_found(config: Config) -> Iterator[str]:
         yield f"{config.origin('run', 'observers')}: run.observers: {error}"
 
 
-def _meaningless(variables: set[str], names: set[str]) -> Iterator[str]:
-    """Yield a complaint for each variable that begins as ours do and is none."""
+def _meaningless(variables: set[str]) -> Iterator[str]:
+    """Yield a complaint for each variable of the environment that reflow does not read."""
     for variable in sorted(os.environ):
-        if not variable.startswith("REFLOW_") or variable in variables:
-            continue
-        close = nearest(variable, variables)
-        hint = f": did you mean {close}?" if close else ""
-        yield f"{variable}: no variable of that name means anything to reflow{hint}"
+        if variable.startswith("REFLOW_") and variable not in variables:
+            hint = did_you_mean(variable, variables, ": did you mean {}?")
+            yield f"{variable}: no variable of that name means anything to reflow{hint}"

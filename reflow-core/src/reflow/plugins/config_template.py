@@ -34,7 +34,7 @@ goes before all tables that are in no profile, those of other files too.
 def ensure_config_exists() -> Path:
     """Write a commented configuration file unless the user has one; return its path.
 
-    Nothing that is there is changed. Raises `ConfigError` where it cannot be written.
+    An existing file is not changed. Raises `ConfigError` where it cannot be written.
     """
     return write_template(config_path(), keep=True)
 
@@ -46,7 +46,7 @@ def write_example_config(
 
     `path` is by default the user's file. Keys come with description, type and default,
     those of installed backends too. The file appears whole or not at all. Raises
-    `ConfigError` where it cannot be written, or is there and `overwrite` is not set.
+    `ConfigError` where it cannot be written, or exists and `overwrite` is not set.
     """
     target = config_path() if path is None else Path(path).expanduser().absolute()
     return write_template(target, overwrite=overwrite)
@@ -55,7 +55,7 @@ def write_example_config(
 def write_template(path: Path, *, keep: bool = False, overwrite: bool = False) -> Path:
     """Write the template to `path`, whole or not at all, and return the path.
 
-    With `keep` a file that is there stays as it is; else it is an error unless
+    With `keep` an existing file stays as it is; else it is an error unless
     `overwrite`. Raises `ConfigError`.
     """
     if keep and path.is_file():
@@ -77,10 +77,10 @@ def write_template(path: Path, *, keep: bool = False, overwrite: bool = False) -
                 raise
         elif not files.create(target, data):
             if not os.path.isfile(target):
-                raise ConfigError(f"cannot write {path}: something else is in its place")
+                raise ConfigError(f"cannot write {path}: it exists and is not a file")
             if not keep:
                 raise ConfigError(
-                    f"{path} is there already; overwrite it: reflow config init --force, "
+                    f"{path} exists already; overwrite it: reflow config init --force, "
                     "or overwrite=True"
                 )
     except OSError as error:
@@ -101,11 +101,11 @@ def example_config() -> str:
 def _executors() -> Iterator[str]:
     from .installed_executors import installed_executors
 
-    for one in installed_executors():
-        if one.cls is None:
-            yield from _prose(f"[executor.{one.name}] is left out: {one.problem}")
+    for executor in installed_executors():
+        if executor.cls is None:
+            yield from _prose(f"[executor.{executor.name}] is left out: {executor.problem}")
         else:
-            yield from _table(one.cls, ("executor", one.name))
+            yield from _table(executor.cls, ("executor", executor.name))
         yield ""
 
 
@@ -113,38 +113,38 @@ def _table(cls: type, at: Key) -> Iterator[str]:
     """Yield a table of the template; tables inside it come at its end, as TOML wants."""
     yield f"[{dotted(at)}]"
     keys = table_keys(cls).values()
-    for one in keys:
-        if not is_table(one.annotation):
-            yield from _key(one, (*at, one.name))
-    for one in keys:
-        if is_table(one.annotation):
+    for key in keys:
+        if not is_table(key.annotation):
+            yield from _key(key, at)
+    for key in keys:
+        if is_table(key.annotation):
             yield ""
-            yield from _prose(one.help)
-            yield from _table(one.annotation, (*at, one.name))
+            yield from _prose(key.help)
+            yield from _table(key.annotation, (*at, key.name))
 
 
-def _key(one: TableKey, key: Key) -> Iterator[str]:
-    variable = one.variable or variable_of(key)
-    yield from _prose(f"{one.help} ({type_name(one.annotation)}, {default_text(one)}; {variable})")
-    value = example_text(one)
-    # Without a value to show, or with one that does not go with another, it is prose.
-    mark = "# " if value is None or one.instead_of else "#"
-    yield f"{mark}{dotted((one.name,))} = {value or '...'}"
+def _key(key: TableKey, at: Key) -> Iterator[str]:
+    variable = key.variable or variable_of((*at, key.name))
+    yield from _prose(f"{key.help} ({type_name(key.annotation)}, {default_text(key)}; {variable})")
+    value = example_text(key)
+    # Without a value to show, or with one that does not go with another key's, it is prose.
+    mark = "# " if value is None or key.instead_of else "#"
+    yield f"{mark}{dotted((key.name,))} = {value or '...'}"
 
 
-def example_text(one: TableKey) -> str | None:
+def example_text(key: TableKey) -> str | None:
     """Return what the key may be set to: its default, or an example where that shows nothing."""
-    nothing = one.required or one.default is None or one.default in ((), [], {}, "")
-    return toml_text(one.example if nothing and one.example is not None else one.default)
+    nothing = key.required or key.default is None or key.default in ((), [], {}, "")
+    return toml_text(key.example if nothing and key.example is not None else key.default)
 
 
-def default_text(one: TableKey) -> str:
-    """Say what holds where a key is not given."""
-    if one.required:
+def default_text(key: TableKey) -> str:
+    """Say what holds where a key is not set."""
+    if key.required:
         return "required"
-    if one.default is None:
+    if key.default is None:
         return "no default"
-    return f"default {toml_text(one.default) or one.default}"
+    return f"default {toml_text(key.default) or key.default}"
 
 
 def _prose(text: str) -> list[str]:

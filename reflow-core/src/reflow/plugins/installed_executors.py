@@ -20,18 +20,18 @@ class InstalledExecutor:
 
 def installed_executors() -> list[InstalledExecutor]:
     """Return the executors that have settings or are broken, by name. Raises nothing."""
-    found: dict[str, InstalledExecutor] = {}
-    for row in installed(False):
-        if row.kind == "executor" and row.name not in found:
+    executors: dict[str, InstalledExecutor] = {}
+    for row in installed():
+        name = row.name
+        if row.kind == "executor" and name not in executors:
             try:
-                cls = executor_class(row.name)
+                cls = executor_class(name)
                 if table_keys(cls):
-                    found[row.name] = InstalledExecutor(name=row.name, cls=cls)
+                    executors[name] = InstalledExecutor(name=name, cls=cls)
             except PluginError as error:
-                found[row.name] = InstalledExecutor(name=row.name, problem=str(error))
+                executors[name] = InstalledExecutor(name=name, problem=str(error))
         elif row.kind == "plugin" and row.state != "ok":
-            what = f"plugin {row.name!r} of {row.distribution} {row.version} is {row.state}"
-            found[row.name] = InstalledExecutor(
-                name=row.name, problem=f"{what}: {row.detail}" if row.detail else what
-            )
-    return [found[name] for name in sorted(found)]
+            owner = f" of {row.distribution} {row.version}" if row.distribution else ""
+            problem = f"plugin {name!r}{owner} is {row.state}: {row.detail}"
+            executors[name] = InstalledExecutor(name=name, problem=problem)
+    return [executors[name] for name in sorted(executors)]

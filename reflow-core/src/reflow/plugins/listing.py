@@ -89,7 +89,7 @@ def _check_types(registry: Registry, registered: Registered) -> None:
     for key in registered.types if registered.kind == "serializer" else ():
         others = (other for other in registry.entries if other.kind == registered.kind)
         rivals = [o for o in others if key in o.types and o.entry != registered.entry]
-        if rivals and key not in registry.settings.pin:
+        if rivals and key not in registry.selection.pin:
             raise registry.clash(f"a serializer for {key}", [registered, *rivals], key)
 
 
@@ -97,8 +97,8 @@ def _without_entries(registry: Registry) -> Iterator[PluginRow]:
     """Yield a row for each plugin that may not be loaded or registers nothing."""
     registering = {registered.point for registered in registry.entries}
     for point in registry.installed.points:
-        if not registry.settings.allows(point):
-            yield _row(point, "plugin", DISABLED, f"{registry.settings.enabled_by} leaves it out")
+        if not registry.selection.allows(point):
+            yield _row(point, "plugin", DISABLED, f"{registry.selection.enabled_by} leaves it out")
         elif registry.plugins[point] is not None and point not in registering:
             text = f"it registers nothing and has none of {', '.join(LIFECYCLE)}"
             yield _row(point, "plugin", OK, text)

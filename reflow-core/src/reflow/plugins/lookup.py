@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def registry() -> Registry:
     """Return the registry of this process."""
     from .registry import Registry
-    from .settings import read_settings
+    from .selection import read_selection
 
-    return Registry(read_settings=read_settings)
+    return Registry(read_selection=read_selection)
 
 
 def _class(kind: str, name: str) -> type:

@@ -30,7 +30,7 @@ from .loader import (
     register,
     trace,
 )
-from .settings import Settings
+from .selection import Selection
 from .targets import KINDS
 
 
@@ -38,11 +38,11 @@ from .targets import KINDS
 class Registry:
     """The plugins of one process: what is installed, what is loaded, what they register.
 
-    `read_settings` reads the configuration. It is called at most once, when it is first needed.
+    `read_selection` reads the configuration. It is called at most once, when it is first needed.
     """
 
     installed: Installed = field(factory=lambda: Installed(PROJECT))
-    read_settings: Callable[[], Settings] = Settings
+    read_selection: Callable[[], Selection] = Selection
     manager: pluggy.PluginManager = field(factory=plugin_manager)
     entries: list[Registered] = field(factory=list, init=False)
     failures: list[Failure] = field(factory=list, init=False)
@@ -54,9 +54,9 @@ class Registry:
         self.register(builtin, BUILTIN)
 
     @cached_property
-    def settings(self) -> Settings:
+    def selection(self) -> Selection:
         """What the configuration says."""
-        return self.read_settings()
+        return self.read_selection()
 
     def register(self, plugin: object, point: EntryPoint) -> None:
         """Take in what a plugin registers. Raises as `reflow.plugins.loader.register`."""
@@ -66,7 +66,7 @@ class Registry:
     def load(self, points: Iterable[EntryPoint]) -> None:
         """Load these plugins, each once; those that fail end up in `failures`."""
         for point in list(points):
-            if point not in self.plugins and self.settings.allows(point):
+            if point not in self.plugins and self.selection.allows(point):
                 # Noted first: a plugin may look for plugins while it is imported.
                 self.plugins[point] = None
                 self._load(point)
@@ -107,18 +107,25 @@ class Registry:
         """
         for points, strict in self._in_order(name):
             self.load(points)
-            matches: list[Registered] = []
-            for candidate in self._of_kind(kind):
-                is_new = all(candidate.entry != match.entry for match in matches)
-                # Two distributions that name one and the same class do not contradict.
-                if name in candidate.names and candidate.point in points and is_new:
-                    matches.append(candidate)
+            matches = self._matches(kind, name, points)
             if matches:
                 return matches
             failures = [failure for failure in self.failures if failure.point in points]
             if strict and failures:
                 raise failures[0].error()
         return []
+
+    def _matches(
+        self, kind: str, name: str, points: Collection[EntryPoint]
+    ) -> list[Registered]:
+        """Return what some plugins registered by a name."""
+        matches: list[Registered] = []
+        for candidate in self._of_kind(kind):
+            # Two distributions that name one and the same class do not contradict.
+            is_new = all(candidate.entry != match.entry for match in matches)
+            if name in candidate.names and candidate.point in points and is_new:
+                matches.append(candidate)
+        return matches
 
     def _in_order(self, name: str) -> Iterator[tuple[Collection[EntryPoint], bool]]:
         """Yield plugins that may bring a name, for as long as none of them does.
@@ -129,8 +136,8 @@ class Registry:
         pinned = self.pinned(name)
         yield pinned, True
         for point in pinned:
-            if not self.settings.allows(point):
-                raise self.settings.left_out(point)
+            if not self.selection.allows(point):
+                raise self.selection.left_out(point)
         yield self.installed.named(name), True
         self.load(self.installed.quick_points)
         yield self.plugins, False
@@ -145,7 +152,7 @@ class Registry:
 
         Raises `PluginError` for a distribution that is not installed or has no plugins.
         """
-        distribution = self.settings.pin.get(key)
+        distribution = self.selection.pin.get(key)
         if distribution is None:
             return []
         points = [
@@ -157,16 +164,25 @@ class Registry:
             return points
         names = sorted({point.distribution.name for point in self.installed.points})
         raise PluginError(
-            f"{self.settings.pin_text(key, distribution=distribution)} names a distribution that "
+            f"{self.selection.pin_text(key, distribution=distribution)} names a distribution that "
             f"is not installed or has no plugins{did_you_mean(distribution, names)} "
             f"(with plugins: {', '.join(names) or 'none'})"
         )
 
     def _missing(self, kind: str, name: str) -> PluginError:
-        left_out = [point for point in self.installed.points if not self.settings.allows(point)]
+        """Return the error for a name that nothing is registered by: all that may be the reason."""
+        left_out = [point for point in self.installed.points if not self.selection.allows(point)]
         for point in left_out:
             if point.name == name:
-                return self.settings.left_out(point)
+                return self.selection.left_out(point)
+        reasons = [self._not_installed(kind, name), *self._without_hooks(kind, name)]
+        reasons += map(str, (*self.failures, *self.installed.problems))
+        if left_out:
+            names = ", ".join(point.name for point in left_out)
+            reasons.append(f"{self.selection.enabled_by} leaves out: {names}")
+        return UnknownPluginError(and_import_name("; ".join(reasons)))
+
+    def _not_installed(self, kind: str, name: str) -> str:
         candidates = self._of_kind(kind)
         names = {key for candidate in candidates for key in candidate.names}
         packages = KINDS[kind].packages if kind in KINDS else {}
@@ -174,25 +190,20 @@ class Registry:
         close = nearest(name, {*names, *packages, *failed})
         hint = f": did you mean {close!r}?" if close and close != name else ""
         listed = ", ".join(sorted({candidate.names[0] for candidate in candidates})) or "none"
-        reasons = [f"no {kind} named {name!r} is installed{hint} (installed: {listed})"]
-        if close in packages and close not in names:
-            reasons.append(f"try: pip install {packages[close]}")
+        advice = f"; try: pip install {packages[close]}" if close in {*packages} - names else ""
+        return f"no {kind} named {name!r} is installed{hint} (installed: {listed}){advice}"
+
+    def _without_hooks(self, kind: str, name: str) -> Iterator[str]:
+        """Say which plugins of that name were loaded and do not register it."""
         hooks = " or ".join(LIFECYCLE) if kind == "observer" else f"reflow_register_{kind}s"
-        reasons += [
-            f"plugin {name!r} of {point.distribution} does not implement {hooks}"
-            for point in self.installed.named(name)
-            if self.plugins[point] is not None
-        ]
-        reasons += map(str, (*self.failures, *self.installed.problems))
-        if left_out:
-            keys = ", ".join(point.name for point in left_out)
-            reasons.append(f"{self.settings.enabled_by} leaves out: {keys}")
-        return UnknownPluginError(and_import_name("; ".join(reasons)))
+        for point in self.installed.named(name):
+            if self.plugins[point] is not None:
+                yield f"plugin {name!r} of {point.distribution} does not implement {hooks}"
 
     def clash(self, what: str, rivals: Iterable[Registered], *keys: str) -> PluginError:
         """Return the error for entries of several distributions that do the same."""
         distributions = (rival.distribution for rival in rivals)
-        return self.settings.clash(f"register {what}", distributions, *keys)
+        return self.selection.clash(f"register {what}", distributions, *keys)
 
     # By type
 
@@ -204,7 +215,7 @@ class Registry:
         """
         own = [candidate for candidate in self._of_kind(kind) if candidate.point == BUILTIN]
         matches = _nearest(own, cls)
-        if _package(cls.__module__) in {_package(name) for own in matches for name in own.types}:
+        if any(_package(name) == _package(cls.__module__) for name in _types(matches)):
             return matches
         self.load(self.installed.quick_points)
         matches = _nearest(filter(self._is_reached_by_name, self._of_kind(kind)), cls)
@@ -241,14 +252,20 @@ def _package(dotted: str) -> str:
 def _nearest(candidates: Iterable[Registered], cls: type) -> list[Registered]:
     """Return those that claim a class, or else its nearest base class."""
     typed = [candidate for candidate in candidates if candidate.types]
-    for base in cls.__mro__:
-        matches = [item for item in typed if any(is_called(base, name) for name in item.types)]
-        if matches:
-            return matches
-    return []
+    claims = ([item for item in typed if _claims(item.types, base)] for base in cls.__mro__)
+    return next(filter(None, claims), [])
 
 
-def _keys(matches: list[Registered], cls: type) -> list[str]:
-    """Return the names under which a class or a base of it is claimed."""
-    names = (name for match in matches for name in match.types)
-    return [name for name in names if any(is_called(base, name) for base in cls.__mro__)]
+def _types(matches: Iterable[Registered]) -> list[str]:
+    return [name for match in matches for name in match.types]
+
+
+def _claims(types: Iterable[str], cls: type) -> bool:
+    return any(is_called(cls, name) for name in types)
+
+
+def _keys(matches: Iterable[Registered], cls: type) -> list[str]:
+    """Return the names under which a class or a base of it is claimed, as pins name them."""
+    return [
+        name for name in _types(matches) if any(is_called(base, name) for base in cls.__mro__)
+    ]

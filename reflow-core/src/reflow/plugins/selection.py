@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
-class Settings:
+class Selection:
     """What the configuration says about plugins.
 
     `enabled` are the entry-point names that may be loaded (None: all) and `enabled_by` is
@@ -60,7 +60,7 @@ class Settings:
         return PluginError(text)
 
 
-def read_settings() -> Settings:
+def read_selection() -> Selection:
     """Read what the configuration says about plugins.
 
     A configuration that cannot be read is noted, and told where it matters: its own error
@@ -70,18 +70,18 @@ def read_settings() -> Settings:
     enabled = None
     if variable is not None:
         enabled = tuple(filter(None, map(str.strip, variable.split(","))))
-    file = Settings().file
+    file = Selection().file
     try:
         file = str(config_path())
         if not is_configured():  # as mostly; nobody waits for what reads it
-            return Settings(enabled=enabled, file=file)
+            return Selection(enabled=enabled, file=file)
         from ..config import load_config
 
         config = load_config()
     except ConfigError as error:
-        return Settings(enabled=enabled, file=file, problem=str(error))
+        return Selection(enabled=enabled, file=file, problem=str(error))
     enabled_by = "REFLOW_PLUGINS"
     if variable is None and config.plugins.enabled is not None:
         enabled = tuple(config.plugins.enabled)
         enabled_by = f"[plugins] enabled in {config.origin('plugins', 'enabled')}"
-    return Settings(enabled=enabled, enabled_by=enabled_by, pin=config.plugins.pin, file=file)
+    return Selection(enabled=enabled, enabled_by=enabled_by, pin=config.plugins.pin, file=file)
