@@ -2,7 +2,7 @@
 
 All derive from `ReflowError`. Where Python has a fitting built-in class, the
 error derives from it too, so ``except ValueError`` around `Workflow.validate`
-works as a reader expects. Messages say what was given, what is allowed, and
+works as a reader expects. A message says what it is about, what is allowed, and
 what to do.
 """
 
@@ -16,35 +16,53 @@ if TYPE_CHECKING:
 
 
 class ReflowError(Exception):
-    """Base of all errors raised by reflow."""
+    """Base of all errors that reflow raises on purpose. A dry run's handle raises it itself."""
+
+
+# Definitions and parameters
 
 
 class DefinitionError(ReflowError, ValueError):
-    """A workflow, flow, task or option is not well formed."""
+    """A workflow, flow, task or option is not well formed.
+
+    Raised where it is defined: by the `job` decorator, `Workflow`, `Param`, `Result`, `Retry`.
+    """
 
 
 class ValidationError(DefinitionError):
-    """`Workflow.validate` found that the tasks do not fit together."""
+    """The tasks of a workflow do not fit together.
+
+    Raised by `Workflow.validate`, and by `submit`, `run_local` and `plan` before they start.
+    """
 
 
 class ParameterError(ReflowError, ValueError):
-    """A run parameter is missing, unknown or of the wrong type."""
+    """A run parameter, or an argument of a call, is missing, unknown or of the wrong type.
+
+    Raised before anything is started.
+    """
 
 
 class UnknownTaskError(ReflowError, ValueError):
-    """A task name does not exist in the workflow or the run."""
+    """The workflow or the run has no task of that name, or the task no such element."""
 
 
 class UnknownRunError(ReflowError, LookupError):
-    """No run of that id is known to the store."""
+    """The store has no run of that id, or several whose ids begin so."""
 
 
 class SerializationError(ReflowError, TypeError):
     """A value cannot be written as its annotation says, or read back."""
 
 
+# Runs and their records
+
+
 class RunFailedError(ReflowError, RuntimeError):
-    """A run ended without success; `run` is its handle."""
+    """A run ended without success, or a task has no result; `run` is the handle of the run.
+
+    Raised by `Workflow.run_local` with ``on_error="stop"`` and by `Run.result`.
+    """
 
     def __init__(self, message: str, run: Run | None = None) -> None:
         super().__init__(message)
@@ -52,19 +70,19 @@ class RunFailedError(ReflowError, RuntimeError):
 
 
 class WaitTimeoutError(ReflowError, TimeoutError):
-    """`Run.wait` reached its time limit while the run was still active."""
+    """The time limit of `Run.wait` is over and the run has not ended; it goes on."""
 
 
 class RecordError(ReflowError):
-    """A run's directory is missing, unreadable or damaged."""
+    """The record of a run, in its run directory, is missing, unreadable or damaged."""
 
 
 class RecordVersionError(RecordError):
-    """A run's directory was written by a newer reflow."""
+    """The record of a run was written by a newer reflow: upgrade to read it."""
 
 
 class RunDirectoryError(ReflowError, OSError):
-    """The run directory cannot be created or written."""
+    """A run directory cannot be created or written. Raised when a run is submitted."""
 
 
 class StoreError(ReflowError):
@@ -72,19 +90,22 @@ class StoreError(ReflowError):
 
 
 class StoreVersionError(StoreError):
-    """The store's schema was written by a newer reflow."""
+    """The store was written by a newer reflow: upgrade to read it."""
 
 
 class LeaseHeldError(ReflowError):
-    """Another process is carrying this run on."""
+    """Another process is carrying this run on, so this one may not."""
 
 
 class LeaseLostError(ReflowError):
-    """This process was overtaken: a newer holder carries the run on."""
+    """Another process has taken this run over, so this one must stop carrying it on."""
+
+
+# Executors
 
 
 class ExecutorError(ReflowError):
-    """An executor could not do what it was asked."""
+    """An executor could not do what it was asked for."""
 
 
 class CommandMissingError(ExecutorError):
@@ -92,31 +113,40 @@ class CommandMissingError(ExecutorError):
 
 
 class SubmissionRefusedError(ExecutorError):
-    """The scheduler refused a job for good (bad option, unknown queue …)."""
+    """The scheduler refused a job for good, such as for a bad option or an unknown queue."""
 
 
 class SubmissionForbiddenError(SubmissionRefusedError):
-    """Jobs may not be submitted from this machine; from another they may."""
+    """Jobs may not be submitted from this machine. From another they may."""
 
 
 class SubmissionLimitError(ExecutorError):
-    """The scheduler takes no more jobs for now; submit again later."""
+    """The scheduler takes no more jobs for now: submit again later."""
 
 
 class SchedulerUnreachableError(ExecutorError):
-    """The scheduler does not answer: nothing is known about any job."""
+    """The scheduler does not answer, so nothing is known about any job."""
+
+
+# Plugins and the configuration
 
 
 class PluginError(ReflowError):
-    """A plugin is missing, broken, clashing or incompatible."""
+    """A plugin is broken, incompatible, disabled, or clashes with another.
+
+    Raised when something that it brings is used.
+    """
 
 
 class UnknownPluginError(PluginError, ImportError):
-    """No plugin of that name is installed."""
+    """No installed plugin brings anything of that name."""
 
 
 class ConfigError(ReflowError, ValueError):
-    """The configuration is malformed."""
+    """The configuration is malformed or cannot be read; one line for each problem."""
+
+
+# Parts of messages
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,8 +71,13 @@ class Installed:
 
     def __init__(self, group: str, path: Sequence[str] | None = None) -> None:
         self.group = group
-        self.path = path
+        self._given_path = path
         self.problems: list[Problem] = []
+
+    @property
+    def path(self) -> Sequence[str]:
+        """The folders and files that are looked at."""
+        return sys.path if self._given_path is None else self._given_path
 
     def named(self, name: str) -> list[EntryPoint]:
         """Return the entry points of that name, by the quick way where that shows them all."""
@@ -113,11 +118,13 @@ class Installed:
         Otherwise it is asked for each name: a clash of a plugin in a folder with one in a zip file
         must not depend on whether all plugins were listed before.
         """
-        return not any(
-            hasattr(finder, "find_distributions") and finder.__module__ not in _FOLDER_FINDERS
+        foreign = (
+            finder
             for finder in sys.meta_path
-        ) and not any(
-            entry.endswith(".egg") or os.path.isfile(entry) for entry in self.path or sys.path
+            if getattr(finder, "__module__", "") not in _FOLDER_FINDERS
+        )
+        return not any(hasattr(finder, "find_distributions") for finder in foreign) and not any(
+            entry.endswith(".egg") or os.path.isfile(entry) for entry in self.path
         )
 
     def _elsewhere(self) -> Iterator[EntryPoint]:
@@ -125,8 +132,8 @@ class Installed:
         seen = set(self._folders)
         for distribution in self._distributions():
             try:
-                declared = [one for one in distribution.entry_points if one.group == self.group]
-                if not declared:
+                points = [item for item in distribution.entry_points if item.group == self.group]
+                if not points:
                     continue  # its other metadata is not worth parsing
                 name, version = distribution.metadata["Name"], distribution.version
                 owner = Distribution(name, version, tuple(distribution.requires or ()))
@@ -136,7 +143,7 @@ class Installed:
                 continue
             if key not in seen:
                 seen.add(key)
-                for point in declared:
+                for point in points:
                     yield EntryPoint(point.name, _plain(point.value), owner)
 
     def _distributions(self) -> Iterator[Any]:
@@ -147,7 +154,7 @@ class Installed:
             self.problems.append(Problem("importlib-metadata", because(error)))
             return
         make_context: Any = importlib_metadata.DistributionFinder.Context
-        context = make_context() if self.path is None else make_context(path=list(self.path))
+        context = make_context(path=list(self.path))
         for finder in list(sys.meta_path):
             find: Any = getattr(finder, "find_distributions", None)
             try:
@@ -163,9 +170,9 @@ def _called(distribution: Any) -> str:
         return f"a {type(distribution).__name__}"
 
 
-def _metadata_folders(path: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+def _metadata_folders(path: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the normal name of each distribution and its metadata folder."""
-    for entry in dict.fromkeys(sys.path if path is None else path):
+    for entry in dict.fromkeys(path):
         try:
             names = sorted(os.listdir(entry or os.curdir))
         except OSError:
@@ -222,19 +229,15 @@ def read_distribution(folder: str) -> Distribution:
 
 def unmet_requirement(distribution: Distribution, version: str) -> str:
     """Say which requirement on reflow-core its `version` does not meet; else return ""."""
-    for text in distribution.requires:
-        name = re.match(r"[\w.-]*", text)
+    own = re.compile(r"reflow[-_.]+core(?![\w.-])", re.IGNORECASE)
+    for text in filter(own.match, distribution.requires):
         # Our own backends ask for our very version: nobody waits for a parser to read that.
-        if not name or normal(name[0]) != CORE or text.replace(" ", "") == f"{CORE}=={version}":
-            continue
-        unmet = _unmet(text, version)
+        unmet = None if text.replace(" ", "") == f"{CORE}=={version}" else _unmet(text, version)
         if unmet and _is_above(unmet, version):
             return f"it requires {CORE}{unmet}; it needs a newer {CORE} than {version}"
         if unmet:
-            return (
-                f"it requires {CORE}{unmet} and {version} is installed; "
-                f"try: pip install --upgrade {distribution.name}"
-            )
+            advice = f"try: pip install --upgrade {distribution.name}"
+            return f"it requires {CORE}{unmet} and {version} is installed; {advice}"
     return ""
 
 
@@ -255,7 +258,7 @@ def _is_above(versions: SpecifierSet, version: str) -> bool:
     """Whether `version` is too old for what is asked for, rather than too new."""
     from packaging.version import InvalidVersion, Version
 
-    failing = next(one for one in versions if not one.contains(version, prereleases=True))
+    failing = next(rule for rule in versions if not rule.contains(version, prereleases=True))
     try:
         return Version(failing.version.removesuffix(".*")) > Version(version)
     except InvalidVersion:  # `===` takes any text for a version

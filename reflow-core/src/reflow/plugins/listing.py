@@ -88,7 +88,8 @@ def _check_types(registry: Registry, registered: Registered) -> None:
     """Raise `PluginError` where another serializer claims the same type and none is pinned."""
     for key in registered.types if registered.kind == "serializer" else ():
         others = (other for other in registry.entries if other.kind == registered.kind)
-        rivals = [o for o in others if key in o.types and o.entry != registered.entry]
+        rivals = [rival for rival in others if key in rival.types]
+        rivals = [rival for rival in rivals if rival.entry != registered.entry]
         if rivals and key not in registry.selection.pin:
             raise registry.clash(f"a serializer for {key}", [registered, *rivals], key)
 

@@ -69,24 +69,13 @@ class Registered:
         return self.point.distribution
 
 
-@frozen
-class Failure:
-    """A plugin that could not be loaded, and why."""
+class Failure(NamedTuple):
+    """A plugin that could not be loaded, and why; `state` is `INCOMPATIBLE` or `BROKEN`."""
 
     point: EntryPoint
+    state: str
+    reason: str
     cause: BaseException
-
-    @property
-    def state(self) -> str:
-        """`INCOMPATIBLE` or `BROKEN`."""
-        return INCOMPATIBLE if isinstance(self.cause, IncompatibleError) else BROKEN
-
-    @property
-    def reason(self) -> str:
-        """What it raised, or what it needs."""
-        if self.state == INCOMPATIBLE:
-            return str(self.cause)
-        return f"{type(self.cause).__name__}: {self.cause}"
 
     def __str__(self) -> str:
         plugin = f"plugin {self.point.name!r} of {self.point.distribution}"
@@ -137,11 +126,11 @@ def _check_hooks(manager: PluginManager, plugin: object) -> None:
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is not None and name in HOOKS:
-            known = signature(HOOKS[name]).parameters
+            passed = signature(HOOKS[name]).parameters
             for argument in signature(getattr(plugin, name)).parameters.values():
                 # pluggy leaves arguments with a default alone.
                 required = argument.default is argument.empty and argument.kind <= _BY_POSITION
-                if required and argument.name not in known:
+                if required and argument.name not in passed:
                     raise IncompatibleError(
                         f"its hook {name} asks for {argument.name!r}, which this version does not "
                         f"pass; {_NEWER}"

@@ -167,9 +167,9 @@ def observers(names: Iterable[str]) -> Observers:
     """
     from .observers import Observers
 
-    known = registry()
-    points = [known.find("observer", name).point for name in dict.fromkeys(names)]
-    return Observers(known.manager, {point: known.plugins[point] for point in points})
+    source = registry()
+    points = [source.find("observer", name).point for name in dict.fromkeys(names)]
+    return Observers(source.manager, {point: source.plugins[point] for point in points})
 
 
 def installed(check: bool = False, commands: Collection[str] = ()) -> list[PluginRow]:

@@ -18,12 +18,15 @@ from attrs import define, field
 from ..errors import PluginError, UnknownPluginError, did_you_mean, nearest
 from ..values.references import is_called
 from . import builtin
-from .discovery import EntryPoint, Installed, and_import_name, normal
+from .discovery import EntryPoint, Installed, and_import_name, because, normal
 from .hookspecs import PROJECT
 from .loader import (
+    BROKEN,
     BUILTIN,
+    INCOMPATIBLE,
     LIFECYCLE,
     Failure,
+    IncompatibleError,
     Registered,
     import_plugin,
     plugin_manager,
@@ -75,11 +78,14 @@ class Registry:
         started, state = perf_counter(), "ok"
         try:
             self.register(import_plugin(point), point)
+        except IncompatibleError as error:
+            state = INCOMPATIBLE
+            self.failures.append(Failure(point, state, str(error), error))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a foreign module may even exit when it is imported
-            self.failures.append(Failure(point, error))
-            state = self.failures[-1].state
+            state = BROKEN
+            self.failures.append(Failure(point, state, because(error), error))
         took = (perf_counter() - started) * 1000
         trace(f"plugin {point.name} of {point.distribution}: {state}, {took:.1f} ms")
 
@@ -105,13 +111,14 @@ class Registry:
         entry point has that name, then all others. Raises `PluginError` for the failure of
         one that would come first.
         """
-        for points, strict in self._in_order(name):
+        for points in self._in_order(name):
             self.load(points)
             matches = self._matches(kind, name, points)
             if matches:
                 return matches
+            # No other plugin may stand in for one that comes first by this name.
             failures = [failure for failure in self.failures if failure.point in points]
-            if strict and failures:
+            if failures and points is not self.plugins:
                 raise failures[0].error()
         return []
 
@@ -127,22 +134,19 @@ class Registry:
                 matches.append(candidate)
         return matches
 
-    def _in_order(self, name: str) -> Iterator[tuple[Collection[EntryPoint], bool]]:
-        """Yield plugins that may bring a name, for as long as none of them does.
-
-        No other may stand in for one that is strictly the first to be asked, should it fail.
-        """
-        yield [BUILTIN], False
+    def _in_order(self, name: str) -> Iterator[Collection[EntryPoint]]:
+        """Yield plugins that may bring a name, for as long as none of them does."""
+        yield [BUILTIN]
         pinned = self.pinned(name)
-        yield pinned, True
+        yield pinned
         for point in pinned:
             if not self.selection.allows(point):
                 raise self.selection.left_out(point)
-        yield self.installed.named(name), True
+        yield self.installed.named(name)
         self.load(self.installed.quick_points)
-        yield self.plugins, False
+        yield self.plugins
         self.load(self.installed.points)
-        yield self.plugins, False
+        yield self.plugins
 
     def _of_kind(self, kind: str) -> list[Registered]:
         return [registered for registered in self.entries if registered.kind == kind]

@@ -36,17 +36,11 @@ class Kind(NamedTuple):
     """Names that this project has plugins for, and the distribution to install for each."""
 
 
+_EXECUTORS = {name: f"reflow-{name}" for name in BACKENDS}
+_STORES = dict.fromkeys(("postgresql", "postgres"), "reflow-postgres")
 KINDS = {
-    "executor": Kind(
-        "ExecutorEntry",
-        "reflow.executors.base:Executor",
-        {name: f"reflow-{name}" for name in BACKENDS},
-    ),
-    "store": Kind(
-        "StoreEntry",
-        "reflow.stores.base:Store",
-        {"postgresql": "reflow-postgres", "postgres": "reflow-postgres"},
-    ),
+    "executor": Kind("ExecutorEntry", "reflow.executors.base:Executor", _EXECUTORS),
+    "store": Kind("StoreEntry", "reflow.stores.base:Store", _STORES),
     "serializer": Kind("SerializerEntry", "reflow.serializers.base:Serializer", {}),
     "verifier": Kind("VerifierEntry", "reflow.verifiers.base:Verifier", {}),
 }
