@@ -1,9 +1,9 @@
-"""Keeps the results of a run after a change of code that does not matter for them."""
+"""Keeps the results of a run after a change of code that does not affect them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 from attrs import evolve
@@ -35,68 +35,79 @@ def accept(
     """Let a run's results count for the present code of its tasks, or of one of them.
 
     They are recorded as cached in a run of their own, beside the old one, whose record is
-    returned; what the old run has no result of is cancelled there. `tasks` are the tasks as
-    they are now. Raises `UnknownTaskError` for a task that the run does not have, and
+    returned; elements without a result in the old run are cancelled there. `tasks` are the tasks
+    as they are now. Raises `UnknownTaskError` for a task that the run does not have, and
     `ParameterError` where there is nothing to accept, or more has changed than code.
     """
-    names = {one.name for one in request.spec.tasks}
+    names = {spec.name for spec in request.spec.tasks}
     if task is not None and task not in names:
         raise UnknownTaskError(unknown_name("task", task, names))
     old = Recorded(record, request)
-    specs = [
-        _present(one, tasks.get(one.name)) if task in (None, one.name) else one
-        for one in request.spec.tasks
-    ]
-    accepted = [
-        new.name
-        for new, was in zip(specs, request.spec.tasks, strict=True)
-        if new.code != was.code and old.progress.tasks[new.name].done
-    ]
-    if not accepted:
+    specs = tuple(
+        _present(spec, tasks.get(spec.name)) if task in (None, spec.name) else spec
+        for spec in request.spec.tasks
+    )
+    if not any(
+        new.code != before.code and old.progress.tasks[new.name].done
+        for new, before in zip(specs, request.spec.tasks, strict=True)
+    ):
         raise ParameterError(
-            f"there is nothing to accept of run {request.run_id}: "
+            f"run {request.run_id} has nothing to accept: "
             + (f"task {task!r} has" if task else "its tasks have")
-            + " no results, or the code that they were made by"
+            + " no results, or the code is still the same"
         )
-    new = evolve(
+    new_request = evolve(
         request,
         run_id=new_run_id(request.spec.name),
         created_at=datetime.now(timezone.utc).isoformat(),
         options=evolve(request.options, force=False, force_tasks=()),
-        spec=evolve(request.spec, tasks=tuple(specs)),
+        spec=evolve(request.spec, tasks=specs),
     )
-    made = RunRecord(f"{os.path.dirname(record.folder)}/{new.run_id}")
-    kept = None
-    if not os.path.isabs(new.entrypoint.target) and new.entrypoint.kind in ("file", "pickle"):
-        kept = record.files.read(f"{record.folder}/{new.entrypoint.target}")
-    beside = {
-        one.stood: stood_text(record.files, record.values, one.stood)
+    new_record = RunRecord(f"{os.path.dirname(record.folder)}/{new_request.run_id}")
+    known_tasks = {name: tasks[name] for name in names if name in tasks}
+    enter(
+        new_record, new_request, _kept_code(record, request), store, known_tasks,
+        _file_texts(record, specs),
+    )  # fmt: skip
+    _take_over(new_record, new_request, store, tasks, old)
+    return new_record, new_request
+
+
+def _kept_code(record: RunRecord, request: RunRequest) -> bytes | None:
+    """Return the script or pickle that a record keeps; None where the code is elsewhere."""
+    entrypoint = request.entrypoint
+    if entrypoint.kind not in ("file", "pickle") or os.path.isabs(entrypoint.target):
+        return None
+    return record.files.read(f"{record.folder}/{entrypoint.target}")
+
+
+def _file_texts(record: RunRecord, specs: Iterable[TaskSpec]) -> dict[str, str]:
+    """Return the texts beside the request of how the files of parameters looked, by digest."""
+    return {
+        constant.stood: stood_text(record.files, record.values, constant.stood)
         for spec in specs
-        for one in spec.constants
-        if is_beside(one.stood)
+        for constant in spec.constants
+        if is_beside(constant.stood)
     }
-    enter(made, new, kept, store, {name: tasks[name] for name in names if name in tasks}, beside)
-    _take_over(made, new, store, tasks, old)
-    return made, new
 
 
 def _present(spec: TaskSpec, task: TaskDefinition | None) -> TaskSpec:
     """Return a task with its present code. Raises `ParameterError` where more has changed."""
     if task is None:
         raise ParameterError(
-            f"the workflow has no task {spec.name!r} any more: accept the others one by one"
+            f"the workflow no longer has task {spec.name!r}: accept the other tasks one by one"
         )
     if task.options.version != spec.version:
         raise ParameterError(
-            f"the version of task {spec.name!r} is {task.options.version!r} now, and was "
-            f"{spec.version!r}: that says that its results are void; take it back to accept them"
+            f"the version of task {spec.name!r} is {task.options.version!r} now and was "
+            f"{spec.version!r}, which makes its results void; restore the version to accept them"
         )
     code, sources = code_of(task)
     return evolve(spec, code=code, sources=sources)
 
 
 def _take_over(
-    made: RunRecord,
+    record: RunRecord,
     request: RunRequest,
     store: Store,
     tasks: Mapping[str, TaskDefinition],
@@ -104,16 +115,16 @@ def _take_over(
 ) -> None:
     succeeded = old.progress.finished and old.progress.verdict == SUCCESS
 
-    # Whoever accepts a run says that its results stand, so nothing is checked: whether their files
-    # are as the tasks left them is asked when another run uses them.
+    # Whoever accepts a run vouches for its results, so nothing is checked: whether their files
+    # are as the tasks left them is checked when another run uses them.
     def reuse_of(name: str) -> Reuse:
         return Reuse(
-            name, made.files, request.spec.serializers, lambda: tasks[name],
-            lambda result: succeeded, checks=None, values=made.values,
+            name, record.files, request.spec.serializers, lambda: tasks[name],
+            lambda result: succeeded, checks=None, values=record.values,
         )  # fmt: skip
 
     reuse = {name: reuse_of(name) for name in tasks}
-    dispatch = Dispatch(made, request, store, lambda: tasks)
+    dispatch = Dispatch(record, request, store, lambda: tasks)
     try:
         while works := dispatch.plan():
             for work in works:
@@ -128,7 +139,7 @@ def _outcome(reuse: Reuse, work: Work, old: Recorded) -> Outcome:
     outcome = outcomes[work.index] if work.index < len(outcomes) else None
     if outcome is None or outcome.state not in DONE:
         return _cancelled(work, old)
-    if not _is_of_the_same(old, work, outcome):
+    if not _may_stand(old, work, outcome):
         return _cancelled(
             work, old, "what it read was changed meanwhile, or it was taken out of the cache"
         )
@@ -157,11 +168,11 @@ def _cancelled(work: Work, old: Recorded, reason: str = "") -> Outcome:
     )  # fmt: skip
 
 
-def _is_of_the_same(old: Recorded, work: Work, found: Outcome) -> bool:
-    """Whether a result may be of the files that were submitted, whatever code it is of."""
-    if not found.identity:
+def _may_stand(old: Recorded, work: Work, outcome: Outcome) -> bool:
+    """Whether a result is of the files that were submitted, whatever code it is of."""
+    if not outcome.identity:
         return False
     if not old.progress.tasks[work.task].spec.stood:
         return True
     side = old.side(work.task, work.index)
-    return side is not None and found.identity == side.inputs.identity(work.index)
+    return side is not None and outcome.identity == side.inputs.identity(work.index)

@@ -1,4 +1,4 @@
-"""Takes runs back, and up again."""
+"""Cancels runs, and retries them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import Store
 
 PATIENCE = 20.0
-"""Seconds in which the process that carries a run on must take a cancel up; a live one
-looks several times a second, so one that does not is stuck and is killed."""
+"""Seconds in which the process that carries a run on must take a cancel up. A healthy one looks
+several times a second, so one that does not is stuck and is killed."""
 
 
 def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: str | None) -> None:
-    """Cancel a run or one of its tasks; on return it is done, whoever did it."""
+    """Cancel a run or one of its tasks; on return it is done, by this process or another."""
     check_task(request, task)
     if RunView(record).ended is not None:
         return
@@ -32,41 +32,57 @@ def cancel(record: RunRecord, request: RunRequest, store: Store | None, task: st
     if is_queued(record, request):
         _pass_until(record, request, store, number, whole=task is None)
         return
+    # Either the driver takes the request up, or its lease is free and this process does.
     while (replay := RunView(record).replay).epoch < number:
         try:
             dispatch = Dispatch(record, request, store, dict)
         except LeaseHeldError:
             if time.monotonic() > until:
-                if not replay.driver:
-                    raise ExecutorError(
-                        f"run {request.run_id} is carried on by another process (run_local), "
-                        "which takes the request up when the call it is in returns; "
-                        "interrupt that process to have it sooner"
-                    ) from None
-                current_executor(record, request).cancel([replay.driver])
+                _kill_driver(record, request, replay.driver)
                 until += PATIENCE
             time.sleep(0.05)
             continue
-        try:
-            # Also of a run that has just ended: the request must not stay open.
-            for epoch in dispatch.take_requests():
-                if epoch.kind == "cancel":
-                    dispatch.mark_cancelled(epoch.tasks)
-            if not task and dispatch.ledger.finished is None:
-                dispatch.plan()
-        finally:
-            dispatch.release()
+        _cancel_here(dispatch, whole=not task)
         if task:
             carry_on(record, request, store)
         return
-    # The driver has taken it up; of a whole run it must also have let go.
-    while not task:
+    if not task:
+        _await_end(record, request, until)
+
+
+def _kill_driver(record: RunRecord, request: RunRequest, driver: str) -> None:
+    """Kill a driver that does not take a request up. Raises `ExecutorError` if there is none."""
+    if not driver:
+        raise ExecutorError(
+            f"run {request.run_id} runs in another process (run_local), which takes the request "
+            "up when the task in hand returns; interrupt that process to cancel it sooner"
+        ) from None
+    current_executor(record, request).cancel([driver])
+
+
+def _cancel_here(dispatch: Dispatch, *, whole: bool) -> None:
+    """Carry the open requests out under the lease, and let it go."""
+    try:
+        # Also of a run that has just ended: the request must not stay open.
+        for epoch in dispatch.take_requests():
+            if epoch.kind == "cancel":
+                dispatch.mark_cancelled(epoch.tasks)
+        if whole and dispatch.ledger.finished is None:
+            dispatch.plan()
+    finally:
+        dispatch.release()
+
+
+def _await_end(record: RunRecord, request: RunRequest, until: float) -> None:
+    """Wait until the driver that has taken a cancel up has ended the run and let go of it."""
+    while True:
         view = RunView(record)
         if view.replay.finished is not None and not view.held:
             return
         if time.monotonic() > until:
             raise ExecutorError(
-                f"run {request.run_id} was told to cancel but has not ended; see {record.logs}"
+                f"run {request.run_id} has taken up the cancel but has not ended yet; its logs "
+                f"are in {record.logs}"
             )
         time.sleep(0.02)
 
@@ -78,10 +94,10 @@ def retry(
     task: str | None,
     executor: Executor | None = None,
 ) -> None:
-    """Run again what failed, was skipped or cancelled; somebody carries it on then.
+    """Run again what failed, was skipped or was cancelled, in the background.
 
-    With an `executor` all that is submitted from now on goes there; jobs that are under way
-    stay where they are.
+    With an `executor` everything submitted from now on goes there; jobs under way stay where
+    they are.
     """
     place = HOME if executor is None else _place(record, request, executor)
     number = ask(record, request, "retry", task, place)
@@ -103,9 +119,9 @@ def _place(record: RunRecord, request: RunRequest, executor: Executor) -> Place:
     finished = RunView(record).replay.finished
     if finished is None and executor.capabilities.inline is is_queued(record, request):
         raise ExecutorError(
-            f"run {request.run_id} has not ended: jobs of a scheduler and processes of this "
-            f"machine cannot carry it on together; `reflow cancel {request.run_id}` first, then "
-            "retry it"
+            f"run {request.run_id} has not ended, and jobs of a scheduler and processes of this "
+            f"machine cannot carry it on together: run `reflow cancel {request.run_id}` first, "
+            "then retry it"
         )
     name, settings = executor_reference(executor)
     return name, json.dumps(settings, sort_keys=True)
@@ -114,9 +130,9 @@ def _place(record: RunRecord, request: RunRequest, executor: Executor) -> Place:
 def _pass_until(
     record: RunRecord, request: RunRequest, store: Store | None, number: int, *, whole: bool
 ) -> PassReport | None:
-    """Run dispatch passes until one, of whomever, has carried a request out; return the last.
+    """Run dispatch passes until one, here or elsewhere, has carried a request out; return it.
 
-    With `whole` it is one that ends the run. None is returned of another's.
+    With `whole` it must end the run. Returns None for a pass of another process.
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -132,9 +148,9 @@ def _pass_until(
         ):
             return report
         if time.monotonic() > until:
-            why = report.waits_for if report is not None else "another process holds the run"
+            reason = report.waits_for if report is not None else "another process holds the run"
             raise ExecutorError(
-                f"run {request.run_id}: the request is on record, but was not carried out yet: "
-                f"{why}; it will be by the run's next dispatch pass"
+                f"run {request.run_id}: the request is on record but was not carried out yet "
+                f"({reason}); the run's next dispatch pass will do so"
             )
         time.sleep(0.5)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..engine.planner import TaskState
 from ..engine.run_view import RunView
 from ..errors import RunFailedError, UnknownTaskError, unknown_name
 from ..states import DONE
@@ -21,36 +22,50 @@ if TYPE_CHECKING:
 def read_result(run: Run, record: RunRecord, request: RunRequest, task: Any) -> Any:
     """Return the value of one task of a run, structured by its return annotation.
 
-    Without the workflow's code the JSON form is returned.
+    `task` is its name or its function. Without the workflow's code the value is returned in
+    JSON's own types. Raises `UnknownTaskError`, and `RunFailedError` with the cause if the task
+    has no value.
     """
-    names = [one.name for one in request.spec.tasks]
-    name = task
-    workflow = run.workflow
-    if not isinstance(task, str):
-        by_function = {} if workflow is None else {
-            one.function: key for key, one in workflow.tasks.items()
-        }
-        name = by_function.get(task, getattr(task, "__name__", repr(task)))
+    name = _task_name(run, task)
+    names = [spec.name for spec in request.spec.tasks]
     if name not in names:
         raise UnknownTaskError(unknown_name("task", name, names))
     state = RunView(record, request.spec).progress.tasks[name]
     if not state.succeeded():
-        bad = next(
-            (one for one in (state.whole, *state.outcomes) if one and one.state not in DONE), None
+        raise RunFailedError(
+            f"task {name!r} of run {request.run_id} has no result: {_cause(state)}", run
         )
-        why = "it has not ended" if bad is None else f"{bad.state}: {bad.detail or bad.cause}"
-        raise RunFailedError(f"task {name!r} of run {request.run_id} has no result: {why}", run)
-    decode: Callable[[str], Any] = json.loads
-    before = current.set(
-        AttachmentFolder(record.files, record.values, request.spec.serializers)
-    )
+    values = Values(record.files, record.values)
+    # Decoding a value reads the files that it refers to from here.
+    token = current.set(AttachmentFolder(record.files, record.values, request.spec.serializers))
     try:
-        if workflow is not None and name in workflow.tasks:
-            from ..values.codec import codec_for
-
-            decode = codec_for(workflow.tasks[name].signature().returns).decode
-        values = Values(record.files, record.values)
-        found = [decode(values.text(one)) for one in state.outcomes if one is not None]
+        decode = _decoder(run, name)
+        results = [decode(values.text(outcome)) for outcome in state.outcomes if outcome]
     finally:
-        current.reset(before)
-    return found if state.spec.array else found[0]
+        current.reset(token)
+    return results if state.spec.array else results[0]
+
+
+def _task_name(run: Run, task: Any) -> str:
+    if isinstance(task, str):
+        return task
+    for name, definition in run.workflow.tasks.items() if run.workflow is not None else ():
+        if definition.function is task:
+            return name
+    return getattr(task, "__name__", None) or repr(task)
+
+
+def _cause(state: TaskState) -> str:
+    """Say why a task has no value."""
+    for outcome in (state.whole, *state.outcomes):
+        if outcome is not None and outcome.state not in DONE:
+            return f"{outcome.state}: {outcome.detail or outcome.cause}"
+    return "it has not ended"
+
+
+def _decoder(run: Run, name: str) -> Callable[[str], Any]:
+    if run.workflow is None or name not in run.workflow.tasks:
+        return json.loads
+    from ..values.codec import codec_for
+
+    return codec_for(run.workflow.tasks[name].signature().returns).decode
