@@ -94,29 +94,30 @@ def status(
 ) -> JobStatus:  # fmt: skip
     """Return what a state means. One that is not known is UNKNOWN, and never a success."""
     number = int(code) if re.fullmatch("[0-9]{1,3}", code) else None  # -128: it never ran
+    cause, reason = _cause(state, result, urgency, number or 0, severity, kind, note)
     over = state == "INACTIVE"
-    if state in WAITING and urgency == "0":  # flux-job(1), "urgency"
-        cause, text = HELD, "it is held: flux job urgency ID default"
-    elif state in WAITING or state in RUNNING:
-        cause, text = "", ""
-    elif over and result in RESULTS:
-        cause, text = RESULTS[result], f"Flux says {result}: {note}".rstrip(": ")
-        if cause == ERROR:
-            cause, text = _failure(number or 0, severity, kind, note)
-    else:
-        cause, text = UNKNOWN, f"Flux says {state!r} {result!r}"
     ran = over and cause not in (LOST, HELD, UNKNOWN)
     signal = signal_of(number) if ran else None
     return JobStatus(
         state=ENDED if over else LIVE, running=state in RUNNING, cause=cause, signal=signal,
         exit_code=number if ran and signal is None else None,
         nodes=(nodes,) if nodes else (), started=_time(started), ended=_time(ended),
-        reason=text if cause else "", raw=f"{state} {result}".strip(),
+        reason=reason, raw=f"{state} {result}".strip(),
     )  # fmt: skip
 
 
-def _failure(code: int, severity: str, kind: str, note: str) -> tuple[str, str]:
-    """Return cause and reason of a job that has FAILED."""
+def _cause(
+    state: str, result: str, urgency: str, code: int, severity: str, kind: str, note: str
+) -> tuple[str, str]:
+    """Return cause and reason of what waits for a person, or has not ended well."""
+    if state in WAITING and urgency == "0":  # flux-job(1), "urgency"
+        return HELD, "it is held: flux job urgency ID default"
+    if state in WAITING or state in RUNNING or (state, result) == ("INACTIVE", "COMPLETED"):
+        return "", ""
+    if state != "INACTIVE" or result not in RESULTS:
+        return UNKNOWN, f"Flux says {state!r} {result!r}"
+    if RESULTS[result] != ERROR:
+        return RESULTS[result], f"Flux says {result}: {note}".rstrip(": ")
     # Exceptions of another severity are warnings, also of jobs that end well (seen).
     if severity != "0":
         return ERROR, ended_badly(code, signal_of(code))

@@ -107,11 +107,11 @@ def _bulk(
 def requested(wants: Resources) -> dict[str, str]:
     """Return what a task asks for in neutral words; what it leaves open is not there."""
     return options.only_set(
-        cores_per_task=str(wants.cpus) if wants.cpus != 1 else None,
+        cores_per_task=options.written(wants.cpus, default=1),
         # 0 would be no limit, and 30 are 30 minutes.
-        time_limit=None if wants.time is None else f"{options.whole_units(wants.time)}s",
-        gpus_per_task=str(wants.gpus) if wants.gpus else None,
-        nodes=str(wants.nodes) if wants.nodes != 1 else None,
+        time_limit=options.written(wants.time, lambda time: f"{options.whole_units(time)}s"),
+        gpus_per_task=options.written(wants.gpus, default=0),
+        nodes=options.written(wants.nodes, default=1),
         queue=wants.queue,
         bank=wants.account,
     )

@@ -90,10 +90,10 @@ class LSFExecutor(CommandExecutor):
         if version is not None and "openlava" in f"{version.out}{version.err}".lower():
             return OPENLAVA
         # Options are read before any daemon is asked.
-        asked = self.attempt([self.bjobs, "-o", "jobid", "-json"]) if version else None
-        if asked is None:
+        json = self.attempt([self.bjobs, "-o", "jobid", "-json"]) if version else None
+        if json is None:
             return None
-        return TABLE if parse.NO_SUCH_OPTION.search(asked.err) else JSON
+        return TABLE if parse.NO_SUCH_OPTION.search(json.err) else JSON
 
     def arguments(self, request: JobRequest) -> list[str]:
         """Return the command line of bsub."""

@@ -95,6 +95,7 @@ _HEAD = re.compile(
 _EVENT = re.compile(
     r"^[A-Z][a-z]{2} [A-Z][a-z]{2} +[0-9]+ [0-9:]+(?: [0-9]{4})?: (.*)", re.MULTILINE
 )
+_STARTED = re.compile(r"\[[0-9]+\] started|Started|Dispatched")
 _EXIT = re.compile(
     r"Exited(?: with exit code ([0-9]{1,9}))?(?: by signal ([0-9]{1,9}))?|Completed <exit>"
 )
@@ -175,23 +176,27 @@ def history(text: str) -> Iterator[Report]:
     # Long lines go on in the next, behind 21 blanks (seen).
     parts = _HEAD.split(re.sub(r"\n {21}", "", text))[1:]
     for job, index, user, events in zip(*(parts[at::4] for at in range(4)), strict=True):
-        word, code, signal, reason, host = "", None, None, "", ""
-        for event in _EVENT.findall(events):
-            if re.match(r"(?:\[[0-9]+\] started|Started|Dispatched)", event):
-                host = event.partition("<")[2].partition(">")[0]
-            elif event.startswith("Done successfully"):
-                word = "DONE"
-            elif event.startswith("Signal <KILL> requested"):
-                reason = "TERM_OWNER: killed by a person"
-            elif (match := _EXIT.match(event)) is not None:
-                word = "EXIT"
-                code = int(match[1]) if match[1] else code
-                signal = int(match[2]) if match[2] else signal
-            if _TERM.search(event):
-                reason = event[event.find("TERM_") :].rstrip(".")
-        if word:
-            end = status(word, host=host, code=code, signal=signal, reason=reason)
+        end = _end(_EVENT.findall(events))
+        if end is not None:
             yield _report(job, index or "", user, "", end)
+
+
+def _end(events: Iterable[str]) -> JobStatus | None:
+    """Return how a job has ended, by what is told of it in order; None where it has not."""
+    word, code, signal, reason, host = "", None, None, "", ""
+    for event in events:
+        if _STARTED.match(event):
+            host = event.partition("<")[2].partition(">")[0]
+        elif event.startswith("Done successfully"):
+            word = "DONE"
+        elif event.startswith("Signal <KILL> requested"):
+            reason = "TERM_OWNER: killed by a person"
+        elif (match := _EXIT.match(event)) is not None:
+            word = "EXIT"
+            code, signal = int(match[1] or 0) or code, int(match[2] or 0) or signal
+        if _TERM.search(event):
+            reason = event[event.find("TERM_") :].rstrip(".")
+    return status(word, host=host, code=code, signal=signal, reason=reason) if word else None
 
 
 @lru_cache(maxsize=4096)

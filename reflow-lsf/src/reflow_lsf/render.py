@@ -78,20 +78,18 @@ def requested(request: JobRequest, executor: LSFExecutor) -> dict[str, str]:
             f"job {request.name!r} asks for {wants.gpus} GPUs, but OpenLava's bsub has no "
             "-gpu: leave gpus out, and name the site's resource in the option R"
         )
-    slots, limit, needed = wants.cpus * wants.nodes, None, []
-    if slots > 1:
-        needed.append("span[hosts=1]" if wants.nodes == 1 else f"span[ptile={wants.cpus}]")
-    if wants.mem is not None:
-        # Where the site has set no unit, limits are in KB and reservations in MB (lsf.conf).
-        units = (UNITS[executor.memory_unit or default] for default in ("KB", "MB"))
-        limit, reserved = (options.whole_units(wants.mem, unit) for unit in units)
-        needed.append(f"rusage[mem={reserved}]")
+    # Where the site has set no unit, limits are in KB and reservations in MB (lsf.conf).
+    limits, reservations = (UNITS[executor.memory_unit or default] for default in ("KB", "MB"))
+    span = "span[hosts=1]" if wants.nodes == 1 else f"span[ptile={wants.cpus}]"
+    reserved = options.written(wants.mem, lambda size: str(options.whole_units(size, reservations)))
+    slots = wants.cpus * wants.nodes
+    needed = [span if slots > 1 else "", f"rusage[mem={reserved}]" if reserved else ""]
     return options.only_set(
-        n=str(slots) if slots > 1 else None,
-        W=None if wants.time is None else str(options.whole_units(wants.time, 60)),  # minutes
-        M=None if limit is None else str(limit),
-        gpu=f"num={wants.gpus}" if wants.gpus else None,
-        R=" ".join(needed),
+        n=options.written(slots, default=1),
+        W=options.written(wants.time, lambda time: str(options.whole_units(time, 60))),  # minutes
+        M=options.written(wants.mem, lambda size: str(options.whole_units(size, limits))),
+        gpu=options.written(wants.gpus, "num={}".format, default=0),
+        R=" ".join(filter(None, needed)),
         q=wants.queue,
         P=wants.account,
     )

@@ -36,6 +36,22 @@ def arguments(
     task asks for, the last of `layers`, those before it. Raises `SubmissionRefusedError` for a
     native option that reflow sets itself, and for a path that qsub would not take.
     """
+    words = _placed(request, now, on_torque)
+    flags = {"ncpus": "1"}
+    for layer in (*map(native, layers), requested(request), native(request.resources.native)):
+        replaced = {CHUNKS, *CHUNK} if layer.keys() & {*WHOLE} else set()
+        replaced |= {*WHOLE} if layer.keys() & {CHUNKS, *CHUNK, *WHOLE} else set()
+        flags = {name: value for name, value in flags.items() if name not in replaced} | layer
+    for name, value in _chunks(flags, on_torque).items():
+        if len(name) == 1:
+            words += options.short_flags({name: value})
+        else:
+            words += ["-W" if name in ATTRIBUTES else "-l", f"{name}={value}"]
+    return [*words, "-" if on_torque else request.script]
+
+
+def _placed(request: JobRequest, now: float, on_torque: bool) -> list[str]:
+    """Return the options that name a job, and say where it writes and when it begins."""
     # -f: no process of qsub's is left behind, which in a job would be one of the job's.
     words = ["-o", "/dev/null"] if on_torque else ["-f", "-o", log_pattern(request)]
     words += ["-N", job_name(request.tag), "-j", "oe"]
@@ -50,17 +66,7 @@ def arguments(
         words += ["-W", f"depend={torque.depend(request.after) if on_torque else waits}"]
     if request.begin:
         words += ["-a", options.begin_stamp(now, request.begin)]
-    flags = {"ncpus": "1"}
-    for layer in (*map(native, layers), requested(request), native(request.resources.native)):
-        replaced = {CHUNKS, *CHUNK} if layer.keys() & {*WHOLE} else set()
-        replaced |= {*WHOLE} if layer.keys() & {CHUNKS, *CHUNK, *WHOLE} else set()
-        flags = {name: value for name, value in flags.items() if name not in replaced} | layer
-    for name, value in _chunks(flags, on_torque).items():
-        if len(name) == 1:
-            words += options.short_flags({name: value})
-        else:
-            words += ["-W" if name in ATTRIBUTES else "-l", f"{name}={value}"]
-    return [*words, "-" if on_torque else request.script]
+    return words
 
 
 def _chunks(flags: dict[str, str], on_torque: bool) -> dict[str, str]:
@@ -83,15 +89,14 @@ def requested(request: JobRequest) -> dict[str, str]:
     """Return what a task asks for by the names of PBS; what it leaves open is not there."""
     wants = request.resources
     return options.only_set(
-        ncpus="" if wants.cpus == 1 else str(wants.cpus),
-        ngpus=str(wants.gpus or ""),
-        # Without a unit it would be bytes.
-        mem=None if wants.mem is None else f"{options.whole_units(wants.mem, 1024)}kb",
-        # Days PBS does not know.
-        walltime=None if wants.time is None else options.clock(options.whole_units(wants.time)),
+        ncpus=options.written(wants.cpus, default=1),
+        ngpus=options.written(wants.gpus, default=0),
+        # Without a unit it would be bytes; days PBS does not know.
+        mem=options.written(wants.mem, lambda size: f"{options.whole_units(size, 1024)}kb"),
+        walltime=options.written(wants.time, lambda time: options.clock(max(1, time))),
         q=wants.queue,
         A=wants.account,
-        **{CHUNKS: "" if wants.nodes == 1 else str(wants.nodes)},
+        **{CHUNKS: options.written(wants.nodes, default=1)},
     )
 
 

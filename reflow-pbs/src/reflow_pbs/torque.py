@@ -21,7 +21,7 @@ LARGEST = 1000
 
 _DELETED = r"\1    substate = 91\n    comment = it was deleted\n"
 _CODES = {-10: -27, -11: -29, -12: -28}
-_OURS = (
+_TRANSLATIONS = (
     (r"\n    comment = Job started on .*", ""),
     (r"(\n    exit_status = 271\n)", _DELETED),  # SIGTERM for all of it
     # Never began.
@@ -75,6 +75,6 @@ def script(request: JobRequest, umask: str) -> str:
 
 def translated(text: str) -> str:
     """Return what ``qstat -f`` prints in the words of OpenPBS."""
-    for theirs, ours in _OURS:
-        text = re.sub(theirs, ours, text)
+    for pattern, replacement in _TRANSLATIONS:
+        text = re.sub(pattern, replacement, text)
     return text

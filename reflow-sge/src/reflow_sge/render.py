@@ -46,27 +46,23 @@ def arguments(request: JobRequest, executor: SGEExecutor, now: float) -> list[st
         "r": ["n"],  # Grid Engine's own second start would be one that the engine has not counted
         "V": [],
     }
-    if request.size > 1:
-        flags["t"] = [f"1-{request.size}"]
-        if request.throttle:
-            flags["tc"] = [str(request.throttle)]
-    if request.after:
-        flags["hold_jid"] = [",".join(request.after)]
-    if request.after_each:
-        flags["hold_jid_ad"] = [request.after_each]
-    if request.begin:
-        flags["a"] = [options.begin_stamp(now, request.begin)]
-    named = options.only_set(q=executor.queue, A=executor.account, P=executor.project)
-    flags |= {name: [value] for name, value in named.items()}
+    array = request.size > 1
+    optional = {
+        "t": f"1-{request.size}" if array else None,
+        "tc": str(request.throttle) if array and request.throttle else None,
+        "hold_jid": ",".join(request.after),
+        "hold_jid_ad": request.after_each,
+        "a": options.begin_stamp(now, request.begin) if request.begin else None,
+        "q": executor.queue, "A": executor.account, "P": executor.project,
+    }  # fmt: skip
+    flags |= {name: [value] for name, value in optional.items() if value}
     own, resources = native(request.resources.native), dict[str, str]()
     for layer in (native(executor.options), requested(request, executor), own):
-        for item in filter(None, (layer.pop("l", None) or [""])[0].split(",")):
-            name, _, value = item.partition("=")
-            resources[name] = value
+        items = (layer.pop("l", None) or [""])[0].split(",")
+        resources.update(item.partition("=")[::2] for item in items if item)
         flags |= layer
     if resources:
-        items = (f"{name}={value}" if value else name for name, value in resources.items())
-        flags["l"] = [",".join(items)]
+        flags["l"] = [",".join("=".join(filter(None, item)) for item in resources.items())]
     words = [word for name, values in flags.items() for word in (f"-{name}", *values)]
     return [*words, request.script]
 
@@ -82,18 +78,17 @@ def requested(request: JobRequest, executor: SGEExecutor) -> dict[str, list[str]
     slots = wants.cpus * wants.nodes
     sharing = wants.cpus if executor.mem_per_slot else 1
     resources = {
-        "h_rt": "" if wants.time is None else str(options.whole_units(wants.time)),
-        executor.mem_resource: "" if wants.mem is None else memory(wants.mem, sharing),
-        executor.gpu_resource: str(wants.gpus or ""),
+        "h_rt": options.written(wants.time, lambda time: str(options.whole_units(time))),
+        executor.mem_resource: options.written(wants.mem, lambda size: memory(size, sharing)),
+        executor.gpu_resource: options.written(wants.gpus, default=0),
     }
+    environment = executor.nodes_pe if wants.nodes > 1 else executor.pe
     flags = {
         "l": [",".join(f"{name}={value}" for name, value in resources.items() if value)],
-        "pe": [(executor.nodes_pe if wants.nodes > 1 else executor.pe) or "", str(slots)],
+        "pe": [(environment or "") if slots > 1 else "", str(slots)],
         "q": [wants.queue or ""],
         "A": [wants.account or ""],
     }
-    if slots == 1:
-        del flags["pe"]
     return {name: words for name, words in flags.items() if words[0]}
 
 

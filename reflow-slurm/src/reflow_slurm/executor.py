@@ -128,7 +128,11 @@ class SlurmExecutor(CommandExecutor):
         accounted = {report.job for report in reports if report.status.state != LIVE}
         # slurmctld knows no more jobs than squeue has shown, but their exit codes.
         failed = [job for job in jobs if job in queued and queued[job].cause == ERROR]
-        for job in [job for job in failed if job not in accounted][:SHOWN]:
+        return reports + self._shown([job for job in failed if job not in accounted][:SHOWN])
+
+    def _shown(self, jobs: Collection[str]) -> list[Report]:
+        reports: list[Report] = []
+        for job in jobs:
             done = self.attempt(self._command(self.scontrol, "--oneliner", "show", "job", job))
             if done is None:
                 break

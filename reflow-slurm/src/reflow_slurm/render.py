@@ -87,14 +87,14 @@ def requested(request: JobRequest) -> dict[str, str]:
     """Return what a task asks for in neutral words; what it leaves open is not there."""
     wants = request.resources
     return options.only_set(
-        cpus_per_task=str(wants.cpus) if wants.cpus != 1 else None,
-        time=None if wants.time is None else time_limit(wants.time),
+        cpus_per_task=options.written(wants.cpus, default=1),
+        time=options.written(wants.time, time_limit),
         # 0 would be all that a node has.
-        mem=None if wants.mem is None else f"{options.whole_units(wants.mem, 1024)}K",
+        mem=options.written(wants.mem, lambda size: f"{options.whole_units(size, 1024)}K"),
         # --gres counts for each node and takes any type, as --gpus-per-node does, and other
         # than that does not need SelectType=cons_tres.
-        gres=f"gpu:{wants.gpus}" if wants.gpus else None,
-        nodes=str(wants.nodes) if wants.nodes != 1 else None,
+        gres=options.written(wants.gpus, "gpu:{}".format, default=0),
+        nodes=options.written(wants.nodes, default=1),
         partition=wants.queue,
         account=wants.account,
     )

@@ -102,6 +102,17 @@ def whole_units(amount: float, unit: int = 1) -> int:
     return max(1, int(-(-amount // unit)))
 
 
+def written(
+    value: int | None, form: Callable[[int], str] = str, *, default: int | None = None
+) -> str | None:
+    """Return a quantity as a scheduler writes it; None where it is not set, or is the `default`.
+
+    >>> written(4), written(1, default=1), written(None), written(2, "gpu:{}".format)
+    ('4', None, None, 'gpu:2')
+    """
+    return None if value is None or value == default else form(value)
+
+
 def clock(seconds: int) -> str:
     """Write a duration as ``hours:minutes:seconds``.
 
