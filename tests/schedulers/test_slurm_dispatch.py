@@ -263,6 +263,46 @@ def test_memory_is_suspected_of_what_was_killed(person: Person) -> None:
     assert (element["state"], element["attempt"], element["output"]) == ("SUCCESS", 2, 200)
 
 
+JOB_KILLED = """
+    import os, signal
+    from typing import Annotated
+    from reflow import Result, Workflow
+
+    wf = Workflow("job_killed")
+
+    @wf.job()
+    def numbers() -> list[int]:
+        return [1, 2]
+
+    @wf.job(array=True)
+    def each(x: Annotated[int, Result(step="numbers")]) -> int:
+        if x == 2:
+            os.kill(os.getppid(), signal.SIGKILL)  # the job's shell, which could say how it died
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    if __name__ == "__main__":
+        wf.cli()
+    """
+
+
+def test_status_shows_what_the_scheduler_said_of_a_failed_element(person: Person) -> None:
+    person.write(JOB_KILLED)
+    run = person.submit()
+    well, failed = of(person.ended(run), "each")
+    assert (well["state"], failed["state"]) == ("SUCCESS", "FAILED")
+    report = failed["scheduler"]
+    assert (len(report["nodes"]), report["signal"]) == (1, 9)
+    assert report["started_at"] <= report["ended_at"] <= time.time()
+    assert well["scheduler"]["exit_code"] == 0
+    lines = person.reflow("status", run, "--task", "each").splitlines()
+    (line,) = [line for line in lines if line.startswith("  each[1]  FAILED")]
+    assert line.endswith(f"on {report['nodes'][0]}  signal 9")
+    # It is kept: neither the index nor the scheduler need know of it.
+    person.reflow("store", "rebuild", ".")
+    assert of(person.status(run), "each")[1]["scheduler"] == report
+
+
 TAILS = """
     import os, signal
     from typing import Annotated

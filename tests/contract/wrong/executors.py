@@ -269,7 +269,7 @@ class TestKeepsVariablesOfAnOuterJob(Contract):
     case = "test_variables_of_an_outer_job_do_not_reach_another"
 
     class executor(SpoolExecutor):
-        def environment(self) -> dict[str, str]:
+        def variables(self) -> dict[str, str]:
             import os
 
             return dict(os.environ)
@@ -279,7 +279,7 @@ class TestTripsOverVariables(Contract):
     case = "test_odd_variables_of_the_shell_do_no_harm"
 
     class executor(SpoolExecutor):
-        def environment(self) -> dict[str, str]:
+        def variables(self) -> dict[str, str]:
             done = subprocess.run(["env"], capture_output=True, check=True)
             return dict(line.split("=", 1) for line in done.stdout.decode().splitlines())  # type: ignore[misc]
 

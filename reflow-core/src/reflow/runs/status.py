@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import fields
 
@@ -24,6 +24,7 @@ from ..states import (
     in_order,
 )
 from ..storage.indexing import catch_up, run_row, task_list
+from ..storage.job_reports import JobReport, read_reports
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import InstanceRow, RunRow, Store
 from ..values.codec import unstructure
@@ -33,6 +34,9 @@ from .resolve import RUN_DIR_TYPE
 
 _LISTED_ELEMENTS, _LISTED_FAILURES = 50, 10
 """How many elements of a task, and how many failures, the text lists."""
+
+_Reports: TypeAlias = Mapping[tuple[str, int, int], JobReport]
+"""What schedulers said, by task, index and attempt."""
 
 _STATE_WIDTH = max(map(len, INSTANCE_STATES))
 
@@ -56,7 +60,9 @@ def _look_at(store: Store, record: RunRecord, run: RunRow) -> tuple[RunView, Ins
     return view, elements
 
 
-def _element(row: InstanceRow, output: Any, job_ids: Mapping[str, str]) -> dict[str, Any]:
+def _element(
+    row: InstanceRow, output: Any, job_ids: Mapping[str, str], reports: _Reports
+) -> dict[str, Any]:
     # Unpacked at once: a person waits for ten thousand rows.
     (
         task, index, state, attempt, identity, digest, _, _, cause, detail, origin, job,
@@ -76,6 +82,19 @@ def _element(row: InstanceRow, output: Any, job_ids: Mapping[str, str]) -> dict[
         "cached_from": origin or None,
         "started_at": started or None,
         "ended_at": ended or None,
+        "scheduler": _report(reports.get((task, index or 0, attempt))),
+    }
+
+
+def _report(report: JobReport | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {
+        "nodes": list(report.nodes),
+        "exit_code": report.exit_code,
+        "signal": report.signal,
+        "started_at": report.started,
+        "ended_at": report.ended,
     }
 
 
@@ -87,7 +106,8 @@ def status_dict(
     Keys: "run" (run_id, graph_name, user_id, created_at, status, run_dir, executor,
     parameters), "summary" ({task: {state: count}}), "instances" and
     "failed_instances" (single elements that have ended or are in a scheduler's hands; a value
-    too large to be kept inline is None), "notes" (what a person should read), "jobs" (those on
+    too large to be kept inline is None; "scheduler": what the scheduler said of its job, or None),
+    "notes" (what a person should read), "jobs" (those on
     record as in a scheduler's hands: job_id, tag, role, task_name, elements, waits_for) and
     "scheduler_calls" ({command: times} of all dispatch passes).
     """
@@ -96,9 +116,9 @@ def status_dict(
     # One decoder call for all values takes half the time of one call a value.
     texts = ",".join(row.value if row.value is not None else "null" for row in rows)
     outputs = json.loads(f"[{texts}]")
-    job_ids = _job_ids(view)
+    job_ids, reports = _job_ids(view), read_reports(record.files, record.folder)
     instances = [
-        _element(row, output, job_ids) for row, output in zip(rows, outputs, strict=True)
+        _element(row, output, job_ids, reports) for row, output in zip(rows, outputs, strict=True)
     ]
     return {
         "run": {
@@ -287,7 +307,9 @@ def status_text(
         *_summary_lines(summary, paint),
     ]
     if task is not None:
-        lines += _element_lines(elements.rows(store, run.run_id, task), _job_ids(view), paint)
+        reports = read_reports(record.files, record.folder)
+        rows = elements.rows(store, run.run_id, task)
+        lines += _element_lines(rows, _job_ids(view), reports, paint)
     lines += _failure_lines(elements.rows(store, run.run_id, task, (FAILED,)), in_full=errors)
     if verbose:
         lines += _job_lines(view)
@@ -344,7 +366,10 @@ def _job_lines(view: RunView) -> list[str]:
 
 
 def _element_lines(
-    rows: Sequence[InstanceRow], job_ids: Mapping[str, str], paint: Callable[[str], str]
+    rows: Sequence[InstanceRow],
+    job_ids: Mapping[str, str],
+    reports: _Reports,
+    paint: Callable[[str], str],
 ) -> list[str]:
     if not rows:
         return []
@@ -355,6 +380,9 @@ def _element_lines(
         # Padded by hand: a painted state is longer than it looks.
         state = paint(row.state) + " " * (_STATE_WIDTH - len(row.state))
         parts = [f"{name:{width}}", state, *_element_parts(row, job_ids)]
+        report = reports.get((row.task, row.index or 0, row.attempt))
+        if report is not None:
+            parts += _report_parts(report)
         lines.append(f"  {'  '.join(parts)}".rstrip())
     if len(rows) > len(names):
         lines.append(f"  … and {len(rows) - len(names)} more (--json lists all of them)")
@@ -370,3 +398,12 @@ def _element_parts(row: InstanceRow, job_ids: Mapping[str, str]) -> Iterator[str
         yield f"{row.ended - row.started:.1f} s"
     if row.origin:
         yield f"from {row.origin}"
+
+
+def _report_parts(report: JobReport) -> Iterator[str]:
+    if report.nodes:
+        yield f"on {', '.join(report.nodes)}"
+    if report.signal:
+        yield f"signal {report.signal}"
+    elif report.exit_code:
+        yield f"exit code {report.exit_code}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import RecordError
 from ...executors.base import ENDED, JobStatus
 from ...states import CANCELLED, FAILED, HELD, LOST
 from ...storage.claims import claim, read_header, read_position
 from ...storage.events import Missing
+from ...storage.job_reports import JobReport, write_reports
 from ..deferred_inputs import Culprit, Deferred, Inputs
 from ..dispatcher import Dispatch
 from ..replay import UNSEEN, JobState
@@ -33,6 +34,7 @@ class Judge:
         self._jobs = jobs
         self._attempts = attempts
         self._grace = grace
+        self._reports: list[JobReport] = []
 
     def judge(self, statuses: Mapping[str, JobStatus], before: float, after: float) -> None:
         """Draw the conclusions from a poll that took from `before` to `after`, by tag."""
@@ -41,6 +43,9 @@ class Judge:
                 status = statuses.get(job.intent.tag)
                 self._note_signs(job, status)
                 self._judge_job(job, status, before, after)
+        if self._reports:
+            record, lease = self._dispatch.record, self._dispatch.lease.number
+            write_reports(record.files, record.folder, lease, self._reports)
 
     def _note_signs(self, job: JobState, status: JobStatus | None) -> None:
         """Take note of what a job waits for, and of one that is there again."""
@@ -59,6 +64,7 @@ class Judge:
             return
         if not in_hand:
             if _is_over(status):
+                self._keep_reports(job, status)
                 self._jobs.end(job, ENDED)
             return
         # Positions that have ended need no grace: nothing of them runs any more, and what they
@@ -93,6 +99,8 @@ class Judge:
         """Give up these (position, index, attempt) of a job, unless an outcome is there by now."""
         task, tag = job.intent.task, job.intent.tag
         self._attempts.ingest([task])
+        ended = None if _is_over(status) else [position for position, _, _ in in_hand]
+        self._keep_reports(job, status, ended)
         flying = self._dispatch.progress.tasks[task].flying
         unseen = [
             self._give_up(job, index, attempt, _status_of(status, position))
@@ -158,6 +166,21 @@ class Judge:
             f"{_name(job)} and {MAX_STARTS - 1} before it vanished before they began; "
             f"{reason or 'see its log'}"
         )
+
+    def _keep_reports(
+        self, job: JobState, status: JobStatus | None, positions: Iterable[int] | None = None
+    ) -> None:
+        """Keep what the scheduler said of the positions of a job, of all or of these."""
+        task, indices, attempts = job.intent.task, job.intent.indices, job.intent.attempts
+        for position in range(len(indices)) if positions is None else positions:
+            said = _status_of(status, position)
+            if said is not None:
+                report = JobReport(
+                    task, indices[position], attempts[position], said.nodes, said.exit_code,
+                    said.signal, said.started, said.ended,
+                )  # fmt: skip
+                if not report.is_empty:
+                    self._reports.append(report)
 
     def _had_inputs(self, job: JobState, index: int) -> bool:
         """Whether a job could have begun: what it was queued behind did not come to nothing."""
