@@ -23,11 +23,14 @@ USAGE = """usage: python -m reflow.job drive RECORD
        python -m reflow.job tail RECORD TAG"""
 
 TAIL_SECONDS = 20
-"""So long a job may stay after its worker, to submit what the result has unblocked."""
+"""How long a job may stay after its worker, to submit what the result has unblocked."""
 
 
 class _Late(BaseException):
-    """The time is over; what is under way is left in order, for the next pass."""
+    """The time is over. What is under way is left in order, for the next pass.
+
+    Not an `Exception`, which code on the way could catch.
+    """
 
 
 def _stop(number: int, frame: object) -> None:
@@ -38,38 +41,34 @@ def main(arguments: list[str]) -> int:
     """Do one job of the run recorded in a folder; return the exit code.
 
     `drive` carries the run to its end on this machine; `work` runs one position of
-    a job, and `died` says that this ended with an exit code (as the shell has it)
+    a job, and `died` records that this ended with an exit code (as the shell has it)
     before it could; `pass` runs one dispatch pass, and `tail` one that has little time and
-    whose end is no business of the job, as `work … tail` does after its work. `MARK` tells the
-    job from all others, and a second start of it from a rival. A task that fails is no failure
-    of the job: its outcome is on record. A pass that left nobody to run the next one ends with
+    whose failure is not the job's, as `work … tail` does after its work. `MARK` tells the
+    job from all others, and a second start of it from a rival. A task that fails does not fail
+    the job: its outcome is on record. A pass that left nobody to run the next one ends with
     `os.EX_TEMPFAIL`: run it again later.
 
     Whoever starts a process with this turns its garbage collection off before: it is on again as
     soon as everything is loaded, the user's code included.
     """
-    role, *rest = arguments or [""]
-    folder = os.path.abspath(rest[0]) if rest else ""
-    if role == "work" and len(rest) in (3, 4):
-        return _work(folder, *rest[1:])
-    if role == "work" and len(rest) == 5 and rest[4] == "tail":
-        return _work_and_tail(folder, *rest[1:4])
-    if role == "died" and len(rest) == 5:
-        from .engine.worker import publish_death
+    role, *words = arguments or [""]
+    do = _ROLES.get((role, len(words)))
+    if do is None:
+        return _usage()
+    folder, *details = words
+    return do(os.path.abspath(folder), *details)
 
-        publish_death(folder, rest[1], int(rest[2]), mark=rest[3], code=int(rest[4]))
-        return 0
-    if role == "drive" and len(rest) == 1:
-        from .engine.lifecycle import drive_recorded
 
-        enable_collector()
-        return _carry(lambda: drive_recorded(_record(folder)), os.EX_OK)
-    if role == "tail" and len(rest) == 2:
-        return _tail(lambda: _ready(folder, rest[1])())
-    if role == "pass" and len(rest) in (1, 2):
-        return _carry(lambda: _ready(folder, *rest[1:])(), os.EX_TEMPFAIL)
+def _usage() -> int:
     print(USAGE, file=sys.stderr)
     return 2
+
+
+def _drive(folder: str) -> int:
+    from .engine.lifecycle import drive_recorded
+
+    enable_collector()
+    return _carry(lambda: drive_recorded(_record(folder)), os.EX_OK)
 
 
 def _work(folder: str, tag: str, position: str, mark: str = "") -> int:
@@ -81,13 +80,15 @@ def _work(folder: str, tag: str, position: str, mark: str = "") -> int:
     return 0
 
 
-def _work_and_tail(folder: str, tag: str, position: str, mark: str) -> int:
+def _work_and_tail(folder: str, tag: str, position: str, mark: str, last: str) -> int:
     """Run a position in a process of its own, and the tail pass after it.
 
     Meanwhile this process loads what the pass needs: what the result unblocks does not wait
     for that. Returns the exit code of a worker that died, as a shell has it; then there was no
     pass.
     """
+    if last != "tail":
+        return _usage()
     worker = os.fork()
     if worker == 0:
         return _work(folder, tag, position, mark)
@@ -99,12 +100,40 @@ def _work_and_tail(folder: str, tag: str, position: str, mark: str) -> int:
     if code:
         return 128 - code if code < 0 else code
     try:
-        _tail(run)
+        _in_little_time(run)
     except Exception:
         import traceback
 
         traceback.print_exc()  # the worker did its work, and others run the next pass
     return 0
+
+
+def _died(folder: str, tag: str, position: str, mark: str, code: str) -> int:
+    from .engine.worker import publish_death
+
+    publish_death(folder, tag, int(position), mark=mark, code=int(code))
+    return 0
+
+
+def _pass(folder: str, *tag: str) -> int:
+    return _carry(lambda: _ready(folder, *tag)(), os.EX_TEMPFAIL)
+
+
+def _tail(folder: str, tag: str) -> int:
+    return _in_little_time(lambda: _ready(folder, tag)())
+
+
+_ROLES: dict[tuple[str, int], Callable[..., int]] = {
+    ("drive", 1): _drive,
+    ("work", 3): _work,
+    ("work", 4): _work,
+    ("work", 5): _work_and_tail,
+    ("died", 5): _died,
+    ("pass", 1): _pass,
+    ("pass", 2): _pass,
+    ("tail", 2): _tail,
+}
+"""What is done, by the role and how many words follow it, as in `USAGE`."""
 
 
 def _raise(error: Exception) -> None:
@@ -125,8 +154,8 @@ def _ready(folder: str, *tag: str) -> Callable[[], PassReport]:
     return run
 
 
-def _tail(run: Callable[[], Any]) -> int:
-    """Run a pass that has little time."""
+def _in_little_time(run: Callable[[], Any]) -> int:
+    """Run a pass that may take `TAIL_SECONDS`."""
     import signal
 
     signal.signal(signal.SIGALRM, _stop)

@@ -1,4 +1,4 @@
-"""The handle of a run: ask how it stands, wait, fetch results, cancel, retry."""
+"""The handle of a run: its state, waiting, results, cancelling and retrying."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Run:
 
     @property
     def _request(self) -> RunRequest:
-        """What was asked, in full; who only looks at a run need not wait for it."""
+        """What was submitted, in full. Read late: who only looks at a run need not wait for it."""
         return self._record.request()
 
     @property
@@ -83,8 +83,8 @@ class Run:
     ) -> dict[str, Any] | None:
         """Print where the run stands, or return it.
 
-        With `errors` the tracebacks of failed instances are printed too; with `verbose` the
-        jobs in a scheduler's hands, and how often its commands were called; with
+        With `errors` the tracebacks of failed elements are printed too; with `verbose` the
+        jobs that a scheduler has, and how often its commands were called; with
         `as_dict` nothing is printed and the keys "run", "summary", "instances",
         "failed_instances" and "notes" are returned; with `task` it is about that task
         alone. Raises `RecordError` where the run directory is gone, `UnknownTaskError`
@@ -107,7 +107,7 @@ class Run:
         verbose: bool = False,
         paint: Callable[[str], str] | None = None,
     ) -> str:
-        """Return what `status` prints; `paint` may dress a state up, such as in a colour."""
+        """Return what `status` prints; `paint` may add colour to a state."""
         from .runs.status import status_text
 
         self._check_there()
@@ -122,7 +122,7 @@ class Run:
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return by task, in order, how many instances are in which state, as of now."""
+        """Return by task, in order, how many elements are in which state, as of now."""
         from .runs.status import counts
 
         self._check_there()
@@ -131,7 +131,7 @@ class Run:
     def notes(self) -> list[str]:
         """Return what a person should read of the run, such as why a job of it does not start.
 
-        As of the last dispatch pass: nobody is asked.
+        As of the last dispatch pass: the scheduler is not asked.
         """
         from .engine.run_view import RunView
         from .runs.status import notes_of
@@ -140,7 +140,7 @@ class Run:
         return notes_of(RunView(self._record))
 
     def wait(self, timeout: float | None = None) -> str:
-        """Wait until the run has ended and return its state; carry it on if nobody does.
+        """Wait until the run has ended and return its state; carry it on if no other process does.
 
         Raises `WaitTimeoutError` after `timeout` seconds. Ctrl-C only stops waiting.
         """
@@ -155,7 +155,7 @@ class Run:
                 self._record, self._request, self.store, timeout, self._watch
             )
         except (OSError, ReflowError):
-            self._check_there()  # that the directory has gone meanwhile says more
+            self._check_there()  # an error that the directory has gone meanwhile says more
             raise
         if state is None:
             raise WaitTimeoutError(
@@ -175,10 +175,10 @@ class Run:
         return read_result(self, self._record, self._request, task)
 
     def why(self, task: str, index: int | None = None) -> Why:
-        """Return why an instance ran, or did not: what differs from the nearest earlier one.
+        """Return why an element ran, or did not: what differs from the nearest earlier one.
 
-        `index` says which element of an array. Looked through are the newest runs of the
-        workflow. Raises `UnknownTaskError` for a task or an element that the run does not have,
+        `index` says which element of an array. The newest runs of the workflow are compared.
+        Raises `UnknownTaskError` for a task or an element that the run does not have,
         `ParameterError` for an array without `index`.
         """
         from .runs.why import explain
@@ -189,10 +189,10 @@ class Run:
     def accept(self, task: str | None = None) -> Run:
         """Let the results of this run count for the present code of its tasks, or of one.
 
-        For a change of code that does not matter. They are recorded as cached in a run of their
-        own, which is returned; the next submission finds them. Raises `UnknownTaskError` for a
-        task that the run does not have, and `ParameterError` where there is nothing to accept, or
-        a task's version has changed.
+        This is for a change of code that does not matter. The results are recorded as cached in a
+        run of their own, which is returned; the next submission finds them. Raises
+        `UnknownTaskError` for a task that the run does not have, and `ParameterError` where
+        there is nothing to accept, or a task's version has changed.
         """
         from .model.entrypoint import load_tasks
         from .runs.accept import accept
@@ -208,7 +208,7 @@ class Run:
         return Run(record, self.store.run(made.run_id), self.store, self.workflow)
 
     def cancel(self, task: str | None = None) -> None:
-        """Take back what has not ended, of the run or of one task.
+        """Cancel what has not ended, of the run or of one task.
 
         On return nothing of it runs any more. A run that has ended stays as it is.
         """
@@ -241,9 +241,9 @@ class Run:
     def refresh(self) -> str:
         """Carry the run on by one step, here and now, and return its state.
 
-        Asks the scheduler how its jobs stand, takes up what has come of them, and submits what
-        can run: what the run's own jobs do by themselves where they may. What keeps it from doing
-        so, such as a scheduler that does not answer, is said on stderr.
+        Asks the scheduler for the state of the jobs, records their outcomes, and submits what
+        can run: the run's own jobs do this by themselves where they may submit jobs. What prevents
+        it, such as a scheduler that does not answer, is printed on stderr.
         """
         from .engine.lifecycle import carry_on, is_queued, run_pass, tell
         from .errors import LeaseHeldError, LeaseLostError
@@ -254,7 +254,7 @@ class Run:
             try:
                 tell(request, run_pass(self._record, request, self.store))
             except (LeaseHeldError, LeaseLostError):
-                return self.state  # somebody is at it
+                return self.state  # another process carries it on
             return self.state
         return carry_on(self._record, request, self.store).state
 
@@ -262,8 +262,8 @@ class Run:
 def open_run(run_id: str, store: Store, workflow: Flow | None = None) -> Run:
     """Return the handle of a run that the store knows.
 
-    `run_id` may be the beginning of one id. Raises `UnknownRunError` for a run nobody
-    knows and `RecordError` where its directory is gone.
+    `run_id` may be the beginning of one id. Raises `UnknownRunError` for a run that the store
+    does not have and `RecordError` where its directory is gone.
     """
     from .storage.run_directory import RunRecord
 
@@ -274,7 +274,7 @@ def open_run(run_id: str, store: Store, workflow: Flow | None = None) -> Run:
 
 
 class DryRun(Run):
-    """What `submit(executor="dry-run")` returns: every question is answered by an error."""
+    """What `submit(executor="dry-run")` returns: whatever is asked of it raises `ReflowError`."""
 
     def __init__(self, workflow: Flow) -> None:
         self.workflow = workflow

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .config import Config
+    from .errors import RunFailedError
     from .executors.base import Executor
     from .run import Run
     from .runs.describe import WorkflowDescription
     from .runs.plan import Plan
-    from .storage.run_directory import RunOptions
+    from .storage.run_directory import RunOptions, RunRequest
     from .storage.stores.base import Store
 
 
@@ -49,7 +50,7 @@ class Workflow(Flow):
 
     @property
     def config(self) -> Config:
-        """The configuration: what was given, or the user's file, read once."""
+        """The configuration: that of the constructor, or what `load_config` reads, once."""
         if self._config is None:
             from .config import load_config
 
@@ -107,9 +108,9 @@ class Workflow(Flow):
         `run_dir` is the run's working directory; `parameters` are the tasks'
         parameters by name. `executor` is a name or an instance (default: the
         configured one, else "local"; "dry-run" prints what would be submitted).
-        `force` ignores older results, `force_tasks` for these tasks; `verify` checks
+        `force` ignores older results, `force_tasks` those of some tasks; `verify` checks
         that files named in an older result are as they were left. Where the code of a task
-        is not what it was at submission when a job comes to run it, `on_code_change` "run"
+        has changed between submission and the moment a job runs it, `on_code_change` "run"
         runs the new code (and `status` says so), "fail" fails the element. With `wait` it
         returns when the run has ended. Raises `ValidationError`, `ParameterError`,
         `UnknownTaskError`, `RunDirectoryError`, `StoreError` before anything is
@@ -118,27 +119,16 @@ class Workflow(Flow):
         stop_if_loading(self)
         from .engine.lifecycle import start
         from .plugins.lookup import executor_from
-        from .run import Run
-        from .runs.submit import dry_run_text, prepare
-        from .states import PENDING
-        from .storage.indexing import run_row
+        from .runs.submit import dry_run_text
 
         chosen = executor_from(executor or self.config.run.executor, self.config)
         if chosen.runs_nothing:
             return _show_dry_run(self, dry_run_text(self, run_dir, parameters))
-        record, request = prepare(
-            self,
-            self._origin,
-            self.store,
-            run_dir=run_dir,
-            parameters=parameters,
-            options=self._options(
-                force=force, force_tasks=force_tasks, verify=verify, on_code_change=on_code_change
-            ),
-            executor=chosen,
+        options = self._options(
+            force=force, force_tasks=force_tasks, verify=verify, on_code_change=on_code_change
         )
-        start(record, request, self.store)
-        run = Run(record, run_row(request, record.folder, PENDING), self.store, self)
+        run, request = self._prepare(run_dir, parameters, options, chosen)
+        start(run.record, request, self.store)
         if wait:
             run.wait()
         return run
@@ -189,9 +179,30 @@ class Workflow(Flow):
         arguments, and what is raised before anything starts, are as for `submit`.
         """
         stop_if_loading(self)
+        from .runs.submit import run_here
+        from .states import SUCCESS
+
+        options = self._options(
+            force=force, force_tasks=force_tasks, verify=verify, on_error=on_error,
+            max_workers=max_workers,
+        )  # fmt: skip
+        run, request = self._prepare(run_dir, parameters, options, None)
+        state = run_here(self, run.record, request, self.store)
+        if state != SUCCESS and on_error == "stop":
+            raise self._failure(run, state)
+        return run
+
+    def _prepare(
+        self,
+        run_dir: str | os.PathLike[str],
+        parameters: dict[str, Any],
+        options: RunOptions,
+        executor: Executor | None,
+    ) -> tuple[Run, RunRequest]:
+        """Put a new run on record, without starting it."""
         from .run import Run
-        from .runs.submit import prepare, run_here
-        from .states import PENDING, SUCCESS
+        from .runs.submit import prepare
+        from .states import PENDING
         from .storage.indexing import run_row
 
         record, request = prepare(
@@ -200,26 +211,21 @@ class Workflow(Flow):
             self.store,
             run_dir=run_dir,
             parameters=parameters,
-            options=self._options(
-                force=force, force_tasks=force_tasks, verify=verify, on_error=on_error,
-                max_workers=max_workers,
-            ),
-            executor=None,
+            options=options,
+            executor=executor,
         )
-        state = run_here(self, record, request, self.store)
-        run = Run(record, run_row(request, record.folder, PENDING), self.store, self)
-        if state != SUCCESS and on_error == "stop":
-            from .errors import RunFailedError
-            from .states import FAILED
+        row = run_row(request, record.folder, PENDING)
+        return Run(record, row, self.store, self), request
 
-            failed = self.store.instances(run.run_id, states=(FAILED,))
-            told = "; ".join(
-                f"{one.task}{'' if one.index is None else f'[{one.index}]'}: "
-                f"{one.detail.rstrip()}"
-                for one in failed[:3]
-            )
-            raise RunFailedError(f"run {run.run_id} ended {state}: {told}", run)
-        return run
+    def _failure(self, run: Run, state: str) -> RunFailedError:
+        from .errors import RunFailedError
+        from .states import FAILED
+
+        details = [
+            f"{row.task}{'' if row.index is None else f'[{row.index}]'}: {row.detail.rstrip()}"
+            for row in self.store.instances(run.run_id, states=(FAILED,))[:3]
+        ]
+        return RunFailedError(f"run {run.run_id} ended {state}: {'; '.join(details)}", run)
 
     def _options(self, **arguments: Any) -> RunOptions:
         from .storage.run_directory import RunOptions
@@ -246,7 +252,7 @@ class Workflow(Flow):
         """Cancel several runs. Raises `UnknownRunError` before any is cancelled."""
         from .run import open_run
 
-        for run in [open_run(one, store or self.store, self) for one in run_ids]:
+        for run in [open_run(run_id, store or self.store, self) for run_id in run_ids]:
             run.cancel()
 
 

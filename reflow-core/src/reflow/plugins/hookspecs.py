@@ -131,7 +131,7 @@ def reflow_run_finished(run_id: str, run_dir: Path, state: str) -> None:
 
 @hookspec
 def reflow_task_failed(run_id: str, task: str, index: int | None, cause: str) -> None:
-    """Observe that an instance failed; `index` is None for a task that is no array.
+    """Observe that an element failed; `index` is None for a task that is not an array.
 
     `cause` is one of `reflow.states.CAUSES`. Called after the failure is on record, at
     most once for each.
