@@ -76,7 +76,7 @@ def give_away(monkeypatch: pytest.MonkeyPatch) -> Any:
 def folder(tmp_path: Path) -> AttachmentFolder:
     attachments.known.pop("text", None)
     made = AttachmentFolder(Files(), str(tmp_path / "mine"), [PICKLE, TEXT])
-    made._made["text"] = TextSerializer()
+    made._loaded["text"] = TextSerializer()
     return made
 
 

@@ -393,7 +393,7 @@ def test_without_any_locks(path: Path, monkeypatch: pytest.MonkeyPatch, code: in
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     with SqliteStore(path) as store:
-        assert not store._file._locked()
+        assert not store._file._has_locks()
         assert len(store.list_runs()) == 16
         assert store.check() == []
 

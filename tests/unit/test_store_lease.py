@@ -25,26 +25,26 @@ def lease(folder: Path, seconds: float = 60.0) -> StoreLease:
     return StoreLease(str(folder), seconds=seconds)
 
 
-def leave(folder: Path, number: int, owner: str, rest: str = "") -> Path:
+def leave(folder: Path, number: int, owner: str, mark: str = "") -> Path:
     """What a process of another machine leaves behind."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{number:09d}"
-    path.write_text(f"{owner}\n{rest}")
+    path.write_text(f"{owner}\n{mark}")
     return path
 
 
 def test_one_holds_it_at_a_time(folder: Path) -> None:
-    one, other = lease(folder), lease(folder)
-    assert one.look() == Sighting()
-    with one.held(1):
-        assert one.look() == Sighting(1, this_process(), False)
+    first, second = lease(folder), lease(folder)
+    assert first.look() == Sighting()
+    with first.held(1):
+        assert first.look() == Sighting(1, this_process(), False)
         holder = f"process {os.getpid()} on {os.uname().nodename}"
-        with pytest.raises(LeaseHeldError, match=holder), other.held(0.02):
+        with pytest.raises(LeaseHeldError, match=holder), second.held(0.02):
             pass
-        one.check()
-    assert other.look() == Sighting(1, this_process(), True)
-    with other.held(0):
-        assert other.look().number == 2
+        first.check()
+    assert second.look() == Sighting(1, this_process(), True)
+    with second.held(0):
+        assert second.look().number == 2
 
 
 def test_many_threads_take_turns(folder: Path) -> None:
@@ -52,9 +52,9 @@ def test_many_threads_take_turns(folder: Path) -> None:
     most: list[int] = []
 
     def work(number: int) -> None:
-        mine = lease(folder)
+        own = lease(folder)
         for _ in range(15):
-            with mine.held(60):
+            with own.held(60):
                 inside.append(number)
                 most.append(len(inside))
                 time.sleep(0.0005)
@@ -89,7 +89,7 @@ def test_who_is_silent_elsewhere_is_succeeded_after_a_while(folder: Path) -> Non
         assert lease(folder).look().number == 6
 
 
-def test_who_was_succeeded_notices_before_it_changes_anything(folder: Path) -> None:
+def test_who_was_succeeded_notices_free_changes_anything(folder: Path) -> None:
     slow = lease(folder)
     slow._take(1)
     leave(folder, 2, ELSEWHERE)
@@ -124,32 +124,32 @@ def test_old_files_go(folder: Path) -> None:
 
 
 def test_what_was_written_meanwhile(folder: Path) -> None:
-    mine = lease(folder)
-    before = mine.look()
-    with mine.held(0):
+    own = lease(folder)
+    before = own.look()
+    with own.held(0):
         pass
-    assert not mine.written_since(before, here=False)
-    assert mine.written_since(before, here=True)
-    seen = mine.look()
-    assert not mine.written_since(seen, here=True)
+    assert not own.written_since(before, also_here=False)
+    assert own.written_since(before, also_here=True)
+    free = own.look()
+    assert not own.written_since(free, also_here=True)
     path = leave(folder, 2, ELSEWHERE)
-    assert mine.written_since(seen, here=False)
-    held = mine.look()
-    assert mine.written_since(held, here=False), "it may still be writing"
+    assert own.written_since(free, also_here=False)
+    held = own.look()
+    assert own.written_since(held, also_here=False), "it may still be writing"
     path.write_text(f"{ELSEWHERE}\nfree\n")
-    assert mine.written_since(held, here=False)
-    assert not mine.written_since(mine.look(), here=False)
+    assert own.written_since(held, also_here=False)
+    assert not own.written_since(own.look(), also_here=False)
 
 
 def test_a_full_disk_does_not_keep_it_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = lease(folder)
-    mine._take(1)
+    own = lease(folder)
+    own._take(1)
 
     def full(path: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(mine._files, "open_append", full)
-    mine._release()
+    monkeypatch.setattr(own._files, "open_append", full)
+    own._release()
     assert lease(folder).look().free
 
 

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 class AttachmentFolder:
-    """The files of values in `folder`, written and read by the serializers of one run."""
+    """The files of values in `folder`, written and read by the serializers of one run.
+
+    A serializer is loaded when it is first needed.
+    """
 
     def __init__(self, files: Files, folder: str, serializers: Iterable[Named]) -> None:
         self._files = files
         self._folder = folder
-        self._made: dict[str, Serializer] = {}
-        self._sound: set[str] = set()
+        self._loaded: dict[str, Serializer] = {}
+        self._checked: set[str] = set()
         learn(serializers)
 
     def keep(self, serializer: str, value: object) -> dict[str, str]:
@@ -36,12 +39,12 @@ class AttachmentFolder:
         """
         from pathlib import Path
 
-        made = self._serializer(serializer)
+        plugin = self._serializer(serializer)
         self._files.make_folder(self._folder)
-        scratch = self._files.scratch(self._folder, made.suffix)
+        scratch = self._files.scratch(self._folder, plugin.suffix)
         try:
             try:
-                made.dump(value, Path(scratch))
+                plugin.dump(value, Path(scratch))
             except (TypeError, ValueError) as error:
                 raise SerializationError(
                     f"the serializer {serializer!r} cannot write {type(value).__qualname__}: "
@@ -51,10 +54,10 @@ class AttachmentFolder:
                 raise SerializationError(
                     f"the serializer {serializer!r} has not written the one file it was to write"
                 )
-            name = self._files.digest(scratch) + made.suffix
+            name = self._files.digest(scratch) + plugin.suffix
             if not is_file_name(name):
                 raise SerializationError(
-                    f"the serializer {serializer!r} has the suffix {made.suffix!r}: it must be "
+                    f"the serializer {serializer!r} has the suffix {plugin.suffix!r}: it must be "
                     "empty or like '.npy'"
                 )
             self._files.publish(scratch, f"{self._folder}/{name}")
@@ -75,25 +78,25 @@ class AttachmentFolder:
         serializer = self._serializer(str(reference[KEY]))
         path = f"{self._folder}/{name}"
         try:
-            if path not in self._sound:  # a value that all elements receive is checked once
+            if path not in self._checked:  # a value that all elements receive is checked once
                 self._check(path, serializer, str(reference[KEY]))
-                self._sound.add(path)
+                self._checked.add(path)
             return serializer.load(Path(path))
         except FileNotFoundError as error:
             raise RecordError(f"a value is gone: {path} is missing") from error
 
-    def _check(self, path: str, serializer: Serializer, named: str) -> None:
-        """Refuse a file that another wrote, where that is a danger, or that has changed."""
+    def _check(self, path: str, serializer: Serializer, name: str) -> None:
+        """Refuse a file that has changed, or that is dangerous because another user wrote it."""
         from ..values.serializers.base import LAZY_BYTES
 
         stranger = stranger_of(path) if serializer.runs_code else ""
         if stranger:
             raise RecordError(
-                f"{path} belongs to {stranger}, and reading what {named!r} wrote runs code that is "
+                f"{path} belongs to {stranger}, and reading what {name!r} wrote runs code that is "
                 "named in it: only your own files are read so; have the task that made it run "
                 "again (force_tasks, --force-task)"
             )
-        # What is read only where it is touched is not read whole to be checked.
+        # A lazy serializer reads only the parts that are used: a check would read the whole file.
         if serializer.lazy and os.stat(path).st_size >= LAZY_BYTES:
             return
         if self._files.digest(path) != os.path.basename(path)[:64]:
@@ -103,39 +106,39 @@ class AttachmentFolder:
             )
 
     def _serializer(self, name: str) -> Serializer:
-        made = self._made.get(name)
-        if made is None:
+        serializer = self._loaded.get(name)
+        if serializer is None:
             spec = learned.get(name)
             if spec is None:
                 raise SerializationError(
                     f"the value was written by the serializer {name!r}, which this run does not "
                     f"use (it uses: {', '.join(sorted(learned)) or 'none'})"
                 )
-            made = self._made[name] = _make(spec)
-        return made
+            serializer = self._loaded[name] = _load(spec)
+        return serializer
 
 
-def _make(spec: Named) -> Serializer:
+def _load(spec: Named) -> Serializer:
     module, _, attribute = spec.target.partition(":")
     try:
         # __import__, because importlib.import_module costs an import of its own.
-        made: Serializer = getattr(__import__(module, fromlist=[attribute]), attribute)()
+        serializer: Serializer = getattr(__import__(module, fromlist=[attribute]), attribute)()
     except Exception as error:
         raise PluginError(
             f"the serializer {spec.name!r} ({spec.target}) cannot be used here: "
             f"{type(error).__name__}: {error}"
         ) from error
-    return made
+    return serializer
 
 
 def may_run_code(serializer: str) -> bool:
-    """Whether reading a file of this serializer runs code; True of one that is not known here."""
+    """Whether reading a file of this serializer runs code; True if this run does not use it."""
     spec = learned.get(serializer)
-    return spec is None or _make(spec).runs_code
+    return spec is None or _load(spec).runs_code
 
 
 def stranger_of(path: str) -> str:
-    """Return whose a file is, in words, if it is another user's (not the administrator's)."""
+    """Return in words the owner of a file, "" for this user and the administrator."""
     owner = os.stat(path).st_uid
     if owner in (os.geteuid(), 0):
         return ""

@@ -1,4 +1,4 @@
-"""The values of outcomes: small ones stand in the record, large ones in files of their own.
+"""The values of outcomes: small ones are in the record, large ones in files of their own.
 
 Workers import this: no attrs.
 """
@@ -11,7 +11,7 @@ from .filesystem import Files
 from .outcome import Outcome
 
 SPILL_BYTES = 64 * 1024
-"""A value longer than this stands in a file of its own."""
+"""A value longer than this is in a file of its own."""
 
 
 class Values:

@@ -19,7 +19,7 @@ from .outcome import Outcome, decode_outcome, encode_outcome
 _HEAD = struct.Struct("<Q")
 
 
-def _place(folder: str, kind: str, task: str, index: int, attempt: int) -> str:
+def _attempt_path(folder: str, kind: str, task: str, index: int, attempt: int) -> str:
     return f"{folder}/{kind}/{task}/{index}.{attempt}"
 
 
@@ -32,12 +32,12 @@ def make_folders(files: Files, folder: str, task: str) -> None:
 def claim(
     files: Files, folder: str, task: str, index: int, attempt: int, mark: str
 ) -> bool:
-    """Take an attempt for the process or job called `mark`; False if it is another's.
+    """Take an attempt for the process or job called `mark`; False if another has it.
 
-    The same mark may claim again: a scheduler that requeues a job gives it back to
-    the attempt it had begun.
+    The same mark may claim again: a job that the scheduler has requeued goes on with the attempt
+    that it had begun.
     """
-    path = _place(folder, "claims", task, index, attempt)
+    path = _attempt_path(folder, "claims", task, index, attempt)
     if files.create(path, mark.encode()):
         return True
     return files.read(path).decode() == mark
@@ -46,40 +46,37 @@ def claim(
 def begin(
     files: Files, folder: str, task: str, index: int, attempt: int, mark: str
 ) -> bool:
-    """Claim an attempt to run it; False also of one that has come to its end.
+    """Claim an attempt to run it; False, too, if it has ended.
 
-    A scheduler may start a job once more that had published its outcome.
+    A scheduler may start a job again that had published its outcome.
     """
-    path = _place(folder, "claims", task, index, attempt)
+    path = _attempt_path(folder, "claims", task, index, attempt)
     if files.create(path, mark.encode()):
         return True
-    mine = files.read(path).decode() == mark
-    return mine and read_outcome(files, folder, task, index, attempt) is None
+    is_own = files.read(path).decode() == mark
+    return is_own and read_outcome(files, folder, task, index, attempt) is None
 
 
 def publish(files: Files, folder: str, outcome: Outcome) -> bool:
     """Publish how an attempt came out; False if its outcome is on record already."""
-    path = _place(folder, "outcomes", outcome.task, outcome.index, outcome.attempt)
+    path = _attempt_path(folder, "outcomes", outcome.task, outcome.index, outcome.attempt)
     return files.create(path, encode_outcome(outcome))
 
 
 def published(
-    files: Files, folder: str, task: str, wanted: Mapping[int, int]
+    files: Files, folder: str, task: str, attempts: Mapping[int, int]
 ) -> list[Outcome]:
-    """Return the outcomes of these attempts (by index) that are there.
+    """Return the outcomes that are published of these attempts (by index).
 
     The folder is listed, never a name looked up: a reader on a network file system
     would remember that the name was not there.
     """
-    found = []
-    for index, attempt in ended(files, folder, task):
-        if wanted.get(index) != attempt:
-            continue
-        data = files.read(_place(folder, "outcomes", task, index, attempt))
-        outcome = decode_outcome(data.rstrip(b"\n"))
-        if outcome is not None:
-            found.append(outcome)
-    return found
+    outcomes = (
+        read_outcome(files, folder, task, index, attempt)
+        for index, attempt in ended(files, folder, task)
+        if attempts.get(index) == attempt
+    )
+    return [outcome for outcome in outcomes if outcome is not None]
 
 
 def begun(files: Files, folder: str, task: str) -> list[tuple[int, int]]:
@@ -100,9 +97,9 @@ def _listed(files: Files, folder: str) -> list[tuple[int, int]]:
 def read_outcome(
     files: Files, folder: str, task: str, index: int, attempt: int
 ) -> Outcome | None:
-    """Return the outcome of an attempt that is known to have one; None if it cannot be seen yet."""
+    """Return the outcome of an attempt that must have one; None if it cannot be seen yet."""
     try:
-        data = files.read(_place(folder, "outcomes", task, index, attempt))
+        data = files.read(_attempt_path(folder, "outcomes", task, index, attempt))
     except FileNotFoundError:  # a network file system remembers that it was not there
         return None
     return decode_outcome(data.rstrip(b"\n"))
@@ -161,13 +158,13 @@ def latest_request(files: Files, folder: str) -> int:
 
 def read_requests(files: Files, folder: str, after: int = 0) -> list[Request]:
     """Return the requests with higher numbers than `after`, in order."""
-    found = []
+    requests = []
     for number in sorted(_request_numbers(files, folder)):
         if number > after:
             native = json.loads(files.read(_request_path(folder, number)))
             place = native.get("executor", ""), native.get("settings", "")
-            found.append(Request(number, native["kind"], tuple(native["tasks"]), *place))
-    return found
+            requests.append(Request(number, native["kind"], tuple(native["tasks"]), *place))
+    return requests
 
 
 def leave_request(
@@ -227,7 +224,7 @@ def write_job(
     The map begins with a table of offsets, so that a worker reads its own line only,
     however large the array is.
     """
-    lines = [_line(list(one)) for one in positions]
+    lines = [_line(list(position)) for position in positions]
     offsets = [0]
     for line in lines:
         offsets.append(offsets[-1] + len(line))

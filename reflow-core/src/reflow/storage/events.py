@@ -215,25 +215,25 @@ def decode_all(data: bytes, *, outcomes: bool = True) -> tuple[list[Record], int
     """Read records up to the first damaged or unfinished line.
 
     Returns the records and the number of bytes they take. Without `outcomes` only the
-    first of each stretch of outcomes is read: who asks how a run stands need not parse
-    a hundred thousand of them to see that there was progress.
+    first of each stretch of outcomes is decoded: one is enough to see that there was progress,
+    and there may be a hundred thousand.
     """
-    found: list[Record] = []
+    records: list[Record] = []
     start = 0
     while True:
         end = data.find(b"\n", start)
         if end < 0:
-            return found, start
-        if (
+            return records, start
+        # The kind stands behind the checksum and a blank.
+        skipped = (
             not outcomes
             and data[start + 9 : start + 13] == b"out "
-            and found
-            and type(found[-1]) is Outcome
-        ):
-            start = end + 1
-            continue
-        record = decode(data[start:end])
-        if record is None:
-            return found, start
-        found.append(record)
+            and records
+            and type(records[-1]) is Outcome
+        )
+        if not skipped:
+            record = decode(data[start:end])
+            if record is None:
+                return records, start
+            records.append(record)
         start = end + 1

@@ -35,12 +35,12 @@ def _open_new(path: str, mode: int) -> int:
 def _fill(handle: int, path: str, data: bytes, durable: bool = True) -> None:
     """Write all of the data and close the descriptor, whatever happens.
 
-    `path` is what an error names: of a descriptor the system tells no name.
+    `path` is what an error names: the system does not know the name of a descriptor.
     """
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
+        unwritten = memoryview(data)
+        while unwritten:
+            unwritten = unwritten[os.write(handle, unwritten) :]
         if durable:
             os.fsync(handle)
     except OSError as error:
@@ -81,16 +81,17 @@ class PosixAppender:
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end, however often the system call comes up short."""
-        rest = memoryview(data)
+        unwritten = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self._handle, rest) :]
+            while unwritten:
+                unwritten = unwritten[os.write(self._handle, unwritten) :]
         except OSError:
             # All or nothing: on a full disk the first half may have been written.
-            if len(rest) < len(data):
+            written = len(data) - len(unwritten)
+            if written:
                 with contextlib.suppress(OSError):
-                    whole = os.fstat(self._handle).st_size
-                    os.ftruncate(self._handle, whole - (len(data) - len(rest)))
+                    size = os.fstat(self._handle).st_size
+                    os.ftruncate(self._handle, size - written)
             raise
 
     def sync(self) -> None:
@@ -108,11 +109,11 @@ class Files:
     """The real file system. Paths are absolute strings; errors are OSError."""
 
     def make_folder(self, path: str) -> None:
-        """Create a folder and those above it; an existing one is fine."""
+        """Create a folder and those above it, unless they exist."""
         make_folders(path)
 
     def list(self, path: str) -> list[str]:
-        """Return the names in a folder, unfinished ones left out; [] if there is none."""
+        """Return the names in a folder, without those of unfinished files; [] if it is missing."""
         try:
             names = os.listdir(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -127,10 +128,10 @@ class Files:
             return file.read(size)
 
     def create(self, path: str, data: bytes, *, durable: bool = True) -> bool:
-        """Publish a whole file under a name nobody has; False if somebody has it.
+        """Publish a whole file under a new name; False if the name is taken.
 
-        Durable on return, unless that is not asked for. The name is taken by link(2),
-        which is exclusive on network file systems too.
+        With `durable`, its content is on disk on return. The name is taken by link(2), which is
+        exclusive on network file systems too.
         """
         scratch = _scratch_name(path)
         handle = _open_new(scratch, 0o666)
@@ -145,21 +146,21 @@ class Files:
         return True
 
     def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
-        """Write a whole file in place of what stood under its name; durable."""
+        """Replace a file, or make it, as a whole; durable on return."""
         scratch = _scratch_name(path)
         _fill(_open_new(scratch, 0o777 if executable else 0o666), path, data)
         os.replace(scratch, path)
         _sync_folder(os.path.dirname(path))
 
     def scratch(self, folder: str, suffix: str) -> str:
-        """Return a path in a folder, ending in `suffix`, that nobody uses and `list` hides."""
+        """Return a new path in a folder that ends in `suffix`; `list` hides it."""
         path = _scratch_name(f"{folder}/value")
         return path.removesuffix(".tmp") + suffix
 
     def publish(self, scratch: str, path: str) -> bool:
-        """Give a whole file its final name; False if somebody has it. Durable on return.
+        """Give a whole file its final name; False if the name is taken. Durable on return.
 
-        The scratch name stays: `discard` takes it away.
+        The scratch name stays until it is discarded.
         """
         handle = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -174,12 +175,12 @@ class Files:
         return True
 
     def discard(self, path: str) -> None:
-        """Take away what stands under a scratch name; nothing there is no error."""
+        """Delete what is under a scratch name, if anything."""
         try:
             os.unlink(path)
         except FileNotFoundError:
             pass
-        except OSError:  # a serializer of others' may have made a folder there
+        except OSError:  # somebody's serializer may have made a folder instead
             if not os.path.isdir(path):
                 raise
             import shutil
@@ -187,25 +188,25 @@ class Files:
             shutil.rmtree(path, ignore_errors=True)
 
     def share(self, source: str, path: str) -> None:
-        """Have the content of a file, which nobody changes, under a second name too."""
+        """Give a file that nobody changes a second name, or copy it; nothing if that is taken."""
         try:
             os.link(source, path)
         except FileExistsError:
             return
         except FileNotFoundError:
             raise
-        except OSError:  # another file system, or one without links, or another's file
+        except OSError:  # another file system, one without links, or another user's file
             self.create(path, self.read(source))
 
     def digest(self, path: str) -> str:
         """Return the sha256, in hex, of a file's content."""
         from hashlib import sha256
 
-        found = sha256()
+        content = sha256()
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
-                found.update(block)
-        return found.hexdigest()
+                content.update(block)
+        return content.hexdigest()
 
     def open_append(self, path: str) -> Appender:
         """Open an existing file for appending."""
@@ -220,7 +221,7 @@ class Files:
         return os.stat(path).st_mtime
 
     def abandon(self, path: str) -> None:
-        """Mark a file as nobody's, where there is no room for a word: its time becomes 0."""
+        """Mark a file as nobody's where the disk is full: its time becomes 0."""
         os.utime(path, (0, 0))
 
     def modified(self, path: str) -> float:

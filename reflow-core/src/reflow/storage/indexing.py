@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def task_list(request: RunRequest) -> list[tuple[str, bool]]:
 
 
 class Changes(NamedTuple):
-    """What records say that the store keeps."""
+    """What the store keeps of records: outcomes, the sizes of arrays, and the run's status."""
 
     outcomes: list[Outcome]
     sizes: dict[str, int]
@@ -47,7 +47,7 @@ class Changes(NamedTuple):
 
 
 def changes_of(records: Iterable[Record]) -> Changes:
-    """Fold records into what the store is told of them."""
+    """Return what the store keeps of records."""
     outcomes: list[Outcome] = []
     sizes: dict[str, int] = {}
     status: str | None = None
@@ -62,10 +62,10 @@ def changes_of(records: Iterable[Record]) -> Changes:
         elif kind is Opened:
             status = status or RUNNING
         elif kind is Epoch:
-            asked: Epoch = record  # type: ignore[assignment]
-            if asked.kind != "cancel":
+            epoch: Epoch = record  # type: ignore[assignment]
+            if epoch.kind != "cancel":
                 status = RUNNING
-            elif not asked.tasks:  # of a task alone: the run goes on
+            elif not epoch.tasks:  # where some tasks alone are cancelled, the run goes on
                 status = CANCELLED
     return Changes(outcomes, sizes, status)
 
@@ -98,7 +98,7 @@ def catch_up(
 
 
 def index_anew(store: Store, record: RunRecord) -> str:
-    """Enter a run into the store as its record has it, whatever is there of it; return its id.
+    """Enter a run into the store anew, from its record; return its id.
 
     Raises `RecordError` for a record that is damaged.
     """
@@ -112,8 +112,8 @@ def index_anew(store: Store, record: RunRecord) -> str:
         position = Position(segment=reader.segment, offset=reader.offset)
         if store.replace_run(row, tasks, outcomes, sizes, position):
             return request.run_id
-        # The run goes on: meanwhile more of it was indexed than was read here.
-    # Or its record is another than the one that was indexed, such as one of a backup.
+        # The run goes on: somebody has indexed more of it than was read here.
+    # Or the record is another one than was indexed, such as a backup of it.
     store.drop_run(request.run_id)
     store.replace_run(row, tasks, outcomes, sizes, position)
     return request.run_id
@@ -122,31 +122,35 @@ def index_anew(store: Store, record: RunRecord) -> str:
 def records_below(folders: Iterable[str | Path], files: Files | None = None) -> list[RunRecord]:
     """Return the records of runs in and anywhere below some folders, the oldest run first.
 
-    Hidden folders and links are not followed. Raises `RecordError` for a folder that is not
-    there.
+    Hidden folders and links are not followed. Raises `RecordError` for a folder that does not
+    exist.
     """
     files = files or Files()
-    found: dict[str, tuple[str, RunRecord]] = {}
-    for given in folders:
-        top = str(Path(given).absolute())
+    records: dict[str, RunRecord] = {}
+    for folder in folders:
+        top = str(Path(folder).absolute())
         if not os.path.isdir(top):
             raise RecordError(f"{top} is no folder: name one that has run directories below it")
-        for folder, names, _ in os.walk(top):
-            if FOLDER in names or os.path.basename(folder) == FOLDER:
-                base = folder if FOLDER not in names else f"{folder}/{FOLDER}"
-                for name in files.list(base):
-                    record = RunRecord(f"{base}/{name}", files)
-                    if "run.json" in files.list(record.folder):
-                        found[record.folder] = (_created(record), record)
-            names[:] = sorted(name for name in names if not name.startswith("."))
-    return [record for _, record in sorted(found.values(), key=lambda one: one[0])]
+        records.update((record.folder, record) for record in _walk(top, files))
+    return sorted(records.values(), key=_created)
+
+
+def _walk(top: str, files: Files) -> Iterator[RunRecord]:
+    for folder, names, _ in os.walk(top):
+        if FOLDER in names or os.path.basename(folder) == FOLDER:
+            base = f"{folder}/{FOLDER}" if FOLDER in names else folder
+            for name in files.list(base):
+                record = RunRecord(f"{base}/{name}", files)
+                if "run.json" in files.list(record.folder):
+                    yield record
+        names[:] = sorted(name for name in names if not name.startswith("."))
 
 
 def _created(record: RunRecord) -> str:
     try:
         native: Any = record.check()
     except RecordError:
-        return ""  # whoever reads it says what is wrong
+        return ""  # whoever reads the whole record reports it
     return str(native.get("created_at", ""))
 
 

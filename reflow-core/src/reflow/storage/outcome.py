@@ -1,8 +1,8 @@
-"""The outcome of one attempt, and how a record stands in a file: one line, checksummed.
+"""The outcome of one attempt, and the form of all records in a file: one checksummed line each.
 
-A line is ``crc32 kind json-array``. Workers read and write outcomes, and no other record: so
-these stand apart from the rest, and here annotations are no texts. A `NamedTuple` would compile
-each of them, and the first `compile` of a process alone takes it a millisecond.
+A line is ``crc32 kind json-array``. Workers read and write outcomes, and no other record, so these
+have a module of their own. Here annotations are no texts: a `NamedTuple` would compile each of
+them, and the first `compile` of a process alone takes a millisecond.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""What a group may do with what is made in a folder that is shared by permission.
+"""Gives a group its rights on what is made in a folder that is shared with it.
 
-A folder with the setgid bit (``chmod g+s``) has all that is made in it belong to its group; which
-of the group's rights it has itself is what the group is to have there. A umask such as 077
-would take them away again, so they are given after all. Nothing is given in other folders, and
-never a right that the folder does not give. Workers import this: no attrs.
+In a folder with the setgid bit (``chmod g+s``) new files and folders belong to the folder's group,
+which should have the rights on them that it has on the folder. A umask such as 077 takes those
+rights away, so they are set again here. Other folders are left alone, and nothing gets a right
+that its folder does not have. Workers import this: no attrs.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ import contextlib
 import os
 
 _SETGID = 0o2000
-_known: dict[str, int] = {}
+_rights_of: dict[str, int] = {}
 
 
 def group_rights(folder: str) -> int:
-    """Return the rights of its group, of 0o070, that a folder hands on; 0 without setgid."""
-    found = _known.get(folder)
-    if found is None:
+    """Return the rights, of 0o070, that a folder hands on to its group; 0 without setgid."""
+    rights = _rights_of.get(folder)
+    if rights is None:
         try:
             mode = os.stat(folder).st_mode
         except OSError:
             return 0
-        found = _known[folder] = mode & 0o070 if mode & _SETGID else 0
-    return found
+        rights = _rights_of[folder] = mode & 0o070 if mode & _SETGID else 0
+    return rights
 
 
 def let_read(handle: int, path: str) -> None:
-    """Let the group read a file that is being made, or run it if it can be run, if so asked."""
+    """Let the group of a shared folder read a new file, and run it if its owner can."""
     if group_rights(os.path.dirname(path)) & 0o040:
         with contextlib.suppress(OSError):  # a file system without such rights
             mode = os.fstat(handle).st_mode & 0o7777
-            wanted = mode | 0o040 | (0o010 if mode & 0o100 else 0)
-            if wanted != mode:
-                os.fchmod(handle, wanted)
+            shared = mode | 0o040 | (0o010 if mode & 0o100 else 0)
+            if shared != mode:
+                os.fchmod(handle, shared)
 
 
 def let_only_read(handle: int, path: str) -> None:
-    """Let nobody else write to a file of a value, and the group read it if so asked.
+    """Let nobody but its owner write to a value's file, and the group of a shared folder read it.
 
-    The owner's name on it says who has written it.
+    So the owner is who has written it, and a pickle of another user can be refused.
     """
     with contextlib.suppress(OSError):
         mode = os.fstat(handle).st_mode & 0o7777
@@ -50,10 +50,9 @@ def let_only_read(handle: int, path: str) -> None:
 
 
 def make_folders(path: str, *, common: bool = False) -> None:
-    """Make a folder and those above it; one that is there is fine.
+    """Make a folder and those above it, unless they exist.
 
-    If so asked, the group may look into those that are made, and with `common` make files in them
-    too.
+    The group of a shared folder may look into the new ones, and with `common` make files in them.
     """
     missing = []
     while path and not os.path.isdir(path):

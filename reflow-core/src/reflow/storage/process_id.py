@@ -1,8 +1,7 @@
-"""Who holds a lease: a process of a machine, told from any other for ever.
+"""Marks of processes, which no other process ever has.
 
-A process id alone comes round again, and means nothing on another host or in
-another container; so the host, its boot, the pid namespace and the process's
-start time stand beside it.
+A process id alone is used again, and means nothing on another host or in another container. So
+the host, its boot, the pid namespace and the process's start time are part of the mark.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ def _machine() -> str:
 
 
 def started(pid: int) -> str | None:
-    """Return when a process started (in the kernel's ticks), None if it is gone.
+    """Return when a process started (in the kernel's ticks), None if it has ended.
 
-    A zombie is gone: it does nothing any more. Source: proc(5), /proc/pid/stat.
+    A zombie has ended. Source: proc(5), /proc/pid/stat.
     """
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -50,6 +49,6 @@ def is_alive(owner: str) -> bool | None:
     """Tell whether a marked process lives; None where this machine cannot know."""
     parts = owner.rsplit("/", 2)
     if len(parts) < 3 or parts[0] != _machine() or not parts[1].isdigit():
-        return None  # another machine's, or the id of a job that is no process
+        return None  # of another machine, or the id of a job and no process
     _, pid, start = parts
     return started(int(pid)) == start

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class QueryError(StoreError, ValueError):
-    """A store was asked with an argument that makes no sense."""
+    """An argument of a question to a store makes no sense."""
 
 
 @frozen(kw_only=True)
@@ -334,7 +334,7 @@ class Store(ABC):
         that can count need not return rows for it.
         """
         rows = self.instances(run_id, states=(SUCCESS,))
-        return dict(Counter(one.task for one in rows if not one.identity))
+        return dict(Counter(row.task for row in rows if not row.identity))
 
     @abstractmethod
     def close(self) -> None:

@@ -66,17 +66,18 @@ class StoreLease:
             except FileNotFoundError:
                 continue  # newer ones have come, and this one has gone
 
-    def written_since(self, seen: Sighting, *, here: bool) -> bool:
-        """Whether anybody may have written after, or while, `seen` was seen.
+    def written_since(self, before: Sighting, *, also_here: bool) -> bool:
+        """Whether anybody may have written since, or during, an earlier sighting.
 
-        With `here`, processes of this machine count too; else only others' do.
+        With `also_here`, processes of this machine count too; else only those of others do.
         """
         now = self.look()
-        if now == seen and now.free:
+        if now == before and now.free:
             return False
-        if here:
+        if also_here:
             return True
-        for number in range(seen.number + seen.free, now.number + 1):
+        # Who held it at the sighting may have written since, unless it had let go.
+        for number in range(before.number + before.free, now.number + 1):
             try:
                 owner = self._read(number).owner
             except FileNotFoundError:
@@ -104,8 +105,8 @@ class StoreLease:
         return True
 
     def _read(self, number: int) -> Sighting:
-        owner, _, rest = self._files.read(self._row.path(number)).partition(b"\n")
-        return Sighting(number, owner.decode(errors="replace"), rest == _FREE)
+        owner, _, mark = self._files.read(self._row.path(number)).partition(b"\n")
+        return Sighting(number, owner.decode(errors="replace"), mark == _FREE)
 
     # Holding
 
@@ -125,13 +126,13 @@ class StoreLease:
 
     def _take(self, timeout: float) -> None:
         self._make_folder()
-        until, pause = time.monotonic() + timeout, 0.001
+        deadline, pause = time.monotonic() + timeout, 0.001
         while True:
-            seen = self.look()
-            if (seen.free or not self._lives(seen)) and self._create(seen.number + 1):
+            last = self.look()
+            if (last.free or not self._lives(last)) and self._create(last.number + 1):
                 return
-            if time.monotonic() >= until:
-                raise LeaseHeldError(described(seen.owner))
+            if time.monotonic() >= deadline:
+                raise LeaseHeldError(described(last.owner))
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
 
@@ -140,7 +141,8 @@ class StoreLease:
         if not self._files.create(path, f"{self._owner}\n".encode(), durable=False):
             return False
         numbers = self._row.numbers()
-        if numbers[-1:] != [number]:  # the listing was of a while ago
+        if numbers[-1:] != [number]:
+            # The listing that `look` saw was of a while ago, and this old number was free again.
             self._files.discard(path)
             return False
         self._number = number
@@ -162,17 +164,17 @@ class StoreLease:
             with contextlib.suppress(OSError):
                 self._files.discard(path)
 
-    def _lives(self, seen: Sighting) -> bool:
-        return self._row.holder_lives(seen.number, seen.owner, self._seconds, self._alive)
+    def _lives(self, last: Sighting) -> bool:
+        return self._row.holder_lives(last.number, last.owner, self._seconds, self._alive)
 
     def _make_folder(self) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._row.folder)
         # Who may write beside the store may write to it; who may come here may look.
-        wanted = os.stat(os.path.dirname(self._row.folder)).st_mode & 0o7777 | 0o055
-        if os.stat(self._row.folder).st_mode & 0o7777 != wanted:
+        mode = os.stat(os.path.dirname(self._row.folder)).st_mode & 0o7777 | 0o055
+        if os.stat(self._row.folder).st_mode & 0o7777 != mode:
             with contextlib.suppress(OSError):
-                os.chmod(self._row.folder, wanted)
+                os.chmod(self._row.folder, mode)
 
 
 def described(owner: str) -> str:

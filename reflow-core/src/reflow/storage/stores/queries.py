@@ -104,8 +104,8 @@ def unknown_run(run_id: str, latest: Sequence[str], store: str) -> UnknownRunErr
     # Of a long history the latest are what a person may have meant.
     close = nearest(run_id, latest)
     hint = f"did you mean {close!r}? " if close else ""
-    others = f"the latest are {', '.join(latest[:3])}" if latest else "it knows no run yet"
-    return UnknownRunError(f"no run {run_id!r} in the {store}: {hint}({others})")
+    examples = f"the latest are {', '.join(latest[:3])}" if latest else "it knows no run yet"
+    return UnknownRunError(f"no run {run_id!r} in the {store}: {hint}({examples})")
 
 
 def several_runs(run_id: str, matches: Sequence[str]) -> UnknownRunError:

@@ -42,6 +42,30 @@ _WRITER_PRAGMAS = (
     "PRAGMA cache_spill = 65536",  # pages: no transaction of a run comes near it
 )
 
+# What may be wrong with the file, by what SQLite says: Python 3.10 has no error codes of it.
+_LOCKED, _FULL, _DAMAGED, _NO_ACCESS, _OTHER = "locked", "full", "damaged", "no access", "other"
+_KINDS = {
+    "locked": _LOCKED,
+    "busy": _LOCKED,
+    "is full": _FULL,
+    "not a database": _DAMAGED,
+    "malformed": _DAMAGED,
+    "readonly": _NO_ACCESS,
+    "unable to open": _NO_ACCESS,
+}
+_ADVICE = {
+    _LOCKED: (
+        "other processes kept it locked for {timeout:g} s; try again, or see with `fuser` or"
+        " `lsof` who holds it"
+    ),
+    _FULL: "make room on its file system (or in your quota), then try again",
+    _DAMAGED: (
+        "the file is damaged or no SQLite database; `reflow store rebuild --new` moves it away and"
+        " makes the store anew from the run directories"
+    ),
+    _OTHER: "check the file and its folder, or choose another store path",
+}
+
 # Connections that a fork inherited: closing them here could undo the parent's work.
 _inherited: list[sqlite3.Connection] = []
 
@@ -65,7 +89,7 @@ class DatabaseFile:
     def _reset(self) -> None:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
-        self._seen = Sighting()
+        self._last_sighting = Sighting()
         self._locks: bool | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -83,44 +107,48 @@ class DatabaseFile:
     def _notice_fork(self) -> None:
         # A connection must not cross a fork, and a lock may have been held there.
         if self._pid != os.getpid():
-            _inherited.extend(one for one in (self._reader, self._writer) if one is not None)
+            _inherited.extend(filter(None, (self._reader, self._writer)))
             self._reset()
 
     # Reading
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what `query` finds; all its questions see one state. It may be asked again."""
+        """Return what `query` returns; all its questions see one state. It may be asked again."""
         self._notice_fork()
         with self._lock, self._errors():
-            until, pause, mended = time.monotonic() + self.timeout, 0.005, False
-            while True:
-                seen = self.lease.look()
-                try:
-                    found = self._ask(query, seen)
-                except sqlite3.Error as error:
-                    if "readonly" in str(error) and not mended and not self.read_only:
-                        # A writer died within its commit, and left its journal.
-                        mended = True
-                        self._mend()
-                        continue
-                    if not self._disturbed(seen):
-                        raise
-                except StoreError:
-                    if not self._disturbed(seen):
-                        raise
-                else:
-                    if not self._disturbed(seen):
-                        return found
-                if time.monotonic() > until:
-                    raise StoreError(
-                        f"store {self.path}: other machines wrote to it all the time for"
-                        f" {self.timeout:g} s; try again"
-                    )
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.2)
+            try:
+                return self._read_undisturbed(query)
+            except sqlite3.Error as error:
+                if self.read_only or not _needs_rollback(error):
+                    raise
+            # A writer died within its commit. Its journal may be rolled back by a writer alone.
+            self._mend()
+            return self._read_undisturbed(query)
 
-    def _ask(self, query: Callable[[sqlite3.Connection], T], seen: Sighting) -> T:
-        self._refresh(seen)
+    def _read_undisturbed(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask until no writer came between."""
+        deadline, pause = time.monotonic() + self.timeout, 0.005
+        while True:
+            before = self.lease.look()
+            try:
+                answer = self._ask(query, before)
+            except (sqlite3.Error, StoreError) as error:
+                # Half of somebody's change may look like any error.
+                if _needs_rollback(error) or not self._disturbed(before):
+                    raise
+            else:
+                if not self._disturbed(before):
+                    return answer
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"store {self.path}: other machines wrote to it all the time for"
+                    f" {self.timeout:g} s; try again"
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+
+    def _ask(self, query: Callable[[sqlite3.Connection], T], before: Sighting) -> T:
+        self._refresh(before)
         connection = self._reader or self._open_reader()
         connection.execute("BEGIN")
         try:
@@ -128,15 +156,15 @@ class DatabaseFile:
         finally:
             _roll_back(connection)
 
-    def _disturbed(self, seen: Sighting) -> bool:
-        """Whether a writer whom no lock keeps away may have written since `seen`."""
-        return self.lease.written_since(seen, here=not self._locked())
+    def _disturbed(self, before: Sighting) -> bool:
+        """Whether a writer whom no lock keeps away may have written since `before`."""
+        return self.lease.written_since(before, also_here=not self._has_locks())
 
-    def _refresh(self, seen: Sighting) -> None:
-        """Forget what was read of the file where no lock says that it has changed."""
-        if (self._reader or self._writer) and self._disturbed(self._seen):
+    def _refresh(self, sighting: Sighting) -> None:
+        """Forget what SQLite has of the file in memory where no lock says that it has changed."""
+        if (self._reader or self._writer) and self._disturbed(self._last_sighting):
             self.close()
-        self._seen = seen
+        self._last_sighting = sighting
 
     def _open_reader(self) -> sqlite3.Connection:
         try:
@@ -184,7 +212,7 @@ class DatabaseFile:
                 raise StoreError(
                     f"store {self.path} is opened read-only: open it without read_only to write"
                 )
-            self._check_place()
+            self._check_folder()
             with self.lease.held(self.timeout):
                 connection = self._open_writer()
                 connection.execute("BEGIN IMMEDIATE")
@@ -224,9 +252,9 @@ class DatabaseFile:
         """Let a group that may write beside the file write to it too."""
         with contextlib.suppress(OSError):  # another user's file: that one sees to it
             folder, file = os.stat(self.path.parent), os.stat(self.path)
-            wanted = file.st_mode | (folder.st_mode & 0o060)
-            if wanted != file.st_mode and file.st_gid == folder.st_gid:
-                os.chmod(self.path, wanted & 0o7777)
+            mode = file.st_mode | (folder.st_mode & 0o060)
+            if mode != file.st_mode and file.st_gid == folder.st_gid:
+                os.chmod(self.path, mode & 0o7777)
 
     # The file
 
@@ -245,9 +273,9 @@ class DatabaseFile:
                 os.rename(f"{self.path}-journal", f"{aside}-journal")
             return aside
 
-    def _check_place(self) -> None:
+    def _check_folder(self) -> None:
         if self.path.is_dir():
-            raise self._explained("unable to open")
+            raise self._explained("unable to open", _NO_ACCESS)
         if self.make_folder:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,7 +286,7 @@ class DatabaseFile:
                 ) from error
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        locks = "" if self._locked() else "&nolock=1"
+        locks = "" if self._has_locks() else "&nolock=1"
         return sqlite3.connect(
             f"file:{quote(os.fsencode(self.path))}?mode={mode}{locks}",
             uri=True,
@@ -267,7 +295,7 @@ class DatabaseFile:
             check_same_thread=False,  # the lock sees to it that threads take turns
         )
 
-    def _locked(self) -> bool:
+    def _has_locks(self) -> bool:
         """Whether the file system knows locks at all; some are mounted without."""
         if self._locks is None:
             self._locks = self.lease.has_locks()
@@ -278,37 +306,25 @@ class DatabaseFile:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._explained(str(error)) from error
+            raise self._explained(str(error), _kind_of(error)) from error
         except LeaseHeldError as error:
-            raise self._explained(f"locked by {error}") from error
+            raise self._explained(f"locked by {error}", _LOCKED) from error
         except LeaseLostError as error:
             raise StoreError(f"store {self.path}: {error}: nothing was changed") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._explained("its file system is full") from error
-            what = f"unable to open: {error.strerror}"
-            raise self._explained(what) from error
+                raise self._explained("its file system is full", _FULL) from error
+            message = f"unable to open: {error.strerror}"
+            raise self._explained(message, _NO_ACCESS) from error
 
-    def _explained(self, what: str) -> StoreError:
+    def _explained(self, message: str, kind: str) -> StoreError:
         if self.path.is_dir():
             advice = "this is a folder; name a file in it"
-        elif "locked" in what or "busy" in what:
-            advice = (
-                f"other processes kept it locked for {self.timeout:g} s; try again, or see"
-                " with `fuser` or `lsof` who holds it"
-            )
-        elif "is full" in what:
-            advice = "make room on its file system (or in your quota), then try again"
-        elif "not a database" in what or "malformed" in what:
-            advice = (
-                "the file is damaged or no SQLite database; `reflow store rebuild --new` moves it"
-                " away and makes the store anew from the run directories"
-            )
-        elif "readonly" in what or "unable to open" in what:
+        elif kind == _NO_ACCESS:
             advice = self._why_not_opened()
         else:
-            advice = "check the file and its folder, or choose another store path"
-        return StoreError(f"store {self.path}: {what}: {advice}")
+            advice = _ADVICE[kind].format(timeout=self.timeout)
+        return StoreError(f"store {self.path}: {message}: {advice}")
 
     def _why_not_opened(self) -> str:
         folder = self.path.parent
@@ -331,3 +347,13 @@ def _roll_back(connection: sqlite3.Connection) -> None:
     # A failed COMMIT leaves the transaction open, a failed write may have ended it.
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def _kind_of(error: sqlite3.Error) -> str:
+    message = str(error)
+    return next((kind for words, kind in _KINDS.items() if words in message), _OTHER)
+
+
+def _needs_rollback(error: Exception) -> bool:
+    """Whether SQLite met the journal of a writer that died, which a reader must not roll back."""
+    return isinstance(error, sqlite3.Error) and "readonly" in str(error)

@@ -50,12 +50,12 @@ def _holders(
     identities = [_prefix(one.identity) for one in reservations if not one.anew]
     holders = dict(rows_in(connection, "SELECT result, key FROM instance WHERE result", identities))
     # Hardly ever another run is under way, and then nothing need be looked up.
-    (others,) = connection.execute(
+    (others_reserve,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM reserved WHERE key < ?)"
         " OR EXISTS (SELECT 1 FROM reserved WHERE key > ?)",
         own,
     ).fetchone()
-    if others:
+    if others_reserve:
         names = [_prefix(name) for one in reservations for name in names_of(one)]
         query = "SELECT prefix, key FROM reserved WHERE prefix"
         holders.update(rows_in(connection, query, names))

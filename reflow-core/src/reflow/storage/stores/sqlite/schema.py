@@ -173,16 +173,16 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def inconsistencies(connection: sqlite3.Connection) -> list[str]:
     """Return what is wrong in a file: its pages, its indexes, and what rows say of each other."""
-    found = [
+    problems = [
         text for (text,) in connection.execute("PRAGMA integrity_check(20)") if text != "ok"
     ]
-    if found:
-        return found
+    if problems:
+        return problems
     for what, query in _CHECKS:
         (number,) = connection.execute(query).fetchone()
         if number:
-            found.append(f"{number} {what}")
-    return found
+            problems.append(f"{number} {what}")
+    return problems
 
 
 _CHECKS = (
