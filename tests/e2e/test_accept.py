@@ -85,7 +85,7 @@ def test_what_cannot_be_accepted_is_said(project: Project) -> None:
         same.accept()
     with pytest.raises(UnknownTaskError, match=r"eech.*did you mean 'each'"):
         same.accept("eech")
-    with pytest.raises(ParameterError, match="'total' is '2' now, and was '1'"):
+    with pytest.raises(ParameterError, match="'total' is '2' now and was '1'"):
         project.load(('version="1"', 'version="2"')).wf.run(first.run_id).accept()
     gone = project.load(("@wf.job()\ndef beside", '@wf.job("other")\ndef beside')).wf
     with pytest.raises(ParameterError, match="no task 'beside' any more"):

@@ -148,7 +148,7 @@ def test_a_plan_of_what_never_ran(project: Project) -> None:
         "it has never run",
     ]  # fmt: skip
     lines = str(plan).splitlines()
-    assert lines[0].endswith("2 would run, and more may when these have run; 0 cached")
+    assert lines[0].endswith("2 would run, and more may follow; 0 cached")
     assert lines[1].split() == ["TASK", "ELEMENTS", "CACHED", "RUN", "UNKNOWN", "BECAUSE"]
     assert lines[3].split() == ["each", "?", "0", "0", "?", "waits", "for", "numbers"]
 

@@ -95,7 +95,7 @@ def _present(spec: TaskSpec, task: TaskDefinition | None) -> TaskSpec:
     """Return a task with its present code. Raises `ParameterError` where more has changed."""
     if task is None:
         raise ParameterError(
-            f"the workflow no longer has task {spec.name!r}: accept the other tasks one by one"
+            f"the workflow has no task {spec.name!r} any more: accept the other tasks one by one"
         )
     if task.options.version != spec.version:
         raise ParameterError(

@@ -31,7 +31,7 @@ from ..storage.outcome import Outcome
 from ..storage.run_directory import RunRecord
 from ..storage.stores.base import InstanceRow, RunRow, Store
 from ..values.references import files_in
-from .gc import held, last_outcomes, needed_names
+from .gc import held, last_outcomes, needed_names, noting
 from .retention import Batch, FileKey, FileSize, ResultPolicy, freed, outdated, total_size
 
 
@@ -296,11 +296,8 @@ def carry_out(store: Store, pruning: Pruning, *, clock: Clock | None = None) -> 
     gone: list[dict[FileKey, FileSize]] = []
     runs: list[str] = []
     for run_id, identities in pruning.going.items():
-        try:
+        with noting(problems, run_id):
             gone.append(_prune(store, pruning.rows[run_id], identities, clock))
-        except (OSError, ReflowError) as error:
-            problems.append(f"{run_id}: {error}")
-        else:
             runs.append(run_id)
     return evolve(pruning, runs=tuple(runs), freed=freed(gone), problems=tuple(problems))
 

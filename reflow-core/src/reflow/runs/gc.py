@@ -1,12 +1,12 @@
-"""Takes old runs and orphaned values away, and nothing that a run which stays needs.
+"""Deletes old runs and orphaned values, and nothing that a run which stays needs.
 
-Of a run its record goes: journal, values, logs, scripts. What tasks wrote elsewhere in the
-run directory is the user's. A run has files of its own of all that it took over from older
-ones (linked or copied when it was planned), and the store finds its results where the older
-run has gone; so any run may go without another.
+Of a run the record is deleted: journal, values, logs, scripts. What tasks wrote elsewhere in the
+run directory is the user's. A run has files of its own of everything that it took over from older
+ones (linked or copied when it was planned), and the store finds its results when the older
+run is gone; so each run can be deleted alone.
 
-A record is renamed first, so that it is there or not, and listed in the store until it has
-gone: whoever is killed in between is continued by the next.
+A record is renamed first, so that it exists whole or not at all, and is listed in the store until
+it is gone: the next clean-up continues one that was killed in between.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..engine.run_view import RunView
 from ..errors import LeaseHeldError, LeaseLostError, RecordError, ReflowError
@@ -34,10 +35,10 @@ from ..values.references import files_in
 from .retention import FileSize, Policy, StoredRun, freed, leaving, total_size
 
 GONE = ".gone-"
-"""What the name of a record begins with that is being taken away."""
+"""How the name of a record begins that is being deleted."""
 
 ORPHANED_AFTER = 24 * 3600.0
-"""Seconds after which a value that nothing refers to is nobody's."""
+"""Seconds after which a value that nothing refers to is an orphan: until then it may be new."""
 
 
 @frozen(kw_only=True)
@@ -51,12 +52,12 @@ class Orphan:
 
 @frozen(kw_only=True)
 class Cleaning:
-    """What is to go, or went.
+    """What is to be deleted, or was.
 
     `runs` go for the reason in `reasons`; `orphans` are files; `missing` are listed and have
-    no record any more; `size` is what all runs looked at take, `freed` what comes free, in
+    no record any more; `size` is what all examined runs take, `freed` what becomes free, in
     bytes. `others` counts the runs of other users, which are left alone, and `problems` say
-    what could not be looked at or taken away.
+    what could not be examined or deleted.
     """
 
     runs: tuple[StoredRun, ...] = ()
@@ -74,47 +75,57 @@ class Cleaning:
 def plan_cleaning(
     store: Store, policy: Policy, *, graph_name: str | None = None, clock: Clock | None = None
 ) -> Cleaning:
-    """Look at all runs that the store lists and say what may go; nothing is changed."""
+    """Look at all runs that the store lists and say what may be deleted; nothing is changed."""
     files, now = Files(), (clock or Clock()).now()
-    runs: list[StoredRun] = []
+    runs: dict[str, StoredRun] = {}
     rows: dict[str, RunRow] = {}
     missing: list[str] = []
     problems: list[str] = []
     others = 0
     for row in store.list_runs(graph_name=graph_name):
-        try:
-            if "run.json" not in files.list(row.record):
-                missing.append(row.run_id)
-            elif os.geteuid() not in (0, os.stat(row.record).st_uid):
-                others += 1
-            else:
-                rows[row.run_id] = row
-                runs.append(_look_at(row))
-        except PermissionError:
-            others += 1
-        except (OSError, ReflowError) as error:
-            problems.append(f"{row.run_id}: {error}")
-    reasons = leaving(runs, policy, now)
-    gone = [run for run in runs if run.run_id in reasons]
-    orphans: list[Orphan] = []
-    for run in runs:
-        if run.ended and run.run_id not in reasons:
+        with noting(problems, row.run_id):
             try:
+                if "run.json" not in files.list(row.record):
+                    missing.append(row.run_id)
+                elif os.geteuid() not in (0, os.stat(row.record).st_uid):
+                    others += 1
+                else:
+                    rows[row.run_id] = row
+                    runs[row.run_id] = _look_at(row)
+            except PermissionError:
+                others += 1
+    reasons = leaving(list(runs.values()), policy, now)
+    orphans: list[Orphan] = []
+    for run in runs.values():
+        if run.ended and run.run_id not in reasons:
+            with noting(problems, run.run_id):
                 orphans.extend(_orphans(RunRecord(rows[run.run_id].record), run.run_id, now))
-            except (OSError, ReflowError) as error:
-                problems.append(f"{run.run_id}: {error}")
+    gone = [runs[run_id] for run_id in reasons]
     return Cleaning(
-        runs=tuple(sorted(gone, key=lambda run: list(reasons).index(run.run_id))),
+        runs=tuple(gone),
         reasons=reasons,
         rows=rows,
         orphans=tuple(orphans),
         missing=tuple(missing),
         kept=len(runs) - len(gone),
         others=others,
-        size=total_size(run.files for run in runs),
-        freed=freed(run.files for run in gone) + sum(one.size for one in orphans),
+        size=total_size(run.files for run in runs.values()),
+        freed=_freed(gone, orphans),
         problems=tuple(problems),
     )
+
+
+@contextlib.contextmanager
+def noting(problems: list[str], run_id: str) -> Iterator[None]:
+    """Make an error with one run a problem that is reported; the others go on."""
+    try:
+        yield
+    except (OSError, ReflowError) as error:
+        problems.append(f"{run_id}: {error}")
+
+
+def _freed(runs: Iterable[StoredRun], orphans: Iterable[Orphan]) -> int:
+    return freed(run.files for run in runs) + sum(orphan.size for orphan in orphans)
 
 
 def _look_at(row: RunRow) -> StoredRun:
@@ -122,8 +133,8 @@ def _look_at(row: RunRow) -> StoredRun:
     for folder, _, names in os.walk(row.record):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                found = os.stat(f"{folder}/{name}", follow_symlinks=False)
-                files[found.st_dev, found.st_ino] = FileSize(found.st_size, found.st_nlink)
+                stat = os.stat(f"{folder}/{name}", follow_symlinks=False)
+                files[stat.st_dev, stat.st_ino] = FileSize(stat.st_size, stat.st_nlink)
     view = RunView(RunRecord(row.record))
     return StoredRun(
         run_id=row.run_id,
@@ -138,45 +149,52 @@ def _look_at(row: RunRow) -> StoredRun:
 def _orphans(record: RunRecord, run_id: str, now: float) -> Iterator[Orphan]:
     """Find the values that nothing on record refers to, and what killed writers left."""
     with contextlib.suppress(FileNotFoundError):
-        entries = [one for one in os.scandir(record.values) if one.is_file(follow_symlinks=False)]
-        old = [one for one in entries if now - one.stat().st_mtime > ORPHANED_AFTER]
-        if old:
+        old = [
+            entry
+            for entry in os.scandir(record.values)
+            if entry.is_file(follow_symlinks=False)
+            and now - entry.stat().st_mtime > ORPHANED_AFTER
+        ]
+        if old:  # only then is the whole record worth reading
             needed = needed_names(record)
-            for one in sorted(old, key=lambda entry: entry.name):
-                if one.name not in needed:
-                    yield Orphan(run_id=run_id, path=one.path, size=one.stat().st_size)
+            for entry in sorted(old, key=lambda entry: entry.name):
+                if entry.name not in needed:
+                    yield Orphan(run_id=run_id, path=entry.path, size=entry.stat().st_size)
 
 
 def last_outcomes(record: RunRecord) -> list[Outcome]:
-    """Return the outcome of each instance that stands: the last on record.
+    """Return the outcome of each element that stands: the last on record.
 
-    Raises `RecordError` where the record cannot all be seen.
+    Raises `RecordError` where the record cannot be read to its end.
     """
     reader = JournalReader(record.files, record.segments)
-    found = {
-        (one.task, one.index): one for one in reader.read() if type(one) is Outcome
+    outcomes = {
+        (outcome.task, outcome.index): outcome
+        for outcome in reader.read()
+        if type(outcome) is Outcome
     }
+    # What a stale view of the file system hides may need any of the values.
     if reader.behind:
         raise RecordError(
-            f"the record in {record.folder} cannot all be seen: nothing of it was taken away"
+            f"the record in {record.folder} cannot be read to its end: nothing was deleted"
         )
-    return list(found.values())
+    return list(outcomes.values())
 
 
 def needed_names(record: RunRecord) -> set[str]:
     """Return the names of the files that values on record stand in."""
     values = Values(record.files, record.values)
     names: set[str] = set()
-    for one in last_outcomes(record):
-        if not one.digest:
+    for outcome in last_outcomes(record):
+        if not outcome.digest:
             continue
-        text = one.value
+        text = outcome.value
         if text is None:
-            name = f"{one.digest}.json"
+            name = f"{outcome.digest}.json"
             if name in names:
                 continue
             names.add(name)
-            text = values.text(one)
+            text = values.text(outcome)
         names.update(file for _, file in files_in(text))
     return names
 
@@ -187,11 +205,10 @@ def carry_out(
     *,
     forget_missing: bool = False,
     clock: Clock | None = None,
-    tell: Callable[[str], object] = lambda text: None,
 ) -> Cleaning:
     """Take away what was planned; return what has gone.
 
-    A run that somebody has taken up again meanwhile stays. `tell` hears of each run.
+    A run that was taken up again meanwhile stays.
     """
     clock = clock or Clock()
     gone: list[StoredRun] = []
@@ -199,36 +216,25 @@ def carry_out(
     missing: list[str] = []
     problems = list(cleaning.problems)
     for run in cleaning.runs:
-        try:
+        with noting(problems, run.run_id):
             _remove(store, cleaning.rows[run.run_id], clock)
-        except (OSError, ReflowError) as error:
-            problems.append(f"{run.run_id}: {error}")
-        else:
             gone.append(run)
-            tell(run.run_id)
-    for run_id in dict.fromkeys(one.run_id for one in cleaning.orphans):
-        mine = [one for one in cleaning.orphans if one.run_id == run_id]
-        try:
-            orphans.extend(_remove_orphans(RunRecord(cleaning.rows[run_id].record), mine, clock))
-        except (OSError, ReflowError) as error:
-            problems.append(f"{run_id}: {error}")
+    for run_id, group in groupby(cleaning.orphans, key=lambda orphan: orphan.run_id):
+        with noting(problems, run_id):
+            record = RunRecord(cleaning.rows[run_id].record)
+            orphans.extend(_remove_orphans(record, list(group), clock))
     for run_id in cleaning.missing:
-        try:
+        with noting(problems, run_id):
             if _finish(store.run(run_id)) or forget_missing:
                 store.drop_run(run_id)
                 missing.append(run_id)
-        except (OSError, ReflowError) as error:
-            problems.append(f"{run_id}: {error}")
-    return Cleaning(
+    return evolve(
+        cleaning,
         runs=tuple(gone),
-        reasons=cleaning.reasons,
-        rows=cleaning.rows,
         orphans=tuple(orphans),
         missing=tuple(missing),
         kept=cleaning.kept + len(cleaning.runs) - len(gone),
-        others=cleaning.others,
-        size=cleaning.size,
-        freed=freed(run.files for run in gone) + sum(one.size for one in orphans),
+        freed=_freed(gone, orphans),
         problems=tuple(problems),
     )
 
@@ -237,7 +243,7 @@ def _remove(store: Store, row: RunRow, clock: Clock) -> None:
     record = RunRecord(row.record)
     base, name = os.path.split(record.folder)
     if os.path.basename(base) != FOLDER:
-        raise RecordError(f"{record.folder} is no record of a run: nothing was taken away")
+        raise RecordError(f"{record.folder} is not the record of a run: nothing was deleted")
     with held(record, clock):
         os.rename(record.folder, f"{base}/{GONE}{name}")
     _finish(row)
@@ -245,12 +251,12 @@ def _remove(store: Store, row: RunRow, clock: Clock) -> None:
 
 
 def _finish(row: RunRow) -> bool:
-    """Take away what is left of a record that was to go; False if there is nothing."""
+    """Delete what remains of a record that was renamed to go; False if there is nothing."""
     base, name = os.path.split(row.record)
-    left = f"{base}/{GONE}{name}"
-    if not os.path.isdir(left):
+    renamed = f"{base}/{GONE}{name}"
+    if not os.path.isdir(renamed):
         return False
-    shutil.rmtree(left)
+    shutil.rmtree(renamed)
     with contextlib.suppress(OSError):
         os.rmdir(base)  # unless other runs are there
     return True
@@ -261,32 +267,33 @@ def _remove_orphans(
 ) -> Iterator[Orphan]:
     with held(record, clock):
         needed = needed_names(record)
-        for one in orphans:
-            if os.path.basename(one.path) not in needed:
+        for orphan in orphans:
+            if os.path.basename(orphan.path) not in needed:
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(one.path)
-                yield one
+                    os.unlink(orphan.path)
+                yield orphan
 
 
 @contextlib.contextmanager
 def held(record: RunRecord, clock: Clock) -> Iterator[Lease | None]:
-    """Hold the lease of a run that has ended, so that nobody takes it up meanwhile.
+    """Hold the lease of a run that has ended, so that no process takes it up meanwhile.
 
-    None where a full disk has no room for a lease. Raises `RecordError` if somebody has it.
+    Yields None where a full disk has no room for a lease. Raises `RecordError` if another process
+    holds it.
     """
     lease: Lease | None = None
     try:
         reader = JournalReader(record.files, record.segments)
         lease, _ = take_lease(record.files, clock, reader, this_process())
     except (LeaseHeldError, LeaseLostError) as error:
-        raise RecordError(f"it is kept: {error}") from error
+        raise RecordError(f"the run is kept: {error}") from error
     except OSError as error:
         # On a full disk nobody else can take it either, and this makes room.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
     try:
         if RunView(record).state not in ENDED:
-            raise RecordError("it is kept: somebody has taken it up again")
+            raise RecordError("the run is kept: it was taken up again")
         yield lease
     finally:
         if lease is not None:

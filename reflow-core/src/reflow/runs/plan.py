@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import field, frozen
 
@@ -24,7 +24,7 @@ from ..storage.filesystem import Files
 from ..storage.outcome import Outcome
 from ..storage.run_directory import RunOptions
 from ..storage.stores.base import CachedResult, Store
-from .diff import Recorded, Side, earlier_runs, task_differences
+from .diff import Difference, Recorded, Side, earlier_runs, task_differences
 from .submit import specify
 
 
@@ -51,6 +51,20 @@ class TaskPlan:
     unknown: int | None
     reasons: tuple[Reason, ...]
 
+    def _rows(self) -> list[list[str]]:
+        """Return its row in the table, and one more for each further reason."""
+        cells = [
+            self.name, _count(self.size), str(self.hits), str(self.misses), _count(self.unknown)
+        ]  # fmt: skip
+        texts = [reason.text for reason in self.reasons] or [""]
+        if len(texts) > 1:
+            texts = [f"{reason.elements}: {reason.text}" for reason in self.reasons]
+        return [[*cells, texts[0]], *([*[""] * len(cells), text] for text in texts[1:])]
+
+
+def _count(count: int | None) -> str:
+    return "?" if count is None else str(count)
+
 
 @frozen(kw_only=True)
 class Plan:
@@ -63,17 +77,17 @@ class Plan:
     @property
     def hits(self) -> int:
         """Elements whose results are taken over."""
-        return sum(one.hits for one in self.tasks)
+        return sum(task.hits for task in self.tasks)
 
     @property
     def misses(self) -> int:
         """Elements that run."""
-        return sum(one.misses for one in self.tasks)
+        return sum(task.misses for task in self.tasks)
 
     @property
     def complete(self) -> bool:
-        """Whether all is known: there is no element that waits for the value of another."""
-        return all(one.unknown == 0 for one in self.tasks)
+        """Whether everything is known: no element waits for the value of another."""
+        return all(task.unknown == 0 for task in self.tasks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-safe values; docs/reference/json has the schema."""
@@ -82,30 +96,18 @@ class Plan:
         return {**asdict(self), "hits": self.hits, "misses": self.misses, "complete": self.complete}
 
     def __str__(self) -> str:
-        more = "" if self.complete else ", and more may when these have run"
+        more = "" if self.complete else ", and more may follow"
         lines = [
             f"Workflow {self.workflow}, in {self.run_dir}: "
             f"{self.misses} would run{more}; {self.hits} cached"
         ]
-        heads = ("TASK", "ELEMENTS", "CACHED", "RUN", "UNKNOWN", "BECAUSE")
-        rows = [[*heads]]
-        for one in self.tasks:
-            cells = [
-                one.name, _number(one.size), str(one.hits), str(one.misses), _number(one.unknown)
-            ]  # fmt: skip
-            several = len(one.reasons) > 1
-            told = [f"{why.elements}: {why.text}" if several else why.text for why in one.reasons]
-            rows.append([*cells, told[0] if told else ""])
-            rows.extend([*[""] * 5, text] for text in told[1:])
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        rows = [["TASK", "ELEMENTS", "CACHED", "RUN", "UNKNOWN", "BECAUSE"]]
+        rows += [row for task in self.tasks for row in task._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            cells = [f"{cell:{width}}" for cell, width in zip(row[:5], widths, strict=True)]
-            lines.append("  ".join([*cells, row[5]]).rstrip())
+            cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
+            lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
-
-
-def _number(count: int | None) -> str:
-    return "?" if count is None else str(count)
 
 
 class _HitValues(Values):
@@ -136,7 +138,10 @@ def preview(
 
 @frozen
 class _Preview:
-    """One look ahead, task by task as values become known."""
+    """One look ahead, task by task as values become known.
+
+    By task: why elements are misses, why its inputs cannot be told, and the first lost file.
+    """
 
     workflow: Flow
     store: Store
@@ -157,11 +162,12 @@ class _Preview:
             moved = False
             for state in progress.take_unsized():
                 moved = True
+                name = state.spec.name
                 try:
-                    found = inputs[state.spec.name] = TaskInputs(progress, values, state)
-                    progress.resize(state.spec.name, found.size())
+                    inputs[name] = TaskInputs(progress, values, state)
+                    progress.resize(name, inputs[name].size())
                 except (SizeError, RecordError) as error:
-                    self._troubles[state.spec.name] = str(error)
+                    self._troubles[name] = str(error)
             for state, indices in progress.take_ready():
                 moved = True
                 name = state.spec.name
@@ -170,7 +176,7 @@ class _Preview:
                 sides = Side(state, inputs[name], indices[0], progress, values)
                 for start in range(0, len(indices), BATCH):
                     self._look_up(sides, indices[start : start + BATCH], values, earlier)
-        tasks = [self._told(state, progress) for state in progress.tasks.values()]
+        tasks = [self._task_plan(state) for state in progress.tasks.values()]
         return Plan(workflow=self.spec.name, run_dir=folder, tasks=tuple(tasks))
 
     def _look_up(
@@ -203,8 +209,8 @@ class _Preview:
             hit = matches.good.get(identity)
             if hit is None:
                 refusal = matches.refused.get(identity)
-                why = refusal.reason if refusal else earlier.reason(new._replace(index=index))
-                misses[why] += 1
+                reason = refusal.reason if refusal else earlier.reason(new._replace(index=index))
+                misses[reason] += 1
                 continue
             values.folders[hit.digest] = f"{hit.record}/values"
             new.progress.record(
@@ -226,7 +232,7 @@ class _Preview:
             hash_file=self._hashes.digest,
         )
 
-    def _told(self, state: TaskState, progress: Progress) -> TaskPlan:
+    def _task_plan(self, state: TaskState) -> TaskPlan:
         name = state.spec.name
         misses = self._misses.get(name, Counter())
         unknown = None if state.size is None else state.size - state.done - misses.total()
@@ -252,14 +258,14 @@ class _Earlier:
     """Why results of earlier runs are not those of a task's elements."""
 
     def __init__(self, store: Store, workflow: str) -> None:
-        self._found: Iterator[Recorded] = earlier_runs(store, workflow)
+        self._unread: Iterator[Recorded] = earlier_runs(store, workflow)
         self._runs: list[Recorded] = []
         self._reasons: dict[str, str] = {}
 
     def reason(self, new: Side) -> str:
         """Return in what the nearest earlier run of the task differs: one text for the task.
 
-        Where it differs in nothing that is the same for all elements, it is in their own.
+        If nothing differs that all its elements share, the difference is in their own inputs.
         """
         name = new.spec.name
         if name not in self._reasons:
@@ -267,38 +273,50 @@ class _Earlier:
         return self._reasons[name]
 
     def _reason(self, new: Side) -> str:
-        best: list[str] | None = None
-        done = False
+        best: _Candidate | None = None
+        for candidate in self._candidates(new):
+            if best is None or len(candidate.differences) < len(best.differences):
+                best = candidate
+            if len(candidate.differences) < 2:
+                break  # to read older runs would tell little more
+        if best is None:
+            return "it has never run"
+        if best.differences:
+            return "; ".join(map(str, best.differences))
+        own_inputs = ", ".join(
+            f"{wire.parameter} (from {', '.join(source.task for source in wire.sources)})"
+            for wire in new.spec.wires
+            if wire.each
+        )
+        if own_inputs:
+            return f"upstream value that no earlier element received: {own_inputs}"
+        if best.succeeded:
+            return "what ran then was edited after its submission, or counts for no other run"
+        return "it did not succeed with these inputs"
+
+    def _candidates(self, new: Side) -> Iterator[_Candidate]:
+        """Yield how the task differs in each earlier run in which it has results."""
         for run in self._all():
             state = run.progress.tasks.get(new.spec.name)
             inputs = run.inputs(new.spec.name) if state is not None else None
             if state is None or inputs is None or not state.done:
                 continue
             old = Side(state, inputs, new.index, run.progress, run.values)
-            found = [str(one) for one in task_differences(old, new)]
-            if best is None or len(found) < len(best):
-                best = found
-                outcome = state.outcomes[0]
-                done = outcome is not None and outcome.state in DONE
-            if len(found) < 2:
-                break
-        if best is None:
-            return "it has never run"
-        if best:
-            return "; ".join(best)
-        each = [wire for wire in new.spec.wires if wire.each]
-        if not each and done:
-            return "what ran then was edited after its submission, or counts for no other run"
-        if not each:
-            return "it did not succeed with these inputs"
-        told = ", ".join(
-            f"{wire.parameter} (from {', '.join(one.task for one in wire.sources)})"
-            for wire in each
-        )
-        return f"upstream value that no earlier element received: {told}"
+            first = state.outcomes[0]
+            yield _Candidate(
+                task_differences(old, new), first is not None and first.state in DONE
+            )
 
     def _all(self) -> Iterator[Recorded]:
+        """Yield the earlier runs; each is read once, however many tasks ask."""
         yield from self._runs
-        for run in self._found:
+        for run in self._unread:
             self._runs.append(run)
             yield run
+
+
+class _Candidate(NamedTuple):
+    """How a task differs in an earlier run, and whether its first element succeeded there."""
+
+    differences: list[Difference]
+    succeeded: bool
