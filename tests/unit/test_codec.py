@@ -290,11 +290,11 @@ def test_types_that_are_not_supported_say_why() -> None:
     assert supported(list[Point]) is None
     assert "Opaque cannot be written as JSON: it has no structure" in str(supported(Opaque))
     assert str(supported(Holder)).startswith("Holder.inner: Opaque cannot")
-    assert "code is no value" in str(supported(Callable[[int], str]))
+    assert "code is not a value" in str(supported(Callable[[int], str]))
     assert "InitVar" in str(supported(Secret))
-    assert "no type that reflow knows" in str(supported(3))
+    assert "reflow does not know this type" in str(supported(3))
     assert "two of its values are written 'RED'" in str(supported(Literal[Colour.RED, Twin.RED]))
-    assert "no None, bool, int, str or Enum member" in str(supported(Literal[b"a"]))
+    assert "is not None, a bool, an int, a str or an Enum member" in str(supported(Literal[b"a"]))
     np = pytest.importorskip("numpy")
     reason = str(supported(np.random.Generator))
     assert "pip install 'reflow-data[numpy]'" in reason
@@ -394,11 +394,11 @@ def test_records() -> None:
 
 
 def test_records_are_read_strictly() -> None:
-    with pytest.raises(SerializationError, match=r"no WorkflowSpec: .*tasks"):
+    with pytest.raises(SerializationError, match=r"not a valid WorkflowSpec: .*tasks"):
         structure({"name": "w"}, WorkflowSpec)
     with pytest.raises(SerializationError, match="extra"):
         structure({"name": "w", "tasks": [], "extra": 1}, WorkflowSpec)
-    with pytest.raises(SerializationError, match="no WorkflowSpec"):
+    with pytest.raises(SerializationError, match="not a valid WorkflowSpec"):
         structure(3, WorkflowSpec)
 
 

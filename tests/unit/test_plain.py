@@ -153,9 +153,9 @@ def test_values_that_do_not_fit(annotation: Any, value: Any, message: str) -> No
         (Optional[int], '"a"', r"expected int \| None"),
         (bool, "0", "expected bool"),
         (None, "0", "expected None"),
-        (int, "", "no JSON"),
-        (int, "1 2", "no JSON"),
-        (int, "[" * 100_000, "no JSON"),
+        (int, "", "not JSON"),
+        (int, "1 2", "not JSON"),
+        (int, "[" * 100_000, "not JSON"),
     ],
 )
 def test_texts_that_do_not_fit(annotation: Any, encoded: str, message: str) -> None:

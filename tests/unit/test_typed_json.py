@@ -31,6 +31,7 @@ from reflow import Param, ValidationError, Workflow
 from reflow.errors import SerializationError
 from reflow.values.codec import codec_for, readable, supported
 from reflow.values.json_codec import dump, load
+from reflow.values.numpy import numpy_codec
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -223,6 +224,7 @@ TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
         st.builds(Row, texts, dates), st.tuples(texts, st.integers()),
         st.fixed_dictionaries({"name": texts}))),
     (Union[UserId, GroupId, None], st.none() | st.integers()),
+    (Union[list[None], list[type(None)]], st.lists(st.none())),
     (Optional[Any], jsons),
 ]  # fmt: skip
 
@@ -399,7 +401,7 @@ def test_values_that_do_not_fit(annotation: Any, value: Any, message: str) -> No
         (range, "[1,2]", "expected range"),
         (range, "[0,1,0]", "expected range"),
         (range, "[0,1,1.0]", "three ints"),
-        (bytearray, '"a"', "no base64"),
+        (bytearray, '"a"', "not base64"),
         (dict[int, int], "[[1,1],[1,2]]", r"each key once, got int 1 at \[1\]"),
         (dict[Any, int], "[[[],1]]", r"unhashable.*|expected Any"),
         (Mode, "8", "expected Mode"),
@@ -434,7 +436,7 @@ class Opaque:
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (set[list[int]], r"list\[int\] cannot be hashed, so it is no item of a set and no key"),
+        (set[list[int]], r"list\[int\] cannot be hashed, so it can be neither an item of a set"),
         (frozenset[Mutable], "Mutable cannot be hashed"),
         (dict[tuple[int, list[int]], int], r"list\[int\] cannot be hashed"),
         (dict[Union[int, list[int]], int], r"list\[int\] cannot be hashed"),
@@ -452,7 +454,7 @@ class Opaque:
         (Itself, "stands for nothing but itself"),
         (list["Unknown"], "dataclass or, from Python 3.12 on, write it as `type`"),  # type: ignore[name-defined] # noqa: F821
         (Union[int, Opaque], "Opaque cannot be written as JSON"),
-        (type[int], "code is no value"),
+        (type[int], "code is not a value"),
     ],
 )
 def test_what_cannot_be_written_is_said_with_the_task(annotation: Any, message: str) -> None:
@@ -597,6 +599,17 @@ def test_texts_that_are_no_numpy_values(annotation: Any, text: str) -> None:
 )
 def test_numpy_classes_that_are_no_plain_values(annotation: Any) -> None:
     assert "cannot be written as JSON" in str(supported(annotation))
+
+
+def test_a_subclass_of_a_numpy_class_does_not_make_it_abstract() -> None:
+    class Metres(np.float32): ...  # type: ignore[misc]
+
+    # The codec is made anew: it may be kept from before the class was there.
+    codec = numpy_codec(np.float32)
+    assert codec is not None
+    assert codec.decode(codec.encode(np.float32(1.5))) == np.float32(1.5)
+    assert numpy_codec(Metres) is not None
+    assert numpy_codec(np.floating) is numpy_codec(np.integer) is None
 
 
 def test_numpy_is_never_imported_for_others() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import collections.abc as abc
 import contextlib
-import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ValidationError, unknown_name
-from ..values.type_text import is_class, type_text
+from ..values.type_text import is_class, is_union, type_text
 from .flow import TaskDefinition, innermost
 from .signature import RESULT, Parameter, Signature
 from .spec import Source, Wire
@@ -46,9 +45,9 @@ def accepts(target: Any, source: Any) -> bool:
     target, source = _plain(target), _plain(source)
     if target is source or target is object or any(map(_is_open, (target, source))):
         return True
-    if _is_union(source):
+    if is_union(source):
         return all(accepts(target, member) for member in typing.get_args(source))
-    if _is_union(target):
+    if is_union(target):
         return any(accepts(member, source) for member in typing.get_args(target))
     if typing.get_origin(source) is typing.Literal:
         return _accepts_values(target, typing.get_args(source))
@@ -139,11 +138,6 @@ def _plain(annotation: Any) -> Any:
             return annotation
 
 
-def _is_union(annotation: Any) -> bool:
-    origin = typing.get_origin(annotation)
-    return origin is typing.Union or origin is types.UnionType
-
-
 def list_item(annotation: Any) -> Any:
     """Return the type of the items of a list-like type, or None where it has none.
 
@@ -153,7 +147,7 @@ def list_item(annotation: Any) -> Any:
     annotation = _plain(annotation)
     if annotation is Any:
         return Any
-    if _is_union(annotation):
+    if is_union(annotation):
         items = [list_item(member) for member in typing.get_args(annotation)]
         return None if None in items else _union(items)
     if (typing.get_origin(annotation) or annotation) not in _LISTS:
@@ -171,7 +165,7 @@ def _takes_list(target: Any, item: Any) -> bool:
     target = _plain(target)
     if target is Any or target is object:
         return True
-    if _is_union(target):
+    if is_union(target):
         return any(_takes_list(member, item) for member in typing.get_args(target))
     if typing.get_origin(target) is tuple and not _has_any_length(target):
         return False
@@ -409,7 +403,7 @@ def _hint_on_items(task: TaskDefinition, parameter: Parameter, up: Upstream) -> 
 
 def _accepts_but_none(target: Any, source: Any) -> bool:
     """Whether a union would be accepted without None."""
-    if not _is_union(source):
+    if not is_union(source):
         return False
     members = [member for member in typing.get_args(source) if member is not _NONE]
     return accepts(target, _union(members))

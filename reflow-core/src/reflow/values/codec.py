@@ -1,8 +1,8 @@
 """Values of structured types as JSON, by their annotations; the records of a run too.
 
-`codec_for` gives the codec of any supported annotation: what `plain`, `scalars` and
-`structured` have, numpy's scalars, and from here tuples, sets, dicts with keys that are no
-text, Literal, unions, aliases, and what serializers keep in files. Nothing in the JSON
+`codec_for` gives the codec of any supported annotation: what `json_codec`, `scalars` and
+`dataclasses` have, numpy's scalars, and from here tuples, sets, dicts whose keys are not
+texts, Literal, unions, aliases, and what serializers keep in files. Nothing in the JSON
 ever says which class to make: only the annotation does. Values that are the same have
 the same text; a dict keeps its order, so another order is another text.
 
@@ -15,13 +15,17 @@ from __future__ import annotations
 import collections.abc as abc
 import contextlib
 import functools
+import itertools
 import sys
 import types
 import typing
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..errors import SerializationError
 from .json_codec import (
+    MAPPINGS,
+    SEQUENCES,
     Codec,
     DictCodec,
     ListCodec,
@@ -38,7 +42,7 @@ from .json_codec import (
     union_codec,
 )
 from .references import StoredAs, current, is_reference, serializer_for
-from .type_text import type_text
+from .type_text import is_union, type_text
 
 Record = TypeVar("Record")
 
@@ -94,13 +98,13 @@ def codec_to_read(annotation: Any) -> Codec:
         return codec_for(in_files(annotation, ""))
 
 
-def readable(target: Any, given: Any) -> bool:
-    """Whether what is written as `given` is read back right as `target`.
+def readable(target: Any, source: Any) -> bool:
+    """Whether what is written as `source` is read back right as `target`.
 
     True where either has no codec: that is a complaint of its own.
     """
     try:
-        reader, writer = codec_for(target), codec_for(given)
+        reader, writer = codec_for(target), codec_for(source)
     except SerializationError:
         return True
     return reader.reads(writer)
@@ -108,25 +112,18 @@ def readable(target: Any, given: Any) -> bool:
 
 def serializers_of(codec: Codec) -> dict[str, list[Any]]:
     """Return the serializers that a codec writes by, each with the types it writes."""
-    found: dict[str, list[Any]] = {}
-    seen: set[int] = set()
+    types_of: dict[str, list[Any]] = {}
+    visited: set[int] = set()  # A class may have fields of itself.
     waiting = [codec]
     while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
+        part = waiting.pop()
+        if id(part) in visited:
             continue
-        seen.add(id(one))
-        if isinstance(one, _FileCodec):
-            found.setdefault(one.serializer, []).append(one.runtime)
-        for name in ("item", "key", "value", "inner"):
-            part = getattr(one, name, None)
-            if isinstance(part, Codec):
-                waiting.append(part)
-        for name in ("items", "members"):
-            waiting.extend(getattr(one, name, ()))
-        waiting.extend(getattr(one, "_members", {}).values())
-        waiting.extend(field.codec for field in getattr(one, "fields", ()))
-    return found
+        visited.add(id(part))
+        if isinstance(part, _FileCodec):
+            types_of.setdefault(part.serializer, []).append(part.runtime)
+        waiting.extend(part.parts())
+    return types_of
 
 
 def is_in_file(annotation: Any) -> bool:
@@ -147,15 +144,21 @@ def in_files(annotation: Any, serializer: str, *, whole: bool = False) -> Any:
     """
     if _in_json(annotation):
         return typing.Annotated[annotation, StoredAs(serializer)] if whole else annotation
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    union = origin is typing.Union or origin is types.UnionType
-    if union or (arguments and getattr(origin, "__module__", "") in _CONTAINER_MODULES):
-        parts = [one if one is Ellipsis else in_files(one, serializer) for one in arguments]
-        with contextlib.suppress(TypeError):
-            rebuilt: Any = (typing.Union if union else origin)[tuple(parts)]
-            if supported(rebuilt) is None:
-                return rebuilt
+    with contextlib.suppress(TypeError):  # Not every type can be made anew of such parts.
+        rebuilt = _with_parts_in_files(annotation, serializer)
+        if rebuilt is not None and supported(rebuilt) is None:
+            return rebuilt
     return typing.Annotated[annotation, StoredAs(serializer)]
+
+
+def _with_parts_in_files(annotation: Any, serializer: str) -> Any:
+    """Return a union or container of marked parts, None for any other type."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    make: Any = typing.Union if is_union(annotation) else origin
+    if make is not typing.Union and getattr(origin, "__module__", "") not in _CONTAINER_MODULES:
+        return None
+    parts = [part if part is Ellipsis else in_files(part, serializer) for part in arguments]
+    return make[tuple(parts)] if parts else None
 
 
 def _in_json(annotation: Any) -> bool:
@@ -199,9 +202,12 @@ class _AliasCodec(Codec):
     def __init__(self, annotation: Any) -> None:
         super().__init__(annotation, f"alias {type_text(annotation)}")
         self.inner: Codec | None = None
-        self.used = False
+        self.used = False  # True once a part of it asks for the codec of the alias again.
         self.kinds: frozenset[str] = frozenset()
         self.has_paths = True
+
+    def parts(self) -> Iterable[Codec]:
+        return () if self.inner is None else (self.inner,)
 
     def pack(self, value: Any) -> Any:
         assert self.inner is not None
@@ -255,9 +261,12 @@ class _TupleCodec(Codec):
     runtime = tuple
 
     def __init__(self, annotation: Any, items: list[Codec]) -> None:
-        super().__init__(annotation, f"tuple[{', '.join(one.form for one in items)}]")
+        super().__init__(annotation, f"tuple[{', '.join(item.form for item in items)}]")
         self.items = items
-        self.has_paths = any(one.has_paths for one in items)
+        self.has_paths = any(item.has_paths for item in items)
+
+    def parts(self) -> Iterable[Codec]:
+        return self.items
 
     def pack(self, value: Any) -> Any:
         if type(value) is not tuple or len(value) != len(self.items):
@@ -279,11 +288,9 @@ class _TupleCodec(Codec):
         return done
 
     def _reads(self, other: Codec) -> bool:
-        return (
-            isinstance(other, _TupleCodec)
-            and len(other.items) == len(self.items)
-            and all(one.reads(two) for one, two in zip(self.items, other.items, strict=True))
-        )
+        if not isinstance(other, _TupleCodec) or len(other.items) != len(self.items):
+            return False
+        return all(map(Codec.reads, self.items, other.items))
 
 
 def _length(value: Any) -> str:
@@ -291,7 +298,7 @@ def _length(value: Any) -> str:
 
 
 class _PairsCodec(Codec):
-    """Dicts whose keys are no text: a JSON list of pairs."""
+    """Dicts whose keys are not texts: a JSON list of pairs."""
 
     __slots__ = ("has_paths", "key", "value")
     kinds = frozenset({"list"})
@@ -302,6 +309,9 @@ class _PairsCodec(Codec):
         self.key = key
         self.value = value
         self.has_paths = key.has_paths or value.has_paths
+
+    def parts(self) -> Iterable[Codec]:
+        return (self.key, self.value)
 
     def pack(self, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -353,15 +363,12 @@ class _LiteralCodec(Codec):
         self._natives: dict[tuple[type, Any], Any] = {}
         self._values: dict[tuple[type, Any], Any] = {}
         for value in values:
-            native = value
-            if type(value) not in _NATIVE_LITERALS:
-                name = getattr(value, "name", None)
-                if not isinstance(name, str):
-                    raise SerializationError(
-                        f"{type_text(annotation)} cannot be written as JSON: {value!r} is no "
-                        "None, bool, int, str or Enum member"
-                    )
-                native = name
+            native = value if type(value) in _NATIVE_LITERALS else getattr(value, "name", None)
+            if native is None and value is not None:
+                raise SerializationError(
+                    f"{type_text(annotation)} cannot be written as JSON: {value!r} is not "
+                    "None, a bool, an int, a str or an Enum member"
+                )
             if (type(native), native) in self._values:
                 raise SerializationError(
                     f"{type_text(annotation)} cannot be written as JSON: "
@@ -369,7 +376,7 @@ class _LiteralCodec(Codec):
                 )
             self._natives[type(value), value] = native
             self._values[type(native), native] = value
-        self.kinds = frozenset(kind_of(one) for one in self._natives.values())
+        self.kinds = frozenset(map(kind_of, self._natives.values()))
         self.as_is = all(value is native for (_, value), native in self._natives.items())
         texts = sorted(map(repr, self._values))
         self.form = f"{'literal' if self.as_is else self.text}{texts}"
@@ -400,22 +407,25 @@ class _TaggedCodec(Codec):
     kinds = frozenset({"dict"})
 
     def __init__(self, annotation: Any, members: list[Codec]) -> None:
-        members = sorted(members, key=lambda one: one.text)
-        super().__init__(annotation, f"tagged[{' | '.join(sorted(one.form for one in members))}]")
-        for one in members:
-            for other in members[members.index(one) + 1 :]:
-                if one.text == other.text:
-                    raise SerializationError(
-                        f"{self.text} cannot be written as JSON: two of its members have the "
-                        f"same name, {one.text}, which is to tell them apart: rename one"
-                    )
-                if one.form == other.form:
-                    raise SerializationError(
-                        f"{self.text} cannot be written as JSON: {one.text} and {other.text} "
-                        "cannot be told apart, each takes the other's values: keep one of them"
-                    )
-        self._members = {one.text: one for one in members}
-        self.has_paths = any(one.has_paths for one in members)
+        members = sorted(members, key=lambda member: member.text)
+        forms = sorted(member.form for member in members)
+        super().__init__(annotation, f"tagged[{' | '.join(forms)}]")
+        for member, other in itertools.combinations(members, 2):
+            if member.text == other.text:
+                raise SerializationError(
+                    f"{self.text} cannot be written as JSON: two of its members have the "
+                    f"same name, {member.text}, which is to tell them apart: rename one"
+                )
+            if member.form == other.form:
+                raise SerializationError(
+                    f"{self.text} cannot be written as JSON: {member.text} and {other.text} "
+                    "cannot be told apart, each takes the other's values: keep one of them"
+                )
+        self._members = {member.text: member for member in members}
+        self.has_paths = any(member.has_paths for member in members)
+
+    def parts(self) -> Iterable[Codec]:
+        return self._members.values()
 
     def pack(self, value: Any) -> Any:
         member, packed = select(list(self._members.values()), value, self.text)
@@ -435,36 +445,61 @@ def _make(annotation: Any) -> Codec:
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is typing.Annotated:
-        for one in arguments[1:]:
-            if type(one) is StoredAs:
-                inner = typing.get_origin(arguments[0]) or arguments[0]
-                return _FileCodec(annotation, inner, one.name)
-        return codec_for(arguments[0])
+        return _annotated(annotation, *arguments)
     if hasattr(annotation, "__supertype__"):  # NewType
         return codec_for(annotation.__supertype__)
     if type(origin or annotation).__name__ == "TypeAliasType":
         return _alias(annotation, origin or annotation, arguments)
     if origin is typing.Literal:
         return _LiteralCodec(annotation, arguments)
-    if origin is typing.Union or origin is types.UnionType:
-        # NewTypes of one class, for one, have one codec: nothing is to be told apart.
-        members = list(dict.fromkeys(codec_for(one) for one in arguments))
-        if len(members) == 1:
-            return members[0]
-        return union_codec(annotation, members) or _TaggedCodec(annotation, members)
+    if is_union(annotation):
+        return _union(annotation, arguments)
     if isinstance(annotation, TypeVar):
         return codec_for(_stands_for(annotation))
     base = origin or annotation
-    if isinstance(base, type):
-        codec = _container(annotation, base, arguments) or _of_class(annotation, base, arguments)
-        if codec is not None:
-            return codec
+    codec = _of_type(annotation, base, arguments) if isinstance(base, type) else None
+    if codec is None:
+        raise SerializationError(
+            f"{type_text(annotation)} cannot be written as JSON: {_reason(annotation, base)}"
+        )
+    return codec
+
+
+def _annotated(annotation: Any, inner: Any, *extras: Any) -> Codec:
+    for extra in extras:
+        if type(extra) is StoredAs:
+            return _FileCodec(annotation, typing.get_origin(inner) or inner, extra.name)
+    return codec_for(inner)
+
+
+def _union(annotation: Any, arguments: tuple[Any, ...]) -> Codec:
+    # NewTypes of one class, for one, have one codec: nothing is to be told apart. Nor is
+    # list[None] and list[NoneType]: builtin classes keep either spelling.
+    members = list(dict.fromkeys(codec_for(_without_none(member)) for member in arguments))
+    if len(members) == 1:
+        return members[0]
+    return union_codec(annotation, members) or _TaggedCodec(annotation, members)
+
+
+def _without_none(annotation: Any) -> Any:
+    """Return a type with NoneType where one of builtin containers has None for it."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin not in _CONTAINERS:
+        return annotation
+    parts = tuple(type(None) if part is None else _without_none(part) for part in arguments)
+    return annotation if parts == arguments else origin[parts]
+
+
+def _of_type(annotation: Any, base: Any, arguments: tuple[Any, ...]) -> Codec | None:
+    make = _CONTAINERS.get(base)
+    if make is not None:
+        return make(annotation, base, arguments)
+    codec = _of_class(annotation, base, arguments)
+    if codec is None:
         serializer = serializer_for(base)
         if serializer is not None:
             return _FileCodec(annotation, base, serializer)
-    raise SerializationError(
-        f"{type_text(annotation)} cannot be written as JSON: {_reason(annotation, base)}"
-    )
+    return codec
 
 
 def _of_class(annotation: Any, cls: Any, arguments: tuple[Any, ...]) -> Codec | None:
@@ -489,15 +524,15 @@ def _alias(annotation: Any, alias: Any, arguments: tuple[Any, ...]) -> Codec:
     value = alias.__value__
     if isinstance(value, str):  # From before Python 3.12, to name itself.
         scope = vars(sys.modules[alias.__module__])
-        holder = type("_Holder", (), {"__annotations__": {"it": value}})
-        value = typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
+        holder = type("_Holder", (), {"__annotations__": {"value": value}})
+        value = typing.get_type_hints(holder, globalns=scope, include_extras=True)["value"]
     if arguments:
-        given = dict(zip(alias.__type_params__, arguments, strict=False))
-        parameters = getattr(value, "__parameters__", ())
-        if value in given:
-            value = given[value]
-        elif parameters:
-            value = value[tuple(given.get(one, one) for one in parameters)]
+        stands_for = dict(zip(alias.__type_params__, arguments, strict=False))
+        variables = getattr(value, "__parameters__", ())
+        if value in stands_for:
+            value = stands_for[value]
+        elif variables:
+            value = value[tuple(stands_for.get(variable, variable) for variable in variables)]
     inner = codec_for(value)
     if inner is codec:
         raise SerializationError(f"{type_text(annotation)} stands for nothing but itself")
@@ -506,7 +541,7 @@ def _alias(annotation: Any, alias: Any, arguments: tuple[Any, ...]) -> Codec:
 
 
 def _stands_for(variable: Any) -> Any:
-    """Return the type of values of a type variable for which nothing is given."""
+    """Return the type of values of a type variable without an argument."""
     if getattr(variable, "has_default", bool)():
         return variable.__default__
     if variable.__constraints__:
@@ -532,7 +567,7 @@ _INSTEAD = {
 
 def _reason(annotation: Any, base: Any) -> str:
     if base is abc.Callable or base in (type, types.FunctionType):
-        return "code is no value; return what it gives"
+        return "code is not a value; return its result"
     if isinstance(annotation, typing.ForwardRef):
         return (
             "it is part of a type that contains itself: make that a dataclass or, from Python "
@@ -552,7 +587,7 @@ def _reason(annotation: Any, base: Any) -> str:
             "file's Path"
         )
     if not isinstance(annotation, type) and not isinstance(base, type):
-        return "it is no type that reflow knows"
+        return "reflow does not know this type"
     return (
         "it has no structure that reflow knows; make it a dataclass, name a serializer "
         "(serializer=\"pickle\"), or write it to a file in the run directory and return the "
@@ -560,49 +595,56 @@ def _reason(annotation: Any, base: Any) -> str:
     )
 
 
-def _container(annotation: Any, base: Any, arguments: tuple[Any, ...]) -> Codec | None:
-    if base is list:
-        return ListCodec(annotation, codec_for(arguments[0]))
-    if base in (abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection):
-        return SequenceCodec(annotation, codec_for(arguments[0]))
-    if base in (dict, abc.Mapping, abc.MutableMapping):
-        key, value = codec_for(arguments[0]), codec_for(arguments[1])
-        if isinstance(key, StrCodec):
-            return DictCodec(annotation, value)
-        return _PairsCodec(annotation, _hashable(annotation, key), value)
-    if base in (set, frozenset, abc.Set, abc.MutableSet):
-        item = _hashable(annotation, codec_for(arguments[0] if arguments else Any))
-        make = frozenset if base is frozenset else set
-        taken = (set, frozenset) if base in (abc.Set, abc.MutableSet) else (base,)
-        return _ManyCodec(annotation, item, make, taken)
-    if base is tuple:
-        if not arguments and annotation not in (tuple, typing.Tuple):  # noqa: UP006
-            return _TupleCodec(annotation, [])
-        if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
-            return _ManyCodec(
-                annotation, codec_for(arguments[0] if arguments else Any), tuple, (tuple,)
-            )
-        return _TupleCodec(annotation, [codec_for(one) for one in arguments])
-    return None
+def _list_codec(annotation: Any, base: Any, arguments: tuple[Any, ...]) -> Codec:
+    make = ListCodec if base is list else SequenceCodec
+    return make(annotation, codec_for(arguments[0]))
+
+
+def _dict_codec(annotation: Any, _: Any, arguments: tuple[Any, ...]) -> Codec:
+    key, value = map(codec_for, arguments)
+    if isinstance(key, StrCodec):
+        return DictCodec(annotation, value)
+    return _PairsCodec(annotation, _hashable(annotation, key), value)
+
+
+def _set_codec(annotation: Any, base: Any, arguments: tuple[Any, ...]) -> Codec:
+    item = _hashable(annotation, codec_for(arguments[0] if arguments else Any))
+    make = frozenset if base is frozenset else set
+    taken = (set, frozenset) if base in (abc.Set, abc.MutableSet) else (base,)
+    return _ManyCodec(annotation, item, make, taken)
+
+
+def _tuple_codec(annotation: Any, _: Any, arguments: tuple[Any, ...]) -> Codec:
+    if not arguments and annotation not in (tuple, typing.Tuple):  # noqa: UP006
+        return _TupleCodec(annotation, [])  # tuple[()]
+    item, *others = arguments or (Any, Ellipsis)
+    if others == [Ellipsis]:
+        return _ManyCodec(annotation, codec_for(item), tuple, (tuple,))
+    return _TupleCodec(annotation, list(map(codec_for, arguments)))
+
+
+_CONTAINERS: dict[Any, Callable[[Any, Any, tuple[Any, ...]], Codec]] = {
+    **dict.fromkeys((list, *SEQUENCES), _list_codec),
+    **dict.fromkeys(MAPPINGS, _dict_codec),
+    **dict.fromkeys((set, frozenset, abc.Set, abc.MutableSet), _set_codec),
+    tuple: _tuple_codec,
+}
 
 
 def _hashable(annotation: Any, codec: Codec) -> Codec:
     """Return the codec of the items of a set or of the keys of a dict; refuse unfit ones."""
     waiting = [codec]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one.runtime, type) and one.runtime.__hash__ is None:
+        part = waiting.pop()
+        if isinstance(part.runtime, type) and part.runtime.__hash__ is None:
             raise SerializationError(
-                f"{type_text(annotation)} cannot be written as JSON: {one.text} cannot be "
-                "hashed, so it is no item of a set and no key; use a tuple, a frozenset or a "
-                "frozen dataclass"
+                f"{type_text(annotation)} cannot be written as JSON: {part.text} cannot be "
+                "hashed, so it can be neither an item of a set nor a key; use a tuple, a "
+                "frozenset or a frozen dataclass"
             )
-        waiting += getattr(one, "items", ())
-        waiting += getattr(one, "members", ())
-        if type(one) is _ManyCodec:
-            waiting.append(one.item)
-        if type(one) is _TaggedCodec:
-            waiting += one._members.values()
+        # Not the fields of a class: its own __hash__ may leave some out.
+        if isinstance(part, (UnionCodec, _TupleCodec, _ManyCodec, _TaggedCodec)):
+            waiting.extend(part.parts())
     return codec
 
 
@@ -632,7 +674,9 @@ def structure(native: Any, cls: type[Record]) -> Record:
             causes = cattrs.transform_error(error)
         except Exception:
             causes = [str(error)]
-        raise SerializationError(f"this is no {cls.__qualname__}: {'; '.join(causes)}") from error
+        raise SerializationError(
+            f"this is not a valid {cls.__qualname__}: {'; '.join(causes)}"
+        ) from error
     return made
 
 

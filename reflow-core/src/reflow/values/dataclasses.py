@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..errors import SerializationError
 from .json_codec import Codec, Mismatch
-from .type_text import is_class, type_text
+from .type_text import is_class, is_union, type_text
 
 Find = Callable[[Any, dict[str, Any]], "list[tuple[str, str, Any, bool]]"]
 
@@ -30,7 +29,7 @@ class ClassCodec(Codec):
     in it. The value must be of the very class: a subclass would lose what it adds.
     """
 
-    __slots__ = ("exact_class", "fields", "get", "has_paths", "known", "make", "runtime")
+    __slots__ = ("exact_class", "fields", "get", "has_paths", "make", "names", "runtime")
     kinds = frozenset({"dict"})
 
     def __init__(self, annotation: Any, cls: Any, arguments: tuple[Any, ...]) -> None:
@@ -45,26 +44,26 @@ class ClassCodec(Codec):
             self.exact_class, self.make, self.runtime = dict, dict, dict
             self.get = dict.__getitem__
         self.fields: list[Field] = []
-        self.known: frozenset[str] = frozenset()
+        self.names: frozenset[str] = frozenset()
         # A class may have fields of itself, so its paths are looked for in every value.
         self.has_paths = True
 
     def fill(self, fields: list[Field]) -> None:
         """Set the fields; apart from the constructor, for classes that contain themselves."""
         self.fields = fields
-        self.known = frozenset(one.name for one in fields)
+        self.names = frozenset(field.name for field in fields)
+
+    def parts(self) -> Iterable[Codec]:
+        return [field.codec for field in self.fields]
 
     def pack(self, value: Any) -> Any:
         if type(value) is not self.exact_class:
-            note = ""
-            if self.runtime is not dict and isinstance(value, self.exact_class):
-                note = "a subclass would lose its own fields: name it in the annotation"
-            raise Mismatch(self.text, value, note=note)
-        packed = {}
+            is_subclass = self.runtime is not dict and isinstance(value, self.exact_class)
+            note = "a subclass would lose its own fields: name it in the annotation"
+            raise Mismatch(self.text, value, note=note if is_subclass else "")
         if self.exact_class is dict:
-            unknown = [key for key in value if key not in self.known]
-            if unknown:
-                raise Mismatch(self.text, value, note=f"unknown key {unknown[0]!r}")
+            self._refuse_unknown(value)
+        packed = {}
         for field in self.fields:
             try:
                 item = self.get(value, field.name)
@@ -78,12 +77,15 @@ class ClassCodec(Codec):
                 raise error.at(f".{field.name}") from None
         return packed
 
+    def _refuse_unknown(self, keys: Any) -> None:
+        for key in keys:
+            if key not in self.names:
+                raise Mismatch(self.text, keys, note=f"unknown key {key!r}")
+
     def unpack(self, native: Any) -> Any:
         if type(native) is not dict:
             raise Mismatch(self.text, native)
-        if not self.known.issuperset(native):
-            unknown = next(key for key in native if key not in self.known)
-            raise Mismatch(self.text, native, note=f"unknown key {unknown!r}")
+        self._refuse_unknown(native)
         values = {}
         for field in self.fields:
             if field.name not in native:
@@ -134,13 +136,12 @@ def structured_codec(
             f"{cls.__qualname__} cannot be written as JSON: its annotations cannot be "
             f"resolved: {error}; define what they name at the top of the module"
         ) from error
-    given = _variables(cls, arguments)
+    variables = _variables(cls, arguments)
     fields = []
     for name, argument, hint, required in find(cls, hints):
-        variables = given.get(_owner(cls, name), {})
         try:
-            hint = _substituted(hint, variables, annotation)
-            fields.append(Field(name, argument, codec_for(hint), required))
+            own = _substituted(hint, variables.get(_owner(cls, name), {}), annotation)
+            fields.append(Field(name, argument, codec_for(own), required))
         except SerializationError as error:
             raise SerializationError(f"{cls.__qualname__}.{name}: {error}") from None
     codec.fill(fields)
@@ -154,48 +155,47 @@ def _is_typed_dict(cls: Any) -> bool:
 def _variables(cls: Any, arguments: tuple[Any, ...]) -> dict[Any, dict[Any, Any]]:
     """Return what the type variables of a class, and of each of its bases, stand for."""
     own = dict(zip(getattr(cls, "__parameters__", ()), arguments, strict=False))
-    found = {cls: own}
+    by_class = {cls: own}
     for base in getattr(cls, "__orig_bases__", ()):
         origin = typing.get_origin(base)
         if isinstance(origin, type) and origin is not typing.Generic:
-            inner = tuple(_substituted(one, own, cls) for one in typing.get_args(base))
-            found.update(_variables(origin, inner))
-    return found
+            inner = tuple(_substituted(hint, own, cls) for hint in typing.get_args(base))
+            by_class.update(_variables(origin, inner))
+    return by_class
 
 
 def _owner(cls: Any, name: str) -> Any:
     """Return the class that annotates a field: its type variables are those meant."""
     for base in cls.__mro__:
-        # A class's own: Python does not look into its bases for them.
+        # Only of the class itself: as an attribute Python does not look for them in its bases.
         if name in getattr(base, "__annotations__", ()):
             return base
     return cls
 
 
-def _substituted(hint: Any, given: dict[Any, Any], itself: Any) -> Any:
-    """Put the arguments of a generic class in the place of its type variables, and of Self."""
+def _substituted(hint: Any, variables: dict[Any, Any], this: Any) -> Any:
+    """Put the arguments of a generic class in the place of its type variables, `this` of Self."""
     if isinstance(hint, TypeVar):
-        return given.get(hint, hint)
+        return variables.get(hint, hint)
     if getattr(hint, "_name", None) == "Self":
-        return itself
+        return this
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         annotated: Any = typing.Annotated
-        parts = (_substituted(arguments[0], given, itself), *arguments[1:])
-        return annotated[parts]
-    if is_class(hint) or origin is None or origin is typing.Literal:
+        extended = (_substituted(arguments[0], variables, this), *arguments[1:])
+        return annotated[extended]
+    if is_class(hint) or origin in (None, typing.Literal):
         return hint
-    made = tuple(_substituted(one, given, itself) for one in arguments)
-    if made == arguments:
+    parts = tuple(_substituted(argument, variables, this) for argument in arguments)
+    if parts == arguments:
         return hint
-    union = origin is typing.Union or origin is types.UnionType
-    return typing.Union[made] if union else origin[made]  # noqa: UP007
+    make: Any = typing.Union if is_union(hint) else origin
+    return make[parts]
 
 
 def _dataclass_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, Any, bool]]:
     import dataclasses
 
-    absent = dataclasses.MISSING
     for name, field in cls.__dataclass_fields__.items():
         if type(field.type).__name__ == "InitVar" or str(field.type).startswith(
             ("InitVar", "dataclasses.InitVar")
@@ -205,26 +205,26 @@ def _dataclass_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, A
             )
     return [
         (
-            one.name,
-            one.name,
-            hints[one.name],
-            one.default is absent and one.default_factory is absent,
+            field.name,
+            field.name,
+            hints[field.name],
+            field.default is field.default_factory is dataclasses.MISSING,
         )
-        for one in dataclasses.fields(cls)
-        if one.init
+        for field in dataclasses.fields(cls)
+        if field.init
     ]
 
 
 def _attrs_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, Any, bool]]:
     return [
         (
-            one.name,
-            getattr(one, "alias", None) or one.name.lstrip("_"),
-            hints.get(one.name, Any),
-            type(one.default).__name__ == "_Nothing",
+            field.name,
+            getattr(field, "alias", None) or field.name.lstrip("_"),
+            hints.get(field.name, Any),
+            type(field.default).__name__ == "_Nothing",
         )
-        for one in cls.__attrs_attrs__
-        if one.init
+        for field in cls.__attrs_attrs__
+        if field.init
     ]
 
 

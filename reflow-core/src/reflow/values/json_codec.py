@@ -10,13 +10,13 @@ from __future__ import annotations
 import collections.abc as abc
 import json
 import json.encoder
-import types
 import typing
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..errors import SerializationError
 from .references import KEY, StoredAs, current
-from .type_text import type_text
+from .type_text import is_union, type_text
 
 _NONE = type(None)
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -39,7 +39,7 @@ class Mismatch(Exception):
     def __init__(self, expected: str, value: object, *, note: str = "") -> None:
         super().__init__(expected)
         self.expected = expected
-        self.given = _shown(value)
+        self.actual = _shown(value)
         self.note = note
         self.place = ""
 
@@ -50,7 +50,7 @@ class Mismatch(Exception):
 
     def __str__(self) -> str:
         where = f" at {self.place}" if self.place else ""
-        return f"expected {self.expected}, got {self.given}{where}" + (
+        return f"expected {self.expected}, got {self.actual}{where}" + (
             f" ({self.note})" if self.note else ""
         )
 
@@ -81,7 +81,7 @@ def load(text: str) -> Any:
         try:
             return json.loads(text)  # It may have white space around it.
         except (ValueError, RecursionError) as error:
-            raise SerializationError(f"this is no JSON: {error}") from None
+            raise SerializationError(f"this is not JSON: {error}") from None
     return value
 
 
@@ -170,36 +170,41 @@ class Codec:
                 f"a value of type {self.text} cannot be read: it is nested too deeply"
             ) from None
 
+    def parts(self) -> abc.Iterable[Codec]:
+        """Return the codecs that this one is made of."""
+        return ()
+
     def paths(self, value: Any) -> tuple[str, ...]:
         """Return the paths (`pathlib.Path`) in the value, each once, in order."""
         if not self.has_paths:
             return ()
-        found: dict[str, None] = {}
-        _collect_paths(value, found)
-        return tuple(found)
+        paths: dict[str, None] = {}
+        _collect_paths(value, paths)
+        return tuple(paths)
 
 
-def _collect_paths(value: Any, found: dict[str, None]) -> None:
+def _collect_paths(value: Any, paths: dict[str, None]) -> None:
     if isinstance(value, (str, int, float, bytes, _NONE)):
         return
     if hasattr(value, "__fspath__"):
-        found[str(value)] = None
-    elif isinstance(value, abc.Mapping):
-        for key, item in value.items():
-            _collect_paths(key, found)
-            _collect_paths(item, found)
-    elif isinstance(value, (set, frozenset)):
-        for item in sorted(value, key=repr):
-            _collect_paths(item, found)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _collect_paths(item, found)
-    else:
-        fields = getattr(value, "__dataclass_fields__", None)
-        known = getattr(value, "__attrs_attrs__", ()) if fields is None else fields.values()
-        # What a class makes itself is not written; it may lead back to the value.
-        for name in [one.name for one in known if one.init]:
-            _collect_paths(getattr(value, name, None), found)
+        paths[str(value)] = None
+        return
+    for part in _parts(value):
+        _collect_paths(part, paths)
+
+
+def _parts(value: Any) -> abc.Iterable[Any]:
+    """Return what a value is made of, in an order that does not depend on the process."""
+    if isinstance(value, abc.Mapping):
+        return [part for item in value.items() for part in item]
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if isinstance(value, (list, tuple)):
+        return value
+    fields = getattr(value, "__dataclass_fields__", None)
+    listed = getattr(value, "__attrs_attrs__", ()) if fields is None else fields.values()
+    # What a class makes itself is not written; it may lead back to the value.
+    return [getattr(value, field.name, None) for field in listed if field.init]
 
 
 class ScalarCodec(Codec):
@@ -387,8 +392,11 @@ class ListCodec(Codec):
         self.as_is = item.as_is
         self.has_paths = item.has_paths
 
+    def parts(self) -> abc.Iterable[Codec]:
+        return (self.item,)
+
     def check(self, value: Any) -> None:
-        """Refuse what is no list; codecs of other list-likes take more."""
+        """Refuse what is not a list; codecs of other list-likes take more."""
         if type(value) is not list:
             raise Mismatch(self.text, value)
 
@@ -457,6 +465,9 @@ class DictCodec(Codec):
         self.as_is = value.as_is
         self.has_paths = value.has_paths
 
+    def parts(self) -> abc.Iterable[Codec]:
+        return (self.value,)
+
     def pack(self, value: Any) -> Any:
         if not isinstance(value, dict):
             raise Mismatch(self.text, value)
@@ -502,11 +513,11 @@ def _pack_dict(codec: Codec, value: Any) -> dict[str, Any]:
 
 def _with_attachments(native: Any) -> Any:
     if type(native) is list:
-        return [_with_attachments(one) for one in native]
+        return [_with_attachments(item) for item in native]
     if type(native) is dict:
         if KEY in native:
             return load_attachment(native)
-        return {key: _with_attachments(one) for key, one in native.items()}
+        return {key: _with_attachments(item) for key, item in native.items()}
     return native
 
 
@@ -521,51 +532,50 @@ def load_attachment(native: dict[str, Any]) -> Any:
 class UnionCodec(Codec):
     """Unions whose members are of different kinds in JSON, so that no tag is needed."""
 
-    __slots__ = ("as_is", "by_kind", "exact", "has_paths", "kinds", "members")
+    __slots__ = ("_runtimes", "as_is", "by_kind", "exact", "has_paths", "kinds", "members")
 
     def __init__(self, annotation: Any, members: list[Codec]) -> None:
-        super().__init__(annotation, " | ".join(sorted(one.form for one in members)))
+        super().__init__(annotation, " | ".join(sorted(member.form for member in members)))
         self.members = members
-        self.kinds = frozenset().union(*(one.kinds for one in members))
-        self.exact = frozenset().union(*(one.exact for one in members))
-        self.as_is = all(one.as_is for one in members)
-        self.has_paths = any(one.has_paths for one in members)
-        self.by_kind = {kind: one for one in members for kind in one.kinds}
+        self.kinds = frozenset().union(*(member.kinds for member in members))
+        self.exact = frozenset().union(*(member.exact for member in members))
+        self.as_is = all(member.as_is for member in members)
+        self.has_paths = any(member.has_paths for member in members)
+        self.by_kind = {kind: member for member in members for kind in member.kinds}
+        if "float" in self.by_kind:
+            self.by_kind.setdefault("int", self.by_kind["float"])  # JSON may have 1 for 1.0.
+        self._runtimes = {member.runtime for member in members}
+
+    def parts(self) -> abc.Iterable[Codec]:
+        return self.members
 
     def pack(self, value: Any) -> Any:
         if type(value) in self.exact:
             return value
         plain = scalar(value)
-        if type(plain) in self.exact and type(value) not in {one.runtime for one in self.members}:
+        if type(plain) in self.exact and type(value) not in self._runtimes:
             return plain
         return select(self.members, value, self.text)[1]
 
     def unpack(self, native: Any) -> Any:
-        kind = kind_of(native)
-        member = self.by_kind.get(kind)
-        if member is None and kind == "int":
-            member = self.by_kind.get("float")
+        member = self.by_kind.get(kind_of(native))
         if member is None:
             raise Mismatch(self.text, native)
         return member.unpack(native)
 
     def _reads(self, other: Codec) -> bool:
         others = other.members if isinstance(other, UnionCodec) else [other]
-        return all(self._reads_one(one) for one in others)
+        return all(map(self._reads_member, others))
 
-    def _reads_one(self, other: Codec) -> bool:
+    def _reads_member(self, other: Codec) -> bool:
         # Only the member that a value's kind leads to gets to read it.
-        members = []
-        for kind in other.kinds:
-            member = self.by_kind.get(kind)
-            if member is None and kind == "int":
-                member = self.by_kind.get("float")
-            if member is None:
-                return False
-            members.append(member)
-        if other.as_is and all(isinstance(one, ScalarCodec) for one in members):
+        readers = {self.by_kind.get(kind) for kind in other.kinds}
+        if not readers or None in readers:
+            return False
+        if other.as_is and all(isinstance(reader, ScalarCodec) for reader in readers):
             return True
-        return all(one is members[0] for one in members) and members[0].reads(other)
+        reader = readers.pop()
+        return reader is not None and not readers and reader.reads(other)
 
 
 _KINDS = {
@@ -584,26 +594,34 @@ def select(members: list[Codec], value: Any, text: str) -> tuple[Codec, Any]:
     Those of the value's own class come first; of several that take it, the first that
     gives it back unchanged: list[int] and not list[float] for [1].
     """
-    kind = type(value)
-    failures = []
-    for own in (True, False):
-        taken = []
-        for member in members:
-            if (member.runtime is kind) is own:
-                try:
-                    taken.append((member, member.pack(value)))
-                except Mismatch as error:
-                    failures.append(error)
-                else:
-                    if member.in_file:
-                        break
-        if taken:
-            if len(taken) > 1:
-                taken.sort(key=lambda one: not _is_faithful(one[0], one[1], value))
-            return taken[0]
+    cls = type(value)
+    failures: list[Mismatch] = []
+    for of_own_class in (True, False):
+        candidates = [member for member in members if (member.runtime is cls) is of_own_class]
+        packed = _packed_by(candidates, value, failures)
+        if len(packed) > 1:
+            packed.sort(key=lambda choice: not _is_faithful(choice[0], choice[1], value))
+        if packed:
+            return packed[0]
     # The member that got furthest tells the most.
     deepest = max(failures, key=lambda error: len(error.place))
     raise deepest if deepest.place else Mismatch(text, value)
+
+
+def _packed_by(
+    members: list[Codec], value: Any, failures: list[Mismatch]
+) -> list[tuple[Codec, Any]]:
+    """Return the members that take the value, each with the value packed."""
+    packed = []
+    for member in members:
+        try:
+            packed.append((member, member.pack(value)))
+        except Mismatch as error:
+            failures.append(error)
+        else:
+            if member.in_file:
+                break  # The file is written: no other member has a better form.
+    return packed
 
 
 def _is_faithful(member: Codec, packed: Any, value: Any) -> bool:
@@ -625,8 +643,8 @@ _SCALARS: dict[Any, Codec] = {
     float: FloatCodec(float, "float"),
     str: StrCodec(str, "str"),
 }
-_SEQUENCES = (abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
-_MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
+SEQUENCES = (abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
+MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 _cache: dict[Any, Codec | None] = {}
 
 
@@ -645,40 +663,49 @@ def plain_codec(annotation: Any) -> Codec | None:
 
 
 def _make(annotation: Any) -> Codec | None:
-    origin = typing.get_origin(annotation)
-    arguments = typing.get_args(annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        stored = any(type(one) is StoredAs for one in arguments)
-        return None if stored else plain_codec(arguments[0])
+        is_stored = any(type(extra) is StoredAs for extra in arguments)
+        return None if is_stored else plain_codec(arguments[0])
+    if is_union(annotation):
+        return _make_union(annotation, arguments)
     base = origin or annotation
-    if base is list or base in _SEQUENCES:
-        item = plain_codec(arguments[0]) if arguments else _ANY
-        if item is None:
-            return None
-        return ListCodec(annotation, item) if base is list else SequenceCodec(annotation, item)
-    if base in _MAPPINGS:
-        if arguments and arguments[0] is not str:
-            return None
-        value = plain_codec(arguments[1]) if arguments else _ANY
-        return None if value is None else DictCodec(annotation, value)
-    if origin is typing.Union or origin is types.UnionType:
-        members = [plain_codec(one) for one in arguments]
-        if any(one is None for one in members):
-            return None
-        return union_codec(annotation, [one for one in members if one is not None])
+    if base in MAPPINGS:
+        key, value = arguments or (str, Any)
+        return _make_around(DictCodec, annotation, value) if key is str else None
+    if base is list:
+        return _make_around(ListCodec, annotation, *arguments)
+    if base in SEQUENCES:
+        return _make_around(SequenceCodec, annotation, *arguments)
     return None
+
+
+def _make_around(
+    make: Callable[[Any, Codec], Codec], annotation: Any, part: Any = Any
+) -> Codec | None:
+    codec = plain_codec(part)
+    return None if codec is None else make(annotation, codec)
+
+
+def _make_union(annotation: Any, arguments: tuple[Any, ...]) -> Codec | None:
+    members = []
+    for argument in arguments:
+        member = plain_codec(argument)
+        if member is None:
+            return None
+        members.append(member)
+    return union_codec(annotation, members)
 
 
 def union_codec(annotation: Any, members: list[Codec]) -> Codec | None:
     """Return a codec without tags, or None where members look the same in JSON."""
-    anything = [one for one in members if isinstance(one, AnyCodec)]
-    if anything and all(one.as_is for one in members):
-        return anything[0]
-    members = sorted(members, key=lambda one: one.text)  # Either order is the same type.
-    seen: set[str] = set()
     for member in members:
-        if not seen.isdisjoint(member.kinds):
+        if isinstance(member, AnyCodec) and all(other.as_is for other in members):
+            return member
+    members = sorted(members, key=lambda member: member.text)  # Either order is the same type.
+    kinds: set[str] = set()
+    for member in members:
+        if not kinds.isdisjoint(member.kinds):
             return None
-        seen |= member.kinds
+        kinds |= member.kinds
     return UnionCodec(annotation, members)
-

@@ -42,11 +42,11 @@ class _NumberCodec(ScalarCodec):
                 made = self.runtime(value)
         except OverflowError:
             raise Mismatch(self.text, value, note="too large") from None
-        # A float may be rounded, as everywhere; it may not become another number.
         kept = made.item()
-        fits = kept == value if self._kind != "float" else (
-            math.isinf(kept) == math.isinf(value) and math.isnan(kept) == math.isnan(value)
-        )
+        fits = kept == value
+        if self._kind == "float":
+            # It may be rounded, as floats are everywhere, but not become infinite.
+            fits = math.isinf(kept) == math.isinf(value) and math.isnan(kept) == math.isnan(value)
         if not fits:
             raise Mismatch(self.text, value, note="it does not fit")
         return made
@@ -74,26 +74,34 @@ def numpy_codec(cls: Any) -> Codec | None:
         return TextCodec(cls, np.dtype, _dtype_text, _read_dtype, form="numpy.dtype", strict=False)
     if not issubclass(cls, np.generic):
         return None
-    for kind, base in (("float", np.floating), ("int", np.integer), ("str", np.str_)):
-        # What a long double holds depends on the machine; timedelta64 is an integer by name.
-        if issubclass(cls, base) and not issubclass(cls, (np.longdouble, np.timedelta64)):
-            return None if cls.__subclasses__() and base is not np.str_ else _NumberCodec(cls, kind)
-    if cls is np.bool_:
-        return _NumberCodec(cls, "bool")
+    kind = _number_kind(cls)
+    if kind:
+        return _NumberCodec(cls, kind)
     form = f"numpy.{cls.__name__}"
     if cls in (np.complex64, np.complex128):
         return TextCodec(
-            cls, cls, lambda one: [float(one.real), float(one.imag)],
-            lambda two: cls(to_complex(two)), form=form, kind="list",
+            cls, cls, lambda number: [float(number.real), float(number.imag)],
+            lambda parts: cls(to_complex(parts)), form=form, kind="list",
         )  # fmt: skip
     if cls is np.bytes_:
         return TextCodec(
-            cls, cls, lambda one: base64.b64encode(one).decode(),
+            cls, cls, lambda data: base64.b64encode(data).decode(),
             lambda text: cls(base64.b64decode(text, validate=True)), form=form,
         )  # fmt: skip
     if cls in (np.datetime64, np.timedelta64):
         return TextCodec(cls, cls, _moment_text, lambda text: _read_moment(cls, text), form=form)
     return None
+
+
+def _number_kind(cls: Any) -> str:
+    """Return which of JSON's own kinds a numpy class has, "" for none."""
+    np: Any = sys.modules["numpy"]
+    abstract = (np.floating, np.integer, np.signedinteger, np.unsignedinteger)
+    # What a long double holds depends on the machine; timedelta64 is an integer by name.
+    if cls in abstract or issubclass(cls, (np.longdouble, np.timedelta64)):
+        return ""
+    bases = {"float": np.floating, "int": np.integer, "str": np.str_, "bool": np.bool_}
+    return next((kind for kind, base in bases.items() if issubclass(cls, base)), "")
 
 
 def _moment_text(value: Any) -> str:
@@ -112,8 +120,8 @@ def _moment_text(value: Any) -> str:
 
 
 def _read_moment(cls: Any, text: str) -> Any:
-    found = _UNIT.fullmatch(text)
-    written, unit = found.groups() if found else (text, None)
+    match = _UNIT.fullmatch(text)
+    written, unit = match.groups() if match else (text, None)
     value: Any = written
     if unit is not None and written.startswith("@"):
         value = int(written[1:])
@@ -141,4 +149,4 @@ def _read_dtype(text: str) -> Any:
     try:
         return np.lib.format.descr_to_dtype(ast.literal_eval(text))
     except SyntaxError as error:
-        raise ValueError(f"no dtype: {error}") from None
+        raise ValueError(f"not a dtype: {error}") from None

@@ -18,7 +18,7 @@ from .json_codec import Codec, Mismatch, kind_of, scalar
 class TextCodec(Codec):
     """Values of one class, written by one function and read by another.
 
-    Both may raise `ValueError`, whose words are the reason then. Unless `strict`, values of
+    Both may raise `ValueError`, whose text is then the reason. Unless `strict`, values of
     subclasses are taken too.
     """
 
@@ -77,43 +77,51 @@ class _ComplexCodec(TextCodec):
         return super().pack(plain)
 
 
-def _advice(wanted: type, value: object) -> str:
+def _advice(expected: type, value: object) -> str:
     """Say what to do with a subclass that would lose what it adds, or return ""."""
-    if not isinstance(value, wanted):
+    if not isinstance(value, expected):
         return ""
     if hasattr(value, "to_pydatetime"):
         return "convert it with .to_pydatetime()"
-    return f"convert it to {wanted.__qualname__}: a subclass would lose what it adds"
+    return f"convert it to {expected.__qualname__}: a subclass would lose what it adds"
 
 
 def scalar_codec(cls: Any) -> Codec | None:
     """Return the codec of one class of the standard library, None for any other."""
-    if issubclass(cls, enum.Flag):
-        return TextCodec(cls, cls, lambda one: one.value, cls, form=_class_form(cls), kind="int")
     if issubclass(cls, enum.Enum):
-        # cls[...], as one that is a text too has that text's __getitem__.
-        return TextCodec(
-            cls, cls, lambda one: one.name, lambda name: cls[name], form=_class_form(cls),
-            strict=False,
-        )  # fmt: skip
+        return _enum(cls)
     if issubclass(cls, pathlib.PurePath) or _is_path_like(cls):
-        make = cls if issubclass(cls, pathlib.PurePath) else pathlib.Path
-        # Any path is taken for one: what differs is the system it is used on.
-        return TextCodec(
-            cls, pathlib.PurePath, str, pathlib.Path if make is pathlib.PurePath else make,
-            form="path", strict=False, has_paths=True,
-        )  # fmt: skip
-    if cls is bytes or cls is bytearray:
+        return _path(cls)
+    if cls in (bytes, bytearray):
         return _base64(cls)
     if cls is complex:
         return _ComplexCodec(
-            complex, complex, lambda one: [one.real, one.imag], to_complex, kind="list"
+            complex, complex, lambda number: [number.real, number.imag], to_complex, kind="list"
         )
     if cls is range:
         return TextCodec(range, range, _from_range, _to_range, kind="list")
     if cls.__module__ in ("datetime", "uuid", "decimal", "fractions"):
         return _standard(cls)
     return None
+
+
+def _enum(cls: Any) -> Codec:
+    form = _class_form(cls)
+    if issubclass(cls, enum.Flag):
+        return TextCodec(cls, cls, lambda member: member.value, cls, form=form, kind="int")
+    # cls[...], as one that is a text too has that text's __getitem__.
+    return TextCodec(
+        cls, cls, lambda member: member.name, lambda name: cls[name], form=form, strict=False
+    )
+
+
+def _path(cls: Any) -> Codec:
+    is_own = issubclass(cls, pathlib.PurePath) and cls is not pathlib.PurePath
+    # Any path is taken for one: what differs is the system it is used on.
+    return TextCodec(
+        cls, pathlib.PurePath, str, cls if is_own else pathlib.Path,
+        form="path", strict=False, has_paths=True,
+    )  # fmt: skip
 
 
 def _class_form(cls: type) -> str:
@@ -132,28 +140,28 @@ def _base64(cls: type[bytes] | type[bytearray]) -> Codec:
         try:
             return cls(base64.b64decode(text, validate=True))
         except ValueError as error:
-            raise ValueError(f"no base64: {error}") from None
+            raise ValueError(f"not base64: {error}") from None
 
-    return TextCodec(cls, cls, lambda one: base64.b64encode(one).decode(), read)
+    return TextCodec(cls, cls, lambda data: base64.b64encode(data).decode(), read)
 
 
-def to_complex(two: Any) -> complex:
+def to_complex(parts: Any) -> complex:
     """Return the number of a list of two; raises `ValueError` for anything else in it."""
-    real, imaginary = two
+    real, imaginary = parts
     if {type(real), type(imaginary)} - {int, float}:
         raise ValueError("two numbers are needed, the real and the imaginary part")
     return complex(real, imaginary)
 
 
-def _from_range(one: range) -> list[int]:
+def _from_range(value: range) -> list[int]:
     # Ranges of the same numbers are equal, however they were written.
-    if len(one) < 2:
-        return [one[0], one[0] + 1, 1] if one else [0, 0, 1]
-    return [one.start, one[-1] + (1 if one.step > 0 else -1), one.step]
+    if len(value) < 2:
+        return [value[0], value[0] + 1, 1] if value else [0, 0, 1]
+    return [value.start, value[-1] + (1 if value.step > 0 else -1), value.step]
 
 
-def _to_range(three: Any) -> range:
-    start, stop, step = three
+def _to_range(parts: Any) -> range:
+    start, stop, step = parts
     if {type(start), type(stop), type(step)} - {int}:
         raise ValueError("three ints are needed: start, stop and step")
     return range(start, stop, step)
@@ -169,7 +177,7 @@ def _standard(cls: Any) -> Codec | None:
     if name == "datetime.timedelta":
         micro = cls(microseconds=1)
         return TextCodec(
-            cls, cls, lambda one: one // micro, lambda count: count * micro, kind="int"
+            cls, cls, lambda value: value // micro, lambda count: count * micro, kind="int"
         )
     if name in ("uuid.UUID", "decimal.Decimal", "fractions.Fraction"):
         return TextCodec(cls, cls, str, cls)
@@ -211,7 +219,7 @@ def _read_zoned(cls: Any, text: str) -> Any:
     if cls.__name__ == "time":
         return value.replace(tzinfo=zone)
     for fold in (0, 1):  # When clocks are set back an hour comes twice: the offset tells which.
-        found = value.replace(tzinfo=zone, fold=fold)
-        if value.tzinfo is None or found.utcoffset() == value.utcoffset():
-            return found
+        zoned = value.replace(tzinfo=zone, fold=fold)
+        if value.tzinfo is None or zoned.utcoffset() == value.utcoffset():
+            return zoned
     raise ValueError(f"this machine's data of zone {key[:-1]!r} has another offset for that time")

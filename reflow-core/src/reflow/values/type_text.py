@@ -15,6 +15,12 @@ def is_class(annotation: Any) -> bool:
     return isinstance(annotation, type) and typing.get_origin(annotation) is None
 
 
+def is_union(annotation: Any) -> bool:
+    """Whether this is a union, in either spelling."""
+    origin = typing.get_origin(annotation)
+    return origin is typing.Union or type(annotation).__name__ == "UnionType"
+
+
 def type_text(annotation: Any) -> str:
     """Write a type as a person would: ``list[str]``, ``Path | None``.
 
@@ -24,29 +30,35 @@ def type_text(annotation: Any) -> str:
     """
     if is_class(annotation):
         return "None" if annotation is type(None) else annotation.__qualname__
-    if annotation is Any:
-        return "Any"
-    if annotation is None or annotation is Ellipsis:
-        return "None" if annotation is None else "..."
+    if typing.get_origin(annotation) is not None:
+        return _generic_text(annotation)
+    for special, text in _SPECIAL:
+        if annotation is special:
+            return text
     if isinstance(annotation, str):
         return annotation
-    origin = typing.get_origin(annotation)
-    arguments = typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return type_text(arguments[0])
-    if origin is typing.Literal:
-        return f"Literal[{', '.join(sorted(map(repr, arguments)))}]"
-    if origin is typing.Union or type(annotation).__name__ == "UnionType":
-        texts = sorted(type_text(one) for one in arguments if one is not type(None))
-        return " | ".join([*texts, "None"] if type(None) in arguments else texts)
     if isinstance(annotation, list):  # the arguments of a Callable
         return f"[{', '.join(map(type_text, annotation))}]"
-    if origin is not None:
-        base = getattr(origin, "__qualname__", None) or str(origin).replace("typing.", "")
-        if not arguments:
-            return f"{base}[()]" if origin is tuple and annotation is not typing.Tuple else base  # noqa: UP006
-        return f"{base}[{', '.join(map(type_text, arguments))}]"
     if isinstance(annotation, typing.ForwardRef):
         return annotation.__forward_arg__
     name = getattr(annotation, "__name__", None)
     return str(name) if name else repr(annotation).replace("typing.", "")
+
+
+_SPECIAL = ((Any, "Any"), (None, "None"), (Ellipsis, "..."))
+
+
+def _generic_text(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_text(arguments[0])
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(sorted(map(repr, arguments)))}]"
+    if is_union(annotation):
+        # None last, whatever the order.
+        texts = sorted(map(type_text, arguments), key=lambda text: (text == "None", text))
+        return " | ".join(texts)
+    base = getattr(origin, "__qualname__", None) or str(origin).replace("typing.", "")
+    if arguments:
+        return f"{base}[{', '.join(map(type_text, arguments))}]"
+    return f"{base}[()]" if origin is tuple and annotation is not typing.Tuple else base  # noqa: UP006
