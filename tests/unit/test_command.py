@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 def test_how_a_command_ended(program: Program) -> None:
     done = Driven().call([program('printf "%s|" "$@"; echo bad >&2; exit 3'), "a b", "$HOME", "*"])
     assert (done.code, done.out, done.err) == (3, "a b|$HOME|*|", "bad\n")
-    assert done.told == "bad"
+    assert done.message == done.told == "bad"
 
 
 @pytest.mark.usefixtures("limit_from_first_word")

@@ -63,16 +63,16 @@ class FluxExecutor(CommandExecutor):
     def submit(self, request: JobRequest) -> str:
         """Submit a job, or in one call the jobs of an array, behind what it waits for."""
         self.keep_within_limit(request)
-        request = evolve(request, resources=self.asked(request))
+        request = evolve(request, resources=self.resources_of(request))
         after, each = self._awaited(request)
         done = self._behind(request, self._joined(request, after), each)
         ids = parse.job_ids(done.out)
         if request.size == 1 or not ids:
-            return self.taken(request, done)
+            return self.submitted_id(request, done)
         if len(ids) < request.size:
             # What was taken may run by now. No poll will find the others, so that they are
             # submitted again when these have ended.
-            _log.warning("%d of %d jobs taken: %s", len(ids), request.size, done.told)
+            _log.warning("%d of %d jobs taken: %s", len(ids), request.size, done.message)
         try:
             # What is asked for by its id is waited for: then all later lists have it.
             first = min((report.submitted for report in self._jobs(ids)), default=0.0)
@@ -112,7 +112,8 @@ class FluxExecutor(CommandExecutor):
             log="/dev/null", resources=small,
         )  # fmt: skip
         while len(ids) > max(1, CHUNK // request.size):
-            ids = [self.taken(join, self._behind(join, chunk)) for chunk in chunks(ids, CHUNK)]
+            parts = chunks(ids, CHUNK)
+            ids = [self.submitted_id(join, self._behind(join, part)) for part in parts]
         return ids
 
     def _jobs(self, ids: Collection[str] = (), since: float | None = None) -> list[Report]:

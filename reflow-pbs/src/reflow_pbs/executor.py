@@ -93,7 +93,7 @@ class PBSExecutor(CommandExecutor):
         if parse.VERSION not in done.out + done.err and not torque.answered(done):
             raise ExecutorError(
                 f"executor 'pbs': {self.qstat!r} is not that of PBS Professional, OpenPBS or "
-                f"Torque (it says {done.told!r}); Grid Engine has commands of the same names: "
+                f"Torque (it says {done.message!r}); Grid Engine has commands of the same names: "
                 "set qsub, qstat, qdel and qselect in [executor.pbs] to the paths of PBS's own"
             )
 
@@ -179,7 +179,7 @@ class PBSExecutor(CommandExecutor):
         ended = behind[stuck[0]][0]
         done = self.attempt([self.qalter, "-W", f"depend=afterany:{ended}", *stuck])
         if done is None or done.code != 0:
-            why = done.told if done else f"there is no {self.qalter!r}, or it has no answer"
+            why = done.message if done else f"there is no {self.qalter!r}, or it has no answer"
             _log.warning("jobs that wait for deleted ones: qalter: %s", why)
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
@@ -229,7 +229,7 @@ class PBSExecutor(CommandExecutor):
         if parse.NO_HISTORY in done.err:
             done = self.call(command_line, asks=True)
         if (done.code != 0 or done.err.strip()) and not done.says_only(parse.GONE):
-            raise SchedulerUnreachableError(f"{os.path.basename(program)}: {done.told}")
+            raise SchedulerUnreachableError(f"{os.path.basename(program)}: {done.message}")
         return done.out
 
 

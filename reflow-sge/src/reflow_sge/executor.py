@@ -183,7 +183,7 @@ class SGEExecutor(CommandExecutor):
         """Return all jobs of this user that are in the queue, by one call."""
         done = self.call([self.qstat, "-u", user_name() or "", "-r", "-xml"], asks=True)
         if done.code != 0 or not done.out.rstrip().endswith("</job_info>"):
-            raise SchedulerUnreachableError(f"qstat: {done.told}")
+            raise SchedulerUnreachableError(f"qstat: {done.message}")
         return list(parse.listed(done.out))
 
     def _account(self, *arguments: str) -> dict[str, tuple[JobStatus, float]]:

@@ -28,15 +28,14 @@ ENDED = "ENDED"
 class Capabilities:
     """What a backend's scheduler can do, for the planner.
 
-    `array_variable` is the environment variable that holds an array job's
-    position and `first_index` what it counts from; `job_variable` the one that tells a
-    job, or a position of an array, from all others; `max_array_size` the most
-    positions of one job; `max_dependencies` how many jobs one job may wait for
-    (None: no limit; 0: for none). `begin`: a job can be told to start not before some time.
-    `min_poll_interval` is how many seconds a process that waits for a run lets pass at
-    least between two questions.
-    `inline`: elements run inside the dispatch pass itself (one machine), so
-    the only job of a run is the one that carries the pass.
+    `array_variable` is the environment variable that holds the position in an array job, and
+    `first_index` the position it counts from. `job_variable` differs for any two jobs or
+    positions of an array. `max_array_size` is the most positions of one job, `max_dependencies`
+    how many jobs one job may wait for (None: no limit; 0: none). `throttle`: an array can be told
+    how many positions run at the same time. `elementwise`: each position of an array can wait for
+    the same position of another. `begin`: a job can be told not to start before some time.
+    `min_poll_interval` is the least number of seconds between two polls of a process that waits
+    for a run. `inline`: elements run on this machine, inside the only job of a run.
     """
 
     array_variable: str = ""
@@ -177,17 +176,18 @@ class Executor(ABC):
     def submit(self, request: JobRequest) -> str:
         """Submit a job and return its id.
 
-        Never submits twice: whoever calls it again asks `find` for the tag first. Raises
-        `SubmissionRefusedError` (never will), `SubmissionForbiddenError` (not from here),
-        `SubmissionLimitError` (not now) or `SchedulerUnreachableError` (whether it was taken
-        is not known).
+        Never submits twice: the engine asks `find` for the tag before it calls this again. Raises
+        `SubmissionRefusedError` (the scheduler never takes it), `SubmissionForbiddenError` (not
+        from this host), `SubmissionLimitError` (not now) or `SchedulerUnreachableError` (whether
+        it was taken is not known).
         """
 
     @abstractmethod
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
-        """Ask for all jobs in a bounded number of calls; absent means unknown.
+        """Return what the scheduler says of these jobs; a job that it does not know is left out.
 
-        Raises `SchedulerUnreachableError` when nothing can be said of any job.
+        The number of calls to the scheduler does not grow with that of array positions. Raises
+        `SchedulerUnreachableError` where it does not answer: an unanswered question says nothing.
         """
 
     @abstractmethod
@@ -196,4 +196,4 @@ class Executor(ABC):
 
     @abstractmethod
     def cancel(self, jobs: Collection[str]) -> None:
-        """Take jobs out of the queue; unknown and ended ones are no error."""
+        """Take jobs out of the queue; unknown and ended jobs are no error."""

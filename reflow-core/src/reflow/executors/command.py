@@ -63,14 +63,17 @@ class Completed:
     err: str
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """What the command said of its failure, on one line."""
         return "; ".join(_lines(self.err or self.out)) or f"exit code {self.code}"
 
-    def says_only(self, known: re.Pattern[str], *, out: bool = False) -> bool:
-        """Whether `known` is found in every line of its errors (with `out`, of all it printed)."""
+    told = message
+    """The name of `message` in version 0.1.0, for backends that were written for it."""
+
+    def says_only(self, pattern: re.Pattern[str], *, out: bool = False) -> bool:
+        """Whether `pattern` is found in every line of its errors (with `out`, of all output)."""
         lines = _lines(f"{self.out}\n{self.err}" if out else self.err)
-        return bool(lines) and all(map(known.search, lines))
+        return bool(lines) and all(map(pattern.search, lines))
 
 
 def _lines(text: str) -> list[str]:
@@ -78,7 +81,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _each_once(folders: str) -> str:
-    """Return a search path without the folders that were named before: nobody looks there again.
+    """Return a search path that names each folder once, where it was named first.
 
     >>> _each_once("/opt/a:/usr/bin:/opt/a:/bin")
     '/opt/a:/usr/bin:/bin'
@@ -87,7 +90,7 @@ def _each_once(folders: str) -> str:
 
 
 def user_name() -> str | None:
-    """Return the name of the user who runs this; None of one without a name."""
+    """Return the name of the user who runs this; None for a user without a name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -95,13 +98,13 @@ def user_name() -> str | None:
 
 
 def chunks(items: Iterable[str], size: int) -> list[list[str]]:
-    """Return `items`, sorted, in lists of at most `size`: what one command line takes.
+    """Return `items`, sorted, in lists of at most `size`, as one command line takes them.
 
     >>> chunks(["3", "1", "2"], 2)
     [['1', '2'], ['3']]
     """
-    listed = sorted(items)
-    return [listed[start : start + size] for start in range(0, len(listed), size)]
+    in_order = sorted(items)
+    return [in_order[start : start + size] for start in range(0, len(in_order), size)]
 
 
 @frozen(kw_only=True)
@@ -162,12 +165,12 @@ class CommandExecutor(Executor):
     can: ClassVar[Capabilities] = Capabilities()
     """What the scheduler can do, as it comes: a site and its settings may lower it."""
     scrubbed: ClassVar[tuple[str, ...]] = ("REFLOW_JOB_",)
-    """Beginnings of the variables that no command is given: those of the job we may be in, which
-    must not go on to a job it submits, and those that change what a command does or prints."""
+    """Beginnings of the variables that no command gets: those of the job that this process may run
+    in, which must not go on to the jobs it submits, and those that change what a command does."""
     kept: ClassVar[tuple[str, ...]] = ()
-    """Names that are given in spite of `scrubbed`."""
+    """Names of variables that commands get in spite of `scrubbed`."""
     fixed: ClassVar[Mapping[str, str]] = {}
-    """Variables that every command is given with these values."""
+    """Variables that every command gets with these values."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -179,8 +182,8 @@ class CommandExecutor(Executor):
             min_poll_interval=self.min_poll_interval,
         )
 
-    def asked(self, request: JobRequest) -> Resources:
-        """Return what a job asks for: its task's, or what is set for dispatch jobs."""
+    def resources_of(self, request: JobRequest) -> Resources:
+        """Return what a job asks for: what its task does, or what is set for dispatch jobs."""
         if not request.auxiliary:
             return request.resources
         return Resources(
@@ -197,17 +200,17 @@ class CommandExecutor(Executor):
         the scheduler has forgotten: see `without_forgotten`.
         """
         self.keep_within_limit(request)
-        request = evolve(request, resources=self.asked(request))
+        request = evolve(request, resources=self.resources_of(request))
         for _ in range(SUBMISSIONS):
             done = self.call(self.arguments(request), text=self.read(request))
             shorter = self.without_forgotten(request, done) if done.code else None
             if shorter is None:
-                return self.taken(request, done)
+                return self.submitted_id(request, done)
             request = shorter
         # Jobs end faster than they are left out: nothing is wrong with this one.
         what = os.path.basename(done.arguments[0])
         behind = ", ".join([*request.after, request.after_each]).rstrip(", ")
-        raise SchedulerUnreachableError(f"{what} takes no job behind {behind}: {done.told}")
+        raise SchedulerUnreachableError(f"{what} takes no job behind {behind}: {done.message}")
 
     def without_forgotten(self, request: JobRequest, done: Completed) -> JobRequest | None:
         """Return a request that was refused, without the forgotten jobs that it waits for.
@@ -216,21 +219,24 @@ class CommandExecutor(Executor):
         """
         return None
 
-    def taken(self, request: JobRequest, done: Completed) -> str:
+    def submitted_id(self, request: JobRequest, done: Completed) -> str:
         """Return the id of the job that a command submitted, or raise why it did not."""
         what = os.path.basename(done.arguments[0])
         if done.code == 0:
             try:
                 return self.read_job_id(done)
-            except ValueError as error:  # whether it took it is not known
+            except ValueError as error:  # whether the job was taken is not known
                 raise SchedulerUnreachableError(f"{what}: {error}") from error
         if self.forbidden is not None and self.forbidden.search(f"{done.err}\n{done.out}"):
             raise SubmissionForbiddenError(
-                f"{self.name} takes no jobs from {os.uname().nodename}: {done.told}"
+                f"{self.name} takes no jobs from {os.uname().nodename}: {done.message}"
             )
         if self.limits is not None and self.limits.search(f"{done.err}\n{done.out}"):
-            raise SubmissionLimitError(f"{what}: {done.told}")
-        raise SubmissionRefusedError(f"{self.name} refused job {request.name!r}: {done.told}")
+            raise SubmissionLimitError(f"{what}: {done.message}")
+        raise SubmissionRefusedError(f"{self.name} refused job {request.name!r}: {done.message}")
+
+    asked, taken = resources_of, submitted_id
+    """Their names in version 0.1.0, for backends that were written for it."""
 
     limits: ClassVar[re.Pattern[str] | None] = None
     """What the command that submits says where the job could be taken later."""
@@ -269,7 +275,7 @@ class CommandExecutor(Executor):
 
     def keep_within_limit(self, request: JobRequest) -> None:
         """Raise `SubmissionLimitError` where a job would pass `max_submit_jobs`."""
-        # What carries the run on is never held back.
+        # Jobs that carry the run on are never held back: without them it would stand still.
         if self.max_submit_jobs is None or request.auxiliary:
             return
         queued = self.queued()
@@ -283,7 +289,8 @@ class CommandExecutor(Executor):
         """Return the most positions of one job, where the scheduler takes `most`."""
         if self.max_submit_jobs is None:
             return most
-        return min(most, self.max_submit_jobs // 2)  # or it would never be taken
+        # An array that needs the whole limit for itself might never be taken.
+        return min(most, self.max_submit_jobs // 2)
 
     def answer(
         self, arguments: Sequence[str], unknown: re.Pattern[str], *, strict: bool = True
@@ -297,7 +304,7 @@ class CommandExecutor(Executor):
         done = self.call(arguments, asks=True)
         understood = done.says_only(unknown) if strict else unknown.search(done.err) is not None
         if done.code != 0 and not understood:
-            raise SchedulerUnreachableError(f"{os.path.basename(arguments[0])}: {done.told}")
+            raise SchedulerUnreachableError(f"{os.path.basename(arguments[0])}: {done.message}")
         return done.out
 
     def settle(
@@ -309,7 +316,7 @@ class CommandExecutor(Executor):
         """
         done = self.call(arguments, asks=True)
         if done.code != 0 and not done.says_only(harmless, out=out):
-            raise ExecutorError(f"{os.path.basename(arguments[0])}: {done.told}")
+            raise ExecutorError(f"{os.path.basename(arguments[0])}: {done.message}")
 
     def check(self) -> None:
         """Raise `ExecutorError` where the scheduler's commands are not to be found."""
@@ -332,9 +339,10 @@ class CommandExecutor(Executor):
         return evolve(self, **{name: os.path.abspath(path) for name, path in paths.items() if path})
 
     def learned(self: Self, arguments: Sequence[str], **read: Callable[[Completed], Any]) -> Self:
-        """Return the executor with settings that are None as a command's answer tells them.
+        """Return the executor with settings that were None read from what a command prints.
 
-        `read` says for each setting how. Where all are set, or nobody answers, it stays as it is.
+        `read` has a function for each setting. Where all are set, or there is no answer, the
+        executor stays as it is.
         """
         missing = [name for name in read if getattr(self, name) is None]
         if not missing:
@@ -355,7 +363,7 @@ class CommandExecutor(Executor):
                 done = self._call(arguments, text)
                 if not self.unreachable(done):
                     return done
-                problem = done.told
+                problem = done.message
             except _NoAnswerError as error:
                 problem = str(error)
             if pause is not None:
@@ -363,7 +371,7 @@ class CommandExecutor(Executor):
         raise SchedulerUnreachableError(f"{os.path.basename(arguments[0])}: {problem}")
 
     def attempt(self, arguments: Sequence[str]) -> Completed | None:
-        """Run a command that can be done without; None where it is not there or has no answer."""
+        """Run a command that is not needed; None where it is not there or has no answer."""
         try:
             return self.call(arguments)
         except ExecutorError:
@@ -376,24 +384,39 @@ class CommandExecutor(Executor):
         return failed and self.silent is not None and self.silent.search(done.err) is not None
 
     def _environment(self) -> dict[str, str]:
-        given = {
-            # From job to job a prologue puts its folders before what it was given.
+        inherited = {
+            # From job to job a prologue puts its folders in front of the same folders.
             name: _each_once(value) if _SEARCHED.fullmatch(name) else value
             for name, value in os.environ.items()
             if name in self.kept or not name.startswith(tuple(self.scrubbed))
         }
-        return {**given, **self.fixed, **self.variables(), "LC_ALL": "C"}
+        return {**inherited, **self.fixed, **self.variables(), "LC_ALL": "C"}
 
     def variables(self) -> Mapping[str, str]:
-        """Return what else every command is given, by the settings of this executor."""
+        """Return other variables that every command gets, by the settings of this executor."""
         return {}
 
     def _call(self, arguments: Sequence[str], text: str) -> Completed:
         calls[os.path.basename(arguments[0])] += 1
+        with self._start(arguments, has_input=bool(text)) as process:
+            try:
+                out, err = process.communicate(
+                    input=text.encode() or None, timeout=self.command_timeout
+                )
+            except subprocess.TimeoutExpired as error:
+                _kill(process)
+                done = _completed(arguments, 0, error.stdout or b"", error.stderr or b"")
+                raise self._no_answer(done) from None
+            except BaseException:
+                _kill(process)
+                raise
+        return _completed(arguments, process.returncode, out, err)
+
+    def _start(self, arguments: Sequence[str], *, has_input: bool) -> subprocess.Popen[bytes]:
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 list(arguments),
-                stdin=subprocess.PIPE if text else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._environment(),
@@ -411,25 +434,15 @@ class CommandExecutor(Executor):
             ) from error
         except ValueError as error:
             raise ExecutorError(f"cannot run {arguments[0]!r}: {error}") from error
-        with process:
-            try:
-                out, err = process.communicate(
-                    input=text.encode() or None, timeout=self.command_timeout
-                )
-            except subprocess.TimeoutExpired as error:
-                _kill(process)
-                done = _completed(arguments, 0, error.stdout or b"", error.stderr or b"")
-                printed = f"{done.err}\n{done.out}".strip()
-                said = f" (it said: {done.told})" if printed else ""
-                problem = f"no answer within {self.command_timeout:g} s{said}"
-                if self.waiting is not None and self.waiting.search(printed):
-                    what = os.path.basename(arguments[0])
-                    raise SubmissionLimitError(f"{what}: {problem}") from None
-                raise _NoAnswerError(problem) from None
-            except BaseException:
-                _kill(process)
-                raise
-        return _completed(arguments, process.returncode, out, err)
+
+    def _no_answer(self, done: Completed) -> Exception:
+        """Return the error for a command that took too long, by what it had printed till then."""
+        printed = f"{done.err}\n{done.out}".strip()
+        said = f" (it said: {done.message})" if printed else ""
+        problem = f"no answer within {self.command_timeout:g} s{said}"
+        if self.waiting is not None and self.waiting.search(printed):
+            return SubmissionLimitError(f"{os.path.basename(done.arguments[0])}: {problem}")
+        return _NoAnswerError(problem)
 
 
 class _NoAnswerError(Exception):

@@ -1,4 +1,4 @@
-"""An executor that shows what would be submitted, and submits nothing."""
+"""An executor that submits nothing: `Workflow.submit` shows what it would submit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .base import Capabilities, Executor, JobRequest, JobStatus
 
 @frozen(kw_only=True)
 class DryRunExecutor(Executor):
-    """Stands for "show me": `Workflow.submit` prints the plan instead of running it."""
+    """Has `Workflow.submit` print what would run, and run nothing."""
 
     name: ClassVar[str] = "dry-run"
     runs_nothing: ClassVar[bool] = True
 
     @property
     def capabilities(self) -> Capabilities:
-        """Nothing is ever run."""
+        """What a scheduler without any feature can do."""
         return Capabilities()
 
     def submit(self, request: JobRequest) -> str:
@@ -28,12 +28,12 @@ class DryRunExecutor(Executor):
         raise SubmissionRefusedError(f"a dry run submits nothing (job {request.name!r})")
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
-        """Know of no job."""
+        """Return nothing: there are no jobs."""
         return {}
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
-        """Know of no job."""
+        """Return nothing: there are no jobs."""
         return {}
 
     def cancel(self, jobs: Collection[str]) -> None:
-        """Have nothing to cancel."""
+        """Do nothing: there are no jobs."""

@@ -1,11 +1,12 @@
 """This machine as an executor: jobs are detached processes.
 
-A run's job is the driver, which runs elements in processes of its own pool; it goes
-on when whoever submitted it has left, and has no time limit.
+The only job of a run is its driver, which runs the elements in a pool of processes. It goes on
+when the process that submitted it has ended, and has no time limit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,8 +25,8 @@ from .base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
 class LocalExecutor(Executor):
     """Runs jobs on this machine.
 
-    `max_workers` is the number of elements that run at the same time; None: as many
-    as there are processors to this process.
+    `max_workers` is the number of elements that run at the same time; None: as many as this
+    process may use processors.
     """
 
     name: ClassVar[str] = "local"
@@ -41,7 +42,7 @@ class LocalExecutor(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Elements run inside the one job of a run."""
+        """What this machine can do: elements run inside the only job of a run."""
         return Capabilities(inline=True)
 
     @property
@@ -54,7 +55,7 @@ class LocalExecutor(Executor):
         return os.cpu_count() or 1
 
     def submit(self, request: JobRequest) -> str:
-        """Start a job in a session of its own; its id names the process for ever."""
+        """Start a job in a session of its own; its id names this process and no later one."""
         if request.size != 1:
             raise SubmissionRefusedError("the local executor runs no job arrays")
         log = request.log.replace("{position}", "0")
@@ -78,32 +79,29 @@ class LocalExecutor(Executor):
         return this_process(process.pid)
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
-        """Look at the processes. A job of another machine is unknown."""
-        found = {}
-        for job in jobs:
-            living = is_alive(job)
-            if living is not None:
-                found[job] = JobStatus(state=LIVE if living else ENDED, running=living)
-        return found
+        """Look at the processes; a job of another machine is unknown."""
+        alive = {job: is_alive(job) for job in jobs}
+        return {
+            job: JobStatus(state=LIVE if living else ENDED, running=living)
+            for job, living in alive.items()
+            if living is not None
+        }
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
-        """Processes carry no tags: nothing is found."""
+        """Return nothing: processes carry no tags."""
         return {}
 
     def cancel(self, jobs: Collection[str]) -> None:
         """Kill the jobs' processes, with all that they started."""
-        for job in jobs:
-            if is_alive(job):
-                try:
-                    os.killpg(int(job.rsplit("/", 2)[1]), signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    continue
+        for job in filter(is_alive, jobs):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(job.rsplit("/", 2)[1]), signal.SIGKILL)
 
 
 _started: list[subprocess.Popen[bytes]] = []
 
 
 def _reap_later(process: subprocess.Popen[bytes]) -> None:
-    """Keep the handle, so that an ended child leaves no zombie and no warning."""
-    _started[:] = [one for one in _started if one.poll() is None]
+    """Keep the handle of a process, so that its end leaves no zombie and no warning."""
+    _started[:] = [earlier for earlier in _started if earlier.poll() is None]
     _started.append(process)

@@ -159,7 +159,7 @@ class ExecutorContract:
     def rendered(self, executor: Executor, request: JobRequest) -> object:
         """Return what would be handed to the scheduler, JSON-able; None where nothing shows it."""
         if isinstance(executor, CommandExecutor):
-            return executor.arguments(evolve(request, resources=executor.asked(request)))
+            return executor.arguments(evolve(request, resources=executor.resources_of(request)))
         return None
 
     def replaced(self, executor: Executor, folder: Path, body: str) -> Executor:

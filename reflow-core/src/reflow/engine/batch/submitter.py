@@ -1,4 +1,4 @@
-"""How jobs get to the scheduler: intent first, then the call, then the id; and what bars them."""
+"""Submits jobs: intent on record first, then the call, then the id; and notes what bars it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Submitter:
         self._scripts = scripts
         self._bar_here = ""
 
-    # What bars it
+    # What bars this process
 
     @property
     def barred(self) -> str:
@@ -45,24 +45,24 @@ class Submitter:
         jobs = self._jobs
         jobs.waits_for = self._bar_here = reason
         if jobs.is_elsewhere:
-            return  # that says nothing of jobs that are where others go now
+            return  # this job's host says nothing of where jobs go now
         record = Barred(jobs.own_role, reason, self._dispatch.clock.now())
         self._dispatch.write(record)
         self._dispatch.ledger.fold([record])
 
     def say_stuck(self, stuck: bool) -> None:
-        """Take note of whether there is work that this process may not submit, and why not."""
+        """Take note of why this process may not submit the work that is there, or that it may."""
         reason = self.barred if stuck else ""
         if reason != self._dispatch.ledger.stuck:
             self._jobs.say_waiting("", reason)
 
-    # What it does
+    # How jobs are submitted
 
     def tag(self, role: str) -> str:
         """Return a tag that no other holder of the lease, an overtaken one included, uses.
 
-        What an overtaken holder still writes for a job must not be what a job of its
-        successor reads.
+        What an overtaken holder still writes for a job must not be read by a job of its
+        successor.
         """
         dispatch = self._dispatch
         holder = f"{dispatch.request.run_id}.{dispatch.lease.number}"
@@ -88,7 +88,7 @@ class Submitter:
         """
         dispatch = self._dispatch
         script = dispatch.record.write_script(intent.tag, text)
-        # What carries the run on must start even where a person has cleaned the logs away, or the
+        # Jobs that carry the run on must start even where a person has removed the logs, or the
         # folder that the run was submitted from.
         logs, directory = dispatch.record.logs, dispatch.request.entrypoint.directory
         if intent.role != WORKER:
@@ -121,9 +121,9 @@ class Submitter:
         return True
 
     def submit_auxiliary(self, role: str, after: Sequence[str], begin: float) -> None:
-        """Submit a job that runs a dispatch pass, after the end of others or in `begin` seconds.
+        """Submit a job that runs a dispatch pass, after other jobs or in `begin` seconds.
 
-        Where it cannot be, that is what the run waits for.
+        Where it is not taken, the run waits for that.
         """
         dispatch, jobs = self._dispatch, self._jobs
         tag = self.tag(role)
