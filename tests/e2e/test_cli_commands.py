@@ -392,7 +392,7 @@ def test_logs_of_the_local_executor_are_the_drivers(failed: Shell) -> None:
     for place, told in (
         ("dubble", "did you mean 'double'"),
         ("double[7]", "elements: 0 to 2"),
-        ("make[0]", "is no array"),
+        ("make[0]", "is not an array"),
         ("double[x]", "neither TASK nor TASK[INDEX]"),
     ):
         assert told in failed.reflow("logs", "r", place, code=2).stderr

@@ -109,9 +109,9 @@ def accept_command(access: Access) -> click.Command:
         They are recorded as cached in a new run, whose id is printed, and the next submission
         finds them. A task whose version was changed is refused.
         """
-        made = access.choose(run_id, last).accept(task)
-        click.echo(made.run_id)
-        states = sum(map(Counter, made.counts().values()), Counter[str]())
+        accepting = access.choose(run_id, last).accept(task)
+        click.echo(accepting.run_id)
+        states = sum(map(Counter, accepting.counts().values()), Counter[str]())
         accepted = states.pop(CACHED, 0)
         missing = states.total()
         more = f"; {missing} had no result and will run at the next submission" if missing else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -16,7 +16,7 @@ from .completion import task_names
 from .terminal import table
 
 if TYPE_CHECKING:
-    from ..runs.logs import Log, Selection
+    from ..runs.logs import Failure, Log, Selection
 
 _MANY = 20
 """At most this many logs are printed where no task is given; the others are only counted."""
@@ -80,52 +80,38 @@ def logs_command(access: Access) -> click.Command:
             for log in files:
                 printer.show(log)
         for failure in failures:
-            printer.section(f"{failure.title} failed", (failure.detail.rstrip() + "\n").encode())
+            printer.section(failure.title, (failure.detail.rstrip() + "\n").encode())
 
     return logs
 
 
-class _Failure(NamedTuple):
-    """A failed attempt; `attempt` is 0 for the last one, after which nothing was tried again."""
-
-    element: str
-    attempt: int
-    detail: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.element}, attempt {self.attempt}" if self.attempt else self.element
-
-
-def _failures(run: Run, task: str | None, index: int | None) -> list[_Failure]:
+def _failures(run: Run, task: str | None, index: int | None) -> list[Failure]:
     """Return what failed, also where it was tried again."""
-    from ..runs.instance_view import element_name
-    from ..runs.logs import earlier_failures
+    from ..runs.logs import Failure, earlier_failures
 
-    earlier = [
-        _Failure(log.instance, log.attempt, detail)
-        for log, detail in earlier_failures(run.record, run.record.request())
-        if task in (None, log.task) and index in (None, log.index) and detail
-    ]
+    failures = earlier_failures(run.record, run.record.request())
     run.counts()  # brings the store up to the record
-    rows = run.store.instances(run.run_id, task, states=(FAILED,))
-    return earlier + [
-        _Failure(element_name(row.task, row.index), 0, row.detail)
-        for row in rows
-        if index in (None, row.index) and row.detail
+    failures += [
+        Failure(task=row.task, index=row.index, attempt=0, detail=row.detail)
+        for row in run.store.instances(run.run_id, task, states=(FAILED,))
+    ]
+    return [
+        failure
+        for failure in failures
+        if task in (None, failure.task) and index in (None, failure.index) and failure.detail
     ]
 
 
 def _most_important(
-    logs: list[Log], failures: list[_Failure]
-) -> tuple[list[Log], list[_Failure]]:
+    logs: list[Log], failures: list[Failure]
+) -> tuple[list[Log], list[Failure]]:
     """Return a few of many logs and failures: those of what failed, and failed for good, first."""
     click.echo(
         f"note: {len(logs) - _MANY} of {len(logs)} logs are left out: "
         "give a TASK or TASK[INDEX], or use --list",
         err=True,
     )
-    failed = {failure.element for failure in failures}
+    failed = {failure.instance for failure in failures}
     logs = sorted(logs, key=lambda log: log.instance not in failed)
     return logs[:_MANY], sorted(failures, key=lambda failure: bool(failure.attempt))[:_MANY]
 

@@ -1,10 +1,10 @@
-"""What the jobs of a run printed: which log is whose, and where nothing was kept."""
+"""What the jobs of a run printed: whose log is which, and where no output was kept."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 
 from attrs import frozen
@@ -14,10 +14,11 @@ from ..engine.run_view import RunView
 from ..errors import PluginError, UnknownTaskError, unknown_name
 from ..executors.base import Capabilities
 from ..states import FAILED
-from ..storage.events import Place, Retried
+from ..storage.events import Place, Record, Retried
 from ..storage.journal import JournalReader
 from ..storage.outcome import Outcome
 from ..storage.run_directory import INLINE, RunRecord, RunRequest
+from .instance_view import element_name
 
 _PIECE = 1 << 16
 
@@ -33,14 +34,35 @@ class Log:
 
     @property
     def instance(self) -> str:
-        """The instance as people write it, such as ``align[3]``; "" for none."""
-        return self.task if self.index is None else f"{self.task}[{self.index}]"
+        """The element as people write it, such as ``align[3]``; "" for none."""
+        return element_name(self.task, self.index)
 
     @property
     def title(self) -> str:
         """What stands above the log where there are several."""
         name = os.path.basename(self.path)
         return f"{self.instance}, attempt {self.attempt} ({name})" if self.task else name
+
+
+@frozen(kw_only=True)
+class Failure:
+    """A failed attempt of an element; `attempt` is 0 for the one that its outcome is of."""
+
+    task: str
+    index: int | None
+    attempt: int
+    detail: str
+
+    @property
+    def instance(self) -> str:
+        """The element as people write it, such as ``align[3]``."""
+        return element_name(self.task, self.index)
+
+    @property
+    def title(self) -> str:
+        """What stands above the traceback."""
+        attempt = f", attempt {self.attempt}" if self.attempt else ""
+        return f"{self.instance}{attempt} failed"
 
 
 @frozen
@@ -61,13 +83,13 @@ class Selection:
         """Check the names."""
         if self.task is None:
             return
-        arrays = {one.name: one.array for one in self.request.spec.tasks}
+        arrays = {task.name: task.array for task in self.request.spec.tasks}
         if self.task not in arrays:
             raise UnknownTaskError(unknown_name("task", self.task, arrays))
         if self.index is None:
             return
         if not arrays[self.task]:
-            raise UnknownTaskError(f"task {self.task!r} is no array: leave out [{self.index}]")
+            raise UnknownTaskError(f"task {self.task!r} is not an array: leave out [{self.index}]")
         size = RunView(self.record).replay.sizes.get(self.task)
         if size is not None and self.index >= size:
             allowed = f"0 to {size - 1}" if size else "none"
@@ -78,17 +100,15 @@ class Selection:
     def logs(self) -> list[Log]:
         """Return the logs that there are, in the order of submission.
 
-        Of a task whose output is not kept on its own it is the logs that it shares.
+        For a task whose output is not kept on its own, these are the logs that it shares.
         """
-        found = logs_of(self.record, self.request)
-        shared = [one for one in found if not one.task]
+        logs = logs_of(self.record, self.request)
+        shared = [log for log in logs if not log.task]
         if self.driver:
             return shared
         if self.task is None:
-            return found
-        own = [
-            one for one in found if one.task == self.task and self.index in (None, one.index)
-        ]
+            return logs
+        own = [log for log in logs if log.task == self.task and self.index in (None, log.index)]
         return own or (shared if self._shares else [])
 
     @property
@@ -102,10 +122,10 @@ class Selection:
             return False
 
     def notes(self) -> list[str]:
-        """Return what a person must know of output that is not, or not on its own, here."""
+        """Return what a person must know about output that is missing, or shared with others."""
         if self.request.executor == INLINE:
             return [
-                "run_local printed to the terminal it was started from: its output is not kept"
+                "run_local printed to the terminal that it was started from: its output is not kept"
             ]
         if self.driver or self.task is None:
             return []
@@ -115,37 +135,45 @@ class Selection:
                 f"by executor {self.request.executor!r} print into the driver's log"
             ]
         if not self.logs():
-            return ["there is no log of it: it has not started, or its result is from the cache"]
+            return ["there is no log: it has not started, or its result is from the cache"]
         return []
 
 
-def earlier_failures(record: RunRecord, request: RunRequest) -> list[tuple[Log, str]]:
-    """Return the attempts that failed and were not the last of their elements, with what of.
+def earlier_failures(record: RunRecord, request: RunRequest) -> list[Failure]:
+    """Return the failed attempts after which their elements were tried again.
 
-    In order of task, element and attempt; the logs have no path.
+    In order of task, element and attempt.
     """
     replay = RunView(record).replay
     if not (replay.retries or replay.retried):
         return []
-    reader = JournalReader(record.files, record.segments)
-    known = reader.read(outcomes=replay.retries > 0)
-    order = {one.name: place for place, one in enumerate(request.spec.tasks)}
-    arrays = {one.name: one.array for one in request.spec.tasks}
-    last: dict[tuple[str, int], Outcome] = {}
-    found: list[tuple[str, int, int, str]] = []
-    for one in known:
-        if isinstance(one, Retried):
-            found.append((one.task, one.index, one.attempt, one.detail))
-        elif isinstance(one, Outcome):
-            before = last.get((one.task, one.index))
-            if before is not None and before.state == FAILED and before.attempt:
-                found.append((one.task, one.index, before.attempt, before.detail))
-            last[one.task, one.index] = one
-    found.sort(key=lambda one: (order[one[0]], *one[1:3]))
+    arrays = {task.name: task.array for task in request.spec.tasks}
+    order = {name: number for number, name in enumerate(arrays)}
+    # Without a retry all earlier failures are on record as retried: no outcome is needed.
+    records = JournalReader(record.files, record.segments).read(outcomes=replay.retries > 0)
+    attempts = sorted(
+        _retried(records), key=lambda attempt: (order[attempt.task], *attempt[1:3])
+    )
     return [
-        (Log(path="", task=task, index=index if arrays[task] else None, attempt=attempt), detail)
-        for task, index, attempt, detail in found
-    ]
+        Failure(
+            task=attempt.task, index=attempt.index if arrays[attempt.task] else None,
+            attempt=attempt.attempt, detail=attempt.detail,
+        )
+        for attempt in attempts
+    ]  # fmt: skip
+
+
+def _retried(records: Iterable[Record]) -> Iterator[Retried | Outcome]:
+    """Yield what failed and was tried again: at once, or by a retry."""
+    last: dict[tuple[str, int], Outcome] = {}
+    for record in records:
+        if isinstance(record, Retried):
+            yield record
+        elif isinstance(record, Outcome):
+            before = last.get((record.task, record.index))
+            if before is not None and before.state == FAILED and before.attempt:
+                yield before
+            last[record.task, record.index] = record
 
 
 def logs_of(record: RunRecord, request: RunRequest) -> list[Log]:
