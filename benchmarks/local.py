@@ -124,10 +124,11 @@ class Bench:
                 collect(cached, who, number(second, "seconds") / count)
                 if second["states"] == first["states"] and who == "ours":
                     cached.note = f"not cached: {second['states']}"
-                asked = self.work(python, home, "status", home / "first", str(first["run_id"]))
-                collect(as_dict, who, number(asked, "seconds"))
-                asked = self.work(python, home, "status-text", home / "first", str(first["run_id"]))
-                collect(as_text, who, number(asked, "seconds"))
+                run_id = str(first["run_id"])
+                answer = self.work(python, home, "status", home / "first", run_id)
+                collect(as_dict, who, number(answer, "seconds"))
+                answer = self.work(python, home, "status-text", home / "first", run_id)
+                collect(as_text, who, number(answer, "seconds"))
         return rows
 
     def chain(self, count: int) -> list[Row]:
@@ -153,7 +154,8 @@ class Bench:
                 second = self.work(python, home, "array", home / "second", str(count))
                 collect(fresh, who, number(first, "seconds"))
                 collect(cached, who, number(second, "seconds"))
-                collect(memory, who, max(number(one, "peak_bytes") for one in (first, second)))
+                peaks = [number(answer, "peak_bytes") for answer in (first, second)]
+                collect(memory, who, max(peaks))
         return rows
 
     def definitions(self) -> list[Row]:
@@ -199,8 +201,8 @@ class Bench:
         for turn in range(rounds or self.rounds):
             for who, python in self.interpreters.items():
                 if not only or who == only:
-                    said = f"{rows[0].name}: round {turn + 1}, {who}"
-                    print(f"\r\033[K{said}", end="", file=sys.stderr, flush=True)
+                    progress = f"{rows[0].name}: round {turn + 1}, {who}"
+                    print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
                     yield who, python
         print("\r\033[K", end="", file=sys.stderr, flush=True)
 
@@ -242,11 +244,11 @@ class Bench:
             process.returncode = os.waitstatus_to_exitcode(status)
             for stream in (output, errors):
                 stream.seek(0)
-            said, complaint = output.read().decode(), errors.read().decode().strip()
+            text, complaint = output.read().decode(), errors.read().decode().strip()
         if process.returncode:
-            last = (complaint or said or "no message").splitlines()[-1]
+            last = (complaint or text or "no message").splitlines()[-1]
             raise MeasurementError(f"exit {process.returncode}: {last}")
-        return Usage(said, usage.ru_utime + usage.ru_stime)
+        return Usage(text, usage.ru_utime + usage.ru_stime)
 
 
 def chain_source(count: int) -> str:

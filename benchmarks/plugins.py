@@ -79,6 +79,15 @@ def install(folder: Path, name: str, module: str, source: str | None, key: str) 
     (info / "entry_points.txt").write_text(f"[reflow]\n{key} = {value}\n")
 
 
+def install_all(folder: Path, dummies: int) -> None:
+    """Make a folder with the backend in it and so many plugins, of which the first is broken."""
+    folder.mkdir()
+    install(folder, "reflow-pbs", "reflow_pbs", None, "pbs")
+    for number in range(dummies):
+        source = "import a_module_that_is_not_there\n" if number == 0 else DUMMY.format(number)
+        install(folder, f"dummy-{number}", f"dummy_{number}", source, f"dummy-{number}")
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -88,13 +97,9 @@ def main() -> None:
     python, command = sys.executable, str(Path(sys.executable).parent / "reflow")
     with tempfile.TemporaryDirectory() as scratch:
         home, few, many = (Path(scratch) / name for name in ("home", "few", "many"))
-        for folder in (home, few, many):
-            folder.mkdir()
-        for folder in (few, many):
-            install(folder, "reflow-pbs", "reflow_pbs", None, "pbs")
-        for number in range(options.plugins):
-            source = "import a_module_that_is_not_there\n" if number == 0 else DUMMY.format(number)
-            install(many, f"dummy-{number}", f"dummy_{number}", source, f"dummy-{number}")
+        home.mkdir()
+        install_all(few, 0)
+        install_all(many, options.plugins)
         bare = Row("python -c pass", [python, "-c", "pass"])
         click = Row("python -c 'import click'", [python, "-c", "import click"])
         help_few = Row("reflow --help, 1 plugin", [command, "--help"], few)
@@ -109,9 +114,8 @@ def main() -> None:
             row.sample(home)  # bytecode is written, files are in memory
             row.wall.clear()
             row.cpu.clear()
-        for _ in range(options.rounds):
-            for row in rows:
-                row.sample(home)
+        for row in rows * options.rounds:
+            row.sample(home)
     print(f"whole processes, {options.rounds} rounds, ms\n")
     print("| what | wall: median | least | most | CPU: median |\n|---|---:|---:|---:|---:|")
     for row in rows:
@@ -126,16 +130,16 @@ def main() -> None:
     )
 
 
-def ratio(one: Row, other: Row) -> str:
-    """Say how many times the median of `other` that of `one` is."""
-    wall = statistics.median(one.wall) / statistics.median(other.wall)
+def ratio(row: Row, base: Row) -> str:
+    """Return how many times the median of `base` the median of `row` is."""
+    wall = statistics.median(row.wall) / statistics.median(base.wall)
     return f"{wall:.2f} times (wall)"
 
 
-def difference(one: Row, other: Row) -> str:
-    """Say by how much the medians of `one` are above those of `other`."""
-    wall = statistics.median(one.wall) - statistics.median(other.wall)
-    cpu = statistics.median(one.cpu) - statistics.median(other.cpu)
+def difference(row: Row, base: Row) -> str:
+    """Return by how much the medians of `row` are above those of `base`."""
+    wall = statistics.median(row.wall) - statistics.median(base.wall)
+    cpu = statistics.median(row.cpu) - statistics.median(base.cpu)
     return f"{wall:+.1f} ms wall, {cpu:+.1f} ms CPU"
 
 

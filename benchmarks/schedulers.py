@@ -80,14 +80,15 @@ def sge(command: str, after: Sequence[str]) -> str:
 
 
 def lsf(command: str, after: Sequence[str]) -> str:
-    waits = ["-w", " && ".join(f"ended({one})" for one in after)] if after else []
-    found = re.search("<([0-9]+)>", _call("bsub", "-o", "/dev/null", *waits, command))
-    assert found is not None
-    return found[1]
+    waits = ["-w", " && ".join(f"ended({job})" for job in after)] if after else []
+    answer = _call("bsub", "-o", "/dev/null", *waits, command)
+    job = re.search("<([0-9]+)>", answer)
+    assert job is not None, answer
+    return job[1]
 
 
 def flux(command: str, after: Sequence[str]) -> str:
-    waits = [f"--dependency=afterany:{one}" for one in after]
+    waits = [f"--dependency=afterany:{job}" for job in after]
     return _call("flux", "submit", "-n1", "-c1", "--output=/dev/null", *waits, "sh", "-c", command)
 
 
@@ -157,23 +158,23 @@ def ours(scheduler: str, name: str, folder: Path) -> dict[str, float]:
     if run.state != "SUCCESS":
         run.status(errors=True)
         raise SystemExit(1)
-    told = run.status(as_dict=True)["instances"]
-    return {one["task_name"]: one["ended_at"] - begin for one in told}
+    elements = run.status(as_dict=True)["instances"]
+    return {element["task_name"]: element["ended_at"] - begin for element in elements}
 
 
 def in_turns(
     rounds: int, *sides: Callable[[], Figure]
 ) -> tuple[list[Figure], ...]:
-    """Measure each side so often, in turns; return what each has found.
+    """Measure each side `rounds` times, in turns; return the figures of each.
 
-    Many schedulers start jobs at moments: no side may know where they are.
+    Many schedulers start jobs at fixed moments: no side may profit from knowing them.
     """
-    found: tuple[list[Figure], ...] = tuple([] for _ in sides)
+    results: tuple[list[Figure], ...] = tuple([] for _ in sides)
     for _ in range(rounds):
-        for figures, measure in zip(found, sides, strict=True):
+        for figures, measure in zip(results, sides, strict=True):
             time.sleep(random.uniform(1, 3))
             figures.append(measure())
-    return found
+    return results
 
 
 def report(what: str, hops: int, by_hand: list[float], with_reflow: list[float]) -> None:
@@ -193,9 +194,10 @@ def measure(scheduler: str, rounds: int, folder: Path) -> None:
     )  # fmt: skip
     for name, by_hand, figures in rows:
         sides = partial(by_hand, submit, folder), partial(ours, scheduler, name, folder)
-        found = in_turns(rounds, *sides)
+        results = in_turns(rounds, *sides)
         for task, what, hops in figures:
-            report(f"{scheduler}: {what}", hops, *([one[task] for one in side] for side in found))
+            times = ([figure[task] for figure in side] for side in results)
+            report(f"{scheduler}: {what}", hops, *times)
 
 
 def main() -> None:

@@ -133,10 +133,10 @@ def fan_by_hand(folder: Path, size: int = 200) -> float:
     """A list, two arrays element by element, a gather."""
     begin = time.time()
     first = sbatch()
-    one = sbatch(f"--dependency=afterany:{first}", f"--array=0-{size - 1}")
-    two = sbatch(f"--dependency=aftercorr:{one}", f"--array=0-{size - 1}")
+    second = sbatch(f"--dependency=afterany:{first}", f"--array=0-{size - 1}")
+    third = sbatch(f"--dependency=aftercorr:{second}", f"--array=0-{size - 1}")
     done = folder / f"done-{begin}"
-    sbatch(f"--dependency=afterany:{two}", command=f"{sys.executable} -c pass; touch {done}")
+    sbatch(f"--dependency=afterany:{third}", command=f"{sys.executable} -c pass; touch {done}")
     return until_file(done) - begin
 
 
@@ -175,23 +175,23 @@ def ours(name: str, folder: Path, last: str, **parameters: float) -> dict[str, f
         folder / f"run-{begin}", executor="slurm", seed=fresh(begin), **parameters
     )
     submitted = time.time() - begin
-    while not any(one["task_name"] == last and one["ended_at"] for one in _instances(run)):
+    while not any(row["task_name"] == last and row["ended_at"] for row in _elements(run)):
         if run.state in ("FAILED", "CANCELLED"):
             run.status(errors=True)
             raise SystemExit(1)
         time.sleep(0.1)
-    found: dict[str, float] = {"submit": submitted}
+    times: dict[str, float] = {"submit": submitted}
     while run.state not in ("SUCCESS", "FAILED", "CANCELLED"):
         time.sleep(0.1)
     first: dict[str, float] = {}
-    for one in _instances(run):
-        task = one["task_name"]
-        if not one["started_at"]:
+    for row in _elements(run):
+        task = row["task_name"]
+        if not row["started_at"]:
             continue
-        found[task] = max(found.get(task, 0.0), one["ended_at"] - begin)
-        first[task] = min(first.get(task, 1e9), one["started_at"] - begin)
-    found.update({f"first {task}": value for task, value in first.items()})
-    return found
+        times[task] = max(times.get(task, 0.0), row["ended_at"] - begin)
+        first[task] = min(first.get(task, 1e9), row["started_at"] - begin)
+    times.update({f"first {task}": value for task, value in first.items()})
+    return times
 
 
 def fresh(begin: float) -> int:
@@ -199,7 +199,7 @@ def fresh(begin: float) -> int:
     return int(begin * 10) * 100_000
 
 
-def _instances(run: object) -> list[dict[str, object]]:
+def _elements(run: object) -> list[dict[str, object]]:
     status = run.status(as_dict=True)  # type: ignore[attr-defined]
     return list(status["instances"])
 
@@ -213,17 +213,17 @@ def report(
 ) -> None:
     hand, own = average(by_hand), average(with_reflow)
     if average is mean:
-        # By how much it would be another one at another time.
-        said = f"give or take {ratio_error(by_hand, with_reflow):.2f}, of {len(by_hand)} pairs"
+        # How far a repetition would be from this.
+        margin = f"give or take {ratio_error(by_hand, with_reflow):.2f}, of {len(by_hand)} pairs"
     else:
-        said = f"spread {(max(by_hand) - min(by_hand)) / 2 / hand:.0%}"
+        margin = f"spread {(max(by_hand) - min(by_hand)) / 2 / hand:.0%}"
     print(f"{what:34} by hand {hand:6.2f} s  reflow {own:6.2f} s  {own / hand:5.2f} x "
-          f"(reach {reach} x; {said})", flush=True)  # fmt: skip
+          f"(reach {reach} x; {margin})", flush=True)  # fmt: skip
 
 
 def ratio_error(by_hand: list[float], with_reflow: list[float]) -> float:
     """Return the standard error of a ratio of means, both sides taken as independent."""
-    relative = [stdev(one) / mean(one) / len(one) ** 0.5 for one in (by_hand, with_reflow)]
+    relative = [stdev(side) / mean(side) / len(side) ** 0.5 for side in (by_hand, with_reflow)]
     return mean(with_reflow) / mean(by_hand) * hypot(*relative)
 
 
@@ -237,8 +237,7 @@ def print_calls(folder: Path, size: int = 1000) -> None:
     )
     while run.state not in ("SUCCESS", "FAILED", "CANCELLED"):
         time.sleep(1)
-    told = run.status(as_dict=True)
-    calls = told["scheduler_calls"]
+    calls = run.status(as_dict=True)["scheduler_calls"]
     print(f"{f'fan-out {size}, chain, gather':34} {run.state}: {sum(calls.values())} calls of the "
           f"scheduler {calls} (reach 12), {time.time() - begin:.0f} s", flush=True)  # fmt: skip
 
@@ -251,12 +250,12 @@ def print_submission(folder: Path, size: int = 5000) -> None:
 
     most = 1001
     executor = SlurmExecutor(max_array_size=most)
-    given = {"seed": fresh(time.time()), "n": size}
-    bench_workflows.items.run_local(folder / f"items-{time.time()}", **given)
+    parameters = {"seed": fresh(time.time()), "n": size}
+    bench_workflows.items.run_local(folder / f"items-{time.time()}", **parameters)
     # One pair: a usual slurmctld keeps 10,000 jobs, cancelled ones too for a while.
     by_hand = submission_by_hand(size, most)
     begin = time.time()
-    run = bench_workflows.wide.submit(folder / f"wide-{begin}", executor=executor, **given)
+    run = bench_workflows.wide.submit(folder / f"wide-{begin}", executor=executor, **parameters)
     own = time.time() - begin
     run.cancel()
     print(f"{f'submit call, array of {size}':34} by hand {by_hand:6.2f} s  reflow {own:6.2f} s  "
@@ -269,8 +268,8 @@ def main() -> None:
     sys.path.insert(0, str(folder))
 
     def first_element(delay: float) -> float:
-        found = ours("late", folder, "each", n=10, delay=delay)
-        return found["first each"] - found["listed"]
+        times = ours("late", folder, "each", n=10, delay=delay)
+        return times["first each"] - times["listed"]
 
     def chain() -> None:
         report("chain of 5, submit to last result",
@@ -281,8 +280,8 @@ def main() -> None:
     def tail() -> None:
         # A scheduler that starts jobs once a second is met at each of its moments alike.
         delays = [count / (4 * ROUNDS) for count in range(4 * ROUNDS)]
-        found = [(tail_by_hand(folder, delay), first_element(delay)) for delay in delays]
-        report("list task's end to first element", *map(list, zip(*found, strict=True)),
+        pairs = [(tail_by_hand(folder, delay), first_element(delay)) for delay in delays]
+        report("list task's end to first element", *map(list, zip(*pairs, strict=True)),
                reach=1.2, average=mean)  # fmt: skip
 
     def fan() -> None:

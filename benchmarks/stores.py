@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +37,8 @@ from reflow.storage.indexing import index_anew, records_below
 from reflow.storage.journal import JournalReader, take_lease
 from reflow.storage.outcome import Outcome
 from reflow.storage.process_id import this_process
-from reflow.storage.run_directory import RunOptions
+from reflow.storage.run_directory import RunOptions, RunRecord
+from reflow.stores.base import Store
 
 TIMES = 5
 LOOKED_UP = 10_000
@@ -47,13 +49,13 @@ from hashlib import sha256
 from reflow.plugins.open_store import open_store
 url, kind, run, elements = json.loads(sys.argv[1])
 words = {"hits": "%d.%d", "misses": "none %d.%d"}
-wanted = [sha256((words[kind] % (run, i)).encode()).hexdigest() for i in range(10_000)]
+identities = [sha256((words[kind] % (run, i)).encode()).hexdigest() for i in range(10_000)]
 with open_store(url) as store:
     store.list_runs(limit=1)
     for _ in range(2):
         before, begun = time.process_time(), time.perf_counter()
-        found = store.lookup(wanted, newest=True)
-        print(time.perf_counter() - begun, time.process_time() - before, len(found))
+        hits = store.lookup(identities, newest=True)
+        print(time.perf_counter() - begun, time.process_time() - before, len(hits))
 """
 
 
@@ -117,7 +119,8 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def told(what: str, wall: float, cpu: float, more: str = "") -> None:
+def report(what: str, wall: float, cpu: float, more: str = "") -> None:
+    """Print a row of the table; times are in seconds."""
     print(f"| {what} | {wall * 1000:.0f} ms | {cpu * 1000:.0f} ms | {more} |", flush=True)
 
 
@@ -128,56 +131,68 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--url")
     parser.add_argument("--keep-index", action="store_true", help="measure no rebuild")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="reflow-bench-") as temporary:
-        measure(given, given.folder or Path(temporary))
+        measure(options, options.folder or Path(temporary))
 
 
-def measure(given: Any, folder: Path) -> None:
-    url = given.url or f"sqlite:///{folder.absolute()}/index.sqlite"
+def measure(options: Any, folder: Path) -> None:
+    """Measure and print the table."""
+    url = options.url or f"sqlite:///{folder.absolute()}/index.sqlite"
     os.environ["REFLOW_STORE_URL"] = url
     os.environ["XDG_CONFIG_HOME"] = str(folder)
     # An installed reflow is compiled.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if not (folder / "runs").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        make_runs(folder, url, given.runs, given.elements)
-    records = records_below([folder])
-    total = given.runs * given.elements
-    print(f"{total:,} instances in {given.runs} runs; {url.partition(':')[0]}\n")
+        make_runs(folder, url, options.runs, options.elements)
+    total = options.runs * options.elements
+    print(f"{total:,} instances in {options.runs} runs; {url.partition(':')[0]}\n")
     print("| what | clock | processor | |\n|---|---|---|---|")
     with open_store(url) as store:
-        if not given.keep_index:
-            for row in store.list_runs():
-                store.drop_run(row.run_id)
-            before, begun = time.process_time(), time.perf_counter()
-            for record in records:
-                index_anew(store, record)
-            wall, cpu = time.perf_counter() - begun, time.process_time() - before
-            rates = f"{total / wall:,.0f} instances/s, {total / cpu:,.0f}/s of processor"
-            told("rebuild", wall, cpu, rates)
-        run_id = store.list_runs()[given.runs // 2].run_id
+        if not options.keep_index:
+            measure_rebuild(store, records_below([folder]), total)
+        run_id = store.list_runs()[options.runs // 2].run_id
+    measure_commands(run_id)
+    for kind in ("hits", "misses"):
+        measure_lookup(kind, json.dumps([url, kind, options.runs // 2 - 1, options.elements]))
+    measure_files(folder / "files")
+
+
+def measure_rebuild(store: Store, records: Iterable[RunRecord], total: int) -> None:
+    """Measure how long it takes to index all records again."""
+    for row in store.list_runs():
+        store.drop_run(row.run_id)
+    before, begun = time.process_time(), time.perf_counter()
+    for record in records:
+        index_anew(store, record)
+    wall, cpu = time.perf_counter() - begun, time.process_time() - before
+    rates = f"{total / wall:,.0f} instances/s, {total / cpu:,.0f}/s of processor"
+    report("rebuild", wall, cpu, rates)
+
+
+def measure_commands(run_id: str) -> None:
+    """Measure command lines beside a Python that does nothing."""
     reflow = [sys.executable, "-c", "from reflow.cli import main; main()"]
     bare = timed([sys.executable, "-c", "pass"])
-    told("python -c pass", *bare)
+    report("python -c pass", *bare)
     for words in (["--version"], ["runs"], ["runs", "--status", "FAILED"], ["status", run_id]):
         wall, cpu = timed([*reflow, *words])
-        told(f"reflow {' '.join(words).replace(run_id, 'RUN')}", wall, cpu,
-             f"{wall / bare[0]:.1f} x bare python, {cpu / bare[1]:.1f} x its processor time")
-    for kind in ("hits", "misses"):
-        found: list[list[tuple[float, float]]] = [[], []]
-        for _ in range(TIMES):
-            asked = json.dumps([url, kind, given.runs // 2 - 1, given.elements])
-            done = subprocess.run([sys.executable, "-c", LOOK_UP, asked], check=True, text=True,
-                                  capture_output=True)  # fmt: skip
-            for which, line in enumerate(done.stdout.splitlines()):
-                seconds = line.split()
-                found[which].append((float(seconds[0]), float(seconds[1])))
-                hits = int(seconds[2])
-        for which, name in enumerate(("first", "again")):
-            told(f"look-up of {LOOKED_UP:,}: {hits:,} hits, {name}",
-                 min(one[0] for one in found[which]), min(one[1] for one in found[which]))
-    measure_files(folder / "files")
+        report(f"reflow {' '.join(words).replace(run_id, 'RUN')}", wall, cpu,
+               f"{wall / bare[0]:.1f} x bare python, {cpu / bare[1]:.1f} x its processor time")
+
+
+def measure_lookup(kind: str, argument: str) -> None:
+    """Measure look-ups that all hit or all miss, the first in a process and another."""
+    samples: list[list[tuple[float, float]]] = [[], []]
+    for _ in range(TIMES):
+        done = subprocess.run([sys.executable, "-c", LOOK_UP, argument], check=True, text=True,
+                              capture_output=True)  # fmt: skip
+        for which, line in enumerate(done.stdout.splitlines()):
+            wall, cpu, hits = line.split()
+            samples[which].append((float(wall), float(cpu)))
+    for name, times in zip(("first", "again"), samples, strict=True):
+        report(f"look-up of {LOOKED_UP:,}: {int(hits):,} hits, {name}", *map(min, *times))
 
 
 def measure_files(folder: Path) -> None:
@@ -192,13 +207,13 @@ def measure_files(folder: Path) -> None:
         for path in paths:
             os.stat(path)
         half = time.perf_counter()
-        whole = not any(find_damage(*one) for one in results)
+        whole = not any(find_damage(*result) for result in results)
         samples[0].append(half - begun)
         samples[1].append(time.perf_counter() - half)
         assert whole
     bare, ours = map(statistics.median, samples)
-    told(f"os.stat of {LOOKED_UP:,} files", bare, bare)
-    told("their fingerprints, compared", ours, ours, f"{ours / bare:.2f} x")
+    report(f"os.stat of {LOOKED_UP:,} files", bare, bare)
+    report("their fingerprints, compared", ours, ours, f"{ours / bare:.2f} x")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def array(run_dir: str, count: int) -> dict[str, object]:
     peak = peak_memory()
     status = run.status(as_dict=True)
     outputs = {
-        one["array_index"]: one["output"]
-        for one in status["instances"]
-        if one["task_name"] == "nothing"
+        row["array_index"]: row["output"]
+        for row in status["instances"]
+        if row["task_name"] == "nothing"
     }
     if len(outputs) != count or any(index != value for index, value in outputs.items()):
         raise SystemExit(f"wrong outputs: {len(outputs)} of {count} elements")
@@ -64,7 +64,8 @@ def chain(run_dir: str, count: int) -> dict[str, object]:
     run = workflow.run_local(run_dir=run_dir, start=0)
     seconds = time.perf_counter() - start
     status = run.status(as_dict=True)
-    last = [one["output"] for one in status["instances"] if one["task_name"] == f"task_{count - 1}"]
+    name = f"task_{count - 1}"
+    last = [row["output"] for row in status["instances"] if row["task_name"] == name]
     if last != [count - 1]:
         raise SystemExit(f"wrong output of the last task: {last}")
     return {"seconds": seconds, "peak_bytes": peak_memory(), "run_id": run.run_id}

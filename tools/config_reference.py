@@ -23,18 +23,18 @@ MARKS = ("<!-- keys: written from the classes by `make config-reference` -->\n",
 def with_keys(text: str) -> str:
     """Return the page's text with all keys between its two marks.
 
-    Raises SystemExit where a backend cannot be had.
+    Raises SystemExit where a backend cannot be imported.
     """
-    before, _, rest = text.partition(MARKS[0])
-    _, found, after = rest.partition(MARKS[1])
-    if not found:
-        raise SystemExit(f"{PAGE}: the marks {MARKS} are not there")
+    before, _, below = text.partition(MARKS[0])
+    _, end, after = below.partition(MARKS[1])
+    if not end:
+        raise SystemExit(f"{PAGE} has no marks {MARKS}")
     tables = {(name,): cls for name, cls in TABLES.items()}
-    for one in installed_executors():
-        if one.cls is None:
-            raise SystemExit(one.problem)
-        if one.cls.__module__.startswith("reflow"):
-            tables["executor", one.name] = one.cls
+    for executor in installed_executors():
+        if executor.cls is None:
+            raise SystemExit(executor.problem)
+        if executor.cls.__module__.startswith("reflow"):
+            tables["executor", executor.name] = executor.cls
     sections = [
         f"\n### `[{dotted(at)}]`\n\n" + "\n".join(rows(cls, at)) + "\n"
         for at, cls in tables.items()
@@ -50,18 +50,19 @@ def rows(cls: type, at: Key) -> Iterator[str]:
 
 
 def _rows(cls: type, at: Key, top: Key) -> Iterator[str]:
-    for one in table_keys(cls).values():
-        key = (*at, one.name)
-        if is_table(one.annotation):
-            yield from _rows(one.annotation, key, top)
+    for table_key in table_keys(cls).values():
+        key = (*at, table_key.name)
+        if is_table(table_key.annotation):
+            yield from _rows(table_key.annotation, key, top)
             continue
-        default = default_text(one).removeprefix("default ")
-        default = default if one.required or one.default is None else f"`{default}`"
-        example = example_text(one)
+        default = default_text(table_key).removeprefix("default ")
+        has_value = not table_key.required and table_key.default is not None
+        default = f"`{default}`" if has_value else default
+        example = example_text(table_key)
         shown = f" Example: `{example}`" if example and f"`{example}`" != default else ""
-        cells = [f"`{dotted(key[len(top):])}`", f"{one.help}{shown}".strip(),
-                 type_name(one.annotation), default,
-                 f"`{one.variable or variable_of(key)}`"]  # fmt: skip
+        cells = [f"`{dotted(key[len(top):])}`", f"{table_key.help}{shown}".strip(),
+                 type_name(table_key.annotation), default,
+                 f"`{table_key.variable or variable_of(key)}`"]  # fmt: skip
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -33,7 +33,7 @@ def with_options(name: str, schema: Schema) -> Schema:
     `name` is "describe", of a workflow, or "describe-run".
     """
     task = schema["properties"]["tasks"]["items"]
-    _complete(task, [one for one in fields(TaskDescription) if one.name not in HIDDEN], DERIVED)
+    _complete(task, [item for item in fields(TaskDescription) if item.name not in HIDDEN], DERIVED)
     _complete(task["properties"]["resources"], fields(Resources))
     if name == "describe-run":
         _complete(schema["properties"]["run"]["properties"]["options"], fields(RunOptions))
@@ -45,10 +45,11 @@ def _complete(
 ) -> None:
     """Have an object's schema name just these properties, each required."""
     old = schema["properties"]
-    wanted = {one.name: one.type for one in attributes} | dict.fromkeys(more)
-    names = [name for name in old if name in wanted] + [name for name in wanted if name not in old]
+    types_by_name = {item.name: item.type for item in attributes} | dict.fromkeys(more)
+    kept = [name for name in old if name in types_by_name]
+    names = kept + [name for name in types_by_name if name not in old]
     schema["properties"] = {
-        name: old[name] if name in old else schema_of(wanted[name]) for name in names
+        name: old[name] if name in old else schema_of(types_by_name[name]) for name in names
     }
     schema["required"] = names
 
@@ -59,8 +60,8 @@ def schema_of(annotation: Any) -> Schema:
     if annotation in SIMPLE:
         return {"type": SIMPLE[annotation]}
     if origin in (typing.Union, types.UnionType):
-        (some,) = [one for one in arguments if one is not type(None)]
-        schema = schema_of(some)
+        (member,) = [argument for argument in arguments if argument is not type(None)]
+        schema = schema_of(member)
         return {**schema, "type": [schema["type"], "null"]}
     if origin is tuple:
         return {"type": "array", "items": schema_of(arguments[0])}
@@ -73,8 +74,8 @@ def schema_of(annotation: Any) -> Schema:
     raise SystemExit(f"no schema for fields of type {annotation}: add one to {__file__}")
 
 
-for made in (TaskDescription, Resources, RunOptions):
-    resolve_types(made)
+for cls in (TaskDescription, Resources, RunOptions):
+    resolve_types(cls)
 
 if __name__ == "__main__":
     for name in ("describe", "describe-run"):

@@ -29,7 +29,8 @@ class ExtensibleGroup(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands; nothing is imported for that."""
-        return sorted({*super().list_commands(ctx), *(point.name for point in self.extra.points)})
+        extra = {point.name for point in self.extra.quick_points}
+        return sorted({*super().list_commands(ctx), *extra})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name; an extra one is imported when it is called."""

@@ -150,7 +150,7 @@ class JsonLinesStore(Store):
         check_states([status or PENDING], RUN_STATES)
         with self._opened(fcntl.LOCK_EX) as opened:
             run = opened.run(run_id)
-            for task in (*sizes, *(one.task for one in (*changes, *(live or ())))):
+            for task in (*sizes, *(outcome.task for outcome in (*changes, *(live or ())))):
                 run.task(task)
             if position < run.position:
                 return False
@@ -166,22 +166,18 @@ class JsonLinesStore(Store):
         self, identities: Sequence[bytes | str], *, newest: bool = False,
         besides: Collection[str] = (),
     ) -> dict[str, CachedResult]:  # fmt: skip
-        wanted = {one.hex() if isinstance(one, bytes) else one for one in identities}
-        found: dict[str, CachedResult] = {}
+        hexadecimal = {key.hex() if isinstance(key, bytes) else key for key in identities}
+        hits: dict[str, CachedResult] = {}
         with self._opened() as opened:
             runs = {name: run for name, run in opened.runs.items() if name not in besides}
-            for run in runs.values():
-                for one in run.outcomes.values():
-                    here = one.state == CACHED and one.origin not in runs
-                    if not (here or one.state == SUCCESS) or one.identity not in wanted:
-                        continue
-                    if newest or one.identity not in found:
-                        found[one.identity] = CachedResult(
-                            run_id=run.row.run_id, record=run.row.record, task=one.task,
-                            index=one.index, identity=one.identity, digest=one.digest,
-                            value=one.value, paths=one.paths, prints=one.prints,
-                        )  # fmt: skip
-        return found
+        for run in runs.values():
+            for outcome in run.outcomes.values():
+                # A run that took a result over stands for the run it is from, once that has gone.
+                stands = outcome.state == CACHED and outcome.origin not in runs
+                is_hit = outcome.identity in hexadecimal and (stands or outcome.state == SUCCESS)
+                if is_hit and (newest or outcome.identity not in hits):
+                    hits[outcome.identity] = cached_result(run.row, outcome)
+        return hits
 
     def list_runs(
         self, graph_name: str | None = None, limit: int | None = None, since: str | None = None,
@@ -216,24 +212,25 @@ class JsonLinesStore(Store):
         with self._opened() as opened:
             run = opened.run(run_id)
         counts: dict[str, dict[str, int]] = {name: {} for name in run.tasks}
-        for one in run.outcomes.values():
-            counts[one.task][one.state] = counts[one.task].get(one.state, 0) + 1
+        for outcome in run.outcomes.values():
+            states = counts[outcome.task]
+            states[outcome.state] = states.get(outcome.state, 0) + 1
         for name, states in counts.items():
-            rest = (run.tasks[name].size or 0) - sum(states.values())
-            if rest > 0:
-                states[PENDING] = states.get(PENDING, 0) + rest
+            pending = (run.tasks[name].size or 0) - sum(states.values())
+            if pending > 0:
+                states[PENDING] = states.get(PENDING, 0) + pending
         return counts
 
     def instances(
         self, run_id: str, task: str | None = None, states: Iterable[str] | None = None
     ) -> list[InstanceRow]:
-        wanted = INSTANCE_STATES if states is None else tuple(states)
-        check_states(wanted, INSTANCE_STATES)
+        allowed = INSTANCE_STATES if states is None else tuple(states)
+        check_states(allowed, INSTANCE_STATES)
         with self._opened() as opened:
             run = opened.run(run_id)
         names = [run.task(task).name] if task is not None else list(run.tasks)
-        found = [o for o in run.outcomes.values() if o.task in names and o.state in wanted]
-        found.sort(key=lambda one: (names.index(one.task), one.index))
+        outcomes = [o for o in run.outcomes.values() if o.task in names and o.state in allowed]
+        outcomes.sort(key=lambda o: (names.index(o.task), o.index))
         return [
             InstanceRow(
                 o.task, o.index if run.tasks[o.task].array and o.index != WHOLE_TASK else None,
@@ -241,7 +238,7 @@ class JsonLinesStore(Store):
                 o.value is None and o.digest != "", o.cause, o.detail, o.origin, o.job,
                 o.started, o.ended, o.paths, o.prints,
             )
-            for o in found
+            for o in outcomes
         ]  # fmt: skip
 
 
@@ -251,9 +248,9 @@ class JsonLinesStore(Store):
 def added(runs: dict[str, Indexed], described: dict[str, Any], tasks: list[Any]) -> None:
     row = RunRow(**described)
     rows = {n: TaskRow(name=n, array=array, size=None if array else 1) for n, array in tasks}
-    known = runs.get(row.run_id)
-    if known and [(t.name, t.array) for t in known.tasks.values()] == [(n, a) for n, a in tasks]:
-        known.row = row
+    old = runs.get(row.run_id)
+    if old and [(t.name, t.array) for t in old.tasks.values()] == [(n, a) for n, a in tasks]:
+        old.row = row
         return
     runs.pop(row.run_id, None)  # indexed anew, it counts as added last
     runs[row.run_id] = Indexed(row, rows)
@@ -272,11 +269,11 @@ def applied(
         run.tasks[name] = evolve(run.tasks[name], size=size)
         run.outcomes.pop((name, WHOLE_TASK), None)
     if live is not None:
-        run.outcomes = {k: one for k, one in run.outcomes.items() if one.state in TERMINAL}
+        run.outcomes = {key: o for key, o in run.outcomes.items() if o.state in TERMINAL}
     for values in (*changes, *(live or ())):
-        one = Outcome(*values)
-        run.outcomes[one.task, one.index] = one._replace(
-            paths=tuple(one.paths), prints=tuple(one.prints)
+        outcome = Outcome(*values)
+        run.outcomes[outcome.task, outcome.index] = outcome._replace(
+            paths=tuple(outcome.paths), prints=tuple(outcome.prints)
         )
     run.row = evolve(run.row, status=status or run.row.status)
     run.position = Position(*place)
@@ -288,15 +285,23 @@ CHANGES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def check_states(given: Iterable[str], allowed: Sequence[str]) -> None:
-    for state in given:
+def cached_result(run: RunRow, outcome: Outcome) -> CachedResult:
+    return CachedResult(
+        run_id=run.run_id, record=run.record, task=outcome.task, index=outcome.index,
+        identity=outcome.identity, digest=outcome.digest, value=outcome.value,
+        paths=outcome.paths, prints=outcome.prints,
+    )  # fmt: skip
+
+
+def check_states(states: Iterable[str], allowed: Sequence[str]) -> None:
+    for state in states:
         if state not in allowed:
             raise QueryError(unknown_name("state", state, allowed))
 
 
 def moment(name: str, text: str) -> datetime:
-    try:  # Python 3.10 knows no "Z"
-        found = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "Zz" else text)
+    try:  # Python 3.10 does not read "Z"
+        time = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "Zz" else text)
     except (TypeError, ValueError):
         raise QueryError(f"{name} must be an ISO-8601 date or datetime, not {text!r}") from None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

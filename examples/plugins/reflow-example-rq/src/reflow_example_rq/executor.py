@@ -24,7 +24,7 @@ from reflow.states import CANCELLED, NODE_FAIL, UNKNOWN
 from .work import CANCEL
 
 KEPT = 7 * 24 * 3600
-"""For so many seconds RQ remembers jobs that have ended."""
+"""How many seconds RQ remembers jobs that have ended."""
 
 WAITING = (
     Status.QUEUED, Status.DEFERRED, Status.SCHEDULED, Status.CREATED, Status.READY_TO_ENQUEUE,
@@ -58,7 +58,7 @@ class RQExecutor(Executor):
             raise SchedulerUnreachableError(f"RQ's Redis at {self.url}: {error}") from error
 
     def check(self) -> None:
-        """Raise `ExecutorError` where the URL is none."""
+        """Raise `ExecutorError` where the URL is not one of a Redis."""
         try:
             Redis.from_url(self.url)
         except ValueError as error:
@@ -97,14 +97,14 @@ class RQExecutor(Executor):
         jobs of a queue become ready in the same moment.
         """
         with self._redis() as redis:
-            known = _fetch(jobs, redis)
+            fetched = _fetch(jobs, redis)
             ready: dict[str, list[str]] = {}
-            for job in known:
+            for job in fetched:
                 if job.get_status(refresh=False) == Status.READY_TO_ENQUEUE:
                     ready.setdefault(job.origin, []).append(job.id)
-            for queue, left in ready.items():
-                ReadyJobRegistry(queue, connection=redis).enqueue_jobs(left)
-            return {job.id: _status(job) for job in known}
+            for queue, ids in ready.items():
+                ReadyJobRegistry(queue, connection=redis).enqueue_jobs(ids)
+            return {job.id: _status(job) for job in fetched}
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         """A job's id follows from its tag: see which are there."""
@@ -125,7 +125,7 @@ class RQExecutor(Executor):
                     try:
                         job.cancel(enqueue_dependents=True)
                     except InvalidJobOperation:
-                        continue  # somebody else was quicker
+                        continue  # another process was quicker
 
 
 def job_id(tag: str) -> str:
