@@ -74,7 +74,7 @@ def give_away(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> AttachmentFolder:
-    attachments.known.pop("text", None)
+    attachments.learned.pop("text", None)
     made = AttachmentFolder(Files(), str(tmp_path / "mine"), [PICKLE, TEXT])
     made._loaded["text"] = TextSerializer()
     return made
@@ -159,7 +159,7 @@ def test_the_results_of_others_are_taken_over_but_for_pickles(
         assert "are not used but made again: they belong to " in decision.notice
         assert "and reading a pickle runs code" in decision.reason
     assert not (tmp_path / "mine" / bomb["file"]).exists()
-    attachments.known.pop("text")
+    attachments.learned.pop("text")
     assert not decide(folder, theirs, [text]).stands, "who knows what an unknown one would run"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from reflow import Param, Result, Workflow
+from reflow import Param, Result, Run, Workflow
 from reflow.engine.dispatcher import Dispatch
-from reflow.storage.indexing import rebuild
+from reflow.storage.indexing import index_anew, records_below
 from reflow.storage.stores.sqlite.store import SqliteStore
 
 
@@ -25,7 +25,12 @@ def workflow(store: SqliteStore) -> Workflow:
     return wf
 
 
-def told(status: dict[str, Any] | None) -> dict[str, Any]:
+def rebuild(store: SqliteStore, folders: list[Path]) -> list[str]:
+    return [index_anew(store, record) for record in records_below(folders)]
+
+
+def status_of(run: Run) -> dict[str, Any]:
+    status = run.status(as_dict=True)
     assert status is not None
     return status
 
@@ -36,28 +41,28 @@ def test_a_lost_store_is_rebuilt_from_run_directories(tmp_path: Path) -> None:
         first.run_local(tmp_path / name, n=n, on_error="continue")
         for name, n in (("one", 4), ("two", 6))
     ]
-    before = [told(run.status(as_dict=True)) for run in runs]
+    before = [status_of(run) for run in runs]
 
     store = SqliteStore(tmp_path / "second.sqlite")
-    found = rebuild(store, [tmp_path / "one", tmp_path / "two"])
+    run_ids = rebuild(store, [tmp_path / "one", tmp_path / "two"])
 
-    assert sorted(found) == sorted(run.run_id for run in runs)
-    again = workflow(store)
-    assert [told(again.run(run.run_id).status(as_dict=True)) for run in runs] == before
+    assert sorted(run_ids) == sorted(run.run_id for run in runs)
+    rebuilt = workflow(store)
+    assert [status_of(rebuilt.run(run.run_id)) for run in runs] == before
     assert {row.status for row in store.list_runs()} == {"FAILED"}
     # What had succeeded is a cache hit again; only the failing element runs.
-    third = again.run_local(tmp_path / "three", n=6, on_error="continue")
-    summary = told(third.status(as_dict=True))["summary"]
+    third = rebuilt.run_local(tmp_path / "three", n=6, on_error="continue")
+    summary = status_of(third)["summary"]
     assert summary == {"numbers": {"CACHED": 1}, "invert": {"CACHED": 5, "FAILED": 1}}
 
 
 def test_rebuilding_twice_changes_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
     run = workflow(store).run_local(tmp_path / "run", on_error="continue")
-    before = told(run.status(as_dict=True))
+    before = status_of(run)
     rebuild(store, [tmp_path / "run"])
     rebuild(store, [tmp_path / "run"])
-    assert told(run.status(as_dict=True)) == before
+    assert status_of(run) == before
     assert len(store.list_runs()) == 1
 
 

@@ -14,8 +14,8 @@ ONE = Outcome("task", 3, 1, "SUCCESS", "ab", "cd", '"/a"', ("/a", "/b"), ended=2
 
 @pytest.mark.parametrize("prints", [(), ("f:1:2 00ff", ""), ("", "-")])
 def test_an_outcome_comes_back(prints: tuple[str, ...]) -> None:
-    one = ONE._replace(prints=prints)
-    assert decode(encode(one).rstrip(b"\n")) == one
+    outcome = ONE._replace(prints=prints)
+    assert decode(encode(outcome).rstrip(b"\n")) == outcome
 
 
 def test_a_line_without_fingerprints_is_read() -> None:
@@ -29,8 +29,8 @@ def test_a_line_without_fingerprints_is_read() -> None:
 
 def test_a_result_that_may_still_change_comes_back() -> None:
     outcome = ONE._replace(state="CACHED", origin="run-1", unsettled=True)
-    again = decode(encode(outcome).rstrip(b"\n"))
-    assert again == outcome
+    decoded = decode(encode(outcome).rstrip(b"\n"))
+    assert decoded == outcome
     assert outcome.made_files
     assert not outcome._replace(unsettled=False).made_files
 
@@ -62,7 +62,7 @@ def test_a_suspicion_is_read_that_earlier_versions_wrote_into_the_detail() -> No
     assert decode_outcome(line) == killed._replace(suspected="OOM")
 
 
-@pytest.mark.parametrize("more", ["1", '["",""],1', '["",""],true,1', '["",""],true,"OOM",1'])
-def test_a_line_with_more_or_other_fields_is_damaged(more: str) -> None:
-    body = encode(ONE).rstrip(b"\n")[9:-1] + f",{more}]".encode()
+@pytest.mark.parametrize("fields", ["1", '["",""],1', '["",""],true,1', '["",""],true,"OOM",1'])
+def test_a_line_with_more_or_other_fields_is_damaged(fields: str) -> None:
+    body = encode(ONE).rstrip(b"\n")[9:-1] + f",{fields}]".encode()
     assert decode(b"%08x %s" % (crc32(body), body)) is None

@@ -68,9 +68,9 @@ def as_another_user(work: Callable[[], None]) -> None:
 
 def open_for_all(folder: Path) -> None:
     """Let another user come to a folder of pytest's."""
-    for one in (folder, *folder.parents):
-        if one.stat().st_uid == os.geteuid() and one != Path("/"):
-            one.chmod(one.stat().st_mode | 0o055)
+    for parent in (folder, *folder.parents):
+        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
 
 
 # Versions of the schema
@@ -89,8 +89,8 @@ def test_a_store_of_an_earlier_schema_is_brought_up_to_date(old: Path) -> None:
         assert store.check() == []
         # What was taken over before there was a table of that survives the older run too.
         store.drop_run("old-1")
-        one = success("many", 0).identity
-        assert store.lookup([one])[one].run_id == "old-2"
+        identity = success("many", 0).identity
+        assert store.lookup([identity])[identity].run_id == "old-2"
         store.apply("old-2", [Outcome("first", 0, 1, FAILED)], {}, FAILED, Position(3, 1))
         assert store.summary("old-2")["first"] == {FAILED: 1}
         assert store.check() == []
@@ -166,9 +166,9 @@ def test_what_a_killed_writer_left_is_rolled_back(store: SqliteStore, tmp_path: 
     copy = half_written(store, tmp_path / "copy")
     with pytest.raises(StoreError, match="complete an interrupted write"):
         SqliteStore(copy, read_only=True).list_runs()
-    with SqliteStore(copy) as again:
-        assert everything(again) == before
-        assert again.check() == []
+    with SqliteStore(copy) as recovered:
+        assert everything(recovered) == before
+        assert recovered.check() == []
     assert not Path(f"{copy}-journal").exists()
     with SqliteStore(copy, read_only=True) as reading:
         assert everything(reading) == before
@@ -211,8 +211,8 @@ def test_killed_within_a_batch(path: Path) -> None:
             offset = store.position("flow-1").offset
             seed = str(offset)
             if offset:
-                wanted = [success("many", i, seed).identity for i in range(99)]
-                assert len(store.lookup(wanted)) == 99
+                identities = [success("many", i, seed).identity for i in range(99)]
+                assert len(store.lookup(identities)) == 99
             store.set_status("flow-1", RUNNING)
 
 
@@ -244,8 +244,8 @@ def test_no_room_for_the_lease(store: SqliteStore, monkeypatch: pytest.MonkeyPat
 def test_who_may_not_write_may_read(store: SqliteStore, tmp_path: Path) -> None:
     open_for_all(tmp_path)
     store.close()
-    for one in tmp_path.rglob("*"):  # whatever the umask of who runs the tests
-        one.chmod(0o755 if one.is_dir() else 0o644)
+    for path in tmp_path.rglob("*"):  # whatever the umask of who runs the tests
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
     def work() -> None:
         with SqliteStore(store.path) as theirs:
@@ -303,10 +303,10 @@ def test_a_damaged_file(store: SqliteStore, place: int | str) -> None:
         file.write(b"\xff" * 20_000)
     if place == "middle":
         try:
-            found = store.check()
+            problems = store.check()
         except StoreError as error:
-            found = [str(error)]
-        assert found
+            problems = [str(error)]
+        assert problems
     else:
         with pytest.raises(StoreError, match="`reflow store rebuild --new`"):
             store.list_runs()
@@ -332,9 +332,9 @@ def test_a_holder_that_was_taken_for_dead_commits_nothing(store: SqliteStore) ->
     lease = Path(store._file.lease._row.folder)
 
     def slow() -> None:
-        with store._file.writing() as mine:
-            mine.execute("UPDATE run SET status = 'FAILED'")
-            newest = max(int(one.name) for one in lease.iterdir())
+        with store._file.writing() as connection:
+            connection.execute("UPDATE run SET status = 'FAILED'")
+            newest = max(int(file.name) for file in lease.iterdir())
             (lease / f"{newest + 1:09d}").write_text(f"{ELSEWHERE}\nfree\n")
 
     with pytest.raises(StoreError, match="took this one for dead"):
@@ -344,23 +344,23 @@ def test_a_holder_that_was_taken_for_dead_commits_nothing(store: SqliteStore) ->
 
 def test_a_read_beside_a_writer_elsewhere_is_done_again(store: SqliteStore) -> None:
     lease = Path(store._file.lease._row.folder)
-    asked: list[int] = []
+    queries: list[int] = []
 
     def query(connection: sqlite3.Connection) -> str:
-        asked.append(1)
+        queries.append(1)
         (status,) = connection.execute("SELECT status FROM run").fetchone()
-        if len(asked) == 1:  # a writer elsewhere comes and goes meanwhile
-            newest = max(int(one.name) for one in lease.iterdir())
+        if len(queries) == 1:  # a writer elsewhere comes and goes meanwhile
+            newest = max(int(file.name) for file in lease.iterdir())
             (lease / f"{newest + 1:09d}").write_text(f"{ELSEWHERE}\nfree\n")
         return str(status)
 
     assert store._file.read(query) == RUNNING
-    assert len(asked) == 2
+    assert len(queries) == 2
 
 
 def test_a_writer_elsewhere_that_never_rests(store: SqliteStore) -> None:
     lease = Path(store._file.lease._row.folder)
-    newest = max(int(one.name) for one in lease.iterdir())
+    newest = max(int(file.name) for file in lease.iterdir())
     (lease / f"{newest + 1:09d}").write_text(f"{ELSEWHERE}\n")
     store._file.timeout = 0.05
     with pytest.raises(StoreError, match=r"other machines wrote to it all the time"):
@@ -419,8 +419,8 @@ def test_a_dropped_runs_results_stay_with_those_who_took_them_over(store: Sqlite
 
 def test_a_run_is_indexed_anew_in_one_transaction(store: SqliteStore) -> None:
     store.add_run(run_row("later-1"), TASKS)
-    again = [success("many", 1), success("first")]
-    assert store.replace_run(run_row(), TASKS, again, {"many": 2}, Position(1, 1)) is True
+    outcomes = [success("many", 1), success("first")]
+    assert store.replace_run(run_row(), TASKS, outcomes, {"many": 2}, Position(1, 1)) is True
     assert store.summary("flow-1")["many"] == {SUCCESS: 1, PENDING: 1}
     assert store.replace_run(run_row(), TASKS, [], {}, Position(1, 0)) is False
     with pytest.raises(StoreError, match="hex"):

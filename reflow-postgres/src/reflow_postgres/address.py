@@ -17,7 +17,6 @@ DEFAULT_SCHEMA = "reflow"
 _URL = re.compile(
     r"(?:postgresql|postgres)://(?:(?P<user>[^/?#@]*)@)?(?P<rest>[^?#]*)(?:\?(?P<query>[^#]*))?"
 )
-_SECRETS = ("password", "sslpassword")
 
 
 @frozen(kw_only=True)
@@ -47,35 +46,32 @@ def address_of(url: str) -> Address:
     match = _URL.fullmatch(url)
     if match is None:
         scheme = url.partition("://")[0] if "://" in url else ""
-        given = f"a URL of the scheme {scheme!r}" if scheme else "this"
+        kind = f"a URL of the scheme {scheme!r}" if scheme else "this"
         raise StoreError(
-            f"cannot open {given} as a PostgreSQL store: write"
+            f"cannot open {kind} as a PostgreSQL store: write"
             " postgresql://user@host:5432/database?schema=reflow"
         )
     user, _, password = (match["user"] or "").partition(":")
-    secret = unquote(password) or None
-    options = []
-    schema = DEFAULT_SCHEMA
-    for key, value in parse_qsl(match["query"] or "", keep_blank_values=True):
-        if key == "schema":
-            schema = value
-        elif key == "password":
-            secret = value
-        elif key in _SECRETS:
-            raise StoreError(
-                f"a PostgreSQL store's URL must not have {key}: it would be seen; see"
-                " PostgreSQL's manual for service files (PGSERVICEFILE)"
-            )
-        else:
-            options.append((key, value))
+    options = parse_qsl(match["query"] or "", keep_blank_values=True)
+    values = dict(options)
+    if "sslpassword" in values:
+        raise StoreError(
+            "a PostgreSQL store's URL must not have sslpassword: it would be seen; see"
+            " PostgreSQL's manual for service files (PGSERVICEFILE)"
+        )
+    schema = values.get("schema", DEFAULT_SCHEMA)
     if not schema or "\0" in schema:
         raise StoreError(
             "the schema in a PostgreSQL store's URL is empty: leave it out, or name one"
         )
     place = f"{SCHEME}://{user}@{match['rest']}" if user else f"{SCHEME}://{match['rest']}"
-    shown = [*options, *([("schema", schema)] if schema != DEFAULT_SCHEMA else [])]
+    libpq = [(key, value) for key, value in options if key not in ("password", "schema")]
+    shown = [*libpq, ("schema", schema)] if schema != DEFAULT_SCHEMA else libpq
     return Address(
-        url=_with(place, shown), schema=schema, connection=_with(place, options), password=secret
+        url=_with(place, shown),
+        schema=schema,
+        connection=_with(place, libpq),
+        password=values.get("password", unquote(password) or None),
     )
 
 

@@ -93,14 +93,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 _TABLES = ("reflow_schema", "run", "task", "instance", "tally", "reserved")
 _LOCK = 0x72_66_6C_77
-"""Of the advisory lock under which tables are made: two users may be the first at once."""
+"""Number of the advisory lock for making tables: two users may be the first at once."""
 
 
 def prepare(connection: psycopg.Connection[Any], schema: str) -> None:
-    """Have the tables there, in the newest version, within a transaction.
+    """Make the tables, or bring them to the newest version, within a transaction.
 
-    Who may use the schema may use the tables that are made in it. Raises
-    `StoreVersionError` for tables of a newer reflow and `StoreError` for other tables.
+    Users of the schema may use the tables that are made in it. Raises `StoreVersionError` for
+    tables of a newer reflow and `StoreError` for those of another program.
     """
     if _version(connection, schema) == len(MIGRATIONS):
         return
@@ -124,12 +124,12 @@ def prepare(connection: psycopg.Connection[Any], schema: str) -> None:
 
 
 def _version(connection: psycopg.Connection[Any], schema: str) -> int:
-    there = connection.execute(
+    exists = connection.execute(
         "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'reflow_schema'", (schema,)
     ).fetchone()
-    if there is None:
+    if exists is None:
         return 0
-    # By its full name: what one may not use is not on the search path.
+    # By its full name: a schema that this user may not use is not on the search path.
     table = sql.Identifier(schema, "reflow_schema")
     row = connection.execute(sql.SQL("SELECT version FROM {}").format(table)).fetchone()
     version = int(row[0]) if row else 0

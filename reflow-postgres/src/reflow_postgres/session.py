@@ -21,13 +21,13 @@ T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 
 CONNECT_SECONDS = 5
-"""So long is waited for the server to answer, unless the URL says otherwise."""
+"""How long to wait for the server to answer, unless the URL says otherwise."""
 
 LOCK_SECONDS = 30
-"""So long is waited for other transactions."""
+"""How long to wait for other transactions."""
 
 RIVALS = 10
-"""So often a transaction is done again that got into another's way."""
+"""How often a transaction is done again that was in a deadlock with another."""
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 """After a connection failed, nobody tries again for so many seconds, the last for all further
@@ -68,13 +68,13 @@ class Session:
             self._reset()
 
     def read(self, query: Callable[[Connection], T]) -> T:
-        """Return what `query` finds; all its questions see one state."""
+        """Return what `query` returns; all its questions see one state."""
         return self._do("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", query)
 
     def write(self, change: Callable[[Connection], T]) -> T:
-        """Return what `change` returns, once all it did is there for everybody.
+        """Return what `change` returns, once all that it did is there for everybody.
 
-        Where the connection breaks it may be done again: it must be no harm to do it twice.
+        It is done again if the connection breaks, so doing it twice must be harmless.
         """
         return self._do("BEGIN", change)
 
@@ -82,14 +82,14 @@ class Session:
         self._notice_fork()
         with self._lock, self._errors():
             for _ in range(RIVALS):
-                kept = self._connection is not None
+                was_open = self._connection is not None
                 try:
                     return self._transact(begin, work)
                 except psycopg.errors.DeadlockDetected:
                     continue  # the server let the rival's transaction through
                 except psycopg.OperationalError:
                     # The server was started again, or a firewall forgot an idle connection.
-                    if not kept or self._connection is None or not self._connection.closed:
+                    if not was_open or self._connection is None or not self._connection.closed:
                         raise
                     self._connection = None
             return self._transact(begin, work)
@@ -98,7 +98,7 @@ class Session:
         connection = self._connection or self._connect()
         try:
             connection.execute(begin)
-            found = work(connection)
+            result = work(connection)
             connection.execute("COMMIT")
         except BaseException:
             if not connection.closed:
@@ -107,7 +107,7 @@ class Session:
                 except psycopg.Error:
                     connection.close()
             raise
-        return found
+        return result
 
     def _connect(self) -> Connection:
         if self._failure is not None and time.monotonic() < self._until:
@@ -124,18 +124,17 @@ class Session:
         return connection
 
     def _open(self) -> Connection:
-        more: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         password = self.address.password or self._find_password()
         if password is not None:
-            more["password"] = password
-        asked = "connect_timeout" in self.address.connection or "PGCONNECT_TIMEOUT" in os.environ
-        if not asked:
-            more["connect_timeout"] = CONNECT_SECONDS
+            arguments["password"] = password
+        if not ("connect_timeout" in self.address.connection or "PGCONNECT_TIMEOUT" in os.environ):
+            arguments["connect_timeout"] = CONNECT_SECONDS
         connection = psycopg.connect(
             self.address.connection,
             autocommit=True,  # transactions are begun and ended here, in so many words
             application_name="reflow",
-            **more,
+            **arguments,
         )
         try:
             connection.execute(
@@ -167,7 +166,7 @@ class Session:
 
     def _explained(self, error: psycopg.Error) -> ReflowError:
         # The causes are left out of the chain: what they quote may have the password in it.
-        what = self.address.without_password(" ".join(str(error).split()))
+        message = self.address.without_password(" ".join(str(error).split()))
         schema = self.address.schema
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             user = self._user()
@@ -182,7 +181,8 @@ class Session:
             advice = "the server's disk is full: tell its administrator"
         elif isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             advice = "this server takes no changes; name the primary server"
-        elif isinstance(error, psycopg.OperationalError) and "password" in what:
+        elif isinstance(error, psycopg.OperationalError) and "password" in message:
+            # By its text: libpq has no code for a password that it was not given.
             advice = (
                 "put the password into ~/.pgpass (mode 600), or into the environment as PGPASSWORD"
             )
@@ -195,13 +195,13 @@ class Session:
             advice = "check the store's URL: postgresql://user@host:5432/database?schema=reflow"
         else:
             advice = "`reflow store check` says whether the store is whole"
-        return StoreError(f"{self.address.described()}: {what}: {advice}")
+        return StoreError(f"{self.address.described()}: {message}: {advice}")
 
     def _user(self) -> str:
         if self._connection is not None and not self._connection.closed:
             return str(self._connection.info.user)
         try:
-            found = psycopg.conninfo.conninfo_to_dict(self.address.connection).get("user")
+            user = psycopg.conninfo.conninfo_to_dict(self.address.connection).get("user")
         except psycopg.Error:
-            found = None
-        return str(found or os.environ.get("PGUSER") or os.environ.get("USER") or "you")
+            user = None
+        return str(user or os.environ.get("PGUSER") or os.environ.get("USER") or "you")

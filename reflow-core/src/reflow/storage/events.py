@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from ..errors import RecordVersionError
 from .outcome import (
     OUTCOME,
     Outcome,
@@ -21,6 +22,16 @@ from .outcome import (
 
 FORMAT = 1
 """Version of the record format; a reader refuses a higher one."""
+
+
+def check_format(written: int, path: str) -> None:
+    """Raise `RecordVersionError` for what a newer reflow has written."""
+    if written > FORMAT:
+        raise RecordVersionError(
+            f"{path} was written in record format {written}, this reflow reads up to {FORMAT};"
+            " use the newer reflow that wrote it"
+        )
+
 
 Place: TypeAlias = tuple[str, str]
 """Where jobs are submitted: the name of an executor, and its settings as JSON."""

@@ -152,12 +152,3 @@ def _created(record: RunRecord) -> str:
     except RecordError:
         return ""  # whoever reads the whole record reports it
     return str(native.get("created_at", ""))
-
-
-def rebuild(store: Store, run_dirs: Iterable[str | Path], files: Files | None = None) -> list[str]:
-    """Enter the runs recorded in or below these folders into the store anew.
-
-    Returns the ids of the runs, the oldest first. Raises `RecordError` for a record that is
-    damaged.
-    """
-    return [index_anew(store, record) for record in records_below(run_dirs, files)]

@@ -13,16 +13,16 @@ import threading
 from collections.abc import Callable
 from itertools import zip_longest
 
-from ..errors import LeaseHeldError, RecordError, RecordVersionError
+from ..errors import LeaseHeldError, RecordError
 from .clock import Clock
-from .events import FORMAT, Opened, Record, Released, decode_all, encode
+from .events import FORMAT, Opened, Record, Released, check_format, decode_all, encode
 from .filesystem import Appender, Files
 from .numbered_files import LEASE_SECONDS as LEASE_SECONDS
 from .numbered_files import NumberedFiles
 from .process_id import is_alive
 
 VISIBLE_SECONDS = 10
-"""So long is waited for what another machine wrote before it is said to be missing."""
+"""How long to wait for what another machine wrote before it counts as missing."""
 
 
 def segments_in(files: Files, folder: str) -> NumberedFiles:
@@ -76,7 +76,7 @@ class JournalReader:
         if records:
             self.last = records[-1]
             if isinstance(records[0], Opened) and start == 0:
-                _check_format(records[0], self.segments.folder)
+                check_format(records[0].format, self.segments.folder)
                 self.owner = records[0].owner
         self.segment, self.offset = number, start + size
         self.behind = sealed is not None and size < sealed
@@ -88,16 +88,8 @@ class JournalReader:
         records, _ = decode_all(self.segments.files.read(path)[:4096])
         if not records or not isinstance(records[0], Opened):
             raise RecordError(f"{path} is damaged: it has no first record")
-        _check_format(records[0], self.segments.folder)
+        check_format(records[0].format, self.segments.folder)
         return records[0].sealed
-
-
-def _check_format(opened: Opened, folder: str) -> None:
-    if opened.format > FORMAT:
-        raise RecordVersionError(
-            f"{folder} was written in record format {opened.format}, this reflow reads up to "
-            f"{FORMAT}; use the newer reflow that wrote it"
-        )
 
 
 class Lease:

@@ -1,4 +1,4 @@
-"""A run's directory of records: what was asked, and where everything else stands."""
+"""A run's directory of records: what was asked, and where everything else is."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from attrs import Attribute, field, fields, frozen
 from ..errors import (
     ParameterError,
     RecordError,
-    RecordVersionError,
     RunDirectoryError,
     SerializationError,
 )
 from ..model.entrypoint import keep_code
 from ..model.spec import Entrypoint, WorkflowSpec
 from ..values.codec import structure, unstructure
-from .events import FORMAT
+from .events import check_format
 from .filesystem import Files
 from .permissions import make_folders
 
@@ -40,11 +39,11 @@ _START = (
 def job_command(python: str) -> str:
     """Return the shell words that start `reflow.job`, its arguments to follow.
 
-    It is this reflow, wherever it was imported from, for a python that has none installed. Not
-    by PYTHONPATH: that would put all of site-packages before the standard library, be seen by
-    every program that a task starts, and grow from job to job. Nor by ``-m reflow.job``: that
-    would look for modules in the working directory first, where a user's file may have any name.
-    Nothing that is loaded from here on is searched for garbage before `reflow.job.main` lets it.
+    They start the reflow that runs now, also where `python` has none installed. Not by PYTHONPATH:
+    that would put all of site-packages before the standard library, reach every program that a
+    task starts, and grow from job to job. Nor by ``-m reflow.job``: that would look for modules in
+    the working directory first, where a user's file may have any name. The garbage collector is
+    off until `reflow.job.main` turns it on.
     """
     # The folder that holds the package `reflow`. The package's own folder must never be on the
     # path: its rooms would be importable as `storage`, `values`, `config` …
@@ -105,7 +104,7 @@ class RunOptions:
     @classmethod
     def arguments(cls) -> tuple[str, ...]:
         """Return the options that whoever starts a run gives, by name."""
-        return tuple(one.name for one in fields(cls) if not one.metadata)
+        return tuple(option.name for option in fields(cls) if not option.metadata)
 
     def forces(self, task: str) -> bool:
         """Whether results of older runs are not even looked at for a task."""
@@ -164,11 +163,12 @@ class RunRecord:
         return f"{self.folder}/logs"
 
     def create(
-        self, request: RunRequest, kept: bytes | None, beside: Mapping[str, str]
+        self, request: RunRequest, kept: bytes | None, texts: Mapping[str, str]
     ) -> None:
-        """Write what was asked, and the large texts of it by their digests.
+        """Write what was asked, and its large `texts` by their digests.
 
-        Raises `RunDirectoryError` if it cannot be written.
+        `kept` is the code of an entrypoint that is no file, or is not to stay where it is.
+        Raises `RunDirectoryError` if the record cannot be written.
         """
         try:
             make_folders(os.path.dirname(self.folder), common=True)
@@ -178,7 +178,7 @@ class RunRecord:
                 self._keep_script(request.entrypoint.target, kept)
             elif kept is not None:
                 self.files.write(f"{self.folder}/{request.entrypoint.target}", kept)
-            for name, text in beside.items():
+            for name, text in texts.items():
                 self.files.make_folder(self.values)
                 data = text.encode("utf-8", "surrogatepass")
                 self.files.create(f"{self.values}/{name}.json", data)
@@ -197,13 +197,13 @@ class RunRecord:
             self.request()
 
     def discard(self) -> None:
-        """Take a record away again that no run has begun to use."""
+        """Delete a record that no run has begun to use."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(self.folder))  # unless other runs are there
 
     def _keep_script(self, target: str, kept: bytes | None) -> None:
-        """Keep a script that is nowhere else (`kept`), or a copy for the reader; and its code."""
+        """Write a script that is nowhere else (`kept`), or a copy for people, and its code."""
         copy = target
         if kept is None:
             copy = f"entry-{os.path.basename(target)}"
@@ -247,12 +247,9 @@ class RunRecord:
         except (OSError, ValueError) as error:
             raise RecordError(f"cannot read the run's record {path}: {error}") from error
         written = native.get("format") if isinstance(native, dict) else None
-        if isinstance(written, int) and written > FORMAT:
-            raise RecordVersionError(
-                f"{path} was written in record format {written}, this reflow reads up "
-                f"to {FORMAT}; use the newer reflow that wrote it"
-            )
+        if isinstance(written, int):
+            check_format(written, path)
         if not isinstance(written, int) or "run_id" not in native:
             raise RecordError(f"the run's record {path} is damaged: it does not describe a run")
-        checked: object = native
-        return checked
+        request: object = native
+        return request
