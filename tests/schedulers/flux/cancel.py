@@ -21,8 +21,8 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
     parser.add_argument("-m", "--message", default="")
     parser.add_argument("jobids", nargs="*")
     try:
-        given = parser.parse_args(call.arguments[1:])
-        for job_id in given.jobids:
+        arguments = parser.parse_args(call.arguments[1:])
+        for job_id in arguments.jobids:
             if ids.read(job_id) is None:
                 parser.prog = "flux-cancel"
                 text = f"argument JOBID...: invalid JobID value: '{job_id}'"
@@ -32,20 +32,20 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
     told = unreachable(cluster.settings, "cancel", fault)
     if told is not None:
         return told
-    if given.all:
+    if arguments.all:
         live = [job for job in own(cluster, call) if job.live]
         cluster.cancel(live, call.uid)
         many = "" if len(live) == 1 else "s"
         text = f"Canceled {len(live)} job{many} (0 errors)" if live else "Matched 0 jobs"
         return Answer(err=f"flux-cancel: {text}\n")
-    if not given.jobids:
+    if not arguments.jobids:
         return Answer(1, err="flux-cancel: ERROR: No target jobs were provided\n")
     err = ""
-    for job_id in given.jobids:
+    for job_id in arguments.jobids:
         number = ids.read(job_id) or 0
         found = [job for job in cluster.find(ids.number(number)) if not job.purged]
         if found and found[0].live:
-            found[0].request.extra["note"] = given.message
+            found[0].request.extra["note"] = arguments.message
             cluster.cancel(found, call.uid)
         else:
             shown = ids.f58(number, letter=ids.letter(call.environment))
@@ -53,7 +53,7 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
             err += f"flux-cancel: ERROR: {shown}: {why}\n"
     if fault:
         return timed_out(cluster.settings, "cancel")
-    if len(given.jobids) >= ABORTS:
+    if len(arguments.jobids) >= ABORTS:
         return Answer(134, err="libev: I/O watcher with invalid fd found in epoll_ctl\n")
     return Answer(1 if err else 0, err=err)
 

@@ -14,17 +14,17 @@ def of(number: int) -> int:
     return (_FIRST + number // 4 * 3 << 24) | number % 4
 
 
-def number(given: int) -> int:
+def number(job_id: int) -> int:
     """Return the engine's number of an id; 0 where there is none."""
-    moment, within = (given >> 24) - _FIRST, given & 0xFFFFFF
+    moment, within = (job_id >> 24) - _FIRST, job_id & 0xFFFFFF
     return moment // 3 * 4 + within if moment >= 0 and moment % 3 == 0 and within < 4 else 0
 
 
-def f58(given: int, *, letter: str = "f") -> str:
+def f58(job_id: int, *, letter: str = "f") -> str:
     """Write an id in base 58."""
     text = ""
-    while given or not text:
-        given, digit = divmod(given, 58)
+    while job_id or not text:
+        job_id, digit = divmod(job_id, 58)
         text = _DIGITS[digit] + text
     return letter + text
 

@@ -44,11 +44,11 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
 
 def log_path(job: Job, pattern: str) -> str:
     """Fill in the templates that the job's shell knows; others are left as they are."""
-    given = ids.of(job.base)
+    job_id = ids.of(job.base)
     own_letter = ids.letter(job.request.environment)
     values = {
-        "id": ids.f58(given, letter=own_letter), "id.f58": ids.f58(given, letter=own_letter),
-        "id.f58plain": ids.f58(given), "id.dec": str(given), "id.hex": hex(given),
+        "id": ids.f58(job_id, letter=own_letter), "id.f58": ids.f58(job_id, letter=own_letter),
+        "id.f58plain": ids.f58(job_id), "id.dec": str(job_id), "id.hex": hex(job_id),
         "name": job.request.name,
     }  # fmt: skip
     return re.sub(r"\{\{(.*?)\}\}", lambda one: values.get(one[1], one[0]), pattern)
@@ -110,7 +110,7 @@ def state(job: Job) -> str:
 
 def row(job: Job, letter: str) -> dict[str, Any]:
     """Return the fields of a job, as `flux jobs` formats them."""
-    given, now = ids.of(job.base), state(job)
+    job_id, now = ids.of(job.base), state(job)
     how, kind, note = result(job) if now == "INACTIVE" else ("", "", "")
     code = _code(job)
     if not kind and "warning" in job.request.extra:
@@ -120,8 +120,8 @@ def row(job: Job, letter: str) -> dict[str, Any]:
     short = {"DEPEND": "D", "SCHED": "S", "RUN": "R", "CLEANUP": "C", "COMPLETED": "CD",
              "FAILED": "F", "CANCELED": "CA", "TIMEOUT": "TO"}  # fmt: skip
     return {
-        "id": ids.f58(given, letter=letter), "id.f58": ids.f58(given, letter=letter),
-        "id.f58plain": ids.f58(given), "id.dec": given, "id.hex": hex(given),
+        "id": ids.f58(job_id, letter=letter), "id.f58": ids.f58(job_id, letter=letter),
+        "id.f58plain": ids.f58(job_id), "id.dec": job_id, "id.hex": hex(job_id),
         "name": job.request.name, "username": job.request.user, "userid": job.request.uid,
         "state": now, "result": how, "status": how or now, "status_abbrev": short[how or now],
         "urgency": "0" if job.held else job.request.extra["urgency"],
@@ -164,14 +164,14 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
     parser.add_argument("-o", "--format", default=DEFAULT)
     parser.add_argument("JOBID", nargs="*")
     try:
-        given = parser.parse_args(_joined(call.arguments[1:]))
-        for one in given.JOBID:
+        arguments = parser.parse_args(_joined(call.arguments[1:]))
+        for one in arguments.JOBID:
             if ids.read(one) is None:
                 parser.error(f"argument JOBID: invalid JobID value: '{one}'")
-        if given.since is not None and float(given.since) > time.time():
-            raise Refused(f"--since={given.since} appears to be in the future")
+        if arguments.since is not None and float(arguments.since) > time.time():
+            raise Refused(f"--since={arguments.since} appears to be in the future")
         letter = ids.letter(call.environment)
-        fields = [one for _, one, _, _ in string.Formatter().parse(given.format) if one]
+        fields = [one for _, one, _, _ in string.Formatter().parse(arguments.format) if one]
         for field in fields:
             if field not in FIELDS:
                 raise Refused(f"Error in user format: Unknown format field: {field}")
@@ -182,35 +182,45 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
     if told is not None:
         return told
     err, code = "", 0
-    if given.JOBID:
-        if given.count is not None or given.since or given.name or given.filter or given.a:
+    if arguments.JOBID:
+        if (
+            arguments.count is not None
+            or arguments.since
+            or arguments.name
+            or arguments.filter
+            or arguments.a
+        ):
             err += "flux-jobs: WARNING: Filtering options ignored with jobid list\n"
         known = {ids.of(one.base): one for one in cluster.known()}
-        chosen = [known[number] for one in given.JOBID if (number := ids.read(one)) in known]
-        unknown = [one for one in given.JOBID if ids.read(one) not in known]
+        chosen = [known[number] for one in arguments.JOBID if (number := ids.read(one)) in known]
+        unknown = [one for one in arguments.JOBID if ids.read(one) not in known]
         err += "".join(f"JobID {one} unknown\n" for one in unknown)
         code = 0 if chosen else 1
     else:
-        wanted = given.filter or ("inactive,active" if given.a or given.since else "active")
+        wanted = arguments.filter or (
+            "inactive,active" if arguments.a or arguments.since else "active"
+        )
         states = {one for word in wanted.split(",") for one in STATES.get(word, (word.upper(),))}
-        everyone = list(cluster.known()) if given.A else own(cluster, call)
+        everyone = list(cluster.known()) if arguments.A else own(cluster, call)
         chosen = [
             one
             for one in reversed(everyone)
             if (state(one) in states or (not one.live and result(one)[0] in states))
-            and (given.name is None or one.request.name == given.name)
-            and (given.since is None or one.live or one.ended > float(given.since))
+            and (arguments.name is None or one.request.name == arguments.name)
+            and (arguments.since is None or one.live or one.ended > float(arguments.since))
         ]
-        count = 1000 if given.count is None else given.count
+        count = 1000 if arguments.count is None else arguments.count
         if count and len(chosen) > count:
             chosen = chosen[:count]
-            if not given.n:
+            if not arguments.n:
                 err += (
                     f"warning: output truncated at {count} jobs.\n"
                     "Use --count to increase returned results or use filters to alter results.\n"
                 )
-    lines = [_Formatter().vformat(given.format, (), row(one, letter)) for one in chosen]
-    header = "" if given.n else HEADER if given.format == DEFAULT else f"{given.format}\n"
+    lines = [_Formatter().vformat(arguments.format, (), row(one, letter)) for one in chosen]
+    header = (
+        "" if arguments.n else HEADER if arguments.format == DEFAULT else f"{arguments.format}\n"
+    )
     return Answer(code, out=header + "".join(f"{line}\n" for line in lines), err=err)
 
 

@@ -108,16 +108,16 @@ def _order(line: str) -> int:
     return ids.read(line.strip()) or 0
 
 
-def _copies(given: argparse.Namespace) -> list[Copy]:
-    if not given.command:
+def _copies(arguments: argparse.Namespace) -> list[Copy]:
+    if not arguments.command:
         raise Refused("job command and arguments are missing")
-    if given.cc and given.bcc:
+    if arguments.cc and arguments.bcc:
         raise Refused("specify only one of --cc or --bcc")
-    text = given.cc or given.bcc
+    text = arguments.cc or arguments.bcc
     if not text:
-        return [Copy(given)]
+        return [Copy(arguments)]
     return [
-        Copy(_formatted(given, [], cc=one), f"cc={one}: ", str(one) if given.cc else "")
+        Copy(_formatted(arguments, [], cc=one), f"cc={one}: ", str(one) if arguments.cc else "")
         for one in idset(text)
     ]
 
@@ -136,16 +136,16 @@ def idset(text: str) -> list[int]:
     return found
 
 
-def _bulk(given: argparse.Namespace) -> list[Copy]:
+def _bulk(arguments: argparse.Namespace) -> list[Copy]:
     words: list[list[str]] = [[]]
     heads = [""]
-    for word in given.command:
+    for word in arguments.command:
         if word.startswith(":::"):
             heads.append(word)
             words.append([])
         else:
             words[-1].append(word)
-    given.command = words[0] or ["{}"]
+    arguments.command = words[0] or ["{}"]
     free = [one for head, one in zip(heads[1:], words[1:], strict=True) if head == ":::"]
     places = list(zip(heads[1:], words[1:], strict=True))
     copies = []
@@ -154,13 +154,13 @@ def _bulk(given: argparse.Namespace) -> list[Copy]:
         inputs = [
             next(rest) if head == ":::" else one[number % len(one)] for head, one in places
         ]
-        copies.append(Copy(_formatted(given, inputs, cc="{cc}")))
+        copies.append(Copy(_formatted(arguments, inputs, cc="{cc}")))
     if not copies or not free:
         raise Refused("no jobs provided for bulk submission")
     return copies
 
 
-def _formatted(given: argparse.Namespace, inputs: list[str], **more: Any) -> argparse.Namespace:
+def _formatted(arguments: argparse.Namespace, inputs: list[str], **more: Any) -> argparse.Namespace:
     """Put inputs into the command and the options, as `str.format` does; not into ``{{…}}``."""
 
     def one(text: Any, option: str) -> Any:
@@ -177,21 +177,22 @@ def _formatted(given: argparse.Namespace, inputs: list[str], **more: Any) -> arg
             raise Refused(f"Replacement key not found in '--{option}={text}'") from None
         return made.replace("\0", "{{").replace("\1", "}}")
 
-    return argparse.Namespace(**{name: one(text, name) for name, text in vars(given).items()})
+    return argparse.Namespace(**{name: one(text, name) for name, text in vars(arguments).items()})
 
 
-def _check_usage(given: argparse.Namespace) -> None:
+def _check_usage(arguments: argparse.Namespace) -> None:
     """Check what the command itself checks, without a broker."""
-    seconds(given.time_limit, minutes=True)
-    if given.cores and (given.ntasks or given.cores_per_task or given.gpus_per_task):
+    seconds(arguments.time_limit, minutes=True)
+    per_task = arguments.cores_per_task or arguments.gpus_per_task
+    if arguments.cores and (arguments.ntasks or per_task):
         raise Refused(
             "Per-resource options can't be used with per-task options. (See --help for details)"
         )
     for name in ("ntasks", "cores", "nodes", "cores_per_task", "gpus_per_task"):
-        text = getattr(given, name)
+        text = getattr(arguments, name)
         if text is not None and not re.fullmatch("[0-9]+", text):
             raise Refused(f"{name}: invalid int value: '{text}'")
-    if given.nodes and given.ntasks and int(given.nodes) > int(given.ntasks):
+    if arguments.nodes and arguments.ntasks and int(arguments.nodes) > int(arguments.ntasks):
         raise Refused("node count must not be greater than task count")
 
 
@@ -209,10 +210,10 @@ def seconds(text: str | None, *, minutes: bool = False) -> float:
 
 def _submit(cluster: Cluster, call: Call, copy: Copy, out: list[str]) -> str:
     """Submit one job, and put its id into `out`; return what is said beside it."""
-    given = copy.given
+    arguments = copy.given
     request = _request(cluster, call, copy)
     warning = ""
-    for one in given.dependency:
+    for one in arguments.dependency:
         warning = _dependency(cluster, call, request, one) or warning
     total = sum(node.cpus for node in cluster.nodes.values())
     wanted, tasks, nodes = request.cpus, request.tasks, request.nodes
@@ -222,9 +223,9 @@ def _submit(cluster: Cluster, call: Call, copy: Copy, out: list[str]) -> str:
         else f"unsatisfiable request: need {tasks} slot(s) of {wanted} core(s), only 0 such "
         f"slot(s) available (total cores: {total})"
         if wanted * tasks > total
-        else f"unsatisfiable request: need {tasks} slot(s) with {given.gpus_per_task} GPU(s) each, "
-        "only 0 available (total GPUs: 0)"
-        if int(given.gpus_per_task or 0)
+        else f"unsatisfiable request: need {tasks} slot(s) with {arguments.gpus_per_task} GPU(s) "
+        "each, only 0 available (total GPUs: 0)"
+        if int(arguments.gpus_per_task or 0)
         else ""
     )
     number = cluster.submit(request, _SCRIPT)
@@ -236,24 +237,24 @@ def _submit(cluster: Cluster, call: Call, copy: Copy, out: list[str]) -> str:
 
 
 def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
-    given = copy.given
-    limit = seconds(given.time_limit, minutes=True)
+    arguments = copy.given
+    limit = seconds(arguments.time_limit, minutes=True)
     urgency = {"hold": "0", "default": "16", "expedite": "31"}.get(
-        given.urgency or "16", given.urgency or "16"
+        arguments.urgency or "16", arguments.urgency or "16"
     )
     if not re.fullmatch("[0-9]+", urgency) or int(urgency) > 31:
         raise Refused("[Errno 22] urgency range is [0:31]")
     begin = 0.0
-    if given.begin_time:
-        if not given.begin_time.startswith("+"):
-            raise Refused(f"[Errno 22] Invalid begin-time={given.begin_time}")
-        begin = time.time() + seconds(given.begin_time[1:])
-    cores = int(given.cores or 0)
-    tasks = cores or int(given.ntasks or given.nodes or 1)
-    directory = os.path.join(call.directory, given.cwd or call.directory)
+    if arguments.begin_time:
+        if not arguments.begin_time.startswith("+"):
+            raise Refused(f"[Errno 22] Invalid begin-time={arguments.begin_time}")
+        begin = time.time() + seconds(arguments.begin_time[1:])
+    cores = int(arguments.cores or 0)
+    tasks = cores or int(arguments.ntasks or arguments.nodes or 1)
+    directory = os.path.join(call.directory, arguments.cwd or call.directory)
     # Where it cannot go, the shell goes to /tmp and says so in the log.
     directory = directory if os.path.isdir(directory) else "/tmp"
-    environment = _environment(call, given)
+    environment = _environment(call, arguments)
     if copy.position:
         environment["FLUX_JOB_CC"] = copy.position
     position = environment.get("FLUX_JOB_CC", "")
@@ -263,33 +264,33 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
         return os.path.join(directory, text) if text else ""
 
     return Request(
-        name=given.job_name or os.path.basename(given.command[0]), user=user, uid=call.uid,
-        gid=call.gid, account=next(iter(cluster.accounts)), partition=_queue(cluster, given, limit),
-        script="", arguments=tuple(given.command),
+        name=arguments.job_name or os.path.basename(arguments.command[0]), user=user, uid=call.uid,
+        gid=call.gid, account=next(iter(cluster.accounts)),
+        partition=_queue(cluster, arguments, limit), script="", arguments=tuple(arguments.command),
         directory=directory, environment=environment,
-        output=path(given.output) or "/dev/null", error=path(given.error),
+        output=path(arguments.output) or "/dev/null", error=path(arguments.error),
         # Without it input never ends: as that of a terminal at which nobody sits.
-        input=path(given.input) or "/dev/ptmx",
-        append="output.mode=append" in given.setopt, cpus=int(given.cores_per_task or 1),
-        tasks=tasks, nodes=int(given.nodes or 1), memory=1000,
+        input=path(arguments.input) or "/dev/ptmx",
+        append="output.mode=append" in arguments.setopt, cpus=int(arguments.cores_per_task or 1),
+        tasks=tasks, nodes=int(arguments.nodes or 1), memory=1000,
         limit=limit,  # type: ignore[arg-type]
         position=int(position) if position.isdecimal() else None, begin=begin,
         held=urgency == "0", requeue=False, kill_on_never=True,
-        extra={"urgency": urgency, "bank": given.bank or "", "queue": given.queue or ""},
+        extra={"urgency": urgency, "bank": arguments.bank or "", "queue": arguments.queue or ""},
     )  # fmt: skip
 
 
-def _queue(cluster: Cluster, given: argparse.Namespace, limit: float) -> str:
+def _queue(cluster: Cluster, arguments: argparse.Namespace, limit: float) -> str:
     named = [name for name in cluster.partitions if name]
     if not named:
-        if given.queue is not None:
-            raise Refused(f"[Errno 22] '{given.queue}' is not a valid queue")
+        if arguments.queue is not None:
+            raise Refused(f"[Errno 22] '{arguments.queue}' is not a valid queue")
         return ""
-    if given.queue is None:
+    if arguments.queue is None:
         raise Refused("[Errno 1] no queue specified")
-    if given.queue not in named:
-        raise Refused(f"[Errno 1] Invalid queue '{given.queue}' specified")
-    queue = cluster.partitions[given.queue]
+    if arguments.queue not in named:
+        raise Refused(f"[Errno 1] Invalid queue '{arguments.queue}' specified")
+    queue = cluster.partitions[arguments.queue]
     if not queue.up:
         raise Refused(f"[Errno 22] job submission to {queue.name} is disabled: down")
     if not limit or limit > queue.limit:
@@ -309,10 +310,10 @@ def _fsd(value: float) -> str:
     return f"{value:g}s"
 
 
-def _environment(call: Call, given: argparse.Namespace) -> dict[str, str]:
+def _environment(call: Call, arguments: argparse.Namespace) -> dict[str, str]:
     """Return the submitter's environment under the rules of --env-remove and --env."""
     made = dict(call.environment)
-    for rule in [*(f"-{one}" for one in given.env_remove), *given.env]:
+    for rule in [*(f"-{one}" for one in arguments.env_remove), *arguments.env]:
         name, equals, value = rule.partition("=")
         if rule.startswith("-"):
             pattern = rule[1:].replace("*", ".*")
@@ -338,18 +339,18 @@ def _dependency(cluster: Cluster, call: Call, request: Request, text: str) -> st
         return ""
     if scheme not in kinds or not colon:
         raise Refused(f'[Errno 22] dependency scheme "{scheme}" not supported')
-    given = ids.read(target)
-    if given is None:
+    job_id = ids.read(target)
+    if job_id is None:
         raise Refused(f'[Errno 22] dependency: {scheme}: "{target}" is not a valid jobid')
-    found = [one for one in cluster.find(ids.number(given)) if not one.purged]
-    if not found:
+    jobs = [job for job in cluster.find(ids.number(job_id)) if not job.purged]
+    if not jobs:
         raise Refused(f"[Errno 22] dependency: {scheme}: id {target}: job not found")
-    if scheme == "afterok" and _failed(found[0]):
+    if scheme == "afterok" and _failed(jobs[0]):
         raise Refused(
             f"[Errno 22] dependency: afterok: job "
-            f"{ids.f58(given, letter=ids.letter(call.environment))} failed or was canceled"
+            f"{ids.f58(job_id, letter=ids.letter(call.environment))} failed or was canceled"
         )
-    request.dependencies.append(Dependency(kinds[scheme], found[0].base))
+    request.dependencies.append(Dependency(kinds[scheme], jobs[0].base))
     request.extra["dependencies"] = ",".join(
         filter(None, [request.extra.get("dependencies"), _describe(kinds[scheme], target)])
     )

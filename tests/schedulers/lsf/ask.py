@@ -38,14 +38,14 @@ REASONS = {
 
 def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        given, rest = words.options(
+        flags, rest = words.options(
             call.arguments, "h V w l W a d p s r g: A m: q: u: P: N: J: UF WL WP WF noheader"
         )
     except Usage as error:
         return Answer(255, err=f"bjobs: invalid option -- '{error}'\n{USAGE}")
     if call.arguments.count("-J") > 1:
         return Answer(255, err=USAGE)
-    if "V" in given:
+    if "V" in flags:
         return Answer(err=words.VERSION)
     for word in rest:
         if words.ids(word) is None:
@@ -53,7 +53,7 @@ def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     told = words.down(cluster, call, fault)
     if told is not None:
         return told
-    user = given.get("u", pwd.getpwuid(call.uid).pw_name)
+    user = flags.get("u", pwd.getpwuid(call.uid).pw_name)
     wanted: list[Job] = []
     err = ""
     for word in dict.fromkeys(rest):
@@ -69,30 +69,30 @@ def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         wanted = [
             one for one in cluster.known()
             if user in ("all", one.request.user)
-            and (one.live or "a" in given or "d" in given)
-            and ("d" not in given or not one.live)
-            and ("J" not in given or fnmatch.fnmatchcase(one.request.name, given["J"]))
-            and ("q" not in given or one.request.partition == given["q"])
+            and (one.live or "a" in flags or "d" in flags)
+            and ("d" not in flags or not one.live)
+            and ("J" not in flags or fnmatch.fnmatchcase(one.request.name, flags["J"]))
+            and ("q" not in flags or one.request.partition == flags["q"])
         ]  # fmt: skip
-    if "p" in given and "a" not in given:
+    if "p" in flags and "a" not in flags:
         wanted = [one for one in wanted if one.state == model.PENDING]
         if not wanted and not err:
             err = "No pending job found\n"
     # Those that have ended come as they did, the latest first.
     wanted.sort(key=lambda one: (not one.live, -one.ended, one.base, one.index or 0))
     if not wanted:
-        kind = "" if "a" in given else "finished " if "d" in given else "unfinished "
-        missing_name = f"Job <{given['J']}> is not found\n" if "J" in given else ""
+        kind = "" if "a" in flags else "finished " if "d" in flags else "unfinished "
+        missing_name = f"Job <{flags['J']}> is not found\n" if "J" in flags else ""
         return Answer(255, err=err or missing_name or f"No {kind}job found\n")
-    if "UF" in given and any("%" in one.request.extra["command"] for one in wanted):
+    if "UF" in flags and any("%" in one.request.extra["command"] for one in wanted):
         return Answer(139)  # it takes a command for a format
-    if "l" in given or "UF" in given:
-        out = LINE.join(_long(one, unwrapped="UF" in given) for one in wanted)
-    elif "A" in given:
+    if "l" in flags or "UF" in flags:
+        out = LINE.join(_long(one, unwrapped="UF" in flags) for one in wanted)
+    elif "A" in flags:
         out = SUMMARY + "".join(_summary(cluster, number) for number in {j.base for j in wanted})
     else:
-        out = "" if "noheader" in given else HEADER
-        out += "".join(_row(one, wide="w" in given, reasons="p" in given) for one in wanted)
+        out = "" if "noheader" in flags else HEADER
+        out += "".join(_row(one, wide="w" in flags, reasons="p" in flags) for one in wanted)
     return Answer(255 if err else 0, out=out, err=err)
 
 
@@ -175,10 +175,10 @@ def _long(job: Job, *, unwrapped: bool = False, history: bool = False) -> str:
 def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     """Tell of all jobs that ever were."""
     try:
-        given, rest = words.options(call.arguments, "h V l a w n: J: u:")
+        flags, rest = words.options(call.arguments, "h V l a w n: J: u:")
     except Usage as error:
         return Answer(255, err=f"bhist: invalid option -- '{error}'\n")
-    if "V" in given:
+    if "V" in flags:
         return Answer(err=words.VERSION)
     told = words.down(cluster, call, fault)
     if told is not None:
@@ -191,7 +191,7 @@ def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         wanted += words.find(cluster, *read, past=True)
     if not wanted:
         return Answer(255, out="No matching job found\n")
-    if "l" in given:
+    if "l" in flags:
         return Answer(out=LINE.join(_long(one, history=True) for one in wanted))
     head = (
         "Summary of time in seconds spent in various states:\n"

@@ -22,12 +22,12 @@ PAUSE = 120.0
 
 def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        given, rest = words.options(call.arguments, "V h l q: u: m: s: J: g: r")
+        flags, rest = words.options(call.arguments, "V h l q: u: m: s: J: g: r")
     except Usage:
         return Answer(255, err=USAGE)
-    if "V" in given:
+    if "V" in flags:
         return Answer(err=words.VERSION)
-    if not rest and "J" not in given:
+    if not rest and "J" not in flags:
         return Answer(
             255, err="Job ID or one of '-m', '-u' '-q' -'g' and '-J' must be specified" + USAGE
         )
@@ -39,11 +39,11 @@ def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         return told
     user = pwd.getpwuid(call.uid).pw_name
     out, err = "", ""
-    if "J" in given or rest == ["0"]:
+    if "J" in flags or rest == ["0"]:
         chosen = [
             one for one in cluster.known()
             if one.live and one.request.user == user
-            and ("J" not in given or one.request.name == given["J"])
+            and ("J" not in flags or one.request.name == flags["J"])
         ]  # fmt: skip
         if not chosen:
             return Answer(255, err="No unfinished job found\n")

@@ -32,8 +32,8 @@ class Refused(Exception):
 
 def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        given, command = words.options(call.arguments, NAMES)
-        if "V" in given:
+        flags, command = words.options(call.arguments, NAMES)
+        if "V" in flags:
             return Answer(err=words.VERSION)
         script = ""
         if not command:
@@ -43,10 +43,10 @@ def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             for line in script.splitlines():
                 if line.startswith("#BSUB"):
                     inside, _ = words.options(shlex.split(line[5:], comments=True), NAMES)
-                    given = {**inside, **given}
+                    flags = {**inside, **flags}
             if not script.strip():
                 raise Refused("No command is specified")
-        request = _request(call, given, script or _line(command))
+        request = _request(call, flags, script or _line(command))
     except Usage as error:
         return Answer(255, err=f"bsub: invalid option -- '{error}'\n")
     except Refused as error:
@@ -58,7 +58,7 @@ def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         ) + "\n"  # fmt: skip
         return told
     try:
-        _check(cluster, request, given)
+        _check(cluster, request, flags)
     except Refused as error:
         cluster.next_number += error.burnt
         return Answer(255, err=f"{error.text}. Job not submitted.\n")
@@ -70,7 +70,7 @@ def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         )  # fmt: skip
     if "BSUB_QUIET" in call.environment:
         return Answer()
-    which = "queue" if "q" in given else "default queue"
+    which = "queue" if "q" in flags else "default queue"
     return Answer(
         out=f"Job <{number}> is submitted to {which} <{request.partition}>.\n",
         err=f"Job will be scheduled after {time.ctime(request.begin)}\n" if request.begin else "",
@@ -100,39 +100,39 @@ def _file(request: Request) -> str:
     )
 
 
-def _request(call: Call, given: dict[str, str], command: str) -> Request:
+def _request(call: Call, flags: dict[str, str], command: str) -> Request:
     """Check what bsub itself checks."""
-    tasks = given.get("n", "1")
+    tasks = flags.get("n", "1")
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)?", tasks):
         raise Refused("The number of processors must be a positive integer")
-    if "M" in given and not re.fullmatch(r"[1-9]\d*", given["M"]):
-        raise Refused(f"{given['M']}: MEMLIMT value should be a positive integer")
+    if "M" in flags and not re.fullmatch(r"[1-9]\d*", flags["M"]):
+        raise Refused(f"{flags['M']}: MEMLIMT value should be a positive integer")
     limit = 0
-    if "W" in given:
-        match = re.fullmatch(r"(?:(\d+):)?(\d+)(?:/\S+)?", given["W"])
+    if "W" in flags:
+        match = re.fullmatch(r"(?:(\d+):)?(\d+)(?:/\S+)?", flags["W"])
         if match is None:
-            raise Refused(f"{given['W']}: Bad RUNLIMIT specification")
+            raise Refused(f"{flags['W']}: Bad RUNLIMIT specification")
         limit = 60 * (60 * int(match[1] or 0) + int(match[2]))
-    if "c" in given and not re.fullmatch(r"(?:\d+:)?\d+(?:/\S+)?", given["c"]):
-        raise Refused(f"{given['c']}: Bad CPULIMIT specification")
-    if "t" in given and _moment(given["t"]) is None:
-        raise Refused(f"{given['t']}: Bad time specification")
-    begin = _moment(given["b"]) if "b" in given else 0.0
+    if "c" in flags and not re.fullmatch(r"(?:\d+:)?\d+(?:/\S+)?", flags["c"]):
+        raise Refused(f"{flags['c']}: Bad CPULIMIT specification")
+    if "t" in flags and _moment(flags["t"]) is None:
+        raise Refused(f"{flags['t']}: Bad time specification")
+    begin = _moment(flags["b"]) if "b" in flags else 0.0
     if begin is None:
-        raise Refused(f"{given['b']}: Bad time specification")
+        raise Refused(f"{flags['b']}: Bad time specification")
     user = pwd.getpwuid(call.uid).pw_name
     environment = {
         "HOME": call.environment.get("HOME", "/"), "PATH": "/usr/bin:/bin", **call.environment
     }  # fmt: skip
     return Request(
-        name=given.get("J", command).partition("[")[0], user=user, uid=call.uid, gid=call.gid,
-        account="science", partition=given.get("q", "normal"), script="", arguments=(),
-        directory="/", environment=environment, output="", error=".err" if "e" in given else "",
-        tasks=int(tasks.partition(",")[0]), memory=0, limit=limit, begin=begin, held="H" in given,
+        name=flags.get("J", command).partition("[")[0], user=user, uid=call.uid, gid=call.gid,
+        account="science", partition=flags.get("q", "normal"), script="", arguments=(),
+        directory="/", environment=environment, output="", error=".err" if "e" in flags else "",
+        tasks=int(tasks.partition(",")[0]), memory=0, limit=limit, begin=begin, held="H" in flags,
         requeue=False,
-        extra={"spec": given.get("J", command).partition("%")[0] if "J" in given else command,
-               "command": command, "directory": call.directory, "output": given.get("o", ""),
-               "error": given.get("e", ""), "project": given.get("P", "default")},
+        extra={"spec": flags.get("J", command).partition("%")[0] if "J" in flags else command,
+               "command": command, "directory": call.directory, "output": flags.get("o", ""),
+               "error": flags.get("e", ""), "project": flags.get("P", "default")},
     )  # fmt: skip
 
 
@@ -157,9 +157,9 @@ def _moment(text: str) -> float | None:
     return when
 
 
-def _check(cluster: Cluster, request: Request, given: dict[str, str]) -> None:
+def _check(cluster: Cluster, request: Request, flags: dict[str, str]) -> None:
     """Check what mbatchd checks, and put the result into the request."""
-    spec = given.get("J", "")
+    spec = flags.get("J", "")
     if spec:
         match = re.fullmatch(r"([^\[\]]*)(?:\[([^\]]*)\](?:%(\d+))?)?", spec)
         indices = words.spans(match[2]) if match and match[2] is not None else None
@@ -176,13 +176,13 @@ def _check(cluster: Cluster, request: Request, given: dict[str, str]) -> None:
         raise Refused("Too many processors requested", burnt=True)
     if request.limit > cluster.partitions[request.partition].limit:
         raise Refused("RUNLIMIT: Cannot exceed queue's hard limit(s)", burnt=True)
-    resources = given.get("R", "")
+    resources = flags.get("R", "")
     if resources.count("[") != resources.count("]") or "nosuch" in resources:
         raise Refused("Bad resource requirement syntax", burnt=True)
-    if "x" in given:
+    if "x" in flags:
         raise Refused(f"{request.partition}: Queue does not accept EXCLUSIVE jobs", burnt=True)
-    if "w" in given:
-        _dependency(cluster, request, given["w"])
+    if "w" in flags:
+        _dependency(cluster, request, flags["w"])
 
 
 def _dependency(cluster: Cluster, request: Request, text: str) -> None:

@@ -24,10 +24,10 @@ def answer(cluster: Cluster, call: Call, fault: dict | None) -> Answer:
 
 def main(folder: str) -> None:
     with open(f"{folder}/settings", "rb") as file:
-        given = marshal.loads(file.read())
+        inherited = marshal.loads(file.read())
     settings = Settings(**{
-        **given, "position_numbers": False,
-        "max_array_size": min(given["max_array_size"], 1000),
+        **inherited, "position_numbers": False,
+        "max_array_size": min(inherited["max_array_size"], 1000),
         "nodes": [["host", 16, 64000]],
         "partitions": [["normal", ["host"], 10**9, 0, True], ["short", ["host"], 600, 0, True]],
     })  # fmt: skip

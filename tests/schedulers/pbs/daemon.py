@@ -36,13 +36,13 @@ def answer(cluster: Cluster, call: Call, fault: dict | None) -> Answer:
 
 def main(folder: str) -> None:
     with open(f"{folder}/settings", "rb") as file:
-        given = marshal.loads(file.read())
+        inherited = marshal.loads(file.read())
     plain = vars_of(Settings())
     # A test's settings win; those that it has not touched are PBS's, not the engine's.
-    given.update({name: value for name, value in OWN.items() if given[name] == plain[name]})
+    inherited.update({name: value for name, value in OWN.items() if inherited[name] == plain[name]})
     listener = listen(f"{folder}/socket.new")
     Path(f"{folder}/spool").mkdir(mode=0o777)
-    cluster = Cluster(folder, Settings(**given), jobs.environment, jobs.log_path, jobs.says)
+    cluster = Cluster(folder, Settings(**inherited), jobs.environment, jobs.log_path, jobs.says)
     cluster.on_end.append(jobs.deliver)
     server = Server(cluster, answer, jobs.exit_status)
     # Whoever sees the socket is served.
@@ -52,9 +52,9 @@ def main(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def vars_of(settings: Settings) -> dict:
+def vars_of(inherited: Settings) -> dict:
     """Return settings as they come out of a marshalled file: lists, not tuples."""
-    plain = {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
+    plain = {name: getattr(inherited, name) for name in Settings.__dataclass_fields__}
     return marshal.loads(marshal.dumps(_listed(plain)))
 
 

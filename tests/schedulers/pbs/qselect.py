@@ -32,13 +32,13 @@ def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
         return Answer(2, err=f"{text}\n{USAGE}")
     if rest:
         return Answer(2, err=USAGE)
-    given = dict(options)
+    flags = dict(options)
     settings = cluster.settings
     if settings.controller == "down":
         return words.down("qselect", settings)
     if fault:
         return words.silent("qselect", settings)
-    history = bool({"-x", "-H"} & given.keys())
+    history = bool({"-x", "-H"} & flags.keys())
     if history and settings.accounting == "off":
         return Answer(err=f"qselect: {words.HISTORY} \n")
     lines = []
@@ -48,15 +48,15 @@ def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
         if (
             found is None
             or (found.over and not history)
-            or ("-H" in given and not found.over)
-            or given.get("-u", first.request.user) != first.request.user
-            or given.get("-N", first.request.name) != first.request.name
-            or ("-T" not in given and state(found) not in given.get("-s", "QRHWEBSTUXFM"))
+            or ("-H" in flags and not found.over)
+            or flags.get("-u", first.request.user) != first.request.user
+            or flags.get("-N", first.request.name) != first.request.name
+            or ("-T" not in flags and state(found) not in flags.get("-s", "QRHWEBSTUXFM"))
         ):
             continue
         lines.append(ids.of(first, whole=True))
-        if "-T" in given and found.array:
-            states = given.get("-s", "")
+        if "-T" in flags and found.array:
+            states = flags.get("-s", "")
             lines += [
                 ids.of(job)
                 for job in group

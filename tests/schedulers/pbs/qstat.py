@@ -35,12 +35,12 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         options, rest = getopt.gnu_getopt(call.arguments, "aBfF:D:HiJ1nNpqQrstu:wxEGMT")
     except getopt.GetoptError as error:
         return Answer(2, err=f"qstat: invalid option -- '{error.opt[:1]}'\n{USAGE}")
-    given = dict(options)
-    if "-u" in given and "-F" in given:
+    flags = dict(options)
+    if "-u" in flags and "-F" in flags:
         return Answer(2, err=f"qstat: conflicting options.\n{USAGE}")
     head = {"timestamp": int(time.time()), "pbs_version": words.VERSION,
             "pbs_server": words.SERVER}  # fmt: skip
-    as_json = given.get("-F", "").lower() == "json"
+    as_json = flags.get("-F", "").lower() == "json"
     settings = cluster.settings
     if settings.controller == "down" or fault:
         told = words.down("qstat", settings)
@@ -48,9 +48,9 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             told = words.silent("qstat", settings)
         told.out = _json(head) if as_json else ""
         return told
-    if "-B" in given:
+    if "-B" in flags:
         return Answer(out=_server(cluster))
-    history = "-x" in given
+    history = "-x" in flags
     if history and settings.accounting == "off":
         return Answer(err="".join(f"qstat: {words.HISTORY} {ids.full(one) or one}\n"
                                   for one in rest or [""]))  # fmt: skip
@@ -84,15 +84,15 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     for found in chosen:
         if found.whole:
             shown[ids.of(found.group[0], whole=True)] = _attributes(found.group, None)
-        if not found.whole or ("-t" in given and found.array):
+        if not found.whole or ("-t" in flags and found.array):
             for job in found.jobs:
                 shown[ids.of(job)] = _attributes(found.group, job)
         if as_json and rest:
             break  # of several ids only what the first means is shown
     if as_json:
         return Answer(code, _json({**head, "Jobs": shown} if shown else head), complaints)
-    if "-f" in given:
-        return Answer(code, _full(shown, wide="-w" in given), complaints)
+    if "-f" in flags:
+        return Answer(code, _full(shown, wide="-w" in flags), complaints)
     return Answer(code, _table(shown), complaints)
 
 

@@ -53,10 +53,10 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     if call.arguments == ["--version"]:
         return Answer(out=f"pbs_version = {words.VERSION}\n")
     try:
-        given, rest, direct = _parse(call.arguments)
+        flags, rest, direct = _parse(call.arguments)
         script, name = _script(call, rest, direct)
         inside = [] if direct else _directives(script)
-        request = _request(cluster, call, [*inside, *given], name)
+        request = _request(cluster, call, [*inside, *flags], name)
         if cluster.settings.controller == "down":
             return words.down("qsub", cluster.settings)
         how = fault["how"] if fault else ""
@@ -79,7 +79,7 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             cluster.drop(job)
     if how == "after":
         return words.silent("qsub", cluster.settings)
-    if "z" in dict(given):
+    if "z" in dict(flags):
         return Answer()
     place = "" if request.indices is None else "[]"
     wait = number if request.extra["block"] else None
@@ -99,12 +99,12 @@ def _parse(arguments: list[str]) -> tuple[list[tuple[str, str]], list[str], bool
             else f"qsub: invalid option -- '{'-' if len(error.opt) > 1 else letter}'"
         )
         raise Refused(text, usage=True) from None
-    given = [(name[1:], value) for name, value in options]
+    flags = [(name[1:], value) for name, value in options]
     if direct:
         rest = arguments[end + 1 :] if not rest else []
     if (direct and not rest) or (not direct and len(rest) > 1):
         raise Refused(USAGE.rstrip("\n"))
-    return given, rest, direct
+    return flags, rest, direct
 
 
 def _script(call: Call, rest: list[str], direct: bool) -> tuple[bytes, str]:
@@ -141,7 +141,7 @@ def _directives(script: bytes) -> list[tuple[str, str]]:
 def _request(
     cluster: Cluster, call: Call, options: list[tuple[str, str]], name: str
 ) -> Request:
-    given = dict(options)
+    flags = dict(options)
     resources: dict[str, str] = {}
     attributes: dict[str, str] = {}
     for letter, value in options:
@@ -149,32 +149,32 @@ def _request(
             resources.update(_named(value, "l"))
         elif letter == "W":
             for one, text in _named(value, "W").items():
-                if one == "max_run_subjobs" and "%" in given.get("J", ""):
+                if one == "max_run_subjobs" and "%" in flags.get("J", ""):
                     raise Refused("qsub: multiple max_run_subjobs values found", usage=True)
                 attributes[one] = text
     if not set(attributes) <= ATTRIBUTES:
         raise illegal("W")
-    job_name = given.get("N", name)
+    job_name = flags.get("N", name)
     if len(job_name) > 230:
         raise Refused("qsub: Job name is too long ", usage=True)
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", job_name):
         raise illegal("N")
     cpus, chunks, memory = _resources(resources)
     user = pwd.getpwuid(call.uid).pw_name
-    indices, throttle = _array(given)
+    indices, throttle = _array(flags)
     throttle = int(attributes.get("max_run_subjobs", throttle))
     umask = attributes.get("umask", "077")
     if not re.fullmatch("[0-7]{1,4}", umask):
         raise illegal("W")
-    keep = given.get("k", "n")
+    keep = flags.get("k", "n")
     if not re.fullmatch("n|o?e?o?d?", keep):
         raise illegal("k")
-    joined = given.get("j", "n")
+    joined = flags.get("j", "n")
     if joined not in ("oe", "eo", "n"):
         raise illegal("j")
 
     def path(letter: str) -> str:
-        text = given.get(letter, "")
+        text = flags.get(letter, "")
         if text and not (text.isascii() and text.isprintable()):
             raise illegal(letter)
         return f"{letter}{os.path.join(call.directory, text) if text else ''}"
@@ -182,20 +182,20 @@ def _request(
     return Request(
         name=job_name, user=user, uid=call.uid, gid=call.gid,
         account=next(iter(cluster.accounts)),
-        partition=given.get("q", next(iter(cluster.partitions))),
+        partition=flags.get("q", next(iter(cluster.partitions))),
         script="", arguments=(), directory=pwd.getpwuid(call.uid).pw_dir,
-        environment=_environment(call, given),
+        environment=_environment(call, flags),
         output=path("o"), error="" if joined == "oe" else path("e"), append=True,
         cpus=cpus, nodes=1, tasks=chunks, memory=0,
         limit=_span(resources["walltime"]) if "walltime" in resources else 0,
-        indices=indices, throttle=throttle, begin=_begin(given["a"]) if "a" in given else 0.0,
-        held="h" in given, requeue=given.get("r", "y") == "y", kill_on_never=True,
+        indices=indices, throttle=throttle, begin=_begin(flags["a"]) if "a" in flags else 0.0,
+        held="h" in flags, requeue=flags.get("r", "y") == "y", kill_on_never=True,
         dependencies=depend(attributes.get("depend")),
         extra={
             "submit": call.directory, "home": call.environment.get("HOME", "/"), "keep": keep,
-            "umask": umask, "join": joined, "account": given.get("A", ""), "mem": str(memory),
-            "block": attributes.get("block", ""), "range": given.get("J", ""),
-            "select": resources.get("select", f"1:ncpus={cpus}"), "rerun": given.get("r", "y"),
+            "umask": umask, "join": joined, "account": flags.get("A", ""), "mem": str(memory),
+            "block": attributes.get("block", ""), "range": flags.get("J", ""),
+            "select": resources.get("select", f"1:ncpus={cpus}"), "rerun": flags.get("r", "y"),
             "direct": "yes" if "--" in call.arguments else "",
             "place": resources.get("place", "free" if "select" in resources else "pack"),
         },
@@ -264,16 +264,16 @@ def _begin(text: str) -> float:
     return time.mktime((*parts, 0, 0, -1))  # type: ignore[arg-type]
 
 
-def _array(given: dict[str, str]) -> tuple[tuple[int, ...] | None, int]:
-    if "J" not in given:
+def _array(flags: dict[str, str]) -> tuple[tuple[int, ...] | None, int]:
+    if "J" not in flags:
         return None, 0
-    if given.get("r") == "n":
+    if flags.get("r") == "n":
         raise Refused("qsub:  cannot submit non-rerunable Array Job", usage=True)
-    if "I" in given:
+    if "I" in flags:
         raise Refused(
             "qsub: interactive and array job submission cannot be used together", usage=True
         )
-    match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?", given["J"])
+    match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?", flags["J"])
     if match is None or int(match[2]) <= int(match[1]) or match[3] == "0":
         raise illegal("J")
     indices = tuple(range(int(match[1]), int(match[2]) + 1, int(match[3] or 1)))
@@ -312,11 +312,11 @@ def good(cluster: Cluster, one: Dependency) -> bool:
     return well == (one.kind == "ok")
 
 
-def _environment(call: Call, given: dict[str, str]) -> dict[str, str]:
-    if "V" in given:
+def _environment(call: Call, flags: dict[str, str]) -> dict[str, str]:
+    if "V" in flags:
         return {name: value for name, value in call.environment.items() if name[:4] != "PBS_"}
     made = {}
-    for part in re.split(r"(?<!\\),(?=[A-Za-z_])", given.get("v", "")):
+    for part in re.split(r"(?<!\\),(?=[A-Za-z_])", flags.get("v", "")):
         name, equals, value = part.partition("=")
         if equals:
             made[name] = value.replace("\\,", ",").strip("\"'")

@@ -49,9 +49,9 @@ def answer(cluster: Cluster, call: Call, fault: dict | None) -> Answer:
 
 def main(folder: str) -> None:
     with open(f"{folder}/settings", "rb") as file:
-        given = Settings(**marshal.loads(file.read()))
-    settings = replace(given, position_numbers=False, kill_at_once=True, **SITE)
-    if given.max_array_size == Settings().max_array_size:
+        inherited = Settings(**marshal.loads(file.read()))
+    settings = replace(inherited, position_numbers=False, kill_at_once=True, **SITE)
+    if inherited.max_array_size == Settings().max_array_size:
         settings.max_array_size = 75000
     listener = listen(f"{folder}/socket.new")
     cluster = Cluster(

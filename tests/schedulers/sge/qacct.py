@@ -19,7 +19,7 @@ NAMES = {9: "Killed", 15: "Terminated", 10: "User defined signal 1", 11: "Segmen
 
 
 def qacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
-    given: dict[str, str] = {}
+    flags: dict[str, str] = {}
     left = list(call.arguments)
     while left:
         word = left.pop(0)
@@ -27,19 +27,19 @@ def qacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             return Answer(out=words.VERSION + "usage: qacct [options]\n")
         if word not in ("-j", "-o", "-d", "-b", "-e", "-t"):
             return Answer(1, err=f'error: invalid option argument "{word}"\n')
-        given[word[1:]] = left.pop(0) if left and not left[0].startswith("-") else ""
+        flags[word[1:]] = left.pop(0) if left and not left[0].startswith("-") else ""
     if fault:
         return Answer(1, err=f"{fault.get('text', 'error: no')}\n")
     if cluster.settings.accounting != "up":
         path = "/var/lib/gridengine/default/common/accounting"
         return Answer(1, err=f"error: error opening {path}: No such file or directory\n")
     since = 0.0
-    if given.get("d"):
-        since = time.time() - 86400 * float(given["d"])
-    elif given.get("b"):
-        since = words.moment(given["b"]) or 0.0
-    tasks = words.span(given["t"]) if given.get("t") else None
-    wanted = given.get("j", "")
+    if flags.get("d"):
+        since = time.time() - 86400 * float(flags["d"])
+    elif flags.get("b"):
+        since = words.moment(flags["b"]) or 0.0
+    tasks = words.span(flags["t"]) if flags.get("t") else None
+    wanted = flags.get("j", "")
     number = wanted and wanted[0].isdigit()
     text = []
     for job, told in records(cluster):
@@ -48,7 +48,7 @@ def qacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             continue
         if not number and wanted and not fnmatch.fnmatchcase(request.name, wanted):
             continue
-        if given.get("o") and request.user != given["o"]:
+        if flags.get("o") and request.user != flags["o"]:
             continue
         if tasks is not None and job.index not in tasks:
             continue

@@ -40,9 +40,9 @@ def qdel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         if not bases:
             said, code = f"{said}There are no jobs registered for user {user}\n", 1
         wanted += [(str(base), "") for base in bases]
-    for word, given in wanted:
+    for word, flags in wanted:
         jobs, tasks = words.chosen(cluster, word, own)
-        tasks = words.span(given) if given else tasks
+        tasks = words.span(flags) if flags else tasks
         if not jobs:
             code = 1
             said += (

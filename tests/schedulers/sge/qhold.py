@@ -32,9 +32,9 @@ def _each(cluster: Cluster, call: Call, act: Any) -> Answer:
             return Answer(1, err=f'error: ERROR! invalid option argument "{word}"\n')
         else:
             wanted += [(one, "") for one in word.split(",") if one]
-    for word, given in wanted:
+    for word, flags in wanted:
         jobs, tasks = words.chosen(cluster, word, own)
-        tasks = words.span(given) if given else tasks
+        tasks = words.span(flags) if flags else tasks
         if not jobs:
             said, code = f'{said}denied: job "{word}" does not exist\n', 3
             continue

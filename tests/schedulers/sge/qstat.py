@@ -43,32 +43,32 @@ class Row:
 
 
 def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
-    given: dict[str, str] = {}
+    flags: dict[str, str] = {}
     left = list(call.arguments)
     while left:
         word = left.pop(0)
         name = word[1:]
         if word.startswith("-") and name in ALONE:
-            given[name] = ""
+            flags[name] = ""
         elif word.startswith("-") and name in ("u", "s", "j", "g", "q") and left:
-            given[name] = left.pop(0)
+            flags[name] = left.pop(0)
         else:
             return Answer(1, err=f'error: ERROR! invalid option argument "{word}"\n')
-    if "help" in given:
+    if "help" in flags:
         return Answer(out=words.VERSION + "usage: qstat [options]\n")
     own = pwd.getpwuid(call.uid).pw_name
-    if "j" in given:
-        return _details(cluster, given["j"], own, xml="xml" in given)
-    users = given.get("u", own).split(",")
+    if "j" in flags:
+        return _details(cluster, flags["j"], own, xml="xml" in flags)
+    users = flags.get("u", own).split(",")
     known = [
         job
         for jobs in list(cluster.jobs.values())
         for job in jobs
         if any(fnmatch.fnmatchcase(job.request.user, one) for one in users)
     ]
-    rows = _rows(known, given.get("s", "prs"), apart=given.get("g") == "d")
-    if "xml" in given:
-        return Answer(out=_xml(cluster, rows, at_length="r" in given))
+    rows = _rows(known, flags.get("s", "prs"), apart=flags.get("g") == "d")
+    if "xml" in flags:
+        return Answer(out=_xml(cluster, rows, at_length="r" in flags))
     if not rows:
         return Answer()
     return Answer(out=HEADER + "".join(map(_line, rows)))
@@ -150,10 +150,10 @@ def _entry(cluster: Cluster, row: Row, at_length: bool) -> str:
     return f'    <job_list state="{kind}">\n{lines}    </job_list>\n'
 
 
-def _details(cluster: Cluster, given: str, own: str, *, xml: bool) -> Answer:
+def _details(cluster: Cluster, flags: str, own: str, *, xml: bool) -> Answer:
     found: list[list[Job]] = []
     unknown = []
-    for word in given.split(","):
+    for word in flags.split(","):
         jobs, _ = words.chosen(cluster, word, own)
         if not jobs:
             unknown.append(word)

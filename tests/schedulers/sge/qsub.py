@@ -60,20 +60,20 @@ class Rejected(Refused):
 def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     settings, how = cluster.settings, fault["how"] if fault else ""
     try:
-        given, rest = read(call.arguments)
-        if "help" in given:
+        flags, rest = read(call.arguments)
+        if "help" in flags:
             return Answer(out=words.VERSION + "usage: qsub [options]\n")
-        script, name = _script(call, given, rest)
-        if given.get("b") != ["y"] and given.get("C") != [""]:
-            prefix = given.get("C", ["#$"])[0]
-            given = {**read(_directives(script, prefix))[0], **given}
-        request = _request(cluster, call, given, rest, name)
+        script, name = _script(call, flags, rest)
+        if flags.get("b") != ["y"] and flags.get("C") != [""]:
+            prefix = flags.get("C", ["#$"])[0]
+            flags = {**read(_directives(script, prefix))[0], **flags}
+        request = _request(cluster, call, flags, rest, name)
         if settings.controller == "down" or how == "before":
             return words.no_answer("qsub", settings.message_timeout)
         if how == "refuse":
             assert fault is not None
             raise Rejected(fault.get("text", "job rejected: no"))
-        _check(cluster, request, given)
+        _check(cluster, request, flags)
     except Refused as error:
         return Answer(error.code, err=f"{error.text}\n")
     number = cluster.submit(request, script)
@@ -85,11 +85,11 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         tasks = f".{first}-{last}:{step}"
     text = (
         f"{number}{tasks}\n"
-        if "terse" in given
+        if "terse" in flags
         else f'Your job{"-array" if tasks else ""} {number}{tasks} ("{request.name}") has been '
         "submitted\n"
     )
-    return Answer(out=text, wait_for=number if given.get("sync") in (["y"], ["yes"]) else None)
+    return Answer(out=text, wait_for=number if flags.get("sync") in (["y"], ["yes"]) else None)
 
 
 def read(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -114,14 +114,14 @@ def read(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     return found, left
 
 
-def _script(call: Call, given: dict[str, list[str]], rest: list[str]) -> tuple[bytes, str]:
-    if given.get("b") == ["y"]:
+def _script(call: Call, flags: dict[str, list[str]], rest: list[str]) -> tuple[bytes, str]:
+    if flags.get("b") == ["y"]:
         if not rest:
             raise Refused("qsub: command required for a binary job", 2)
         if len(rest[0]) > 4096:
             raise Rejected("a path or filename may not exceed 4096 characters")
         text = (
-            f"exec {shlex.join(rest)}\n" if given.get("shell") == ["n"] else f"{' '.join(rest)}\n"
+            f"exec {shlex.join(rest)}\n" if flags.get("shell") == ["n"] else f"{' '.join(rest)}\n"
         )
         return text.encode(), os.path.basename(rest[0])
     if not rest or rest[0] == "-":
@@ -148,16 +148,16 @@ def _directives(script: bytes, prefix: str) -> list[str]:
 
 
 def _request(
-    cluster: Cluster, call: Call, given: dict[str, list[str]], rest: list[str], name: str
+    cluster: Cluster, call: Call, flags: dict[str, list[str]], rest: list[str], name: str
 ) -> Request:
     """Check what qsub itself checks."""
     user = pwd.getpwuid(call.uid)
 
     def text(option: str, default: str = "") -> str:
-        return given[option][0] if option in given else default
+        return flags[option][0] if option in flags else default
 
     indices, range_ = None, ""
-    if "t" in given:
+    if "t" in flags:
         if "," in text("t"):
             raise Refused("qsub: -t option only allows one range specification", 7)
         match = re.match(r"[\d:-]+", text("t"))
@@ -179,56 +179,56 @@ def _request(
     name = text("N", name)
     if "/" in name:
         raise Refused("qsub: argument to -N option must not contain / ", 2)
-    begin = words.moment(text("a")) if "a" in given else 0.0
+    begin = words.moment(text("a")) if "a" in flags else 0.0
     if begin is None:
         raise Refused("qsub: Wrong date/time format", 7)
-    if "hold_jid" in given and not text("hold_jid").strip(","):
+    if "hold_jid" in flags and not text("hold_jid").strip(","):
         raise Refused(
             f'qsub: Wrong jid_hold list format "{text("hold_jid")}" specified to -hold_jid option',
             7,
         )
-    if "tc" in given and not text("tc").isdigit():
+    if "tc" in flags and not text("tc").isdigit():
         raise Refused("qsub: Numerical value invalid!", 7)
     home = call.environment.get("HOME", user.pw_dir)
-    directory = call.directory if "cwd" in given else text("wd", home)
+    directory = call.directory if "cwd" in flags else text("wd", home)
     directory = directory.replace("$USER", user.pw_name).replace("$HOME", home)
     return Request(
         name=name, user=user.pw_name, uid=call.uid, gid=call.gid, account="science", partition="",
-        script="", arguments=() if given.get("b") == ["y"] else tuple(rest[1:]),
-        directory=directory, environment=_environment(call, given, home),
+        script="", arguments=() if flags.get("b") == ["y"] else tuple(rest[1:]),
+        directory=directory, environment=_environment(call, flags, home),
         output=_log(text("o"), directory, indices is not None), append=True,
         error="" if text("j", "n") in ("y", "yes")
         else _log(text("e"), directory, indices is not None, "e"),
         memory=0, indices=indices, throttle=int(text("tc", "0")), begin=begin,
-        held="h" in given, requeue=False,
+        held="h" in flags, requeue=False,
         shell=(text("S", "/bin/sh"),),
         extra={"submit": call.directory, "account": text("A", "sge"), "home": home, "pe": "",
                "l": "", "range": range_, "tc": text("tc"), "b": text("b", "n")},
     )  # fmt: skip
 
 
-def _log(given: str, directory: str, array: bool, letter: str = "o") -> str:
-    hosts = [word for word in re.split(r",", given) if word]
+def _log(target: str, directory: str, array: bool, letter: str = "o") -> str:
+    hosts = [word for word in re.split(r",", target) if word]
     if len(hosts) > 1:
         raise Rejected("ERROR! two files are specified for the same host")
-    if not given:
+    if not target:
         tail = ".$TASK_ID" if array else ""
         return os.path.join(directory, f"$JOB_NAME.{letter}$JOB_ID{tail}")
-    host, colon, path = given.partition(":")
+    host, colon, path = target.partition(":")
     if not colon:
-        path = given
+        path = target
     elif host and host != words.HOST:
         raise Rejected(f'can\'t resolve hostname "{host}"')
     return os.path.join(directory, path)
 
 
-def _environment(call: Call, given: dict[str, list[str]], home: str) -> dict[str, str]:
+def _environment(call: Call, flags: dict[str, list[str]], home: str) -> dict[str, str]:
     """Return what of the submitter's environment a job gets."""
     user = pwd.getpwuid(call.uid).pw_name
     made = {"HOME": home, "SHELL": "/bin/sh", "USER": user, "LOGNAME": user, "TERM": ""}
-    if "V" in given:
+    if "V" in flags:
         made = {**made, **call.environment}
-    for word in given.get("v", [""])[0].split(","):
+    for word in flags.get("v", [""])[0].split(","):
         name, equals, value = word.partition("=")
         if equals or name in call.environment:
             made[name] = value if equals else call.environment[name]
@@ -237,7 +237,7 @@ def _environment(call: Call, given: dict[str, list[str]], home: str) -> dict[str
     return made
 
 
-def _check(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> None:
+def _check(cluster: Cluster, request: Request, flags: dict[str, list[str]]) -> None:
     """Check what qmaster checks, and put the result into the request."""
     name, settings = request.name, cluster.settings
     if not name:
@@ -261,15 +261,15 @@ def _check(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> N
                 "job rejected: you tried to submit a job with more than "
                 f"{settings.max_array_size} tasks"
             )
-    _resources(request, given)
-    if "q" in given and given["q"][0]:
-        queues = [one.partition("@")[0] for one in given["q"][0].split(",")]
+    _resources(request, flags)
+    if "q" in flags and flags["q"][0]:
+        queues = [one.partition("@")[0] for one in flags["q"][0].split(",")]
         for queue in queues:
             if queue not in cluster.partitions:
                 raise Rejected(f'Job was rejected because job requests unknown queue "{queue}"')
         request.partition = queues[0] if len(queues) == 1 else ""
-    if "pe" in given:
-        environment, slots = given["pe"]
+    if "pe" in flags:
+        environment, slots = flags["pe"]
         if environment != "smp":
             raise Rejected(
                 f'job rejected: the requested parallel environment "{environment}" does not exist'
@@ -277,11 +277,11 @@ def _check(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> N
         if not slots.isdigit() or int(slots) < 1:
             raise Rejected('"job" rejected: pe range must be greater than zero')
         request.cpus, request.extra["pe"] = int(slots), environment
-    if given.get("P", [""])[0]:
-        raise Rejected(f'job rejected: the requested project "{given["P"][0]}" does not exist')
-    if "p" in given and int(given["p"][0]) > 0:
+    if flags.get("P", [""])[0]:
+        raise Rejected(f'job rejected: the requested project "{flags["P"][0]}" does not exist')
+    if "p" in flags and int(flags["p"][0]) > 0:
         raise Rejected("job rejected: positive submission priority requires operator privileges")
-    _dependencies(cluster, request, given)
+    _dependencies(cluster, request, flags)
     limit = cluster.accounts["science"].max_submit
     mine = [
         jobs
@@ -296,8 +296,8 @@ def _check(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> N
         )
 
 
-def _resources(request: Request, given: dict[str, list[str]]) -> None:
-    for word in filter(None, given.get("l", [""])[0].split(",")):
+def _resources(request: Request, flags: dict[str, list[str]]) -> None:
+    for word in filter(None, flags.get("l", [""])[0].split(",")):
         name, _, value = word.partition("=")
         if name not in COMPLEXES:
             raise Rejected(f'unknown resource "{name}"')
@@ -319,9 +319,9 @@ def _resources(request: Request, given: dict[str, list[str]]) -> None:
         request.extra["l"] += f"{',' if request.extra['l'] else ''}{name}={value}"
 
 
-def _dependencies(cluster: Cluster, request: Request, given: dict[str, list[str]]) -> None:
+def _dependencies(cluster: Cluster, request: Request, flags: dict[str, list[str]]) -> None:
     for option, kind in (("hold_jid", "any"), ("hold_jid_ad", "each")):
-        for word in filter(None, given.get(option, [""])[0].split(",")):
+        for word in filter(None, flags.get(option, [""])[0].split(",")):
             if "." in word and word.partition(".")[0].isdigit():
                 raise Rejected(f'denied: job "{word}" not found')
             if kind == "each" and request.indices is None:

@@ -64,11 +64,11 @@ class Site(Gate):
         assert done.returncode == code, (arguments, done.stdout, done.stderr)
         return done.stdout.splitlines()
 
-    def submit(self, *arguments: str, script: str = "true", **given: str) -> str:
+    def submit(self, *arguments: str, script: str = "true", **how: str) -> str:
         """Submit a job under this test's own name and return its id."""
         done = self.run(
             "qsub", "-terse", "-cwd", "-j", "y", "-o", "/dev/null", "-S", "/bin/sh", "-N",
-            self.name, *arguments, stdin=f"{script}\n", **given,
+            self.name, *arguments, stdin=f"{script}\n", **how,
         )  # fmt: skip
         assert done.returncode == 0, (arguments, done.stderr)
         self.submitted.append(done.stdout.strip().split(".")[0])

@@ -50,13 +50,13 @@ def task_list(tasks: Iterable[int]) -> str:
     >>> task_list([4, 17, 18, 19, 20]), task_list([1, 2]), task_list([4, 6, 8])
     ('4,17-20:1', '1,2', '4-8:2')
     """
-    given = sorted(tasks)
-    if len(given) > 2:
-        step = given[1] - given[0]
-        if all(b - a == step for a, b in pairwise(given)):
-            return f"{given[0]}-{given[-1]}:{step}"
+    indices = sorted(tasks)
+    if len(indices) > 2:
+        step = indices[1] - indices[0]
+        if all(b - a == step for a, b in pairwise(indices)):
+            return f"{indices[0]}-{indices[-1]}:{step}"
     spans: list[list[int]] = []
-    for one in given:
+    for one in indices:
         if spans and one == spans[-1][-1] + 1:
             spans[-1].append(one)
         else:

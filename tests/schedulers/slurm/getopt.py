@@ -9,8 +9,8 @@ NO, YES, MAYBE = 0, 1, 2  # whether an option takes a value
 
 def options(*, no: str = "", yes: str = "", maybe: str = "") -> dict[str, int]:
     """Return whether each of these options, names with blanks between them, takes a value."""
-    given = ((no, NO), (yes, YES), (maybe, MAYBE))
-    return {name: kind for names, kind in given for name in names.split()}
+    classes = ((no, NO), (yes, YES), (maybe, MAYBE))
+    return {name: kind for names, kind in classes for name in names.split()}
 
 
 class BadOption(Exception):
@@ -35,8 +35,8 @@ def parse(
             rest += left
             break
         if one.startswith("--"):
-            given, equals, value = one[2:].partition("=")
-            name = _full(command, given, long)
+            option, equals, value = one[2:].partition("=")
+            name = _full(command, option, long)
             if equals and long[name] == NO:
                 raise BadOption(f"{command}: option '--{name}' doesn't allow an argument")
             if long[name] == YES and not equals:
@@ -68,13 +68,13 @@ def parse(
     return found, rest
 
 
-def _full(command: str, given: str, long: Mapping[str, int]) -> str:
-    if given in long:
-        return given
-    fitting = sorted(one for one in long if one.startswith(given))
+def _full(command: str, option: str, long: Mapping[str, int]) -> str:
+    if option in long:
+        return option
+    fitting = sorted(one for one in long if one.startswith(option))
     if not fitting:
-        raise BadOption(f"{command}: unrecognized option '--{given}'")
+        raise BadOption(f"{command}: unrecognized option '--{option}'")
     if len(fitting) > 1:
         possible = " ".join(f"'--{one}'" for one in fitting)
-        raise BadOption(f"{command}: option '--{given}' is ambiguous; possibilities: {possible}")
+        raise BadOption(f"{command}: option '--{option}' is ambiguous; possibilities: {possible}")
     return fitting[0]

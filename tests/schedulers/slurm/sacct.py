@@ -152,34 +152,34 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         options, _ = parse("sacct", call.arguments, SHORT, LONG, anywhere=True)
     except BadOption as error:
         return Answer(1, err=f"{error}\n")
-    given = dict(options)
-    if "version" in given:
+    flags = dict(options)
+    if "version" in flags:
         return Answer(out="slurm-wlm 22.05.8\n")
     columns = []
-    for part in (given.get("format") or DEFAULT).split(","):
+    for part in (flags.get("format") or DEFAULT).split(","):
         name, _, width = part.strip().partition("%")
         if name.lower() not in FIELDS:
             return Answer(1, err=f'sacct: error: Invalid field requested: "{name}"\n')
         title, usual, value = FIELDS[name.lower()]
         columns.append((title, int(width) if width else usual, value))
     since = 0.0
-    if given.get("starttime"):
-        read = words.point(given["starttime"] or "")
+    if flags.get("starttime"):
+        read = words.point(flags["starttime"] or "")
         if read is None:
-            return Answer(1, err=f"Invalid time specification (pos=0): {given['starttime']}\n")
+            return Answer(1, err=f"Invalid time specification (pos=0): {flags['starttime']}\n")
         since = read
     wanted: list[tuple[int, list[int] | None]] | None = None
-    if given.get("jobs"):
+    if flags.get("jobs"):
         wanted = []
-        for word in (given["jobs"] or "").split(","):
+        for word in (flags["jobs"] or "").split(","):
             if word:
                 parsed = ids.parse(word)
                 if parsed is None:
                     return Answer(1, err=f"sacct: fatal: Bad job/step specified: {word}\n")
                 wanted.append(parsed)
     states = None
-    if given.get("state"):
-        found = words.states(given["state"] or "")
+    if flags.get("state"):
+        found = words.states(flags["state"] or "")
         if isinstance(found, str):
             return Answer(1, err=f"sacct: fatal: unrecognized job state value '{found}'\n")
         states = found
@@ -191,8 +191,8 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     if fault:
         pause = 0.0 if fault["how"] == "refuse" else settings.message_timeout
         return Answer(1, err=f"sacct: error: {fault.get('text', words.TIMED_OUT)}\n", pause=pause)
-    names = set((given.get("name") or "").split(",")) - {""}
-    users = set((given.get("user") or "").split(",")) - {""}
+    names = set((flags.get("name") or "").split(",")) - {""}
+    users = set((flags.get("user") or "").split(",")) - {""}
     own = pwd.getpwuid(call.uid).pw_name
     lines: list[Line] = []
     latest: dict[tuple[int, int | None], Line] = {}
@@ -222,10 +222,10 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             continue
         lines.append(line)
         latest[job.base, job.index] = line
-    if "duplicates" not in given:
+    if "duplicates" not in flags:
         lines = [line for line in lines if latest[line.job.base, line.job.index] is line]
     lines.sort(key=lambda line: (line.job.base, line.job.index or 0))
-    if "allocations" not in given:
+    if "allocations" not in flags:
         lines = [
             one
             for line in lines
@@ -233,7 +233,7 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
                 [line, Line(line.row, line.told, batch=True)] if line.told["started"] else [line]
             )
         ]
-    return Answer(out=_written(lines, columns, given))
+    return Answer(out=_written(lines, columns, flags))
 
 
 def _named(line: Line, number: int, which: list[int] | None) -> bool:
@@ -248,16 +248,16 @@ def _named(line: Line, number: int, which: list[int] | None) -> bool:
 
 def _written(
     lines: list[Line], columns: list[tuple[str, int, Callable[[Line], object]]],
-    given: dict[str, str | None],
+    flags: dict[str, str | None],
 ) -> str:  # fmt: skip
     table = [[str(value(line)) for _, _, value in columns] for line in lines]
-    if "parsable" in given or "parsable2" in given:
-        between = given.get("delimiter") or "|"
-        end = between if "parsable2" not in given else ""
-        head = [] if "noheader" in given else [[title for title, _, _ in columns]]
+    if "parsable" in flags or "parsable2" in flags:
+        between = flags.get("delimiter") or "|"
+        end = between if "parsable2" not in flags else ""
+        head = [] if "noheader" in flags else [[title for title, _, _ in columns]]
         return "".join(f"{between.join(row)}{end}\n" for row in [*head, *table])
     text = ""
-    if "noheader" not in given:
+    if "noheader" not in flags:
         titles = [_fit(title, width) for title, width, _ in columns]
         text = "".join(f"{one} " for one in titles) + "\n"
         text += "".join(f"{'-' * abs(width)} " for _, width, _ in columns) + "\n"

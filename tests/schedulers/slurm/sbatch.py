@@ -84,11 +84,11 @@ class Refused(Exception):
 def sbatch(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
         options, arguments = parse("sbatch", call.arguments, SHORT, LONG)
-        given = dict(options)
-        if "version" in given:
+        flags = dict(options)
+        if "version" in flags:
             return Answer(out="slurm-wlm 22.05.8\n")
-        script, name = _script(call, given, arguments)
-        directives = _directives(script) if "wrap" not in given else []
+        script, name = _script(call, flags, arguments)
+        directives = _directives(script) if "wrap" not in flags else []
         inside, _ = parse("sbatch", directives, SHORT, LONG)
         from_environment = [
             (option, call.environment[variable])
@@ -128,11 +128,11 @@ def sbatch(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
     return Answer(out=text, wait_for=number if "wait" in merged else None)
 
 
-def _script(call: Call, given: dict[str, str | None], arguments: list[str]) -> tuple[bytes, str]:
-    if "wrap" in given:
+def _script(call: Call, flags: dict[str, str | None], arguments: list[str]) -> tuple[bytes, str]:
+    if "wrap" in flags:
         if arguments:
             raise Refused("sbatch: error: Script arguments not permitted with --wrap option\n")
-        text = f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{given['wrap']}\n"
+        text = f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{flags['wrap']}\n"
         return text.encode(), ""
     if arguments:
         path = os.path.join(call.directory, arguments[0])
@@ -173,14 +173,14 @@ def _directives(script: bytes) -> list[str]:
 
 
 def _request(
-    cluster: Cluster, call: Call, given: dict[str, str | None], arguments: list[str], path: str
+    cluster: Cluster, call: Call, flags: dict[str, str | None], arguments: list[str], path: str
 ) -> Request:
     """Check what sbatch itself checks."""
     settings = cluster.settings
     user = pwd.getpwuid(call.uid).pw_name
 
     def text(name: str, default: str = "") -> str:
-        return given.get(name) or default
+        return flags.get(name) or default
 
     def log(name: str, default: str) -> str:
         """A log of the name "none" is no log."""
@@ -189,7 +189,7 @@ def _request(
         return os.path.join(directory, given_name) if given_name else ""
 
     def number(name: str, default: int) -> int:
-        if name not in given:
+        if name not in flags:
             return default
         value = text(name)
         if not value.isdigit() or not int(value):
@@ -205,7 +205,7 @@ def _request(
         raise Refused(f'sbatch: error: "{nodes}" is not a valid node count\n', 255)
     partition = cluster.partitions.get(text("partition", next(iter(cluster.partitions))))
     limit = partition.default_limit if partition else 60
-    if "time" in given:
+    if "time" in flags:
         asked = words.time_limit(text("time"))
         if asked is None:
             raise bad("time")
@@ -213,7 +213,7 @@ def _request(
     count = int(nodes.partition("-")[0])
     memory = settings.default_memory * -(-cpus * tasks // count)
     for name in ("mem", "mem-per-cpu", "mem-per-gpu", "tmp"):
-        if name in given:
+        if name in flags:
             asked = words.megabytes(text(name))
             if asked is None:
                 raise bad(name)
@@ -222,7 +222,7 @@ def _request(
             elif name == "mem-per-cpu":
                 memory = asked * -(-cpus * tasks // count)
     begin = 0.0
-    if "begin" in given:
+    if "begin" in flags:
         found = words.point(text("begin"))
         if found is None:
             error = f"Invalid time specification (pos=0): {text('begin')}\n"
@@ -232,15 +232,15 @@ def _request(
         raise bad("kill-on-invalid-dep")
     if text("open-mode", "t")[0] not in "at":
         raise bad("open-mode")
-    if "signal" in given and not re.fullmatch(
+    if "signal" in flags and not re.fullmatch(
         r"([RB]+:)?(\d+|(SIG)?[A-Z]+\d?)(@\d+)?", text("signal")
     ):
         raise bad("signal")
-    if "signal" in given and text("signal").lower() == text("signal"):
+    if "signal" in flags and text("signal").lower() == text("signal"):
         raise bad("signal")
     if not set(text("mail-type", "ALL").upper().split(",")) <= MAIL:
         raise bad("mail-type")
-    if "clusters" in given and text("clusters") != "reflow":
+    if "clusters" in flags and text("clusters") != "reflow":
         name = text("clusters")
         raise Refused(
             f"sbatch: error: No cluster '{name}' known by database.\n"
@@ -251,19 +251,19 @@ def _request(
     default = "slurm-%A_%a.out" if text("array") else "slurm-%j.out"
     return Request(
         name=text("job-name", os.path.basename(path) if path else
-                  ("wrap" if "wrap" in given else "sbatch")),
+                  ("wrap" if "wrap" in flags else "sbatch")),
         user=user, uid=call.uid, gid=call.gid,
         account=text("account", next(iter(cluster.accounts))),
         partition=partition.name if partition else text("partition"),
         script=path, arguments=tuple(arguments[1:]), directory=directory,
-        environment=_environment(call, given.get("export")),
+        environment=_environment(call, flags.get("export")),
         output=log("output", default),
         error=log("error", ""),
         input=os.path.join(directory, text("input", "/dev/null")),
         append=text("open-mode", "t")[0] == "a",
         cpus=cpus, tasks=tasks, nodes=count, memory=memory, limit=limit,
-        comment=text("comment"), begin=begin, held="hold" in given,
-        requeue="no-requeue" not in given,
+        comment=text("comment"), begin=begin, held="hold" in flags,
+        requeue="no-requeue" not in flags,
         kill_on_never=text("kill-on-invalid-dep") == "yes",
         extra={"command": path, "submit": call.directory, "qos": text("qos", "normal")},
     )  # fmt: skip
@@ -291,7 +291,7 @@ def _environment(call: Call, export: str | None) -> dict[str, str]:
     return made
 
 
-def _check(cluster: Cluster, request: Request, given: dict[str, str | None]) -> None:
+def _check(cluster: Cluster, request: Request, flags: dict[str, str | None]) -> None:
     """Check what slurmctld checks, and put the result into the request."""
     if request.partition not in cluster.partitions:
         raise Refused(
@@ -300,25 +300,25 @@ def _check(cluster: Cluster, request: Request, given: dict[str, str | None]) -> 
         )
     if request.account not in cluster.accounts:
         raise Refused(f"{FAILED}Invalid account or account/partition combination specified\n")
-    if any(given.get(one) for one in ("gres", "gpus", "gpus-per-node", "gpus-per-task")):
+    if any(flags.get(one) for one in ("gres", "gpus", "gpus-per-node", "gpus-per-task")):
         raise Refused("sbatch: error: Invalid generic resource (gres) specification\n")
     for name, text in (
         ("constraint", "Invalid feature specification"),
         ("reservation", "Requested reservation is invalid"),
         ("licenses", "Invalid license specification"),
     ):
-        if given.get(name):
+        if flags.get(name):
             raise Refused(f"{FAILED}{text}\n")
-    wanted = given.get("nodelist")
+    wanted = flags.get("nodelist")
     if wanted and not set(wanted.split(",")) <= set(cluster.nodes):
         raise Refused(f"{FAILED}Invalid node name specified\n")
-    if given.get("array"):
-        request.indices, request.throttle = _array(cluster, given["array"] or "")
-    if given.get("dependency"):
-        _dependency(request, given["dependency"] or "", cluster)
+    if flags.get("array"):
+        request.indices, request.throttle = _array(cluster, flags["array"] or "")
+    if flags.get("dependency"):
+        _dependency(request, flags["dependency"] or "", cluster)
     partition = cluster.partitions[request.partition]
     nodes = [cluster.nodes[name] for name in partition.nodes]
-    if request.memory > max(node.memory for node in nodes) and given.get("mem"):
+    if request.memory > max(node.memory for node in nodes) and flags.get("mem"):
         raise Refused(
             f"sbatch: error: Memory specification can not be satisfied\n{FAILED}{UNAVAILABLE}\n"
         )

@@ -31,18 +31,18 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
         options, rest = parse("scancel", call.arguments, SHORT, LONG, anywhere=True)
     except BadOption as error:
         return Answer(1, err=f'{error}\nTry "scancel --help" for more information\n')
-    given = dict(options)
-    if "version" in given:
+    flags = dict(options)
+    if "version" in flags:
         return Answer(out="slurm-wlm 22.05.8\n")
     number = None
-    if "signal" in given:
-        name = (given["signal"] or "").upper().removeprefix("SIG")
+    if "signal" in flags:
+        name = (flags["signal"] or "").upper().removeprefix("SIG")
         number = int(name) if name.isdigit() else getattr(signal, f"SIG{name}", None)
         if number is None:
-            return Answer(1, err=f"Unknown job signal: {given['signal']}\n")
+            return Answer(1, err=f"Unknown job signal: {flags['signal']}\n")
     states = None
-    if given.get("state"):
-        found = words.states(given["state"] or "")
+    if flags.get("state"):
+        found = words.states(flags["state"] or "")
         if isinstance(found, str):
             return Answer(
                 1,
@@ -50,14 +50,14 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
                 "Valid job states are PENDING, RUNNING, and SUSPENDED\n",
             )
         states = found
-    user = given.get("user")
+    user = flags.get("user")
     if user:
         try:
             pwd.getpwnam(user)
         except KeyError:
             return Answer(1, err=f"scancel: error: Invalid user name: {user}\n")
-    name = given.get("name") or given.get("jobname")
-    filters = [user, name, states, given.get("partition"), given.get("account"), "me" in given]
+    name = flags.get("name") or flags.get("jobname")
+    filters = [user, name, states, flags.get("partition"), flags.get("account"), "me" in flags]
     wanted: list[tuple[str, int, list[int] | None]] = []
     for word in rest:
         for one in _split(word):
@@ -83,8 +83,8 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
             and (not user or request.user == user)
             and (not name or request.name in name.split(","))
             and (states is None or words.state(job)[0] in states)
-            and given.get("partition") in (None, request.partition)
-            and given.get("account") in (None, request.account)
+            and flags.get("partition") in (None, request.partition)
+            and flags.get("account") in (None, request.account)
         )
 
     said = ""
@@ -93,7 +93,7 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
             cluster,
             [job for job in cluster.known() if asked(job) and job.live],
             number,
-            given,
+            flags,
             call,
         )
     for one, base, which in wanted:
@@ -107,22 +107,22 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
                 f"scancel: error: Kill job error on job id {one}: "
                 "Job/step already completing or completed\n"
             )
-        _end(cluster, live, number, given, call)
-    err = said if "verbose" in given else ""
+        _end(cluster, live, number, flags, call)
+    err = said if "verbose" in flags else ""
     if fault:
         return Answer(8, err=f"scancel: error: {words.TIMED_OUT}\n", pause=settings.message_timeout)
     return Answer(err=err)
 
 
 def _end(
-    cluster: Cluster, jobs: list[Job], number: int | None, given: dict[str, str | None], call: Call
+    cluster: Cluster, jobs: list[Job], number: int | None, flags: dict[str, str | None], call: Call
 ) -> None:
-    if number is None or (number == signal.SIGKILL and not {"batch", "full"} & set(given)):
+    if number is None or (number == signal.SIGKILL and not {"batch", "full"} & set(flags)):
         cluster.cancel(jobs, call.uid)
         return
     for job in jobs:
         if job.state == RUNNING:
-            batch, full = "batch" in given, "full" in given
+            batch, full = "batch" in flags, "full" in flags
             # Without --batch and --full a signal goes to steps, and these jobs have none.
             cluster.signal(job, number, script=batch or full, rest=full)
 

@@ -33,8 +33,8 @@ def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answ
         options, words_given = parse("scontrol", call.arguments, SHORT, LONG, anywhere=True)
     except BadOption as error:
         return Answer(1, err=f'{error}\nTry "scontrol --help" for more information\n')
-    given = dict(options)
-    if "version" in given:
+    flags = dict(options)
+    if "version" in flags:
         return Answer(out="slurm-wlm 22.05.8\n")
     if not words_given:
         return Answer()
@@ -59,7 +59,7 @@ def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answ
         text = fault.get("text", words.TIMED_OUT)
         return Answer(1, err=f"slurm_load_jobs error: {text}\n", pause=pause)
     if verb == "show":
-        return _show(cluster, rest, "oneliner" in given)
+        return _show(cluster, rest, "oneliner" in flags)
     if verb == "update":
         return _update(cluster, rest)
     actions: dict[str, Callable[[Job], None]] = {
@@ -159,23 +159,23 @@ def _job(row: Shown) -> list[str]:
 
 
 def _update(cluster: Cluster, rest: list[str]) -> Answer:
-    given = {}
+    flags = {}
     for one in rest:
         name, _, value = one.partition("=")
-        given[name.lower()] = value
-    target = next((given.pop(one) for one in ("jobid", "job") if one in given), "")
+        flags[name.lower()] = value
+    target = next((flags.pop(one) for one in ("jobid", "job") if one in flags), "")
     parsed = ids.parse(target)
     jobs = ids.chosen(cluster, *parsed) if parsed else []
-    if not set(given) <= {"timelimit", "starttime", "comment", "jobname"}:
-        bad = next(one for one in rest if one.partition("=")[0].lower() in given)
+    if not set(flags) <= {"timelimit", "starttime", "comment", "jobname"}:
+        bad = next(one for one in rest if one.partition("=")[0].lower() in flags)
         return Answer(1, err=f"Update of this parameter is not supported: {bad}\nRequest aborted\n")
     if not jobs:
         return Answer(1, err=f"{INVALID} for job {target}\n")
     if all(job.state == ENDED for job in jobs):
         return Answer(1, err=f"Job has already finished for job {target}\n")
     for job in jobs:
-        if "timelimit" in given:
-            limit = words.time_limit(given["timelimit"])
+        if "timelimit" in flags:
+            limit = words.time_limit(flags["timelimit"])
             if limit is None:
                 return Answer(1, err="Invalid TimeLimit value\n")
             # Held ones may be set to anything within the partition; others only lowered.
@@ -183,15 +183,15 @@ def _update(cluster: Cluster, rest: list[str]) -> Answer:
             if limit > job.limit and (limit > most or not job.held):
                 return Answer(1, err=f"Access/permission denied for job {target}\n")
             cluster.set_limit(job, limit)
-        if "starttime" in given:
-            when = words.point(given["starttime"])
+        if "starttime" in flags:
+            when = words.point(flags["starttime"])
             if when is None:
-                return Answer(1, err=f"Invalid time specification (pos=0): {given['starttime']}\n")
+                return Answer(1, err=f"Invalid time specification (pos=0): {flags['starttime']}\n")
             job.begin = when if when > time.time() else 0.0
             left = max(0.0, when - time.time()) / cluster.settings.speed
             job.begin_due = time.monotonic() + left
             cluster.after(left, cluster.schedule)
-        job.request.comment = given.get("comment", job.request.comment)
+        job.request.comment = flags.get("comment", job.request.comment)
     return Answer()
 
 

@@ -111,18 +111,18 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
         options, rest = parse("squeue", call.arguments, SHORT, LONG, anywhere=True)
     except BadOption as error:
         return Answer(1, err=f'{error}\nTry "squeue --help" for more information\n')
-    given = dict(options)
-    if "version" in given:
+    flags = dict(options)
+    if "version" in flags:
         return Answer(out="slurm-wlm 22.05.8\n")
     if rest:
         return Answer(1, err=f"squeue: error: Unrecognized option: {rest[0]}\n")
-    if "json" in given or "yaml" in given:
+    if "json" in flags or "yaml" in flags:
         return Answer(1, err="squeue: error: the simulator has no --json\n")
-    if "format" in given and "Format" in given:
+    if "format" in flags and "Format" in flags:
         return Answer(1, err="squeue: error: -O (--Format) is incompatible with -o (--format)\n")
     known = {"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"}
-    if given.get("states"):
-        found = words.states(given["states"] or "")
+    if flags.get("states"):
+        found = words.states(flags["states"] or "")
         if isinstance(found, str):
             return Answer(
                 1,
@@ -131,7 +131,7 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
             )
         known = found
     wanted: list[tuple[int, list[int] | None]] = []
-    for word in (given.get("jobs") or "").split(","):
+    for word in (flags.get("jobs") or "").split(","):
         if word:
             read = ids.parse(word)
             if read is None:
@@ -152,9 +152,9 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
     complaint = ""
     users = None
     for option in ("user", "users"):
-        if given.get(option):
+        if flags.get(option):
             users = set()
-            for word in (given[option] or "").split(","):
+            for word in (flags[option] or "").split(","):
                 try:
                     users.add(
                         pwd.getpwuid(int(word)).pw_name
@@ -163,17 +163,17 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
                     )
                 except KeyError:
                     complaint = f"squeue: error: Invalid user: {word}\n\n"
-    if "me" in given:
+    if "me" in flags:
         users = {pwd.getpwuid(call.uid).pw_name}
     if wanted:
         jobs = {
             id(job): job for number, which in wanted for job in ids.chosen(cluster, number, which)
         }.values()
-        split = "array" in given or any(which and len(which) == 1 for _, which in wanted)
+        split = "array" in flags or any(which and len(which) == 1 for _, which in wanted)
     else:
-        jobs, split = list(cluster.known()), "array" in given
-    names = _listed(given.get("name"))
-    partitions, accounts = _listed(given.get("partition")), _listed(given.get("account"))
+        jobs, split = list(cluster.known()), "array" in flags
+    names = _listed(flags.get("name"))
+    partitions, accounts = _listed(flags.get("partition")), _listed(flags.get("account"))
     shown = [
         row
         for row in ids.rows(jobs, split=split)
@@ -186,10 +186,10 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
     shown.sort(
         key=lambda row: (row.job.request.partition, words.state(row.job)[0], -_priority(row))
     )
-    if given.get("Format"):
-        return _long(given["Format"] or "", shown, "noheader" in given)
-    form = given.get("format") or DEFAULT
-    lines = [] if "noheader" in given else [_line(form, None)]
+    if flags.get("Format"):
+        return _long(flags["Format"] or "", shown, "noheader" in flags)
+    form = flags.get("format") or DEFAULT
+    lines = [] if "noheader" in flags else [_line(form, None)]
     lines += [_line(form, row) for row in shown]
     return Answer(out="".join(f"{line}\n" for line in lines), err=complaint)
 

@@ -188,12 +188,12 @@ def point(text: str) -> float | None:
         return None if factor is None else now + (-1 if sign == "-" else 1) * int(number) * factor
     today = time.strftime("%Y-%m-%d", time.localtime(now))
     special = {"today": "00:00", "midnight": "00:00", "noon": "12:00"}.get(text.lower(), text)
-    for given, form in (
+    for moment, form in (
         (text, "%Y-%m-%dT%H:%M:%S"), (text, "%Y-%m-%dT%H:%M"), (text, "%Y-%m-%d"),
         (f"{today}T{special}", "%Y-%m-%dT%H:%M:%S"), (f"{today}T{special}", "%Y-%m-%dT%H:%M"),
     ):  # fmt: skip
         try:
-            return time.mktime(time.strptime(given, form))
+            return time.mktime(time.strptime(moment, form))
         except ValueError:
             continue
     return None
