@@ -283,3 +283,21 @@ def test_a_long_chain_is_quick() -> None:
     # 30 ms here; the bound leaves room for a slow machine.
     assert time.process_time() - start < 0.6
     assert [task.name for task in spec.tasks] == [f"t{i}" for i in range(1000)]
+
+
+def test_a_verifier_says_whether_it_needs_fingerprints() -> None:
+    """Those of "fingerprint" are not taken because of its name."""
+    wf = Flow("w")
+
+    @wf.job(verify=["nonempty", "fingerprint"], files="path")
+    def marked() -> Path:
+        return Path("x")
+
+    @wf.job(verify="nonempty")
+    def plain() -> Path:
+        return Path("x")
+
+    spec = build_spec("w", wf.tasks, {}, "/")
+    needs = {task.name: spec.needs_fingerprints(task) for task in spec.tasks}
+    assert needs == {"marked": True, "plain": False}
+    assert all(task.files != "all" for task in spec.tasks), "what parameters name counts as before"

@@ -15,6 +15,7 @@ from ..storage.journal import SignOfLife
 from ..storage.outcome import CODE_EDITED, Outcome
 from .dispatcher import Dispatch
 from .process_pool import InProcess, ProcessPool
+from .task_call import ALL_FILES
 
 if TYPE_CHECKING:
     from ..caching.input_files import Changed, InputFiles
@@ -41,7 +42,11 @@ def drive(
     another process has taken the run over.
     """
     pool: InProcess | ProcessPool
-    files = {spec.name: spec.files for spec in dispatch.request.spec.tasks}
+    workflow = dispatch.request.spec
+    files = {
+        spec.name: ALL_FILES if workflow.needs_fingerprints(spec) else spec.files
+        for spec in workflow.tasks
+    }
     watch = partial(_watch, dispatch)
     if isolate or max_workers > 1:
         pool = ProcessPool(

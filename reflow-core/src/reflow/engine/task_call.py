@@ -64,6 +64,9 @@ class Answer(NamedTuple):
         return self._replace(detail="\n".join([self.detail, *notes]))
 
 
+ALL_FILES = "all"
+"""Stands for ``job(files=)`` where a verifier needs a fingerprint of every file of a result."""
+
 WITHIN_TASK = "REFLOW_WITHIN_TASK"
 """The variable by which a run that a task begins knows that it may not wait for other runs: the
 task's own run, or one that waits for that, may be among them."""
@@ -86,7 +89,7 @@ class TaskCaller:
 
     Only this task's annotations are read. `common` are the texts that every element
     receives; `attachments` has the values that JSON cannot hold, and `files` says how files
-    count that the result names, as in ``job(files=)``.
+    count that the result names: as in ``job(files=)``, or `ALL_FILES`.
     """
 
     def __init__(
@@ -124,9 +127,8 @@ class TaskCaller:
         returns = codec_for(signature.returns)
         self._encode = returns.encode
         self._paths = returns.paths if returns.has_paths else None
-        # Who verifies by fingerprints wants all of them, whatever counts else.
-        self._asked = "fingerprint" in task.options.verify
-        self._files = "content" if self._asked else files
+        self._needs_prints = files == ALL_FILES
+        self._files = "content" if files == ALL_FILES else files
 
     def call(self, texts: Mapping[str, str]) -> Answer:
         """Call the function; whatever it raises, `sys.exit` included, is its failure."""
@@ -162,7 +164,7 @@ class TaskCaller:
 
     def _tell(self, path: str, error: Exception) -> None:
         # The result is right; only nobody can tell later whether the file is what it was.
-        then = "a later run makes it again" if self._asked else "only its path counts"
+        then = "a later run makes it again" if self._needs_prints else "only its path counts"
         print(
             f"reflow: task {self._name!r}: no fingerprint of {path}, so {then}: {error}",
             file=sys.stderr,

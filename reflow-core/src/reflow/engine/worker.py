@@ -235,7 +235,8 @@ class _Worker:
             details = [UNSETTLED_DETAIL] if found.unsettled else []
             details += [*notes, *(changed.notes if changed else ())]
             return found, identity, "; ".join(details)
-        caller = TaskCaller(self._load(), element.common, self._attachments, header.files)
+        files = header.result_files or header.files
+        caller = TaskCaller(self._load(), element.common, self._attachments, files)
         enable_collector()
         answer = caller.call(element.texts)
         if inputs:

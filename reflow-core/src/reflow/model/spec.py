@@ -170,10 +170,14 @@ class SerializerSpec:
 
 @frozen(kw_only=True)
 class VerifierSpec:
-    """A verifier that a run uses: its class is at `target`, ``"module:Class"``."""
+    """A verifier that a run uses: its class is at `target`, ``"module:Class"``.
+
+    `fingerprints`: it judges by the fingerprints of all files that a value names.
+    """
 
     name: str
     target: str
+    fingerprints: bool = False
 
 
 @frozen(kw_only=True)
@@ -239,6 +243,12 @@ class WorkflowSpec:
     tasks: tuple[TaskSpec, ...]
     serializers: tuple[SerializerSpec, ...] = ()
     verifiers: tuple[VerifierSpec, ...] = ()
+
+    def needs_fingerprints(self, task: TaskSpec) -> bool:
+        """Whether a verifier of a task judges by the fingerprints of all files of a result."""
+        return any(
+            verifier.fingerprints for verifier in self.verifiers if verifier.name in task.verifiers
+        )
 
     def verifiers_of(self, task: TaskSpec) -> list[tuple[str, str]]:
         """Return (name, target) of the verifiers that judge a task's older results."""

@@ -41,6 +41,8 @@ def reflow_register_verifiers() -> Iterable[VerifierEntry]:
         ),
         VerifierEntry(name="nonempty", target="reflow.caching.verifiers.nonempty:NonemptyVerifier"),
         VerifierEntry(
-            name="fingerprint", target="reflow.caching.verifiers.fingerprint:FingerprintVerifier"
+            name="fingerprint",
+            target="reflow.caching.verifiers.fingerprint:FingerprintVerifier",
+            fingerprints=True,
         ),
     ]

@@ -89,12 +89,15 @@ class VerifierEntry:
     `name` is what users write (``@wf.job(verify="nonempty")``), `target` its class, a
     `reflow.verifiers.base.Verifier`, as ``"module:Class"``. `types` are the classes
     whose values it judges without being named, as for `SerializerEntry`: those that a
-    task's return annotation is or contains.
+    task's return annotation is or contains. `fingerprints`: it judges by the fingerprints that
+    are taken when the task ends; then they are taken of all files that a value names, whatever
+    ``job(files=)`` says.
     """
 
     name: str = field(validator=_NAME)
     target: str = field(validator=_TARGET)
     types: tuple[str, ...] = field(default=(), validator=_TYPES)
+    fingerprints: bool = field(default=False, validator=validators.instance_of(bool))
 
 
 Entry: TypeAlias = ExecutorEntry | StoreEntry | SerializerEntry | VerifierEntry

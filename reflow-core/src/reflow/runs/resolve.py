@@ -224,7 +224,10 @@ def _verifiers(
         for cls in types:
             if cls is not None:
                 entries.extend(_plugins().verifier_entries_for(cls))
-    specs = [VerifierSpec(name=entry.name, target=entry.target) for entry in entries]
+    specs = [
+        VerifierSpec(name=entry.name, target=entry.target, fingerprints=entry.fingerprints)
+        for entry in entries
+    ]
     return tuple(dict.fromkeys(specs))
 
 

@@ -113,8 +113,9 @@ class JobHeader(NamedTuple):
     `entrypoint` and `serializers` are those of the run's request, JSON-safe; `on_code_change` is
     its option. `editable`: its code can change after submission. `sources`, `files` and `stood`
     are those of `model.spec.TaskSpec`. `check` says by what older results are judged; None: by
-    nothing. `common` are the texts that every element receives, and `stamps` stand for the files
-    that are named in them.
+    nothing. `result_files` is how files count that results name (`engine.task_call.TaskCaller`);
+    "": like others. `common` are the texts that every element receives, and `stamps` stand for the
+    files that are named in them.
 
     A job that was queued ahead has neither: `awaited` says where its workers find their inputs
     (`engine.lookahead.awaited`), and `known` which file has the results of older runs, "" for none.
@@ -136,6 +137,7 @@ class JobHeader(NamedTuple):
     stamps: dict[str, str] = {}  # noqa: RUF012
     awaited: dict[str, Any] | None = None
     known: str = ""
+    result_files: str = ""
 
 
 class Request(NamedTuple):

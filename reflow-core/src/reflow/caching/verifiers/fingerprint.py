@@ -5,9 +5,6 @@ from __future__ import annotations
 from ..file_fingerprint import is_same, parse
 from .base import Output, Verifier
 
-NAME = "fingerprint"
-"""What users write; workers look for it, as they take the fingerprints."""
-
 
 class FingerprintVerifier(Verifier):
     """Demands that all files and folders named in the value are as the task left them.

@@ -23,7 +23,7 @@ from ...values.codec import unstructure
 from ..dispatcher import Dispatch
 from ..lookahead import Ahead, ahead, awaited, is_static, position_items
 from ..replay import NOT_TAKEN
-from ..task_call import Work
+from ..task_call import ALL_FILES, Work
 from .attempts import Attempts
 from .job_script import Scripts
 from .jobs import DISPATCH, WORKER, Jobs
@@ -207,6 +207,7 @@ class WorkerJobs:
             common={},
             sources=spec.sources,
             stood=spec.stood,
+            result_files=ALL_FILES if request.spec.needs_fingerprints(spec) else spec.files,
         )
 
     def _submit_job(
