@@ -60,17 +60,17 @@ class DatasetSerializer(Serializer):
             if variable.dtype.hasobject:
                 objects.append(key)
             entries += _entries(str(key), variable, array)
-        ours = {
+        metadata = {
             "kind": kind, "name": name, "variables": [str(key) for key in dataset.variables],
             "coordinates": list(map(str, dataset.coords)), "objects": sorted(map(str, objects)),
         }  # fmt: skip
         attributes = _attributes("the dataset", dataset.attrs)
-        beside = sorted(str(one) for one in dataset.coords if one not in dataset.dims)
-        if beside and not any(" " in one for one in beside):
+        beside = sorted(str(name) for name in dataset.coords if name not in dataset.dims)
+        if beside and not any(" " in name for name in beside):
             attributes.setdefault("coordinates", " ".join(beside))  # where xarray looks for them
         head = [
             (".zgroup", _text({"zarr_format": 2})),
-            (".zattrs", _text({**attributes, "reflow": {**ours, "attrs": list(dataset.attrs)}})),
+            (".zattrs", _text({**attributes, "reflow": metadata | {"attrs": list(dataset.attrs)}})),
         ]
         _write_zip([*head, *entries], path)
 
@@ -107,10 +107,7 @@ def _check_indexes(dataset: Any) -> None:
 
 def _array(key: object, variable: Any) -> Any:
     """Return the values of a variable as an array that can be written."""
-    if not isinstance(key, str) or not key or "/" in key or key.startswith("."):
-        raise TypeError(f"{key!r} cannot be the name of a variable in a file")
-    if not all(isinstance(one, str) for one in variable.dims):
-        raise TypeError(f"the dimensions of {key!r} have names that are no texts")
+    _check_names(key, variable)
     data = variable.data
     if not isinstance(data, np.ndarray) and type(data).__module__.partition(".")[0] != "dask":
         raise TypeError(
@@ -119,15 +116,7 @@ def _array(key: object, variable: Any) -> Any:
         )
     array = np.asarray(variable.values)
     if array.dtype.hasobject:
-        if not all(type(one) is str for one in array.flat):
-            raise TypeError(
-                f"the variable {key!r} holds Python objects other than texts: convert it with "
-                ".astype"
-            )
-        texts = array.astype(str)
-        if any(one != two for one, two in zip(array.flat, texts.flat, strict=True)):
-            raise TypeError(f"the variable {key!r} holds a text that ends in a null character")
-        array = texts
+        array = _texts(key, array)
     try:
         array = plain(array)
     except TypeError as error:
@@ -137,11 +126,32 @@ def _array(key: object, variable: Any) -> Any:
     return array
 
 
+def _check_names(key: object, variable: Any) -> None:
+    # Names are folders of the zip file, and dots begin those of Zarr's own files.
+    if not isinstance(key, str) or not key or "/" in key or key.startswith("."):
+        raise TypeError(f"{key!r} cannot be the name of a variable in a file")
+    if not all(isinstance(dimension, str) for dimension in variable.dims):
+        raise TypeError(f"the dimensions of {key!r} have names that are not texts")
+
+
+def _texts(key: object, array: Any) -> Any:
+    """Return texts that are held as Python objects as an array of texts, or refuse them."""
+    if not all(type(item) is str for item in array.flat):
+        raise TypeError(
+            f"the variable {key!r} holds Python objects other than texts: convert it with .astype"
+        )
+    texts = array.astype(str)
+    # numpy drops null characters at the end of a text.
+    if any(item != text for item, text in zip(array.flat, texts.flat, strict=True)):
+        raise TypeError(f"the variable {key!r} holds a text that ends in a null character")
+    return texts
+
+
 def _entries(name: str, variable: Any, array: Any) -> list[tuple[str, Any]]:
     described = {
         "zarr_format": 2,
         "shape": list(array.shape),
-        "chunks": [max(one, 1) for one in array.shape],
+        "chunks": [max(length, 1) for length in array.shape],
         "dtype": array.dtype.str,
         "compressor": None,
         "fill_value": None,
@@ -151,22 +161,22 @@ def _entries(name: str, variable: Any, array: Any) -> list[tuple[str, Any]]:
     attributes = _attributes(f"the variable {name!r}", variable.attrs)
     attributes["_ARRAY_DIMENSIONS"] = list(variable.dims)
     chunk = ".".join("0" * array.ndim) or "0"
-    found: list[tuple[str, Any]] = [
+    entries: list[tuple[str, Any]] = [
         (f"{name}/.zarray", _text(described)),
         (f"{name}/.zattrs", _text(attributes)),
     ]
     if array.size and array.dtype.itemsize:
-        found.append((f"{name}/{chunk}", memoryview(array.reshape(-1).view(np.uint8))))
-    return found
+        entries.append((f"{name}/{chunk}", memoryview(array.reshape(-1).view(np.uint8))))
+    return entries
 
 
 def _attributes(where: str, attributes: Any) -> dict[str, Any]:
-    found = {}
+    written = {}
     for key, value in attributes.items():
         if not isinstance(key, str) or key in ("_ARRAY_DIMENSIONS", "reflow"):
             raise TypeError(f"{where} has the attribute {key!r}, whose name cannot be written")
-        found[key] = _plain_attribute(f"{where}, attribute {key!r}", value)
-    return found
+        written[key] = _plain_attribute(f"{where}, attribute {key!r}", value)
+    return written
 
 
 def _plain_attribute(where: str, value: Any) -> Any:
@@ -175,9 +185,9 @@ def _plain_attribute(where: str, value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, (list, tuple)):
-        return [_plain_attribute(where, one) for one in value]
+        return [_plain_attribute(where, item) for item in value]
     if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {key: _plain_attribute(where, one) for key, one in value.items()}
+        return {key: _plain_attribute(where, item) for key, item in value.items()}
     raise TypeError(f"{where}: a {type_name(value)} cannot be written; make it a text")
 
 
@@ -206,24 +216,24 @@ def _write_zip(entries: list[tuple[str, Any]], path: Path) -> None:
 
 def _read(archive: zipfile.ZipFile, mapped: Path | None) -> Any:
     attributes = json.loads(archive.read(".zattrs"))
-    ours = attributes.pop("reflow")
+    metadata = attributes.pop("reflow")
     shared = _map(mapped) if mapped is not None else None
     variables = {}
-    for name in ours["variables"]:
+    for name in metadata["variables"]:
         own = json.loads(archive.read(f"{name}/.zattrs"))
         dimensions = own.pop("_ARRAY_DIMENSIONS")
         array = _read_array(archive, name, shared)
-        if name in ours["objects"]:
+        if name in metadata["objects"]:
             array = array.astype(object)
         variables[name] = xr.Variable(dimensions, array, own)
-    coordinates = {name: variables.pop(name) for name in ours["coordinates"]}
-    own = {key: attributes[key] for key in ours["attrs"]}
+    coordinates = {name: variables.pop(name) for name in metadata["coordinates"]}
+    own = {key: attributes[key] for key in metadata["attrs"]}
     dataset = xr.Dataset(variables, coordinates, own)
-    if ours["kind"] == "Dataset":
+    if metadata["kind"] == "Dataset":
         return dataset
-    found = dataset[_ONLY]
-    found.name = ours["name"]
-    return found
+    array = dataset[_ONLY]
+    array.name = metadata["name"]
+    return array
 
 
 def _map(path: Path) -> mmap.mmap:

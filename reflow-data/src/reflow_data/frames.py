@@ -47,13 +47,13 @@ class FrameSerializer(Serializer):
                 attrs = json.dumps(value.attrs, sort_keys=True) if value.attrs else ""
         except Exception as error:
             raise TypeError(f"pandas and Arrow cannot write this {kind}: {error}") from error
-        ours = {
+        described = {
             "kind": kind,
             "attrs": attrs,
             "index": getattr(value.index, "freqstr", None) or "",
             "columns": getattr(frame.columns, "freqstr", None) or "",
         }
-        metadata = {**table.schema.metadata, _KEY: json.dumps(ours, sort_keys=True).encode()}
+        metadata = {**table.schema.metadata, _KEY: json.dumps(described, sort_keys=True).encode()}
         table = table.replace_schema_metadata(metadata)
         _compare(value, _restored(table))
         write(table, path)
@@ -66,52 +66,52 @@ class FrameSerializer(Serializer):
 
 
 def _restored(table: Any) -> Any:
-    ours = json.loads((table.schema.metadata or {}).get(_KEY, b"null"))
-    if ours is None:
+    described = json.loads((table.schema.metadata or {}).get(_KEY, b"null"))
+    if described is None:
         raise ValueError("this table was not written by the serializer 'pandas'")
     # Never a view of Arrow's memory, which may not be changed.
     value = table.to_pandas().copy()
     for axis in ("index", "columns"):
-        if ours[axis] and hasattr(getattr(value, axis), "freq"):
-            getattr(value, axis).freq = ours[axis]
-    if ours["kind"] != "frame":
+        if described[axis] and hasattr(getattr(value, axis), "freq"):
+            getattr(value, axis).freq = described[axis]
+    if described["kind"] != "frame":
         value = value.iloc[:, 0]
-        if ours["kind"] == "nameless":
+        if described["kind"] == "nameless":
             value.name = None
-    value.attrs = json.loads(ours["attrs"]) if ours["attrs"] else {}
+    value.attrs = json.loads(described["attrs"]) if described["attrs"] else {}
     return value
 
 
-def _compare(given: Any, restored: Any) -> None:
+def _compare(value: Any, restored: Any) -> None:
     """Refuse a value that comes back as another: objects above all."""
     equal = (
-        pd.testing.assert_frame_equal if isinstance(given, pd.DataFrame)
+        pd.testing.assert_frame_equal if isinstance(value, pd.DataFrame)
         else pd.testing.assert_series_equal
     )  # fmt: skip
     try:
         equal(
-            given, restored, check_exact=True, check_freq=True,
+            value, restored, check_exact=True, check_freq=True,
             check_index_type="equiv", check_flags=True,
         )  # fmt: skip
-        _same_objects(given, restored)
+        _same_objects(value, restored)
     except (AssertionError, TypeError, ValueError) as error:
         raise TypeError(
-            f"this {type(given).__name__} would not come back as it is: {error}; convert the "
+            f"this {type(value).__name__} would not come back as it is: {error}; convert the "
             "columns that hold Python objects"
         ) from error
 
 
-def _same_objects(given: Any, restored: Any) -> None:
+def _same_objects(value: Any, restored: Any) -> None:
     """Compare the classes of objects too: 1 equals 1.0, and a tuple may equal an array."""
-    columns = [given] if isinstance(given, pd.Series) else [
-        given.iloc[:, number] for number in range(given.shape[1])
+    columns = [value] if isinstance(value, pd.Series) else [
+        value.iloc[:, number] for number in range(value.shape[1])
     ]
     for number, column in enumerate(columns):
         if column.dtype != object:
             continue
-        other = restored if isinstance(given, pd.Series) else restored.iloc[:, number]
+        other = restored if isinstance(value, pd.Series) else restored.iloc[:, number]
         for one, two in zip(column, other, strict=True):
             if type(one) is not type(two):
                 raise TypeError(f"{type_name(one)} would become {type_name(two)}")
-    if given.attrs != restored.attrs:
+    if value.attrs != restored.attrs:
         raise TypeError("its attrs hold what JSON has not")

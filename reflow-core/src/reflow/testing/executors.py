@@ -147,14 +147,14 @@ class ExecutorContract:
         made.mkdir()
         return made
 
-    def do(self, function: Callable[..., Any], *given: object) -> Any:
+    def do(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Call a function with arguments where the executor may be used."""
-        return function(*given)
+        return function(*arguments)
 
     def calls(self) -> int | None:
         """Return how often the scheduler was called so far; None where that is not counted."""
-        found: int | None = self.do(_called)
-        return found if issubclass(self.cls, CommandExecutor) else None
+        count: int | None = self.do(_called)
+        return count if issubclass(self.cls, CommandExecutor) else None
 
     def rendered(self, executor: Executor, request: JobRequest) -> object:
         """Return what would be handed to the scheduler, JSON-able; None where nothing shows it."""
@@ -171,8 +171,8 @@ class ExecutorContract:
             not_promised("its scheduler does something else (override `replaced`)")
         scripts = {}
         for name in _commands(executor):
-            given = getattr(executor, name)
-            real = shutil.which(given) or given
+            program = getattr(executor, name)
+            real = shutil.which(program) or program
             script = folder / f"replaced-{new_tag()}-{name}"
             script.write_text(f"#!/bin/sh\nreal={shlex.quote(real)}\n{body}\n")
             script.chmod(0o755)
@@ -227,17 +227,17 @@ class ExecutorContract:
     @pytest.fixture
     def jobs(self, made: Executor, folder: Path) -> Iterator[Jobs]:
         """Jobs of one case; they are cancelled at its end."""
-        found = Jobs(folder, made, self.do, self.patience)
-        yield found
-        found.clean()
+        jobs = Jobs(folder, made, self.do, self.patience)
+        yield jobs
+        jobs.clean()
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run cases once for each odd text, and for each sample of settings."""
         if "odd" in metafunc.fixturenames:
             metafunc.parametrize("odd", list(ODD))
         if "sample" in metafunc.fixturenames:
-            given = [{}, *_samples(self.cls), *self.samples]
-            metafunc.parametrize("sample", given, ids=[str(number) for number in range(len(given))])
+            samples = [{}, *_samples(self.cls), *self.samples]
+            metafunc.parametrize("sample", samples, ids=list(map(str, range(len(samples)))))
 
     def _arrays(self, made: Executor, size: int = 2) -> None:
         """Report where there are no arrays of that size."""
@@ -267,9 +267,9 @@ class ExecutorContract:
         assert isinstance(cls.name, str)
         assert cls.name
         assert new == cls(**self.settings), "equal settings make equal executors"
-        for one in attrs.fields(cls):
+        for attribute in attrs.fields(cls):
             with pytest.raises(attrs.exceptions.FrozenInstanceError):
-                setattr(new, one.name, None)
+                setattr(new, attribute.name, None)
 
     def test_the_name_leads_to_the_class(self) -> None:
         from ..plugins.lookup import executor_class
@@ -314,13 +314,13 @@ class ExecutorContract:
         if not can.array_variable:
             assert (can.throttle, can.elementwise) == (False, False), "there are no arrays"
         for variable in (can.array_variable, can.job_variable):
-            assert not variable or variable.isidentifier(), f"{variable!r} is no variable"
+            assert not variable or variable.isidentifier(), f"{variable!r} cannot be a variable"
 
     def test_what_it_adds_to_jobs_fits(self, new: Executor) -> None:
         assert not new.runs_nothing, "for what only shows what would run there are no jobs to test"
         assert isinstance(new.prologue, str)
         for name, value in new.environment.items():
-            assert name.isidentifier(), f"environment: {name!r} is no variable"
+            assert name.isidentifier(), f"environment: {name!r} cannot be a variable"
             assert isinstance(value, str), f"environment: {name} is {value!r}, not a text"
         assert isinstance(new.workers, int)
         assert new.workers >= 1
@@ -366,9 +366,9 @@ class ExecutorContract:
         if once is None:
             not_promised("what is submitted shows (override `rendered`)")
         where, suite = reference(type(made)), reference(type(self))
-        given = (where, unstructure(made), unstructure(request), suite)
+        arguments = (where, unstructure(made), unstructure(request), suite)
         for seed in ("1", "2"):
-            text = in_environment({"PYTHONHASHSEED": seed}, run_fresh, _RENDERED, *given)
+            text = in_environment({"PYTHONHASHSEED": seed}, run_fresh, _RENDERED, *arguments)
             assert json.loads(text) == once
 
     # A job
@@ -382,7 +382,7 @@ class ExecutorContract:
             status = jobs.ended(job)
             assert (status.cause, status.signal or 0, status.exit_code or 0) == ("", 0, 0)
             assert not status.running
-            assert dict(status.positions) == {}, "a job of size 1 is no array"
+            assert dict(status.positions) == {}, "a job of size 1 is not an array"
         else:
             jobs.gone(job)
         jobs.until(job.log().exists, f"log {job.log()}")
@@ -447,8 +447,8 @@ class ExecutorContract:
             for position in range(size):
                 jobs.until_logged(job, f"logged {position}", position)
         if self.starts_in_directory:
-            given = (folder / "where").read_text()
-            assert given == f"{os.path.realpath(place)}\n" * sum(sizes)
+            folders = (folder / "where").read_text()
+            assert folders == f"{os.path.realpath(place)}\n" * sum(sizes)
 
     def test_odd_names_do_no_harm(self, jobs: Jobs, odd: str) -> None:
         job = jobs.submit("note ran x", name=f"run-1.{ODD[odd]}")
@@ -468,13 +468,13 @@ class ExecutorContract:
         can = jobs.executor.capabilities
         names = [name for name in (can.array_variable, can.job_variable) if name]
         variables = {**dict.fromkeys(names, "77"), "REFLOW_JOB_TAG": "77", **self.outer}
-        told = " ".join(f"${{{name}:-}}" for name in variables)
+        values = " ".join(f"${{{name}:-}}" for name in variables)
         job = jobs.hand_in(
-            jobs.request(f'note told "{told}"; note ran "$position"'), variables=variables
+            jobs.request(f'note values "{values}"; note ran "$position"'), variables=variables
         )
         jobs.until_lines("ran")
         jobs.gone(job)
-        assert "77" not in jobs.lines("told")[0].split()
+        assert "77" not in jobs.lines("values")[0].split()
         assert jobs.lines("ran") == ["0"]
 
     def test_a_log_that_is_there_is_kept(self, jobs: Jobs) -> None:
@@ -494,19 +494,19 @@ class ExecutorContract:
         body = f'echo "log of $position"; note ran "$position ${{{variable or "x"}:-}}"'
         job = jobs.submit(body, size=2)
         ran = [line.split() for line in jobs.until_lines("ran", 2)]
-        assert sorted(one[0] for one in ran) == ["0", "1"]
+        assert sorted(words[0] for words in ran) == ["0", "1"]
         if variable:
-            assert len({tuple(one[1:]) for one in ran}) == 2, f"{variable} is not each one's own"
+            assert len({tuple(words[1:]) for words in ran}) == 2, f"{variable} is shared"
         for position in range(2):
             logged = jobs.until_logged(job, f"log of {position}", position)
             assert f"log of {1 - position}" not in logged
         jobs.gone(job)
         if "positions" in self.tells and self.remembers:
             status = jobs.until_status(
-                job, lambda one: set(one.positions) == {0, 1}, "of two positions"
+                job, lambda status: set(status.positions) == {0, 1}, "of two positions"
             )
-            assert {one.state for one in status.positions.values()} == {ENDED}
-            assert {one.cause for one in status.positions.values()} == {""}
+            assert {position.state for position in status.positions.values()} == {ENDED}
+            assert {position.cause for position in status.positions.values()} == {""}
 
     def test_an_array_of_many_runs_whole(self, jobs: Jobs) -> None:
         size = min(100, self.many, jobs.executor.capabilities.max_array_size or 100)
@@ -565,17 +565,17 @@ class ExecutorContract:
         job = jobs.submit(body, size=4)
         jobs.until_lines("ran", 4)
 
-        def known(status: JobStatus) -> bool:
+        def all_ended(status: JobStatus) -> bool:
             over = [status.positions.get(at) for at in (1, 2, 3)]
-            return all(one is not None and one.state == ENDED for one in over)
+            return all(position is not None and position.state == ENDED for position in over)
 
         if self.remembers:
-            status = jobs.until_status(job, known, "of three that have ended")
+            status = jobs.until_status(job, all_ended, "of three that have ended")
             assert status.state == LIVE
             assert status.positions[0].state == LIVE
             assert status.positions[0].running
             if "exit_code" in self.tells:
-                causes = {at: one.cause for at, one in status.positions.items()}
+                causes = {at: position.cause for at, position in status.positions.items()}
                 assert causes == {0: "", 1: "", 2: ERROR, 3: ERROR}
         jobs.make("go")
         jobs.gone(job)
@@ -596,7 +596,7 @@ class ExecutorContract:
         count = min(20, self.slots - 1, jobs.executor.capabilities.max_dependencies or 20)
         parents = [jobs.submit(f"await go{at}; note ended x") for at in range(count)]
         child = jobs.submit(
-            'note child "$(grep -c x "$here/ended")"', after=tuple(one.id for one in parents)
+            'note child "$(grep -c x "$here/ended")"', after=tuple(parent.id for parent in parents)
         )
         last = count // 2  # neither the first nor the last in the list
         jobs.make(*(f"go{at}" for at in range(count) if at != last))
@@ -739,20 +739,20 @@ class ExecutorContract:
     def test_many_are_asked_for_in_a_few_calls(self, jobs: Jobs, count: int) -> None:
         """What nobody knows, among them, says nothing of the rest."""
         living = jobs.submit("await go")
-        known = [living]
+        existing = [living]
         if count > 1:
             over = jobs.submit("exit 0")
             jobs.gone(over)
-            known += [over, jobs.submit("true", after=(living.id,))]
-        unknown = [self.unknown_job(number) for number in range(count - len(known))]
+            existing += [over, jobs.submit("true", after=(living.id,))]
+        unknown = [self.unknown_job(number) for number in range(count - len(existing))]
         before = self._counted()
-        found = jobs.poll(*unknown, *known)
+        statuses = jobs.poll(*unknown, *existing)
         assert self._counted() - before <= self.most_calls
-        assert not set(found) & set(unknown)
-        assert {one.id: found[one.id].state for one in known if one.id in found} == {
-            one.id: ENDED if number == 1 else LIVE
-            for number, one in enumerate(known)
-            if number != 1 or one.id in found
+        assert not set(statuses) & set(unknown)
+        assert {job.id: statuses[job.id].state for job in existing if job.id in statuses} == {
+            job.id: ENDED if number == 1 else LIVE
+            for number, job in enumerate(existing)
+            if number != 1 or job.id in statuses
         }
         if self.remembers and count > 1:
             jobs.until(lambda: over.id in jobs.poll(*unknown, over), "status of one that ended")
@@ -760,8 +760,8 @@ class ExecutorContract:
     def test_any_collection_of_ids_will_do(self, jobs: Jobs) -> None:
         job = jobs.submit("await go")
         for ids in ({job.id}, (job.id,), {job.id: 1}.keys(), frozenset({job.id})):
-            given = ids if not hasattr(ids, "mapping") else list(ids)
-            assert set(self.do(jobs.executor.poll, given)) == {job.id}
+            collection = ids if not hasattr(ids, "mapping") else list(ids)
+            assert set(self.do(jobs.executor.poll, collection)) == {job.id}
         self.do(jobs.executor.cancel, {job.id})
         jobs.gone(job)
 
@@ -771,14 +771,14 @@ class ExecutorContract:
         living = jobs.submit("await go")
         # One is the beginning of the other.
         other = jobs.submit("await go", tag=f"{living.request.tag}x")
-        wanted = {living.request.tag: living.id}
-        jobs.until(lambda: jobs.find(living.request.tag) == wanted, f"job of tag {wanted}")
+        expected = {living.request.tag: living.id}
+        jobs.until(lambda: jobs.find(living.request.tag) == expected, f"job of tag {expected}")
         tags = [living.request.tag, other.request.tag, new_tag()]
-        wanted[other.request.tag] = other.id
-        jobs.until(lambda: jobs.find(*tags) == wanted, f"jobs of tags {wanted}")
+        expected[other.request.tag] = other.id
+        jobs.until(lambda: jobs.find(*tags) == expected, f"jobs of tags {expected}")
         if jobs.executor.capabilities.array_variable:
             array = jobs.submit("await go", size=2, after=(living.id,))
-            all_three = {**wanted, array.request.tag: array.id}
+            all_three = {**expected, array.request.tag: array.id}
             jobs.until(lambda: jobs.find(*all_three, tags[-1]) == all_three, f"tags {all_three}")
         jobs.make("go")
         jobs.gone(living)
@@ -807,7 +807,9 @@ class ExecutorContract:
         self._remembered("exit_code")
         job = jobs.submit("exit 7")
         status = jobs.until_status(
-            job, lambda one: one.state == ENDED and one.exit_code is not None, "with an exit code"
+            job,
+            lambda status: status.state == ENDED and status.exit_code is not None,
+            "with an exit code",
         )
         assert (status.cause, status.exit_code) == (ERROR, 7)
 
@@ -816,7 +818,7 @@ class ExecutorContract:
         self._remembered("signal")
         job = jobs.submit(f"kill -{number} $$")
         status = jobs.until_status(
-            job, lambda one: one.state == ENDED and bool(one.signal), "with a signal"
+            job, lambda status: status.state == ENDED and bool(status.signal), "with a signal"
         )
         assert status.signal == number
         assert status.cause in CAUSES
@@ -907,7 +909,7 @@ class ExecutorContract:
 
     def _cancelled(self, jobs: Jobs, job: Job) -> None:
         if self.remembers and "cancelled" in self.tells:
-            jobs.until_status(job, lambda one: one.cause == CANCELLED, CANCELLED)
+            jobs.until_status(job, lambda status: status.cause == CANCELLED, CANCELLED)
 
     # What goes wrong
 
@@ -917,16 +919,16 @@ class ExecutorContract:
         request = jobs.request("note doubtful x")
         self.break_down()
         try:
-            asked: list[tuple[Callable[..., Any], object]] = [
+            calls: list[tuple[Callable[..., Any], object]] = [
                 (jobs.executor.submit, request),
                 (jobs.executor.poll, [job.id]),
                 (jobs.executor.poll, [self.unknown_job(1)]),
                 (jobs.executor.cancel, [job.id]),
                 (jobs.executor.find, [request.tag]),
             ]
-            for function, given in asked if self.finds else asked[:-1]:
+            for function, argument in calls if self.finds else calls[:-1]:
                 with pytest.raises(SchedulerUnreachableError):
-                    self.do(function, given)
+                    self.do(function, argument)
         finally:
             self.repair()
         assert jobs.running(job)
@@ -988,8 +990,8 @@ class ExecutorContract:
         lossy = changed(self.replaced(jobs.executor, folder, body), **settings)
         with pytest.raises(SchedulerUnreachableError):
             self.do(lossy.submit, request)
-        found = jobs.until(lambda: jobs.find(request.tag).get(request.tag), "job by its tag")
-        job = Job(str(found), request)
+        job_id = jobs.until(lambda: jobs.find(request.tag).get(request.tag), "job by its tag")
+        job = Job(str(job_id), request)
         jobs.adopt(job.id)
         jobs.gone(job)
         jobs.until_lines("ran", size)
@@ -1088,9 +1090,9 @@ def _still(jobs: Jobs) -> bool:
 def _commands(executor: Any, *, needed: bool = False) -> list[str]:
     """Return the names of the fields that name the scheduler's commands."""
     return [
-        one.name
-        for one in attrs.fields(type(executor))
-        if one.metadata.get("command") and (one.metadata.get("needed") or not needed)
+        attribute.name
+        for attribute in attrs.fields(type(executor))
+        if attribute.metadata.get("command") and (attribute.metadata.get("needed") or not needed)
     ]
 
 
@@ -1099,9 +1101,9 @@ def _samples(cls: type[Executor]) -> list[dict[str, object]]:
     if not issubclass(cls, CommandExecutor):
         return []
     commands = {
-        one.name: f"/opt/some where/{one.name}"
-        for one in attrs.fields(cls)
-        if one.metadata.get("command")
+        attribute.name: f"/opt/some where/{attribute.name}"
+        for attribute in attrs.fields(cls)
+        if attribute.metadata.get("command")
     }
     return [
         dict(commands),
@@ -1118,7 +1120,7 @@ def _samples(cls: type[Executor]) -> list[dict[str, object]]:
 def _toml(value: object) -> str:
     """Write a setting as TOML, of which JSON's texts and numbers are a part."""
     if isinstance(value, Mapping):
-        inside = ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items())
+        inside = ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items())
         return f"{{{inside}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"

@@ -90,7 +90,7 @@ class Jobs:
         """Submit what is asked for, in an environment that has these variables too."""
         submit = (executor or self.executor).submit
         job = self._do(in_environment, variables or {}, submit, request)
-        assert isinstance(job, str), f"submit returned {job!r}, which is no text"
+        assert isinstance(job, str), f"submit returned {job!r}, which is not a text"
         self.adopt(job)
         return Job(job, request, self.executor.capabilities.first_index)
 
@@ -101,13 +101,13 @@ class Jobs:
     def poll(self, *jobs: Job | str) -> Mapping[str, JobStatus]:
         """Ask the executor for jobs."""
         ids = [job if isinstance(job, str) else job.id for job in jobs]
-        found: Mapping[str, JobStatus] = self._do(self.executor.poll, ids)
-        return found
+        answer: Mapping[str, JobStatus] = self._do(self.executor.poll, ids)
+        return answer
 
     def find(self, *tags: str) -> Mapping[str, str]:
         """Ask the executor for the jobs that carry these tags."""
-        found: Mapping[str, str] = self._do(self.executor.find, list(tags))
-        return found
+        answer: Mapping[str, str] = self._do(self.executor.find, list(tags))
+        return answer
 
     def cancel(self, *jobs: Job | str) -> None:
         """Have the executor cancel jobs."""
@@ -118,36 +118,38 @@ class Jobs:
     def until(self, condition: Callable[[], T], what: str) -> T:
         """Wait until something holds, and return it."""
         end, pause = time.monotonic() + self.patience, 0.05
-        while not (found := condition()):
+        while not (result := condition()):
             assert time.monotonic() < end, f"within {self.patience:g} s there was no {what}"
             time.sleep(pause)
             pause = min(pause * 1.5, 0.5)
-        return found
+        return result
 
     def until_status(
-        self, job: Job, wanted: Callable[[JobStatus], bool], what: str
+        self, job: Job, accepted: Callable[[JobStatus], bool], what: str
     ) -> JobStatus:
-        """Wait until the executor tells of a job what is wanted, and return it."""
+        """Wait until the executor reports a status that is `accepted`, and return it."""
         last: list[JobStatus | None] = [None]
 
-        def told() -> JobStatus | None:
+        def accepted_status() -> JobStatus | None:
             last[0] = self.poll(job).get(job.id)
-            return last[0] if last[0] is not None and wanted(last[0]) else None
+            return last[0] if last[0] is not None and accepted(last[0]) else None
 
         try:
-            found = self.until(told, f"status {what!r} of job {job.id}")
+            status = self.until(accepted_status, f"status {what!r} of job {job.id}")
         except AssertionError as error:
             raise AssertionError(f"{error}; the last was {last[0]}") from None
-        assert found is not None
-        return found
+        assert status is not None
+        return status
 
     def ended(self, job: Job) -> JobStatus:
         """Wait until the executor says that a job is over."""
-        return self.until_status(job, lambda one: one.state == ENDED, "ended")
+        return self.until_status(job, lambda status: status.state == ENDED, "ended")
 
     def running(self, job: Job) -> JobStatus:
         """Wait until the executor says that a job runs."""
-        return self.until_status(job, lambda one: one.state == LIVE and one.running, "running")
+        return self.until_status(
+            job, lambda status: status.state == LIVE and status.running, "running"
+        )
 
     def pass_by(self) -> None:
         """Wait until a job submitted now has run: what was submitted before could have, too."""
@@ -204,13 +206,13 @@ def new_tag() -> str:
 
 
 def in_environment(
-    variables: Mapping[str, str], function: Callable[..., T], *given: object
+    variables: Mapping[str, str], function: Callable[..., T], *arguments: object
 ) -> T:
     """Call a function in an environment that has these variables too."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
-        return function(*given)
+        return function(*arguments)
     finally:
         for name in variables:
             os.environ.pop(name, None)

@@ -29,9 +29,9 @@ class ModelStore:
     runs: dict[str, Indexed] = field(factory=dict)
 
     def add_run(self, run: RunRow, tasks: Sequence[tuple[str, bool]]) -> None:
-        known = self.runs.get(run.run_id)
-        if known is not None and list(known.arrays.items()) == list(tasks):
-            known.row = run
+        indexed = self.runs.get(run.run_id)
+        if indexed is not None and list(indexed.arrays.items()) == list(tasks):
+            indexed.row = run
             return
         self.runs.pop(run.run_id, None)  # a run that is indexed anew counts as added last
         sizes = {name: None if array else 1 for name, array in tasks}
@@ -60,8 +60,9 @@ class ModelStore:
             run.outcomes.pop((name, WHOLE_TASK), None)
         if live is not None:
             changes = [*changes, *live]
-            run.outcomes = {k: one for k, one in run.outcomes.items() if one.state in TERMINAL}
-        run.outcomes.update({(one.task, one.index): one for one in changes})
+            ended = {key: last for key, last in run.outcomes.items() if last.state in TERMINAL}
+            run.outcomes = ended
+        run.outcomes.update({(outcome.task, outcome.index): outcome for outcome in changes})
         run.row = evolve(run.row, status=status or run.row.status)
         run.position = position
         return True
@@ -71,13 +72,13 @@ class ModelStore:
     ) -> dict[str, tuple[str, Outcome]]:
         """Return by identity the run that has the result, and the result."""
         runs = {name: run for name, run in self.runs.items() if name not in besides}
-        found = {}
+        results = {}
         for run in runs.values() if newest else reversed(runs.values()):
-            for one in run.outcomes.values():
-                here = one.state == CACHED and one.origin not in runs
-                if (one.state == SUCCESS or here) and one.identity in identities:
-                    found[one.identity] = (run.row.run_id, one)
-        return found
+            for outcome in run.outcomes.values():
+                here = outcome.state == CACHED and outcome.origin not in runs
+                if (outcome.state == SUCCESS or here) and outcome.identity in identities:
+                    results[outcome.identity] = (run.row.run_id, outcome)
+        return results
 
     def list_runs(self) -> list[RunRow]:
         rows = [run.row for run in self.runs.values()]
@@ -92,12 +93,12 @@ class ModelStore:
 
     def summary(self, run_id: str) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {name: {} for name in self.runs[run_id].arrays}
-        for (task, _), one in self.runs[run_id].outcomes.items():
-            counts[task][one.state] = counts[task].get(one.state, 0) + 1
+        for (task, _), outcome in self.runs[run_id].outcomes.items():
+            counts[task][outcome.state] = counts[task].get(outcome.state, 0) + 1
         for task, size in self.runs[run_id].sizes.items():
-            rest = (size or 0) - sum(counts[task].values())
-            if rest > 0:
-                counts[task][PENDING] = counts[task].get(PENDING, 0) + rest
+            pending = (size or 0) - sum(counts[task].values())
+            if pending > 0:
+                counts[task][PENDING] = counts[task].get(PENDING, 0) + pending
         return counts
 
     def instances(self, run_id: str) -> list[InstanceRow]:

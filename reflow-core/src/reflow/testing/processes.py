@@ -60,11 +60,11 @@ def reference(cls: type) -> list[str]:
 def referenced(where: Sequence[str]) -> type:
     """Return the class that `reference` described, of a module or of a file such as a test's."""
     name, qualified, file = where
-    found: object = _module(name, file)
+    attribute: object = _module(name, file)
     for part in qualified.split("."):
-        found = getattr(found, part)
-    assert isinstance(found, type)
-    return found
+        attribute = getattr(attribute, part)
+    assert isinstance(attribute, type)
+    return attribute
 
 
 def _module(name: str, file: str) -> ModuleType:

@@ -30,7 +30,7 @@ for source, target in pairs:
 """
 _FULL = f"""{_PREPARE}
 import os, resource
-told = []
+results = []
 most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 for source, target in pairs:
     value = made.load(Path(source))
@@ -39,13 +39,13 @@ for source, target in pairs:
     try:
         made.dump(value, Path(target))
     except OSError:
-        told.append("OSError")
+        results.append("OSError")
     except BaseException as error:
-        told.append(type(error).__name__)
+        results.append(type(error).__name__)
     else:
-        told.append("no error")
+        results.append("no error")
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-print(json.dumps(told))
+print(json.dumps(results))
 """
 
 
@@ -83,8 +83,8 @@ class SerializerContract:
         from ..plugins import lookup, targets
 
         assert self.entry, "set `entry` to the registered name, or `serializer` to the class"
-        found = lookup.serializer_entry(self.entry)
-        cls = targets.load_target("serializer", found.name, found.target)
+        entry = lookup.serializer_entry(self.entry)
+        cls = targets.load_target("serializer", entry.name, entry.target)
         assert issubclass(cls, Serializer)
         return cls
 
@@ -103,7 +103,7 @@ class SerializerContract:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run the cases that take a `value` once for each sample."""
         if "value" in metafunc.fixturenames:
-            ids = [f"{number}-{type(one).__name__}" for number, one in enumerate(self.values)]
+            ids = [f"{number}-{type(value).__name__}" for number, value in enumerate(self.values)]
             metafunc.parametrize("value", list(self.values), ids=ids)
 
     def _written(self, made: Serializer, folder: Path) -> list[tuple[str, str]]:
@@ -133,22 +133,22 @@ class SerializerContract:
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
-        found = lookup.serializer_entry(self.entry)
-        assert found.name == self.entry
-        assert targets.load_target("serializer", found.name, found.target) is self.cls
+        entry = lookup.serializer_entry(self.entry)
+        assert entry.name == self.entry
+        assert targets.load_target("serializer", entry.name, entry.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self) -> None:
         from ..plugins import lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered types")
-        found = lookup.serializer_entry(self.entry)
+        entry = lookup.serializer_entry(self.entry)
         for value in self.values:
             chosen = lookup.serializer_entry_for(type(value))
-            if found.types:
-                assert chosen == found, f"{found.types} do not match {type(value)}"
+            if entry.types:
+                assert chosen == entry, f"{entry.types} do not match {type(value)}"
             else:
-                assert chosen != found, "it registers no types, so only its name may choose it"
+                assert chosen != entry, "it registers no types, so only its name may choose it"
 
     def test_naming_it_imports_nothing_heavy(self) -> None:
         if not self.entry:
@@ -270,9 +270,9 @@ class SerializerContract:
 
     def test_a_full_disk_is_an_error(self, made: Serializer, path: Path) -> None:
         # A limit on the size of files is how a process meets a full disk without one.
-        pairs = [one for one in self._written(made, path.parent) if Path(one[0]).stat().st_size]
-        told = json.loads(run_fresh(_FULL, reference(self.cls), pairs))
-        assert told == ["OSError"] * len(pairs)
+        pairs = [pair for pair in self._written(made, path.parent) if Path(pair[0]).stat().st_size]
+        results = json.loads(run_fresh(_FULL, reference(self.cls), pairs))
+        assert results == ["OSError"] * len(pairs)
 
     def test_a_file_that_is_not_there_is_an_error(self, made: Serializer, path: Path) -> None:
         with pytest.raises(OSError):  # noqa: PT011

@@ -296,12 +296,12 @@ class StoreContract:
         odd = "/runs/\udcff"  # how Python names a file whose name is no UTF-8
         row = evolve(run_row("odd-1"), run_dir=odd, record=odd, parameters={"p": odd})
         empty.add_run(row, TASKS)
-        one = success("first", value='"\ud800"', detail="\ud800\x00\U0001f600", paths=(odd,))
-        empty.apply("odd-1", [one], {}, None, Position(1, 1))
+        outcome = success("first", value='"\ud800"', detail="\ud800\x00\U0001f600", paths=(odd,))
+        empty.apply("odd-1", [outcome], {}, None, Position(1, 1))
         assert empty.run("odd-1") == row
-        assert empty.instances("odd-1") == [instance_of(one, array=False)]
-        (found,) = empty.lookup([one.identity]).values()
-        assert (found.value, found.record, found.paths) == ('"\ud800"', odd, (odd,))
+        assert empty.instances("odd-1") == [instance_of(outcome, array=False)]
+        (hit,) = empty.lookup([outcome.identity]).values()
+        assert (hit.value, hit.record, hit.paths) == ('"\ud800"', odd, (odd,))
 
     def test_adding_again_updates_the_description_and_keeps_the_rest(
         self, filled: Store
@@ -426,8 +426,8 @@ class StoreContract:
     def test_a_query_that_makes_no_sense(self, empty: Store, query: dict[str, Any]) -> None:
         with pytest.raises(QueryError) as caught:
             empty.list_runs(**query)
-        (given,) = query.values()
-        assert str(given) in str(caught.value), "say what was given"
+        (value,) = query.values()
+        assert str(value) in str(caught.value), "say what was given"
 
     # Applying what a record says
 
@@ -451,7 +451,7 @@ class StoreContract:
         assert filled.tasks("flow-1")[1] == TaskRow(name="many", array=True, size=12)
         last, spilled, failed, first, tenth = changes
         changed = first, failed, spilled, tenth, last
-        rows = [instance_of(one, one.task == "many") for one in changed]
+        rows = [instance_of(outcome, outcome.task == "many") for outcome in changed]
         assert filled.instances("flow-1") == rows
         assert (rows[0].index, rows[1].index, rows[2].spilled) == (None, 0, True)
         assert filled.instances("flow-1", "many") == rows[1:4]
@@ -470,11 +470,11 @@ class StoreContract:
     def test_applying_again_is_harmless(self, filled: Store) -> None:
         changes = [success("first"), Outcome("many", 0, 1, FAILED)]
         live = [Outcome("many", 1, 1, RUNNING)]
-        seen = []
+        states = []
         for _ in range(3):
             assert filled.apply("flow-1", changes, {"many": 3}, None, Position(1, 5), live)
-            seen.append(everything(filled))
-        assert seen[0] == seen[1] == seen[2]
+            states.append(everything(filled))
+        assert states[0] == states[1] == states[2]
 
     def test_without_a_status_the_status_stays(self, filled: Store) -> None:
         filled.set_status("flow-1", FAILED)
@@ -554,8 +554,8 @@ class StoreContract:
         filled.apply("flow-1", changes, {"many": 10_001}, None, Position(1, 1))
         assert filled.summary("flow-1")["many"] == {SUCCESS: 10_000, PENDING: 1}
         assert [row.index for row in filled.instances("flow-1")] == list(range(10_000))
-        wanted = [change.identity for change in changes[:3000]]
-        assert {row.index for row in filled.lookup(wanted).values()} == {*range(7000, 10_000)}
+        identities = [change.identity for change in changes[:3000]]
+        assert {row.index for row in filled.lookup(identities).values()} == {*range(7000, 10_000)}
 
     def test_large_values_come_back(self, filled: Store) -> None:
         large = success("first", value='"' + "ä" * 2_000_000 + '"', detail="line\n" * 200_000)
@@ -569,17 +569,17 @@ class StoreContract:
         hit = success("many", 4, paths=("/p", "/q"), prints=("", "f:0:7 e3"))
         single = success("first", value=None)
         filled.apply("flow-1", [hit, single], {"many": 7}, None, Position(1, 1))
-        found = filled.lookup([hit.identity, hit.identity, sha("none"), single.identity])
-        assert found.keys() == {hit.identity, single.identity}
-        one, other = found[hit.identity], found[single.identity]
-        assert (one.run_id, one.record) == ("flow-1", run_row().record)
-        assert (one.task, one.index, one.identity, one.digest, one.value) == (
+        hits = filled.lookup([hit.identity, hit.identity, sha("none"), single.identity])
+        assert hits.keys() == {hit.identity, single.identity}
+        element, whole = hits[hit.identity], hits[single.identity]
+        assert (element.run_id, element.record) == ("flow-1", run_row().record)
+        assert (element.task, element.index, element.identity, element.digest, element.value) == (
             "many", 4, hit.identity, hit.digest, hit.value,
         )  # fmt: skip
-        assert (one.paths, one.prints) == (hit.paths, hit.prints)
-        assert (other.paths, other.prints) == ((), ())
-        assert (other.index, other.digest, other.value) == (0, single.digest, None)
-        assert filled.lookup([bytes.fromhex(hit.identity)]) == {hit.identity: one}
+        assert (element.paths, element.prints) == (hit.paths, hit.prints)
+        assert (whole.paths, whole.prints) == ((), ())
+        assert (whole.index, whole.digest, whole.value) == (0, single.digest, None)
+        assert filled.lookup([bytes.fromhex(hit.identity)]) == {hit.identity: element}
         assert filled.lookup([]) == {}
 
     def test_only_successes_are_found(self, filled: Store) -> None:
@@ -589,33 +589,33 @@ class StoreContract:
         ]
         live = [success("many", len(others), state=RUNNING)]
         filled.apply("flow-1", others, {"many": len(others) + 1}, None, Position(1, 1), live)
-        assert filled.lookup([one.identity for one in (*others, *live)]) == {}
+        assert filled.lookup([outcome.identity for outcome in (*others, *live)]) == {}
 
     def test_of_several_runs_the_first_or_the_newest_is_found(self, empty: Store) -> None:
-        one = success("many", 4)
+        outcome = success("many", 4)
         # First and last are of adding, whenever the runs were created or got their results.
         for run_id, day in (("a-1", "03"), ("b-1", "01"), ("c-1", "02")):
             empty.add_run(run_row(run_id, f"2026-04-{day}"), TASKS)
         for run_id in ("c-1", "b-1", "a-1"):
-            empty.apply(run_id, [one._replace(value=f'"{run_id}"')], {}, None, Position(1, 1))
+            empty.apply(run_id, [outcome._replace(value=f'"{run_id}"')], {}, None, Position(1, 1))
 
-        def found(newest: bool = False) -> str | None:
-            return empty.lookup([one.identity], newest=newest)[one.identity].value
+        def value(newest: bool = False) -> str | None:
+            return empty.lookup([outcome.identity], newest=newest)[outcome.identity].value
 
-        assert (found(), found(newest=True)) == ('"a-1"', '"c-1"')
+        assert (value(), value(newest=True)) == ('"a-1"', '"c-1"')
         empty.add_run(run_row("a-1", "2026-04-03"), TASKS)  # again: it keeps its place
-        assert (found(), found(newest=True)) == ('"a-1"', '"c-1"')
+        assert (value(), value(newest=True)) == ('"a-1"', '"c-1"')
         empty.drop_run("a-1")
         empty.drop_run("c-1")
-        assert (found(), found(newest=True)) == ('"b-1"', '"b-1"')
+        assert (value(), value(newest=True)) == ('"b-1"', '"b-1"')
 
     def test_equal_beginnings_of_identities_are_told_apart(self, filled: Store) -> None:
-        one, two = "ab" * 31 + "00", "ab" * 31 + "01"
-        filled.apply("flow-1", [success("first", identity=one)], {}, None, Position(1, 1))
-        assert filled.lookup([two]) == {}
-        filled.apply("flow-1", [success("last", identity=two)], {}, None, Position(1, 2))
-        found = filled.lookup([one, two])
-        assert {key: row.task for key, row in found.items()} == {one: "first", two: "last"}
+        first, second = "ab" * 31 + "00", "ab" * 31 + "01"
+        filled.apply("flow-1", [success("first", identity=first)], {}, None, Position(1, 1))
+        assert filled.lookup([second]) == {}
+        filled.apply("flow-1", [success("last", identity=second)], {}, None, Position(1, 2))
+        hits = filled.lookup([first, second])
+        assert {key: row.task for key, row in hits.items()} == {first: "first", second: "last"}
 
     def test_a_result_that_was_superseded_is_found_no_more(self, filled: Store) -> None:
         filled.apply("flow-1", [success("first")], {}, None, Position(1, 1))
@@ -648,12 +648,12 @@ class StoreContract:
             filled.apply(run_id, [taken], {}, SUCCESS, Position(1, 1))
         filled.drop_run("flow-1")
 
-        def found(newest: bool = False) -> str:
+        def run_of_hit(newest: bool = False) -> str:
             return filled.lookup([first.identity], newest=newest)[first.identity].run_id
 
-        assert (found(), found(newest=True)) == ("later-1", "later-2")
+        assert (run_of_hit(), run_of_hit(newest=True)) == ("later-1", "later-2")
         filled.drop_run("later-1")
-        assert found() == "later-2"
+        assert run_of_hit() == "later-2"
         filled.drop_run("later-2")
         assert filled.lookup([first.identity]) == {}
 
@@ -671,28 +671,29 @@ class StoreContract:
 
     def test_what_was_taken_over_from_runs_that_do_not_count_is_found(self, empty: Store) -> None:
         """As when somebody has deleted their directories, and the store does not know."""
-        one, other = success("first"), success("last")
+        result, other = success("first"), success("last")
         for run_id, origin in (("a-1", ""), ("b-1", "a-1"), ("c-1", "a-1"), ("d-1", "")):
             empty.add_run(run_row(run_id), TASKS)
-            taken = one._replace(state=CACHED, attempt=0, origin=origin) if origin else one
+            taken = result._replace(state=CACHED, attempt=0, origin=origin) if origin else result
             changes = [taken, *([other] if run_id == "d-1" else ())]
             empty.apply(run_id, changes, {}, SUCCESS, Position(1, 1))
 
-        def found(*besides: str, newest: bool = False) -> str:
-            hit = empty.lookup([one.identity], newest=newest, besides=besides).get(one.identity)
+        def run_of_hit(*besides: str, newest: bool = False) -> str:
+            hits = empty.lookup([result.identity], newest=newest, besides=besides)
+            hit = hits.get(result.identity)
             return hit.run_id if hit else ""
 
-        assert (found(), found(newest=True)) == ("a-1", "d-1")
-        assert (found("a-1"), found("a-1", newest=True)) == ("b-1", "d-1")
-        assert (found("d-1"), found("d-1", newest=True)) == ("a-1", "a-1")
-        assert (found("a-1", "d-1"), found("a-1", "d-1", newest=True)) == ("b-1", "c-1")
-        assert found("a-1", "b-1", "d-1", "not-there") == "c-1"
-        assert found("a-1", "b-1", "c-1", "d-1") == ""
-        hits = empty.lookup([one.identity, other.identity, sha("none")], besides=["a-1"])
+        assert (run_of_hit(), run_of_hit(newest=True)) == ("a-1", "d-1")
+        assert (run_of_hit("a-1"), run_of_hit("a-1", newest=True)) == ("b-1", "d-1")
+        assert (run_of_hit("d-1"), run_of_hit("d-1", newest=True)) == ("a-1", "a-1")
+        assert (run_of_hit("a-1", "d-1"), run_of_hit("a-1", "d-1", newest=True)) == ("b-1", "c-1")
+        assert run_of_hit("a-1", "b-1", "d-1", "not-there") == "c-1"
+        assert run_of_hit("a-1", "b-1", "c-1", "d-1") == ""
+        hits = empty.lookup([result.identity, other.identity, sha("none")], besides=["a-1"])
         assert {key: hit.run_id for key, hit in hits.items()} == {
-            one.identity: "b-1", other.identity: "d-1"
+            result.identity: "b-1", other.identity: "d-1"
         }  # fmt: skip
-        assert hits[one.identity].value == one.value
+        assert hits[result.identity].value == result.value
 
     # Reserving
 
@@ -718,18 +719,18 @@ class StoreContract:
     def test_a_reservation_has_two_names(self, filled: Store) -> None:
         store = self.reserving(filled)
         assert store.reserve("flow-1", [reservation("many", 3, identity=sha("line"))]) == {}
-        wanted = reservation("last", lineage=sha("line"))
-        held = store.reserve("other-1", [wanted])
+        line = reservation("last", lineage=sha("line"))
+        held = store.reserve("other-1", [line])
         assert held[sha("last0")][2:] == ("many", 3)
-        assert store.reserve("flow-1", [wanted]) == {}  # nor was it reserved under the other
+        assert store.reserve("flow-1", [line]) == {}  # nor was it reserved under the other
 
     def test_an_outcome_ends_a_reservation(self, filled: Store) -> None:
         store = self.reserving(filled)
         store.reserve("flow-1", [reservation("many", index) for index in range(4)])
         changes = [success("many", 1, state=FAILED), success("many", 2, seed="changed")]
         store.apply("flow-1", changes, {"many": 4}, None, Position(1, 1))
-        wanted = [reservation("many", index) for index in range(4)]
-        assert store.reserve("other-1", wanted).keys() == {sha("many0"), sha("many3")}
+        reservations = [reservation("many", index) for index in range(4)]
+        assert store.reserve("other-1", reservations).keys() == {sha("many0"), sha("many3")}
 
     @pytest.mark.parametrize("how", ["apply", "set_status", "drop_run", "replace_run"])
     def test_what_a_run_that_has_ended_had_reserved_is_free(self, filled: Store, how: str) -> None:
@@ -756,22 +757,22 @@ class StoreContract:
         held = store.reserve("third-1", [
             reservation("many", 1, over="flow-1"), reservation("many", 2, over="not-there")
         ])  # fmt: skip
-        assert {identity: one.run_id for identity, one in held.items()} == {
+        assert {identity: underway.run_id for identity, underway in held.items()} == {
             sha("many1"): "other-1", sha("many2"): "flow-1"
         }  # fmt: skip
 
     def test_what_is_taken_over_is_free_under_both_names(self, filled: Store) -> None:
         store = self.reserving(filled)
         store.add_run(run_row("third-1"), TASKS)
-        one = reservation("many", 1, lineage=sha("line"))
+        line = reservation("many", 1, lineage=sha("line"))
         store.reserve("flow-1", [reservation("many", 1)])
         store.reserve("third-1", [reservation("many", 1, identity=sha("line"))])
-        wanted, held = [one], {}
+        reservations, held = [line], {}
         for _ in range(3):  # as whoever finds that neither of the two carries on
-            held = store.reserve("other-1", wanted)
-            wanted = [one._replace(over=found.run_id) for found in held.values()]
+            held = store.reserve("other-1", reservations)
+            reservations = [line._replace(over=holder.run_id) for holder in held.values()]
         assert held == {}
-        assert store.reserve("flow-1", [one])[one.identity].run_id == "other-1"
+        assert store.reserve("flow-1", [line])[line.identity].run_id == "other-1"
 
     def test_a_result_that_has_come_meanwhile_is_told(self, filled: Store) -> None:
         store = self.reserving(filled)
@@ -796,8 +797,8 @@ class StoreContract:
         def ask(name: str) -> None:
             order = range(50) if name < "rival-2" else reversed(range(50))
             with self.cls.from_url(store.url) as own:
-                found = own.reserve(name, [reservation("many", index) for index in order])
-            held[name] = {sha(f"many{index}") for index in range(50)} - found.keys()
+                taken = own.reserve(name, [reservation("many", index) for index in order])
+            held[name] = {sha(f"many{index}") for index in range(50)} - taken.keys()
 
         threads = [threading.Thread(target=ask, args=(name,)) for name in names]
         for thread in threads:
@@ -900,10 +901,10 @@ class StoreContract:
         url = self.url(tmp_path)
         process = start_fresh(_UNTIL_KILLED, reference(self.cls), url)
         assert process.stdout is not None
-        told = [process.stdout.readline() for _ in range(3)]
+        batches = [process.stdout.readline() for _ in range(3)]
         process.kill()
         errors = process.communicate()[1]
-        assert told == ["1\n", "2\n", "3\n"], errors
+        assert batches == ["1\n", "2\n", "3\n"], errors
         with self.cls.from_url(url) as opened:
             position = opened.position("flow-1")
             assert position.offset >= 3
@@ -933,8 +934,8 @@ class StoreContract:
                         continue
                     given_run = (run_row(run_id, _CREATED[run_id]),)
                     values = (given_run if name == "add_run" else (run_id,)) + arguments
-                    told, expected = getattr(store, name)(*values), getattr(model, name)(*values)
-                    assert told == expected
+                    result, expected = getattr(store, name)(*values), getattr(model, name)(*values)
+                    assert result == expected
                     assert_as_modelled(store, model)
 
         check()
@@ -959,10 +960,10 @@ def assert_as_modelled(store: Store, model: ModelStore) -> None:
         assert store.instances(run_id) == model.instances(run_id)
     for newest in (False, True):
         for besides in ((), ("a-1",), ("b-1", "c-1")):
-            found = store.lookup(_IDENTITIES, newest=newest, besides=besides)
+            hits = store.lookup(_IDENTITIES, newest=newest, besides=besides)
             expected = model.lookup(_IDENTITIES, newest=newest, besides=besides)
-            assert {key: (row.run_id, row.value) for key, row in found.items()} == {
-                key: (run_id, one.value) for key, (run_id, one) in expected.items()
+            assert {key: (row.run_id, row.value) for key, row in hits.items()} == {
+                key: (run_id, outcome.value) for key, (run_id, outcome) in expected.items()
             }
 
 
@@ -994,7 +995,7 @@ _steps: st.SearchStrategy[Step] = st.tuples(
         st.sampled_from([{}, {"many": 4}]),
         st.none() | _status,
         st.builds(Position, st.integers(0, 2), st.integers(0, 3)),
-        st.none() | st.lists(_live, max_size=4, unique_by=lambda one: (one.task, one.index)),
+        st.none() | st.lists(_live, max_size=4, unique_by=lambda live: (live.task, live.index)),
     ),
 ) | st.tuples(
     st.just("set_status"), st.sampled_from(sorted(_CREATED)), st.tuples(_status)

@@ -57,8 +57,8 @@ class VerifierContract:
         from ..plugins import lookup, targets
 
         assert self.entry, "set `entry` to the registered name, or `verifier` to the class"
-        found = lookup.verifier_entry(self.entry)
-        cls = targets.load_target("verifier", found.name, found.target)
+        entry = lookup.verifier_entry(self.entry)
+        cls = targets.load_target("verifier", entry.name, entry.target)
         assert issubclass(cls, Verifier)
         return cls
 
@@ -70,15 +70,15 @@ class VerifierContract:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         """An empty folder for the files of a sample."""
-        found = tmp_path / "output"
-        found.mkdir()
-        return found
+        made = tmp_path / "output"
+        made.mkdir()
+        return made
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run the cases once for each sample."""
         for argument, samples in (("good_one", self.good), ("bad_one", self.bad)):
             if argument in metafunc.fixturenames:
-                ids = [f"{number}-{_name(one)}" for number, one in enumerate(samples)]
+                ids = [f"{number}-{_name(sample)}" for number, sample in enumerate(samples)]
                 metafunc.parametrize(argument, list(samples), ids=ids)
 
     def test_samples_are_given(self) -> None:
@@ -95,16 +95,16 @@ class VerifierContract:
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
-        found = lookup.verifier_entry(self.entry)
-        assert found.name == self.entry
-        assert targets.load_target("verifier", found.name, found.target) is self.cls
+        entry = lookup.verifier_entry(self.entry)
+        assert entry.name == self.entry
+        assert targets.load_target("verifier", entry.name, entry.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self, folder: Path) -> None:
         from ..plugins import lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered types")
-        found = lookup.verifier_entry(self.entry)
+        registered = lookup.verifier_entry(self.entry)
         for number, sample in enumerate(self.good):
             place = folder / str(number)
             place.mkdir()
@@ -113,9 +113,9 @@ class VerifierContract:
                 for kind in types_in(sample(place).value)
                 for entry in lookup.verifier_entries_for(kind)
             ]
-            assert (found in chosen) == bool(found.types), (
-                f"{found.types} do not match the value of good sample {number}"
-                if found.types
+            assert (registered in chosen) == bool(registered.types), (
+                f"{registered.types} do not match the value of good sample {number}"
+                if registered.types
                 else "it registers no types, so only its name may choose it"
             )
 
@@ -148,12 +148,12 @@ class VerifierContract:
         for number, sample in enumerate(self.good):
             place = folder / str(number)
             place.mkdir()
-            one = sample(place)
-            for path in one.paths:
+            result = sample(place)
+            for path in result.paths:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            lost += bool(one.paths)
-            if one.paths:
-                assert _stands(made, one) is False, f"good sample {number} without its files"
+            lost += bool(result.paths)
+            if result.paths:
+                assert _stands(made, result) is False, f"good sample {number} without its files"
         assert lost, "no good sample names a file; set `needs_files` to False if that is so"
 
     def test_judging_changes_no_file(
@@ -162,61 +162,61 @@ class VerifierContract:
         for number, sample in enumerate([*self.good, *self.bad]):
             place = folder / str(number)
             place.mkdir()
-            one = sample(place)
+            result = sample(place)
             before = snapshot(tmp_path)
-            _stands(made, one)
+            _stands(made, result)
             assert snapshot(tmp_path) == before, f"sample {number} was changed"
 
     def test_the_same_is_judged_the_same(self, made: Verifier, folder: Path) -> None:
         for number, sample in enumerate([*self.good, *self.bad]):
             place = folder / str(number)
             place.mkdir()
-            one = sample(place)
-            first = _stands(made, one)
+            result = sample(place)
+            first = _stands(made, result)
             for judge in (made, made, self.cls()):
-                known = one.fingerprints
+                fingerprints = result.fingerprints
                 fresh = Output(
-                    one.paths,
-                    lambda one=one: one.value,  # type: ignore[misc]
-                    lambda known=known: known,  # type: ignore[misc]
+                    result.paths,
+                    lambda result=result: result.value,  # type: ignore[misc]
+                    lambda fingerprints=fingerprints: fingerprints,  # type: ignore[misc]
                 )
                 assert _stands(judge, fresh) is first, f"sample {number}"
 
     def test_samples_do_not_depend_on_each_other(self, made: Verifier, folder: Path) -> None:
         """One object judges many outputs: what it saw of one must not colour the next."""
-        ones = []
+        results = []
         for number, sample in enumerate([*self.bad, *self.good, *self.bad]):
             place = folder / str(number)
             place.mkdir()
-            ones.append(sample(place))
+            results.append(sample(place))
         bad, good = len(self.bad), len(self.good)
         expected = [False] * bad + [True] * good + [False] * bad
-        assert [_stands(made, one) for one in ones] == expected
+        assert [_stands(made, result) for result in results] == expected
 
     def test_a_value_that_cannot_be_read_does_not_stand(
         self, made: Verifier, folder: Path, good_one: Sample
     ) -> None:
-        asked = []
+        reads = []
 
         def broken() -> object:
-            asked.append(1)
+            reads.append(1)
             raise ValueError("this value cannot be read")
 
         good = good_one(folder)
         stands = _stands(made, Output(good.paths, broken, lambda: good.fingerprints))
         # Who does not look at the value need not care.
-        assert stands is not bool(asked)
+        assert stands is not bool(reads)
 
 
 def _name(sample: Sample) -> str:
     return getattr(sample, "__name__", "sample").strip("<>")
 
 
-def _stands(made: Verifier, one: Output) -> bool:
+def _stands(made: Verifier, result: Output) -> bool:
     """Return the verdict as reflow takes it: what raises does not stand."""
     try:
-        verdict = made.verify(one)
+        verdict = made.verify(result)
     except Exception:
         return False
-    assert type(verdict) is bool, f"verify returned {verdict!r}, which is no bool"
+    assert type(verdict) is bool, f"verify returned {verdict!r}, which is not a bool"
     return verdict
