@@ -9,7 +9,9 @@ import pytest
 
 from .processes import run_fresh
 
+# Looking for any plugin imports importlib.metadata, and with it pathlib.
 _NAMED = """
+import importlib.metadata
 from reflow.plugins import lookup
 before = set(sys.modules)
 function, name = arguments
