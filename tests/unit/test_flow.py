@@ -12,6 +12,7 @@ import reflow
 from reflow.errors import DefinitionError
 from reflow.model.annotations import Result, RunDir
 from reflow.model.flow import Flow
+from reflow.model.options import TaskOptions
 from reflow.runs.resolve import build_spec, check
 
 
@@ -61,6 +62,7 @@ def test_all_options() -> None:
 
     definition = flow.tasks["task"]
     assert definition.options._asdict() == {
+        **TaskOptions._field_defaults,
         "array": True,
         "array_parallelism": 5,
         "after": ("other",),
@@ -68,9 +70,7 @@ def test_all_options() -> None:
         "version": "2",
         "verify": ("nonempty", good),
         "code": "off",
-        "files": None,
         "serializer": "pickle",
-        "retry": None,
         "cpus": 4,
         "time": 3600,
         "mem": 8 * 1024**3,

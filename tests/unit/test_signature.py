@@ -133,7 +133,7 @@ def marked_return() -> Annotated[int, Param()]: ...  # type: ignore[empty-body]
         (hidden, r"Param\(\) is inside .*outermost"),
         (hidden_dir, r"RunDir\(\) is inside list\[RunDir\]"),
         (bare, r"parameter 'x': .*Param\(help='help'\)"),
-        (as_default, r"stands as the default: write x: Annotated\[int, Result\(\.\.\.\)\]"),
+        (as_default, r"is the default: write x: Annotated\[int, Result\(\.\.\.\)\]"),
         (both, r"cannot be Param\(\) too"),
         (text_dir, "given as a pathlib.Path, not as str"),
         (marked_return, "belongs to an argument"),

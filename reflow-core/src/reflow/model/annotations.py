@@ -1,6 +1,6 @@
 """What a task says about where its arguments come from.
 
-The markers stand inside ``Annotated[type, marker]``. They are plain classes, so
+Markers are written inside ``Annotated[type, marker]``. They are plain classes, so
 that a script can import them at no cost.
 """
 

@@ -1,6 +1,6 @@
 """How a later process gets at a workflow's functions again.
 
-A script is loaded under another name than ``__main__``, so what stands under its
+A script is loaded under another name than ``__main__``, so what is under its
 main guard does not run; and whatever it calls at top level, `submit` and its like
 end the loading instead of starting anything: a job never submits its own workflow.
 """
@@ -203,7 +203,7 @@ def load_tasks(entry: Entrypoint | SimpleNamespace, record: str) -> Mapping[str,
     _Loading.workflow, _Loading.created = entry.workflow, []
     reason = ""
     try:
-        # The second time for workflows that stand under the main guard.
+        # The second time for workflows that are made under the main guard.
         for name in (SCRIPT_MODULE if entry.kind == FILE else entry.target, "__main__"):
             reason = _load_as(name, entry, record) or reason
             for workflow in reversed(_Loading.created):

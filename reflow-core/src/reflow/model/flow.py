@@ -207,9 +207,9 @@ class Flow:
         return self._decorator(name, options, sys._getframe(1))
 
     def _decorator(self, name: Any, arguments: dict[str, Any], frame: Any) -> Any:
-        """Return what registers a function, or the function that stands for the name.
+        """Return what registers a function, or the function that was passed for `name`.
 
-        `frame` is where the decorator stands, for annotations that name its variables.
+        `frame` is where the decorator is written, for annotations that name its variables.
         """
         function = None
         if name is not None and not isinstance(name, str):

@@ -4,7 +4,7 @@ A new option is a field of `TaskOptions`, an argument of `Flow.job` (for type ch
 editors), and a field of what runs record: `spec.Resources` if it goes to the scheduler, else
 `spec.ResolvedTask`. Descriptions and JSON schemas follow from these, and tests compare them.
 
-Workers import this, so annotations are no texts here (see `reflow.storage.outcome`).
+Workers import this, so annotations are not texts here (see `reflow.storage.outcome`).
 """
 
 from collections.abc import Callable

@@ -157,7 +157,7 @@ def _split(annotation: Any) -> tuple[Any, list[Any]]:
     if typing.get_origin(annotation) is not typing.Annotated:
         return annotation, []
     inner, *metadata = typing.get_args(annotation)
-    # A marker's class stands for a marker without arguments.
+    # A marker's class means a marker without arguments.
     instances = [extra() if extra in (Param, Result, RunDir) else extra for extra in metadata]
     return inner, [extra for extra in instances if isinstance(extra, (Param, Result, RunDir))]
 
@@ -167,7 +167,7 @@ def _parameter(where: str, name: str, annotation: Any, defaults: dict[str, Any])
     default = defaults.get(name)
     if isinstance(default, (Param, Result)):
         raise DefinitionError(
-            f"{where}: {default!r} stands as the default: write "
+            f"{where}: {default!r} is the default: write "
             f"{name}: Annotated[{type_text(inner)}, {type(default).__name__}(...)]"
         )
     kind = RESULT if isinstance(marker, Result) else PARAM
@@ -207,7 +207,7 @@ def _type_and_marker(annotation: Any, where: str) -> tuple[Any, Marker | None]:
 
 
 def _hidden_marker(annotation: Any) -> Any:
-    """Return a marker that stands somewhere inside a type, where it would have no effect."""
+    """Return a marker from somewhere inside a type, where it would have no effect."""
     for argument in typing.get_args(annotation):
         if typing.get_origin(argument) is typing.Annotated:
             inner, markers = _split(argument)

@@ -20,9 +20,9 @@ _LISTS = (
 )  # fmt: skip
 _NONE = type(None)
 _TAKEN_FOR: dict[type, tuple[type, ...]] = {float: (int,), complex: (int, float)}
-"""Classes whose values are taken for those of another class, which is no base of theirs."""
+"""Classes whose values are accepted for another class that is not a base of theirs."""
 _NOT_TAKEN_FOR: dict[Any, tuple[type, ...]] = {
-    # Subclass or not: a truth value is not a number here, and a text not a list of letters.
+    # Subclass or not: a bool is not a number here, and a text not a list of letters.
     **dict.fromkeys((int, float, complex), (bool,)),
     **dict.fromkeys(_LISTS, (str, bytes)),
 }

@@ -94,7 +94,9 @@ def describe(workflow: Flow) -> WorkflowDescription:
         TaskDescription(
             **resolved.task_fields(name),
             doc=_first_paragraph(resolved.tasks[name].function.__doc__),
-            parameters=tuple(one.name for one in resolved.parameters if name in one.tasks),
+            parameters=tuple(
+                parameter.name for parameter in resolved.parameters if name in parameter.tasks
+            ),
         )
         for name in resolved.order
     ]

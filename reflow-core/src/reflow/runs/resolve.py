@@ -1,6 +1,6 @@
-"""From a loaded workflow to the plan-ready `WorkflowSpec`, with everything checked.
+"""From a loaded workflow to the `WorkflowSpec` that runs are planned from, with all checks.
 
-This is the one place where annotations, wires, parameters and code meet.
+The only place where annotations, wires, parameters and code meet.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Uses: TypeAlias = list[tuple[str, Parameter]]
 """The tasks that take a run parameter, each with its own argument of that name."""
 
 RUN_DIR_TYPE = "RunDir"
-"""`Constant.type` of the run directory, so that it can be told from a parameter."""
+"""`Constant.type` of the run directory, which distinguishes it from a parameter."""
 
 RESERVED = frozenset({"self", "run_dir", "executor", "wait", *RunOptions.arguments()})
 """Names that `submit` and `run_local` use themselves."""
@@ -109,7 +109,7 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     if not tasks:
         raise ValidationError(f"workflow {workflow_name!r} has no tasks: add some with job()")
     find_with(_installed)
-    # All that is wrong is reported at once; a signature or wire that is wrong ends it earlier.
+    # All problems are reported together; a wrong signature or wire alone ends this earlier.
     problems: list[str] = []
     _learn_named_serializers(tasks, problems)
     signatures = {name: task.signature() for name, task in tasks.items()}

@@ -6,9 +6,12 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
+
+from attrs import asdict
 
 from ..caching.code_text import keep, texts_of
 from ..caching.input_files_at_submission import with_input_files
@@ -197,15 +200,12 @@ def dry_run_text(
 
 def _resources(task: TaskSpec) -> str:
     """Return what a task asks for; what it leaves to the scheduler is left out."""
-    resources = task.resources
-    texts = {
-        "cpus": resources.cpus,
-        "time": None if resources.time is None else format_time(resources.time),
-        "mem": None if resources.mem is None else format_memory(resources.mem),
-        "gpus": resources.gpus,
-        "nodes": None if resources.nodes == 1 else resources.nodes,
-        "queue": resources.queue,
-        "account": resources.account,
-    }
-    options = [f"{name}={text}" for name, text in texts.items() if text]
-    return " ".join([*options, *(f"{name}={text}" for name, text in resources.native.items())])
+    formats: dict[str, Callable[[Any], str]] = {"time": format_time, "mem": format_memory}
+    options = asdict(task.resources)
+    native = options.pop("native")
+    texts = [
+        f"{name}={formats.get(name, str)(value)}"
+        for name, value in options.items()
+        if value and (name, value) != ("nodes", 1)
+    ]
+    return " ".join([*texts, *(f"{name}={text}" for name, text in native.items())])

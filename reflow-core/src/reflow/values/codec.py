@@ -195,7 +195,7 @@ class _FileCodec(Codec):
 
 
 class _AliasCodec(Codec):
-    """An alias that contains itself (``type Json = ...``): what it stands for is set later."""
+    """An alias that contains itself (``type Json = ...``): its meaning is set later."""
 
     __slots__ = ("has_paths", "inner", "kinds", "used")
 
@@ -414,12 +414,12 @@ class _TaggedCodec(Codec):
             if member.text == other.text:
                 raise SerializationError(
                     f"{self.text} cannot be written as JSON: two of its members have the "
-                    f"same name, {member.text}, which is to tell them apart: rename one"
+                    f"same name, {member.text}, which should distinguish them: rename one"
                 )
             if member.form == other.form:
                 raise SerializationError(
                     f"{self.text} cannot be written as JSON: {member.text} and {other.text} "
-                    "cannot be told apart, each takes the other's values: keep one of them"
+                    "cannot be distinguished, each takes the other's values: keep one of them"
                 )
         self._members = {member.text: member for member in members}
         self.has_paths = any(member.has_paths for member in members)
@@ -473,8 +473,8 @@ def _annotated(annotation: Any, inner: Any, *extras: Any) -> Codec:
 
 
 def _union(annotation: Any, arguments: tuple[Any, ...]) -> Codec:
-    # NewTypes of one class, for one, have one codec: nothing is to be told apart. Nor is
-    # list[None] and list[NoneType]: builtin classes keep either spelling.
+    # Members with the same codec need no tag, such as two NewTypes of one class. Builtin
+    # classes keep both list[None] and list[NoneType], which are the same type.
     members = list(dict.fromkeys(codec_for(_without_none(member)) for member in arguments))
     if len(members) == 1:
         return members[0]
@@ -535,7 +535,7 @@ def _alias(annotation: Any, alias: Any, arguments: tuple[Any, ...]) -> Codec:
             value = value[tuple(stands_for.get(variable, variable) for variable in variables)]
     inner = codec_for(value)
     if inner is codec:
-        raise SerializationError(f"{type_text(annotation)} stands for nothing but itself")
+        raise SerializationError(f"{type_text(annotation)} means nothing but itself")
     codec.inner, codec.kinds = inner, inner.kinds
     return codec if codec.used else inner
 

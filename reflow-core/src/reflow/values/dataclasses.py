@@ -25,8 +25,8 @@ class Field(typing.NamedTuple):
 class ClassCodec(Codec):
     """A JSON object of a class's fields.
 
-    Fields that have a default may be absent from the JSON; unknown ones may not stand
-    in it. The value must be of the very class: a subclass would lose what it adds.
+    Fields that have a default may be absent from the JSON; unknown ones are refused. The value
+    must be of the very class: a subclass would lose what it adds.
     """
 
     __slots__ = ("exact_class", "fields", "get", "has_paths", "make", "names", "runtime")
@@ -113,7 +113,7 @@ def structured_codec(
 ) -> Codec | None:
     """Return the codec of a class with fields, None for any other class.
 
-    `begin` is told of it before its fields are looked at, so that `codec_for` finds it
+    `begin` gets the codec before its fields are read, so that `codec_for` finds it
     for a field of the class itself. Raises `SerializationError` for a field that cannot
     be written.
     """
@@ -153,7 +153,7 @@ def _is_typed_dict(cls: Any) -> bool:
 
 
 def _variables(cls: Any, arguments: tuple[Any, ...]) -> dict[Any, dict[Any, Any]]:
-    """Return what the type variables of a class, and of each of its bases, stand for."""
+    """Return what the type variables of a class, and of each of its bases, mean."""
     own = dict(zip(getattr(cls, "__parameters__", ()), arguments, strict=False))
     by_class = {cls: own}
     for base in getattr(cls, "__orig_bases__", ()):
@@ -237,7 +237,7 @@ def _typed_dict_fields(cls: Any, hints: dict[str, Any]) -> list[tuple[str, str, 
     fields = []
     for name, hint in hints.items():
         required = name in cls.__required_keys__
-        for _ in range(3):  # Required and ReadOnly may stand around each other.
+        for _ in range(3):  # Required and ReadOnly may be nested in each other.
             word = str(typing.get_origin(hint)).rpartition(".")[2]
             if word not in ("Required", "NotRequired", "ReadOnly"):
                 break

@@ -1,4 +1,4 @@
-"""sha256 that is there at once: loading OpenSSL takes a good part of a small task's time.
+"""sha256 without loading OpenSSL, which takes a good part of a small task's time.
 
 The interpreter has a sha256 of its own, as slow on large data as OpenSSL is to load. The
 standard library's `random` goes the same way, for the same reason.

@@ -86,7 +86,7 @@ def load(text: str) -> Any:
 
 
 def scalar(value: Any) -> Any:
-    """Return the Python number that a numpy scalar stands for; others unchanged."""
+    """Return a numpy scalar as the Python number it equals; other values unchanged."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
     return value
@@ -98,8 +98,8 @@ class Codec:
     `text` is the annotation as a person writes it; `kinds` the kinds of JSON value it
     may produce; `form` a name for how it is written: codecs of one form read each
     other's values; `as_is` whether what it packs is always the value itself; `exact` the
-    Python types whose values are written unseen (empty where there are none); `in_file`
-    whether the value stands in a file that the JSON refers to. The public methods raise
+    Python types whose values are written without a look at each (empty where there are none);
+    `in_file` whether the value is in a file that the JSON refers to. The public methods raise
     `SerializationError` naming the expected and the actual type and where in the value.
     """
 
@@ -396,7 +396,7 @@ class ListCodec(Codec):
         return (self.item,)
 
     def check(self, value: Any) -> None:
-        """Refuse what is not a list; codecs of other list-likes take more."""
+        """Refuse what is not a list; codecs of other list-like types accept more."""
         if type(value) is not list:
             raise Mismatch(self.text, value)
 

@@ -1,7 +1,7 @@
 """NumPy's scalars and dtypes as JSON.
 
-Imported only where an annotation names one of them, so NumPy is there. Numbers stand
-as JSON's own numbers, and so go wherever a Python number would.
+Imported only where an annotation names one of them, so NumPy is there. Numbers are written
+as JSON's own numbers, so they go wherever a Python number would.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _dtype_text(value: Any) -> str:
     described = np.lib.format.dtype_to_descr(value)
     text = described if isinstance(described, str) else repr(described)
     if _read_dtype(text) != value:
-        raise ValueError(f"the dtype {value} has no text that stands for all of it")
+        raise ValueError(f"the dtype {value} has no text that describes all of it")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Values of one class that stand as one text, number or short list in JSON.
+"""Values of one class that are one text, number or short list in JSON.
 
 Enum, bytes, paths, dates and times, UUID, Decimal, Fraction, complex, range: what the
 standard library has. Each value has one text, and is of the very class that the

@@ -38,7 +38,7 @@ class PickleSerializer(Serializer):
             except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
                 raise TypeError(
                     f"pickle cannot write this {type(value).__name__}: {error}; return what is "
-                    "made of classes and functions that stand at the top of a module"
+                    "made of classes and functions at the top level of a module"
                 ) from error
 
     def load(self, path: Path) -> object:
@@ -53,7 +53,7 @@ class PickleSerializer(Serializer):
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         # The same script has one name where it was started and another where a job loads
-        # it: neither may stand in the file.
+        # it: the file must contain neither.
         if isinstance(value, (type, FunctionType)) and value.__module__ in _SCRIPT:
             module, name = sys.modules.get(value.__module__), value.__qualname__
             if _member(module, name) is value:
