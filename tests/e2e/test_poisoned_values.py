@@ -6,7 +6,7 @@ import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -17,6 +17,7 @@ from reflow.serializers.base import Serializer
 from reflow.storage import attachments
 from reflow.storage.attachments import AttachmentFolder
 from reflow.storage.filesystem import Files
+from reflow.storage.stores.base import CachedResult
 from reflow.values.codec import codec_for
 from reflow.values.hashing import digest
 from reflow.values.json_codec import dump
@@ -119,20 +120,9 @@ def test_a_pickle_that_was_changed_is_never_loaded(tmp_path: Path) -> None:
         AttachmentFolder(Files(), str(tmp_path), [PICKLE]).load(found)
 
 
-class Found(NamedTuple):
-    """A result of an older run, as the cache finds it."""
-
-    digest: str
-    value: str | None
-    record: str
-    paths: tuple[str, ...] = ()
-    prints: tuple[str, ...] = ()
-    run_id: str = "older"
-
-
 def decide(folder: AttachmentFolder, theirs: Path, native: object) -> Decision:
     text = dump(native)
-    result = Found(digest(text), text, str(theirs))
+    result = CachedResult("older", str(theirs), "task", 0, "", digest(text), text, (), ())
     reuse = Reuse(
         "task", Files(), [PICKLE, TEXT], pytest.fail, pytest.fail, checks=None,
         values=str(folder._folder),

@@ -13,36 +13,21 @@ from ..states import CACHED, SUCCESS
 from ..storage.attachments import AttachmentFolder, may_run_code, stranger_of
 from ..storage.blobs import Values
 from ..storage.filesystem import Files
-from ..storage.outcome import Outcome, lacks_prints
+from ..storage.outcome import UNSETTLED_DETAIL, Outcome, lacks_prints
 from ..values.references import Named, current, files_in, is_file_name
 from .file_fingerprint import HashFile
 from .output_files import find_damage
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from ..model.flow import TaskDefinition
     from ..model.spec import TaskSpec, WorkflowSpec
     from ..storage.stores.base import CachedResult, Store
+    from .prior_results import PriorResult
     from .verifiers.base import Output
 
     Verify = Callable[[Output], object]
 
-    class Result(Protocol):
-        """What a decision needs of an older result: a row of a store, or of `prior_results`."""
-
-        @property
-        def digest(self) -> str: ...
-        @property
-        def value(self) -> str | None: ...
-        @property
-        def paths(self) -> tuple[str, ...]: ...
-        @property
-        def prints(self) -> tuple[str, ...]: ...
-        @property
-        def run_id(self) -> str: ...
-        @property
-        def record(self) -> str: ...
+    Result = CachedResult | PriorResult
 
 
 MOST_COPIES = 5
@@ -71,8 +56,7 @@ class Decision(NamedTuple):
     """Whether an older result stands, and if it does not, for what `reason`.
 
     `final`: nor can the copy of it in another run. `about_files`: because of a file that it
-    names. `notice` is what a person should be told who has not asked for reasons. `unsettled`:
-    it stands, and is to be recorded as such (see `Outcome`).
+    names. `notice` is what a person should be told who has not asked for reasons.
     """
 
     stands: bool
@@ -80,7 +64,6 @@ class Decision(NamedTuple):
     final: bool = False
     about_files: bool = False
     notice: str = ""
-    unsettled: bool = False
 
 
 _DAMAGED = Decision(False, "the value of the older result is gone or damaged")
@@ -111,7 +94,7 @@ class Reuse:
     ) -> None:
         self._task = task
         self._files = files
-        self._serializers = {one.name: one for one in serializers}
+        self._serializers = {serializer.name: serializer for serializer in serializers}
         self._load_task = load_task
         self._succeeded = succeeded
         self._checks = checks
@@ -129,13 +112,28 @@ class Reuse:
             self._check_paths(result)
             or self._take_value(result)
             or self._verify(result)
-            or Decision(True, unsettled=self._is_unsettled(result))
+            or Decision(True)
         )
 
-    def _is_unsettled(self, result: "Result") -> bool:
+    def outcome(
+        self,
+        result: "Result",
+        identity: str,
+        index: int,
+        attempt: int = 0,
+        notes: Sequence[str] = (),
+    ) -> Outcome:
+        """Return the outcome of an element for which a result stands; `notes` are for people."""
         # A run that has not come to its end may have written files that nobody has looked
         # into, and nothing that was made of them yet: what is on record below is of older ones.
-        return lacks_prints(result.paths, result.prints) and not self._succeeded(result)
+        unsettled = lacks_prints(result.paths, result.prints) and not self._succeeded(result)
+        if unsettled:
+            notes = (UNSETTLED_DETAIL, *notes)
+        return Outcome(
+            self._task, index, attempt, CACHED, identity, result.digest, result.value,
+            result.paths, detail="; ".join(notes), origin=result.run_id, prints=result.prints,
+            unsettled=unsettled,
+        )  # fmt: skip
 
     def _check_paths(self, result: "Result") -> Decision | None:
         """Refuse a result whose files are not as its task left them."""
@@ -223,7 +221,7 @@ class Reuse:
             return []
         verifiers = [_verify_by_plugin(*named) for named in self._checks.verifiers]
         if self._checks.own:
-            functions = [one for one in self._load_task().options.verify if callable(one)]
+            functions = filter(callable, self._load_task().options.verify)
             verifiers.extend(map(_verify_by_function, functions))
         return verifiers
 
@@ -312,9 +310,9 @@ def find_results(
     for _ in range(MOST_COPIES):
         results = store.lookup(pending, newest=True, besides=tried)
         # In their own order, whatever the store's is: people are told of them.
-        asked = [(one, results[one]) for one in pending if one in results]
+        copies = [(one, results[one]) for one in pending if one in results]
         pending = []
-        for identity, result in asked:
+        for identity, result in copies:
             same = digests.setdefault(identity, result.digest) == result.digest
             decision = decide(result) if same else matches.refused[identity]
             if decision.stands:

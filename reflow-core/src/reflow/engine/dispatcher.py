@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from ..caching.prior_results import PriorResult
 from ..errors import RecordError, UnknownTaskError, unknown_name
 from ..model.spec import TaskSpec
-from ..states import CACHED, CANCELLED, ERROR, FAILED, SKIPPED, SUCCESS
+from ..states import CANCELLED, ERROR, FAILED, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
 from ..storage.claims import latest_request, leave_request, read_requests
 from ..storage.clock import Clock
 from ..storage.events import HOME, Epoch, Finished, Place, Record, Retried, Sized
 from ..storage.journal import JournalReader, take_lease
-from ..storage.outcome import UNSETTLED_DETAIL, WHOLE_TASK, Outcome
+from ..storage.outcome import WHOLE_TASK, Outcome
 from ..storage.process_id import is_alive, this_process
 from ..storage.run_directory import RunRecord, RunRequest
-from ..storage.stores.base import CachedResult, Store
+from ..storage.stores.base import Store
 from .inputs import TaskInputs
 from .older_results import OlderResults, TaskLoader
 from .planner import TaskState
@@ -244,10 +244,10 @@ class Dispatch:
         })  # fmt: skip
         tries = state.tries
         for index, identity in zip(indices, identities):  # noqa: B905 (equal by make)
-            result = matches.results.get(identity)
-            if result is not None:
-                unsettled = matches.decisions[identity].unsettled
-                self._take_over(name, index, identity, result, unsettled)
+            outcome = matches.outcomes.get(identity)
+            if outcome is not None:
+                # Elements that receive the same share an identity.
+                self.settle(outcome if outcome.index == index else outcome._replace(index=index))
             elif identity in matches.awaited:
                 self.reservations.wait(name, index, identity, matches.awaited[identity])
             else:
@@ -256,16 +256,6 @@ class Dispatch:
                 works.append(Work(name, index, attempt, identity, texts, stamps))
                 if claim:
                     self.progress.launch(name, index, attempt)
-
-    def _take_over(
-        self, name: str, index: int, identity: str, result: CachedResult, unsettled: bool
-    ) -> None:
-        outcome = Outcome(
-            name, index, 0, CACHED, identity, result.digest, result.value, result.paths,
-            detail=UNSETTLED_DETAIL if unsettled else "", origin=result.run_id,
-            prints=result.prints, unsettled=unsettled,
-        )  # fmt: skip
-        self.settle(outcome)
 
     def _fail(self, name: str, index: int, error: RecordError) -> None:
         self.settle(Outcome(name, index, 0, FAILED, cause=ERROR, detail=str(error)))

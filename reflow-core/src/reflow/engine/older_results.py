@@ -15,7 +15,7 @@ from ..errors import StoreError, UnknownRunError, UnknownTaskError
 from ..model.flow import TaskDefinition
 from ..model.spec import TaskSpec
 from ..states import CACHED, SUCCESS
-from ..storage.outcome import lacks_prints
+from ..storage.outcome import Outcome, lacks_prints
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import CachedResult, RunRow, Store, Underway
 from .other_runs import Elsewhere
@@ -30,11 +30,10 @@ TaskLoader = Callable[[], Mapping[str, TaskDefinition]]
 
 
 class Matches(NamedTuple):
-    """What other runs have, by identity: results that stand, with the decision on each, and
-    elements that they have in hand."""
+    """What other runs have, by identity: outcomes of which results stand, and elements that they
+    have in hand."""
 
-    results: dict[str, CachedResult]
-    decisions: dict[str, Decision]
+    outcomes: dict[str, Outcome]
     awaited: dict[str, Underway]
 
 
@@ -78,40 +77,45 @@ class OlderResults:
 
         What has neither a result nor a run that has it in hand is reserved for this run.
         """
-        found = Matches({}, {}, {})
+        matches = Matches({}, {})
         if self._store is None or not self.may_reuse(spec):
-            return found
+            return matches
         reuse = self._reuse_of(spec, self._store)
         notices: dict[str, str] = {}
 
         def decide(result: CachedResult) -> Decision:
-            decision = found.decisions[result.identity] = reuse.decide(result)
+            decision = reuse.decide(result)
             if decision.notice:
                 notices.setdefault(result.identity, decision.notice)
             return decision
 
+        def take_over(results: Mapping[str, CachedResult]) -> None:
+            for identity, result in results.items():
+                outcome = reuse.outcome(result, identity, identities[identity])
+                matches.outcomes[identity] = outcome
+
         try:
             stored = find_results(self._store, identities, decide)
-            found.results.update(stored.good)
+            take_over(stored.good)
             for identity in stored.good:
                 notices.pop(identity, None)  # of another run's copy
             missing = {
                 identity: index
                 for identity, index in identities.items()
-                if identity not in found.results
+                if identity not in stored.good
             }
             reserved = self.reservations.ask(spec.name, missing, stored.refused, decide)
-            found.results.update(reserved.good)
-            found.awaited.update(reserved.awaited)
+            take_over(reserved.good)
+            matches.awaited.update(reserved.awaited)
         except (StoreError, UnknownRunError):
             pass  # it is an index, and may be gone
         finally:
             self._hashes.save()
         for text in notices.values():
             self._writer.note(text)
-        for run_id in sorted({work.run_id for work in found.awaited.values()}):
+        for run_id in sorted({work.run_id for work in matches.awaited.values()}):
             self._tell_awaited(spec.name, run_id)
-        return found
+        return matches
 
     def _reuse_of(self, spec: TaskSpec, store: Store) -> Reuse:
         name = spec.name

@@ -32,7 +32,7 @@ from ..storage.claims import (
     read_requests,
 )
 from ..storage.filesystem import Files
-from ..storage.outcome import CODE_EDITED, UNSETTLED_DETAIL, Outcome
+from ..storage.outcome import CODE_EDITED, Outcome
 from ..values.hashing import digest
 from .task_call import (
     WITHIN_TASK,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from ..caching.hash_cache import FileHashes
     from ..caching.input_files import InputFiles
-    from ..caching.prior_results import PriorResult
     from ..model.flow import TaskDefinition
 
 PATIENCE = 3.0
@@ -147,17 +146,14 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
     os.environ[WITHIN_TASK] = "1"
     worker = _Worker(files, folder, element)
     try:
-        answer, identity, detail = worker.run()
+        answer, identity = worker.run()
     except Exception as error:
-        answer, identity, detail = fail_unloadable(error, now), element.identity, ""
+        answer, identity = fail_unloadable(error, now), element.identity
     flush_output()
-    if not isinstance(answer, Answer):
-        cached = Outcome(
-            element.task, element.index, element.attempt, CACHED, identity, answer.digest,
-            answer.value, answer.paths, detail=detail, origin=answer.run_id, job=tag,
-            started=now, ended=time.time(), prints=answer.prints, unsettled=answer.unsettled,
-            edited=tuple(worker.edited),
-        )  # fmt: skip
+    if isinstance(answer, Outcome):
+        cached = answer._replace(
+            job=tag, started=now, ended=time.time(), edited=tuple(worker.edited)
+        )
         return _with_room(lambda: CACHED if publish(files, folder, cached) else "")
     if worker.edited:
         answer = answer._replace(edited=tuple(worker.edited))
@@ -203,9 +199,8 @@ class _Worker:
         self.edited: list[str] = []
         """What was changed since the submission, as `Outcome.edited` has it."""
 
-    def run(self) -> "tuple[Answer | PriorResult, str, str]":
-        """Return what came out, the identity of what it came out of, and what is to be said of a
-        result of an older run; an answer says it itself."""
+    def run(self) -> "tuple[Answer | Outcome, str]":
+        """Return what came out, or the outcome of an older result that stands; and the identity."""
         element, header = self._element, self._header
         if header.entrypoint["directory"]:
             os.chdir(header.entrypoint["directory"])
@@ -217,7 +212,7 @@ class _Worker:
             if header.on_code_change == "fail":
                 now = time.time()
                 why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
-                return Answer(FAILED, "", "", (), ERROR, why, now, now), identity, ""
+                return Answer(FAILED, "", "", (), ERROR, why, now, now), identity
             parts = {**parts, "code": code}
             self.edited.append(CODE_EDITED)
             notes.append(f"{told}: the new code counts")
@@ -230,11 +225,10 @@ class _Worker:
             identity = ""
         elif code or changed:
             identity = _identity(header.order, parts, element.common, element.texts, element.stamps)
-        found = self._known(identity) if identity and header.known else None
-        if found is not None:
-            details = [UNSETTLED_DETAIL] if found.unsettled else []
-            details += [*notes, *(changed.notes if changed else ())]
-            return found, identity, "; ".join(details)
+        if identity and header.known:
+            cached = self._cached(identity, (*notes, *(changed.notes if changed else ())))
+            if cached is not None:
+                return cached, identity
         files = header.result_files or header.files
         caller = TaskCaller(self._load(), element.common, self._attachments, files)
         enable_collector()
@@ -247,7 +241,7 @@ class _Worker:
             identity = identity if changed.files is not None else ""
         if answer.state == SUCCESS:
             answer = answer._replace(detail="; ".join([*notes, *self._told]))
-        return answer, identity, ""
+        return answer, identity
 
     def _input_files(self) -> "InputFiles":
         from ..caching.input_files import InputFiles
@@ -278,8 +272,8 @@ class _Worker:
 
         return "" if is_unchanged(sources) else changed(self._load(), code)
 
-    def _known(self, identity: str) -> "PriorResult | None":
-        """Return the result of an older run that may stand for this element's."""
+    def _cached(self, identity: str, notes: "Sequence[str]") -> Outcome | None:
+        """Return the outcome of this element if an older result stands for it."""
         from ..caching.prior_results import find_prior_result
 
         result = find_prior_result(self._files, f"{self._folder}/{self._header.known}", identity)
@@ -300,7 +294,10 @@ class _Worker:
         decision = reuse.decide(result)
         if decision.notice:
             self._told.append(decision.notice)
-        return result._replace(unsettled=decision.unsettled) if decision.stands else None
+        element = self._element
+        if not decision.stands:
+            return None
+        return reuse.outcome(result, identity, element.index, element.attempt, notes)
 
 
 def _hashes() -> "FileHashes":

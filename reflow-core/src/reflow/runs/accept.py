@@ -16,9 +16,9 @@ from ..engine.task_call import Work
 from ..errors import ParameterError, UnknownTaskError, unknown_name
 from ..model.flow import TaskDefinition
 from ..model.spec import TaskSpec
-from ..states import CACHED, CANCELLED, DONE, SUCCESS
+from ..states import CANCELLED, DONE, SUCCESS
 from ..storage.ids import new_run_id
-from ..storage.outcome import UNSETTLED_DETAIL, Outcome
+from ..storage.outcome import Outcome
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import CachedResult, Store
 from .diff import Recorded
@@ -150,14 +150,9 @@ def _outcome(reuse: Reuse, work: Work, old: Recorded) -> Outcome:
     decision = reuse.decide(result)
     if not decision.stands:
         return _cancelled(work, old, decision.reason)
-    detail = f"accepted from run {old.request.run_id}"
-    if decision.unsettled:
-        detail = f"{UNSETTLED_DETAIL}; {detail}"
-    return Outcome(
-        work.task, work.index, work.attempt, CACHED, work.identity, outcome.digest,
-        outcome.value, outcome.paths, detail=detail, prints=outcome.prints,
-        unsettled=decision.unsettled,
-    )  # fmt: skip
+    notes = [f"accepted from run {old.request.run_id}"]
+    accepted = reuse.outcome(result, work.identity, work.index, work.attempt, notes)
+    return accepted._replace(origin="")  # its first copy is here
 
 
 def _cancelled(work: Work, old: Recorded, reason: str = "") -> Outcome:

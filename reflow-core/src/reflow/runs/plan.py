@@ -18,7 +18,7 @@ from ..engine.planner import Progress, TaskState
 from ..errors import RecordError
 from ..model.flow import Flow
 from ..model.spec import TaskSpec, WorkflowSpec
-from ..states import CACHED, DONE
+from ..states import DONE
 from ..storage.blobs import Values
 from ..storage.filesystem import Files
 from ..storage.outcome import Outcome
@@ -193,7 +193,6 @@ class _Preview:
                 misses["it receives files that may be newer than its older results"] += 1
             else:
                 identities[index] = new.inputs.identity(index)
-        decisions: dict[str, Decision] = {}
         reuse = self._reuse(spec)
 
         def decide(result: CachedResult) -> Decision:
@@ -201,7 +200,6 @@ class _Preview:
             if decision.about_files:  # one line, however many files
                 reason = self._lost.setdefault(spec.name, decision.reason)
                 decision = decision._replace(reason=reason)
-            decisions[result.identity] = decision
             return decision
 
         matches = find_results(self.store, identities.values(), decide)
@@ -213,12 +211,7 @@ class _Preview:
                 misses[reason] += 1
                 continue
             values.folders[hit.digest] = f"{hit.record}/values"
-            new.progress.record(
-                Outcome(
-                    spec.name, index, 0, CACHED, identity, hit.digest, hit.value, hit.paths,
-                    prints=hit.prints, unsettled=decisions[identity].unsettled,
-                )
-            )  # fmt: skip
+            new.progress.record(reuse.outcome(hit, identity, index))
 
     def _reuse(self, spec: TaskSpec) -> Reuse:
         """Return what decides about older results as a dispatch pass does, and takes none over."""
