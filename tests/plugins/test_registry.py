@@ -106,6 +106,20 @@ def test_missing_names_what_to_install(site: Any) -> None:
     assert isinstance(caught.value, ImportError)
 
 
+def test_a_plugin_of_that_name_that_brings_something_else(site: Any) -> None:
+    observer = "@hookimpl\ndef reflow_task_failed(): pass"
+    site.install("dist", torque=executors("pbs-torque"), mail=observer)
+    known = site.registry()
+    assert message(known, "torque") == (
+        "no executor named 'torque' is installed: did you mean 'pbs-torque'? "
+        "(installed: dry-run, local, pbs-torque)"
+    )
+    assert message(known, "mail") == (
+        "no executor named 'mail' is installed (installed: dry-run, local, pbs-torque); "
+        "plugin 'mail' of dist 1.2 does not implement reflow_register_executors"
+    )
+
+
 def test_missing_of_other_kinds(site: Any) -> None:
     known = site.registry()
     assert message(known, "postgresql", "store") == (

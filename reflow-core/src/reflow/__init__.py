@@ -124,7 +124,7 @@ _MODULES = {
     "config_path": "config",
     "LocalExecutor": "executors.local",
 }
-"""Where the names of `__all__` are that are no errors."""
+"""The module of each name in `__all__`; errors are in `errors`."""
 
 
 def __getattr__(name: str) -> object:

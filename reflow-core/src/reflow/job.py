@@ -76,7 +76,7 @@ def _work(folder: str, tag: str, position: str, mark: str = "") -> int:
 
     mark = mark or f"{os.uname().nodename}/{os.getppid()}"
     run_position(folder, tag, int(position), mark=mark)
-    gc.freeze()  # what is there is not searched for garbage at the interpreter's end
+    gc.freeze()  # or the interpreter searches all that is loaded for garbage at its end
     return 0
 
 
@@ -176,7 +176,7 @@ def _carry(run: Callable[[], Any], held: int) -> int:
     try:
         report = run()
     except (LeaseHeldError, LeaseLostError) as error:
-        # Somebody else carries the run on: that is as good, unless it has died on its node.
+        # Another process carries the run on, which is fine unless it has died on its node.
         print(f"reflow: {error}", file=sys.stderr)
         return held
     if getattr(report, "again", False):

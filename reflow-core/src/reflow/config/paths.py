@@ -176,7 +176,7 @@ def _project_file(path: Path) -> Iterator[FileSeen]:
     try:
         file, folder = path.stat(), path.parent.stat()
         if file.st_uid not in (os.getuid(), 0) and (file.st_mode | folder.st_mode) & 0o002:
-            detail = "it belongs to somebody else, in a place that everybody may write to"
+            detail = "it belongs to another user, in a place that everybody may write to"
             if not shared or _OURS.search(path.read_bytes()):
                 yield FileSeen(path=path, kind=PROJECT, state=IGNORED, detail=detail)
             return

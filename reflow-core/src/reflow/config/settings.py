@@ -167,7 +167,7 @@ class Config:
     def executor_settings(self, name: str, cls: type[T]) -> T:
         """Make the executor `name` from its table and the environment; `cls` is its class.
 
-        Raises `ConfigError` for keys that are no field of the class and for values that
+        Raises `ConfigError` for keys that are not fields of the class and for values that
         it does not take.
         """
         complaints: list[str] = []

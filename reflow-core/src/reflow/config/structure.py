@@ -105,7 +105,7 @@ def settings_from(
 ) -> dict[Key, Setting]:
     """Return what environment variables set. Texts are read by the keys' types.
 
-    An empty variable is an empty list where a list is wanted, else as good as not set.
+    An empty variable is an empty list where the key takes a list; else it counts as not set.
     """
     settings: dict[Key, Setting] = {}
     for variable, (key, table_key) in variables.items():

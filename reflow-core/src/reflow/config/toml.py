@@ -30,7 +30,7 @@ def decode(content: bytes, path: Path) -> str:
 
 def parse(text: str, path: Path) -> dict[str, Any]:
     """Return what a TOML text says; `path` is for the error, a `ConfigError`."""
-    # Most users have no file, and then nobody waits for a parser.
+    # Imported late: most users have no file to parse.
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -89,6 +89,7 @@ class _Scanner:
         """Arrays of tables: keys below them are set once for each item."""
 
     def document(self) -> None:
+        """Read all tables; `table` is the key of the present one, None for one with escapes."""
         table: Key | None = ()
         while self.skip(_GAP) < len(self.text):
             if self.text[self.at] == "[":
@@ -103,6 +104,7 @@ class _Scanner:
                 self.pair(table)
 
     def pair(self, table: Key | None) -> None:
+        """Read ``key = value``, in a table or an inline table."""
         start, key = self.at, self.key()
         path = None if table is None or key is None else (*table, *key)
         self.note(path, len(table or ()) + 1, start)
@@ -127,6 +129,7 @@ class _Scanner:
             self.at += 1
 
     def value(self, path: Key | None) -> None:
+        """Read a value; keys in an inline table are noted below `path`, in an array not at all."""
         first = self.text[self.at]
         if first in "\"'":
             self.take(_STRING)
@@ -149,6 +152,9 @@ class _Scanner:
             return
         for end in range(size, len(path) + 1):
             self.lines.setdefault(path[:end], bisect_left(self.breaks, start) + 1)
+
+    # The text is one that the parser accepted, so what stands where is known, and little is
+    # checked here.
 
     def skip(self, pattern: re.Pattern[str]) -> int:
         match = pattern.match(self.text, self.at)

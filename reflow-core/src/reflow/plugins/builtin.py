@@ -25,7 +25,7 @@ def reflow_register_stores() -> Iterable[StoreEntry]:
 
 @hookimpl
 def reflow_register_serializers() -> Iterable[SerializerEntry]:
-    """Register "pickle", for no type: reading one runs code, so it must be asked for."""
+    """Register "pickle", for no type: reading a pickle runs code, so a task must name it."""
     target = "reflow.values.serializers.pickle:PickleSerializer"
     return [SerializerEntry(name="pickle", target=target)]
 

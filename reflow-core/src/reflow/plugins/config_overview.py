@@ -28,7 +28,7 @@ class Row:
 
 @frozen(kw_only=True)
 class Overview:
-    """Every key with its value; `problems` are to be mended, `notes` are no fault."""
+    """Every key with its value; `problems` should be fixed, `notes` are for information."""
 
     rows: tuple[Row, ...] = ()
     problems: tuple[str, ...] = ()
@@ -38,8 +38,8 @@ class Overview:
 def overview(config: Config) -> Overview:
     """Look at a configuration together with what is installed and the environment.
 
-    Loads all plugins and the classes of all executors. Raises nothing for a broken one:
-    that is a problem of its own.
+    Loads all plugins and the classes of all executors. Raises nothing for a broken plugin:
+    that is one of the notes.
     """
     executors = {executor.name: executor for executor in installed_executors()}
     variables = set(known_variables())
@@ -120,10 +120,10 @@ def _origins_in(config: Config, name: str, cls: type) -> Callable[..., Origin]:
 
 
 def without_password(value: object) -> object:
-    """Return a URL without the password in it: people show this around."""
+    """Return a URL without the password in it: people paste this into mails and issues."""
     if isinstance(value, str):
         value = re.sub(r"(://[^/@:?#]*:)[^/@]*@", r"\1***@", value)
-        # Some databases take it as a parameter.
+        # Some databases take the password as a parameter.
         return re.sub(r"(?i)([?&]\w*(?:password|passwd|pwd)=)[^&#]*", r"\1***", value)
     return value
 

@@ -14,6 +14,7 @@ from pluggy import PluginManager
 
 from .. import __version__
 from ..errors import PluginError, did_you_mean
+from ..values.references import is_called
 from . import hookspecs
 from .discovery import CORE, Distribution, EntryPoint, and_import_name, unmet_requirement
 from .hookspecs import PROJECT, Entry, StoreEntry
@@ -52,7 +53,7 @@ class Registered:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it can be asked for by: its name and aliases, or its URL scheme."""
+        """What it is found by: its name and aliases, or its URL scheme."""
         entry = self.entry
         if isinstance(entry, StoreEntry):
             return (entry.scheme,)
@@ -63,9 +64,13 @@ class Registered:
         """The classes it claims, as dotted names."""
         return tuple(getattr(self.entry, "types", ()))
 
+    def claims(self, cls: type) -> bool:
+        """Whether it is for values of this very class."""
+        return any(is_called(cls, name) for name in self.types)
+
     @property
     def distribution(self) -> Distribution:
-        """The distribution that brings it."""
+        """The distribution that the plugin is of."""
         return self.point.distribution
 
 
@@ -123,6 +128,7 @@ def register(manager: PluginManager, plugin: object, point: EntryPoint) -> list[
 
 def _check_hooks(manager: PluginManager, plugin: object) -> None:
     """Raise `IncompatibleError` for a hook, or an argument of one, that this version lacks."""
+    # pluggy would register both and say nothing of the hook, and too little of the argument.
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is not None and name in HOOKS:
@@ -145,13 +151,14 @@ def _check_hooks(manager: PluginManager, plugin: object) -> None:
 
 def call(manager: PluginManager, plugin: object, hook: str, **arguments: object) -> list[Any]:
     """Call a hook of one plugin and of no other. Raises what it raises."""
+    # pluggy calls a hook of all plugins. Here an error must be that of one plugin alone.
     others = [other for other in manager.get_plugins() if other is not plugin]
     answers: list[Any] = manager.subset_hook_caller(hook, others)(**arguments)
     return answers
 
 
 def plugin_manager() -> PluginManager:
-    """Return a manager that knows the hooks and, where that is asked for, traces their calls."""
+    """Return a manager with our hooks; their calls are traced."""
     manager = PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.add_hookcall_monitoring(_trace_call, lambda *_: None)
@@ -166,6 +173,6 @@ def _trace_call(hook: str, implementations: Any, arguments: Mapping[str, Any]) -
 
 
 def trace(text: str) -> None:
-    """Say something on stderr where ``REFLOW_TRACE_PLUGINS=1`` asks for it."""
+    """Print a line on stderr if ``REFLOW_TRACE_PLUGINS`` is set."""
     if os.environ.get("REFLOW_TRACE_PLUGINS", "0") not in ("", "0"):
         print(f"reflow plugins: {text}", file=sys.stderr)

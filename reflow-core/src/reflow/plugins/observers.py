@@ -1,4 +1,4 @@
-"""Observers: plugins that are told of what happens to runs and change nothing."""
+"""Observers: plugins that learn what happens to runs, and change nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .loader import call
 class Observers:
     """The observers of a run: loaded plugins, by their entry points.
 
-    What one of them raises is returned as text, and keeps no other from being told.
+    What one of them raises is returned as text, and the others are called all the same.
     """
 
     manager: pluggy.PluginManager

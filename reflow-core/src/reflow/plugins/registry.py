@@ -2,7 +2,7 @@
 
 It is lazy: what reflow brings itself needs no search, a name loads the entry points of that name
 and no others, and only a miss loads the rest. A plugin that cannot be used is remembered, and
-disturbs nobody who does not need it. What a name or a type stands for never depends on what was
+is an error only for those who need it. What a name or a type stands for never depends on what was
 looked up before.
 """
 
@@ -50,7 +50,7 @@ class Registry:
     entries: list[Registered] = field(factory=list, init=False)
     failures: list[Failure] = field(factory=list, init=False)
     plugins: dict[EntryPoint, object] = field(factory=dict, init=False)
-    """The plugins that were loaded, in this order; None for one that failed."""
+    """The plugins that were loaded, in this order; None for those that failed."""
 
     def __attrs_post_init__(self) -> None:
         """Register reflow's own plugin."""
@@ -136,7 +136,7 @@ class Registry:
 
     def _in_order(self, name: str) -> Iterator[Collection[EntryPoint]]:
         """Yield plugins that may bring a name, for as long as none of them does."""
-        yield [BUILTIN]
+        yield [BUILTIN]  # before the configuration is read, which may need no plugin at all
         pinned = self.pinned(name)
         yield pinned
         for point in pinned:
@@ -198,10 +198,11 @@ class Registry:
         return f"no {kind} named {name!r} is installed{hint} (installed: {listed}){advice}"
 
     def _without_hooks(self, kind: str, name: str) -> Iterator[str]:
-        """Say which plugins of that name were loaded and do not register it."""
+        """Say which plugins of that name were loaded and register nothing of a kind."""
         hooks = " or ".join(LIFECYCLE) if kind == "observer" else f"reflow_register_{kind}s"
+        registering = {candidate.point for candidate in self._of_kind(kind)}
         for point in self.installed.named(name):
-            if self.plugins[point] is not None:
+            if self.plugins[point] is not None and point not in registering:
                 yield f"plugin {name!r} of {point.distribution} does not implement {hooks}"
 
     def clash(self, what: str, rivals: Iterable[Registered], *keys: str) -> PluginError:
@@ -219,7 +220,7 @@ class Registry:
         """
         own = [candidate for candidate in self._of_kind(kind) if candidate.point == BUILTIN]
         matches = _nearest(own, cls)
-        if any(_package(name) == _package(cls.__module__) for name in _types(matches)):
+        if _package(cls.__module__) in map(_package, _types(matches)):
             return matches
         self.load(self.installed.quick_points)
         matches = _nearest(filter(self._is_reached_by_name, self._of_kind(kind)), cls)
@@ -235,7 +236,7 @@ class Registry:
         if len(matches) > 1:
             what = f"{_a(kind)} for {cls.__module__}.{cls.__qualname__}"
             raise self.clash(what, matches, *_keys(matches, cls))
-        # Later processes look by name: one that clashes by name is no answer.
+        # Later processes of a run look it up by name, so its name must be unique too.
         return self.find(kind, matches[0].names[0]) if matches else None
 
     def _is_reached_by_name(self, candidate: Registered) -> bool:
@@ -256,7 +257,7 @@ def _package(dotted: str) -> str:
 def _nearest(candidates: Iterable[Registered], cls: type) -> list[Registered]:
     """Return those that claim a class, or else its nearest base class."""
     typed = [candidate for candidate in candidates if candidate.types]
-    claims = ([item for item in typed if _claims(item.types, base)] for base in cls.__mro__)
+    claims = ([item for item in typed if item.claims(base)] for base in cls.__mro__)
     return next(filter(None, claims), [])
 
 
@@ -264,12 +265,7 @@ def _types(matches: Iterable[Registered]) -> list[str]:
     return [name for match in matches for name in match.types]
 
 
-def _claims(types: Iterable[str], cls: type) -> bool:
-    return any(is_called(cls, name) for name in types)
-
-
 def _keys(matches: Iterable[Registered], cls: type) -> list[str]:
-    """Return the names under which a class or a base of it is claimed, as pins name them."""
-    return [
-        name for name in _types(matches) if any(is_called(base, name) for base in cls.__mro__)
-    ]
+    """Return the names by which a class or a base of it is claimed: pins go by them."""
+    names = _types(matches)
+    return [name for name in names if any(is_called(base, name) for base in cls.__mro__)]

@@ -63,8 +63,8 @@ class Selection:
 def read_selection() -> Selection:
     """Read what the configuration says about plugins.
 
-    A configuration that cannot be read is noted, and told where it matters: its own error
-    is for those who need more of it.
+    Raises nothing: that the configuration cannot be read is noted and added to errors that a
+    pin could resolve. Who needs more of the configuration gets its own error.
     """
     variable = os.environ.get("REFLOW_PLUGINS")
     enabled = None
@@ -73,7 +73,8 @@ def read_selection() -> Selection:
     file = Selection().file
     try:
         file = str(config_path())
-        if not is_configured():  # as mostly; nobody waits for what reads it
+        # Most users have no configuration, and need not wait for what reads one.
+        if not is_configured():
             return Selection(enabled=enabled, file=file)
         from ..config import load_config
 

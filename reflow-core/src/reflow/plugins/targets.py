@@ -17,7 +17,7 @@ BACKENDS = {
 }
 """The executors of this project that have distributions of their own, with their classes.
 
-``reflow-slurm`` brings ``"slurm"``. This is the only list of them in reflow-core.
+Each is in the distribution ``reflow-<name>``. This is the only list of them in reflow-core.
 """
 
 SQLITE = "sqlite"
@@ -84,7 +84,7 @@ def load_target(kind: str, name: str, target: str, provider: str = "") -> type:
 
 
 def broken(what: str, reason: str) -> PluginError:
-    """Return the error which says that something a plugin brings cannot be used."""
+    """Return the error for something of a plugin that cannot be used."""
     from .discovery import and_import_name
 
     return PluginError(and_import_name(f"{what} is broken: {reason}"))
