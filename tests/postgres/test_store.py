@@ -412,7 +412,7 @@ def test_the_command_line(server: Server, name: str, home: Path) -> None:
     assert "nothing is wrong" in reflow("store", "check")
     wf.store.drop_run(run.run_id)
     assert "1 run indexed" in reflow("store", "rebuild", str(home / "run"))
-    assert "stores in a file" in reflow("store", "rebuild", "--new", code=2)
+    assert "only with a store in a file" in reflow("store", "rebuild", "--new", code=2)
     assert '"value":1' in reflow("store", "export")
     told = reflow("store", "gc", "--max-size", "0", "--keep", "0", "--yes")
     assert "1 run and 0 orphaned" in told

@@ -12,15 +12,8 @@ from typing import Any, TypeVar
 
 from reflow.errors import ReflowError
 from reflow.states import LIVE
-from reflow.storage.stores.sql import SqlStore, TaskKey
-from reflow.stores.base import (
-    WHOLE_TASK,
-    CachedResult,
-    InstanceRow,
-    Outcome,
-    Reservation,
-    Underway,
-)
+from reflow.storage.stores.sql import SqlStore, TaskKey, Update
+from reflow.stores.base import WHOLE_TASK, CachedResult, InstanceRow, Outcome
 
 from .address import Address, address_of
 from .reserved import give_up, reserve
@@ -45,6 +38,8 @@ class PostgresStore(SqlStore[Connection]):
     _task_query = "SELECT key, name, is_array, size FROM task WHERE run = ? ORDER BY place"
     _stored = staticmethod(stored)
     _loaded = staticmethod(loaded)
+    _reserve = staticmethod(reserve)
+    _give_up = staticmethod(give_up)
 
     def __init__(self, url: str) -> None:
         self._address = address_of(url)
@@ -145,25 +140,19 @@ class PostgresStore(SqlStore[Connection]):
     # Instances
 
     def _index(
-        self,
-        connection: Connection,
-        run: int,
-        keys: Mapping[str, int],
-        changes: Sequence[Outcome],
-        sizes: Mapping[str, int],
-        live: Sequence[Outcome] | None,
+        self, connection: Connection, run: int, keys: Mapping[str, int], update: Update
     ) -> None:
         tally: Counter[tuple[int, str]] = Counter()
-        for name, size in sizes.items():
+        for name, size in update.sizes.items():
             connection.execute("UPDATE task SET size = %s WHERE key = %s", (size, keys[name]))
             # What was said of the array as a whole gives way to its elements.
             _delete(connection, tally, "task = %s AND element = %s", keys[name], WHOLE_TASK)
-        _put(connection, changes, keys, tally)
-        if live is not None:
+        _put(connection, update.changes, keys, tally)
+        if update.live is not None:
             states = ", ".join(f"'{state}'" for state in LIVE)  # so written, they have an index
             condition = f"task = ANY(%s) AND state IN ({states})"
             _delete(connection, tally, condition, list(keys.values()))
-            _put(connection, live, keys, tally)
+            _put(connection, update.live, keys, tally)
         _count(connection, tally)
 
     def _instances(
@@ -179,14 +168,6 @@ class PostgresStore(SqlStore[Connection]):
             instances.extend(instance_row(task, row) for row in rows)
         return instances
 
-    def _count_states(
-        self, connection: Connection, tasks: Sequence[int]
-    ) -> Iterable[tuple[int, str, int]]:
-        return connection.execute(
-            "SELECT task, state, number FROM tally WHERE task = ANY(%s) AND number > 0",
-            (list(tasks),),
-        )
-
     def _count_out_of_cache(
         self, connection: Connection, tasks: Sequence[int]
     ) -> Iterable[tuple[int, int]]:
@@ -195,21 +176,6 @@ class PostgresStore(SqlStore[Connection]):
             " AND state = 'SUCCESS' AND identity IS NULL GROUP BY task",
             (list(tasks),),
         )
-
-    # Reservations
-
-    def _reserve(
-        self, connection: Connection, run: int, reservations: Sequence[Reservation]
-    ) -> dict[str, Underway]:
-        return reserve(connection, run, reservations)
-
-    def _give_up(
-        self,
-        connection: Connection,
-        run: int,
-        instances: Iterable[tuple[int, int]] | None = None,
-    ) -> None:
-        give_up(connection, run, instances)
 
     # Results
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Protocol
 
 from .permissions import let_only_read, let_read, make_folders
 
@@ -60,21 +59,8 @@ def _sync_folder(path: str) -> None:
             os.close(handle)
 
 
-class Appender(Protocol):
-    """A file open for appending by one process."""
-
-    def append(self, data: bytes) -> None:
-        """Add bytes at the end; durable only after `sync`."""
-
-    def sync(self) -> None:
-        """Make all that was appended durable."""
-
-    def close(self) -> None:
-        """Close without a sync."""
-
-
-class PosixAppender:
-    """`Appender` over a file descriptor."""
+class Appender:
+    """A file open for appending by one process; what is appended is durable only after `sync`."""
 
     def __init__(self, path: str) -> None:
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -210,7 +196,7 @@ class Files:
 
     def open_append(self, path: str) -> Appender:
         """Open an existing file for appending."""
-        return PosixAppender(path)
+        return Appender(path)
 
     def touch(self, path: str) -> float:
         """Set a file's time to now, by the file server's clock, and return it."""

@@ -3,39 +3,21 @@
 It is defined in `reflow.storage.stores.base`, outcomes in `reflow.storage.outcome`.
 """
 
+from ..storage.outcome import WHOLE_TASK, Outcome
 from ..storage.stores.base import (
-    WHOLE_TASK as WHOLE_TASK,
+    CachedResult,
+    InstanceRow,
+    Position,
+    QueryError,
+    Reservation,
+    RunRow,
+    Store,
+    TaskRow,
+    Underway,
+    instance_of,
 )
-from ..storage.stores.base import (
-    CachedResult as CachedResult,
-)
-from ..storage.stores.base import (
-    InstanceRow as InstanceRow,
-)
-from ..storage.stores.base import (
-    Outcome as Outcome,
-)
-from ..storage.stores.base import (
-    Position as Position,
-)
-from ..storage.stores.base import (
-    QueryError as QueryError,
-)
-from ..storage.stores.base import (
-    Reservation as Reservation,
-)
-from ..storage.stores.base import (
-    RunRow as RunRow,
-)
-from ..storage.stores.base import (
-    Store as Store,
-)
-from ..storage.stores.base import (
-    TaskRow as TaskRow,
-)
-from ..storage.stores.base import (
-    Underway as Underway,
-)
-from ..storage.stores.base import (
-    instance_of as instance_of,
-)
+
+__all__ = [
+    "WHOLE_TASK", "CachedResult", "InstanceRow", "Outcome", "Position", "QueryError", "Reservation",
+    "RunRow", "Store", "TaskRow", "Underway", "instance_of",
+]  # fmt: skip

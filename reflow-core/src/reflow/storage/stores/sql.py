@@ -40,6 +40,16 @@ _RUN_COLUMNS = (
 )
 
 
+class Update(NamedTuple):
+    """What a run's record says up to `position`: see `Store.apply`."""
+
+    changes: Sequence[Outcome]
+    sizes: Mapping[str, int]
+    status: str | None
+    position: Position
+    live: Sequence[Outcome] | None = None
+
+
 class RunKey(NamedTuple):
     """The key of a run's row, and how far the run is indexed."""
 
@@ -138,16 +148,8 @@ class SqlStore(Store, Generic[C]):
         """Take out all instances of a run."""
 
     @abstractmethod
-    def _index(
-        self,
-        connection: C,
-        run: int,
-        keys: Mapping[str, int],
-        changes: Sequence[Outcome],
-        sizes: Mapping[str, int],
-        live: Sequence[Outcome] | None,
-    ) -> None:
-        """Enter what `Store.apply` says of a run's instances; `keys` are its tasks'."""
+    def _index(self, connection: C, run: int, keys: Mapping[str, int], update: Update) -> None:
+        """Enter what an update says of a run's instances; `keys` are the tasks'."""
 
     @abstractmethod
     def _reserve(
@@ -160,10 +162,6 @@ class SqlStore(Store, Generic[C]):
         self, connection: C, run: int, instances: Iterable[tuple[int, int]] | None = None
     ) -> None:
         """Free the reservations of some (task key, element) of a run; by default all."""
-
-    @abstractmethod
-    def _count_states(self, connection: C, tasks: Sequence[int]) -> Iterable[tuple[int, str, int]]:
-        """Yield (task key, state, number of instances)."""
 
     @abstractmethod
     def _count_out_of_cache(
@@ -210,6 +208,7 @@ class SqlStore(Store, Generic[C]):
     ) -> bool:
         """Index a run anew, in one transaction; among the runs it keeps its place."""
         columns = self._columns(run)
+        update = Update(changes, sizes, run.status, position)
 
         def change(connection: C) -> bool:
             indexed = self._find_run(connection, run.run_id, lock=True)
@@ -217,7 +216,7 @@ class SqlStore(Store, Generic[C]):
                 return False
             key = self._add(connection, columns, tasks)
             self._forget_instances(connection, key)
-            self._apply(connection, key, run.run_id, changes, sizes, run.status, position, None)
+            self._apply(connection, key, run.run_id, update)
             return True
 
         return self._write(change)
@@ -246,33 +245,25 @@ class SqlStore(Store, Generic[C]):
         """Index what the record says up to `position`, in one transaction."""
         if status is not None:
             check_states([status], RUN_STATES)
+        update = Update(changes, sizes, status, position, live)
 
         def change(connection: C) -> bool:
             run = self._known_run(connection, run_id, lock=True)
             if position < run.position:
                 return False
-            self._apply(connection, run.key, run_id, changes, sizes, status, position, live)
+            self._apply(connection, run.key, run_id, update)
             return True
 
         return self._write(change)
 
-    def _apply(
-        self,
-        connection: C,
-        run: int,
-        run_id: str,
-        changes: Sequence[Outcome],
-        sizes: Mapping[str, int],
-        status: str | None,
-        position: Position,
-        live: Sequence[Outcome] | None,
-    ) -> None:
+    def _apply(self, connection: C, run: int, run_id: str, update: Update) -> None:
+        changes, sizes, status, position, live = update
         rows = self._execute(connection, "SELECT name, key FROM task WHERE run = ?", (run,))
         keys = {self._loaded(name): int(key) for name, key in rows}
         for task in {*sizes, *(outcome.task for outcome in (*changes, *(live or ())))}:
             if task not in keys:
                 raise unknown_task(run_id, task, keys)
-        self._index(connection, run, keys, changes, sizes, live)
+        self._index(connection, run, keys, update)
         self._execute(
             connection,
             f"UPDATE run SET status = coalesce(?, status), segment = ?, {self._offset_column} = ?"
@@ -392,10 +383,14 @@ class SqlStore(Store, Generic[C]):
 
         def query(connection: C) -> dict[str, dict[str, int]]:
             tasks = self._tasks(connection, run_id)
-            names = {task.key: task.name for task in tasks}
-            counts: dict[str, dict[str, int]] = {}
-            for key, state, number in self._count_states(connection, list(names)):
-                counts.setdefault(names[key], {})[state] = number
+            counts: dict[str, dict[str, int]] = {task.name: {} for task in tasks}
+            for name, state, number in self._execute(
+                connection,
+                "SELECT name, state, number FROM tally JOIN task ON task.key = tally.task"
+                " JOIN run ON run.key = task.run WHERE run_id = ? AND number > 0",
+                (self._stored(run_id),),
+            ):
+                counts[self._loaded(name)][state] = number
             return summary_of((task.row for task in tasks), counts)
 
         return self._read(query)

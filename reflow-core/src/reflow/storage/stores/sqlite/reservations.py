@@ -9,17 +9,27 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..base import Reservation
+from ..base import Reservation, Underway
 from ..sql import names_of
-from .rows import EMPTY_SPAN, PREFIX, instance_key, rows_in, span, task_keys_of
+from .rows import (
+    EMPTY_SPAN,
+    PREFIX,
+    SHIFT,
+    element_of,
+    instance_key,
+    names_of_task,
+    rows_in,
+    span,
+    task_keys_of,
+)
 
 _DIGITS = 2 * PREFIX
 
 
 def reserve(
     connection: sqlite3.Connection, run: int, reservations: Sequence[Reservation]
-) -> dict[str, int]:
-    """Reserve what is free; return by identity the keys of the instances that have the others."""
+) -> dict[str, Underway]:
+    """Reserve what is free; return by identity the instances that have the others."""
     tasks = dict(
         connection.execute("SELECT name, key FROM task WHERE run = ?", (run,)).fetchall()
     )
@@ -36,7 +46,11 @@ def reserve(
             if one.identity not in held
         ),
     )
-    return held
+    names = {key >> SHIFT: names_of_task(connection, key >> SHIFT) for key in held.values()}
+    return {
+        identity: Underway(*names[key >> SHIFT], max(element_of(key), 0))
+        for identity, key in held.items()
+    }
 
 
 def _prefix(name: str) -> int:
@@ -88,15 +102,18 @@ def _keep_or_free(
 
 
 def give_up(
-    connection: sqlite3.Connection, run: int, keys: Iterable[int] | None = None
+    connection: sqlite3.Connection,
+    run: int,
+    instances: Iterable[tuple[int, int]] | None = None,
 ) -> None:
-    """Free what some instances of a run had reserved; by default all of the run."""
+    """Free what some (task key, element) of a run had reserved; by default all of the run."""
     tasks = connection.execute("SELECT key FROM task WHERE run = ?", (run,))
     own = span(key for (key,) in tasks)
     reserved = connection.execute("SELECT 1 FROM reserved WHERE key BETWEEN ? AND ? LIMIT 1", own)
     if reserved.fetchone() is None:
         return  # a run that is indexed anew has a million outcomes and nothing reserved
-    if keys is None:
+    if instances is None:
         connection.execute("DELETE FROM reserved WHERE key BETWEEN ? AND ?", own)
     else:
-        connection.executemany("DELETE FROM reserved WHERE key = ?", ((key,) for key in keys))
+        keys = ((instance_key(task, element),) for task, element in instances)
+        connection.executemany("DELETE FROM reserved WHERE key = ?", keys)

@@ -66,6 +66,16 @@ def task_keys_of(connection: sqlite3.Connection, run_id: str) -> list[int]:
     return [key for (key,) in rows]
 
 
+def names_of_task(connection: sqlite3.Connection, task: int) -> tuple[str, str, str]:
+    """Return the id and the record of a task's run, and the task's name."""
+    run_id, record, name = connection.execute(
+        "SELECT run_id, record, name FROM task JOIN run ON run.key = task.run"
+        " WHERE task.key = ?",
+        (task,),
+    ).fetchone()
+    return run_id, loaded(record), name
+
+
 def rows_in(
     connection: sqlite3.Connection, query: str, values: Iterable[int]
 ) -> Iterator[tuple[Any, ...]]:

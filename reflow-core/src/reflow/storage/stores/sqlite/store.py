@@ -19,8 +19,8 @@ from ....errors import StoreError
 from ....states import LIVE
 from ...outcome import Outcome
 from ...user_state import default_store_path
-from ..base import CachedResult, InstanceRow, Reservation, Underway
-from ..sql import SqlStore, TaskKey
+from ..base import CachedResult, InstanceRow
+from ..sql import SqlStore, TaskKey, Update
 from .connection import DatabaseFile
 from .reservations import give_up, reserve
 from .rows import (
@@ -31,6 +31,7 @@ from .rows import (
     instance_key,
     instance_row,
     loaded,
+    names_of_task,
     prefix_of,
     rows_in,
     rows_of,
@@ -59,6 +60,8 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
     _task_query = "SELECT key, name, array, size FROM task WHERE run = ? ORDER BY key"
     _stored = staticmethod(stored)
     _loaded = staticmethod(loaded)
+    _reserve = staticmethod(reserve)
+    _give_up = staticmethod(give_up)
 
     def __init__(
         self,
@@ -187,21 +190,15 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
     # Instances
 
     def _index(
-        self,
-        connection: sqlite3.Connection,
-        run: int,
-        keys: Mapping[str, int],
-        changes: Sequence[Outcome],
-        sizes: Mapping[str, int],
-        live: Sequence[Outcome] | None,
+        self, connection: sqlite3.Connection, run: int, keys: Mapping[str, int], update: Update
     ) -> None:
-        for name, size in sizes.items():
+        for name, size in update.sizes.items():
             connection.execute("UPDATE task SET size = ? WHERE key = ?", (size, keys[name]))
             # What was said of the array as a whole gives way to its elements.
             connection.execute("DELETE FROM instance WHERE key = ?", (keys[name] << SHIFT,))
-        self._put(connection, run, changes, keys)
-        if live is not None:
-            self._put_live(connection, run, live, keys)
+        self._put(connection, run, update.changes, keys)
+        if update.live is not None:
+            self._put_live(connection, run, update.live, keys)
 
     def _put(
         self,
@@ -257,12 +254,6 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
         )
         return [instance_row(by_key, row) for row in rows]
 
-    def _count_states(
-        self, connection: sqlite3.Connection, tasks: Sequence[int]
-    ) -> Iterable[tuple[int, str, int]]:
-        query = "SELECT task, state, number FROM tally WHERE number > 0 AND task"
-        return rows_in(connection, query, tasks)
-
     def _count_out_of_cache(
         self, connection: sqlite3.Connection, tasks: Sequence[int]
     ) -> Iterable[tuple[int, int]]:
@@ -271,27 +262,6 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
             " AND state = 'SUCCESS' AND identity IS NULL GROUP BY 1",
             span(tasks),
         )
-
-    # Reservations
-
-    def _reserve(
-        self, connection: sqlite3.Connection, run: int, reservations: Sequence[Reservation]
-    ) -> dict[str, Underway]:
-        held = reserve(connection, run, reservations)
-        names = {task: _names(connection, task) for task in {key >> SHIFT for key in held.values()}}
-        return {
-            identity: Underway(*names[key >> SHIFT], max(element_of(key), 0))
-            for identity, key in held.items()
-        }
-
-    def _give_up(
-        self,
-        connection: sqlite3.Connection,
-        run: int,
-        instances: Iterable[tuple[int, int]] | None = None,
-    ) -> None:
-        keys = None if instances is None else (instance_key(*one) for one in instances)
-        give_up(connection, run, keys)
 
     # Results
 
@@ -313,7 +283,7 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
             task = key >> SHIFT
             names = tasks.get(task)
             if names is None:
-                names = tasks[task] = _names(connection, task)
+                names = tasks[task] = names_of_task(connection, task)
             text = identity.hex()
             results[text] = CachedResult(
                 *names,
@@ -394,13 +364,3 @@ def _tasks_that_took(connection: sqlite3.Connection, run_id: str) -> list[int]:
         (run_id,),
     )
     return [key for (key,) in rows]
-
-
-def _names(connection: sqlite3.Connection, task: int) -> tuple[str, str, str]:
-    """Return the id and the record of a task's run, and the task's name."""
-    run_id, record, name = connection.execute(
-        "SELECT run_id, record, name FROM task JOIN run ON run.key = task.run"
-        " WHERE task.key = ?",
-        (task,),
-    ).fetchone()
-    return run_id, loaded(record), name
