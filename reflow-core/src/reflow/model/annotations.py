@@ -17,7 +17,22 @@ if TYPE_CHECKING:
     Reference: TypeAlias = str | Callable[..., Any]
 
 
-class Param:
+class _Marker:
+    """A value: markers with the same arguments are equal."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._arguments() == other._arguments()
+
+    def __hash__(self) -> int:
+        return hash(self._arguments())
+
+    def _arguments(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+
+class Param(_Marker):
     """Marks an argument as a parameter of the run.
 
     `help` is shown by the command line; `short` is a one-letter option. With
@@ -52,24 +67,12 @@ class Param:
         ]
         return f"Param({', '.join(arguments)})"
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Param):
-            return NotImplemented
-        return (self.help, self.short, self.namespace) == (
-            other.help,
-            other.short,
-            other.namespace,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.help, self.short, self.namespace))
-
 
 def _is_letter(text: str) -> bool:
     return len(text) == 1 and text.isascii() and text.isalpha()
 
 
-class Result:
+class Result(_Marker):
     """Marks an argument as the result of another task, or of several.
 
     `step` names one task, by its name or by its function; `steps` a list of them,
@@ -117,18 +120,6 @@ class Result:
             text = f"step={_name(self.step)}"
         return f"Result({text}{', broadcast=True' if self.broadcast else ''})"
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Result):
-            return NotImplemented
-        return (self.step, self.steps, self.broadcast) == (
-            other.step,
-            other.steps,
-            other.broadcast,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.step, self.steps, self.broadcast))
-
 
 def _task_list(steps: object) -> tuple[Any, ...]:
     if not isinstance(steps, (list, tuple)):
@@ -160,7 +151,7 @@ if TYPE_CHECKING:
 
 else:
 
-    class RunDir:
+    class RunDir(_Marker):
         """Marks an argument as the run's directory, given as an absolute `pathlib.Path`.
 
         Write ``run_dir: RunDir``, ``run_dir: RunDir = RunDir()`` or
@@ -171,9 +162,3 @@ else:
 
         def __repr__(self) -> str:
             return "RunDir()"
-
-        def __eq__(self, other: object) -> bool:
-            return isinstance(other, RunDir)
-
-        def __hash__(self) -> int:
-            return hash(RunDir)

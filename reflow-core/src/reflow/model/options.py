@@ -138,23 +138,11 @@ ALIASES = {"partition": "queue"}
 """Other names under which `Flow.job` takes an option."""
 # What users of other systems write; anything else unknown is a scheduler's own option.
 _MISNAMED = {
-    "cpu": "cpus",
-    "ncpus": "cpus",
-    "cores": "cpus",
-    "cpus_per_task": "cpus",
-    "memory": "mem",
-    "walltime": "time",
-    "timelimit": "time",
-    "time_limit": "time",
-    "gpu": "gpus",
-    "ngpus": "gpus",
-    "node": "nodes",
-    "parallelism": "array_parallelism",
-    "depends": "after",
-    "depends_on": "after",
-    "retries": "retry",
-    "max_retries": "retry",
-}
+    "cpu": "cpus", "ncpus": "cpus", "cores": "cpus", "cpus_per_task": "cpus", "memory": "mem",
+    "walltime": "time", "timelimit": "time", "time_limit": "time", "gpu": "gpus", "ngpus": "gpus",
+    "node": "nodes", "parallelism": "array_parallelism", "depends": "after", "depends_on": "after",
+    "retries": "retry", "max_retries": "retry",
+}  # fmt: skip
 
 
 def check_options(arguments: dict[str, Any]) -> TaskOptions:

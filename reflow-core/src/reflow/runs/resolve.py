@@ -37,7 +37,7 @@ from ..model.spec import (
 )
 from ..model.wiring import accepts, infer, order, raise_for, resolve
 from ..storage.run_directory import RunOptions
-from ..values.codec import codec_for, serializers_of, supported
+from ..values.codec import codec_for, codec_or_none, serializers_of, supported
 from ..values.json_codec import Codec, dump
 from ..values.references import Named, find_with, learn
 from ..values.type_text import type_text
@@ -179,10 +179,8 @@ def _after(
 
 def _serializers(annotation: Any) -> TypesBySerializer:
     """Return the serializers, with the types, that values of an annotation need."""
-    try:
-        return serializers_of(codec_for(annotation))
-    except SerializationError:
-        return {}
+    codec = codec_or_none(annotation)
+    return {} if codec is None else serializers_of(codec)
 
 
 def _serializer_specs(

@@ -33,10 +33,10 @@ from .json_codec import (
     SequenceCodec,
     StrCodec,
     UnionCodec,
+    convert_items,
     dump,
     kind_of,
     load_attachment,
-    pack_items,
     plain_codec,
     select,
     union_codec,
@@ -87,15 +87,20 @@ def supported(annotation: Any) -> str | None:
     return None
 
 
+def codec_or_none(annotation: Any) -> Codec | None:
+    """Return the codec of an annotation, None for a type that is not supported."""
+    try:
+        return codec_for(annotation)
+    except SerializationError:
+        return None
+
+
 def codec_to_read(annotation: Any) -> Codec:
     """Return the codec that reads results of an annotation, whichever serializer wrote them.
 
     Raises `SerializationError` as `codec_for` does.
     """
-    try:
-        return codec_for(annotation)
-    except SerializationError:
-        return codec_for(in_files(annotation, ""))
+    return codec_or_none(annotation) or codec_for(in_files(annotation, ""))
 
 
 def readable(target: Any, source: Any) -> bool:
@@ -103,11 +108,8 @@ def readable(target: Any, source: Any) -> bool:
 
     True where either has no codec: that is a complaint of its own.
     """
-    try:
-        reader, writer = codec_for(target), codec_for(source)
-    except SerializationError:
-        return True
-    return reader.reads(writer)
+    reader, writer = codec_or_none(target), codec_or_none(source)
+    return reader is None or writer is None or reader.reads(writer)
 
 
 def serializers_of(codec: Codec) -> dict[str, list[Any]]:
@@ -128,11 +130,9 @@ def serializers_of(codec: Codec) -> dict[str, list[Any]]:
 
 def is_in_file(annotation: Any) -> bool:
     """Whether values of an annotation, or the items of a list of them, are kept in files."""
-    try:
-        codec = codec_for(annotation)
-    except SerializationError:
-        return False
-    return codec.in_file or (isinstance(codec, ListCodec) and codec.item.in_file)
+    codec = codec_or_none(annotation)
+    item = codec.item if isinstance(codec, ListCodec) else codec
+    return item is not None and item.in_file
 
 
 def in_files(annotation: Any, serializer: str, *, whole: bool = False) -> Any:
@@ -142,7 +142,8 @@ def in_files(annotation: Any, serializer: str, *, whole: bool = False) -> Any:
     that a list of such values can still be fanned out. Where JSON could hold all of it,
     nothing is marked or, with `whole`, the value as one.
     """
-    if _in_json(annotation):
+    codec = codec_or_none(annotation)
+    if codec is not None and not serializers_of(codec):
         return typing.Annotated[annotation, StoredAs(serializer)] if whole else annotation
     with contextlib.suppress(TypeError):  # Not every type can be made anew of such parts.
         rebuilt = _with_parts_in_files(annotation, serializer)
@@ -159,13 +160,6 @@ def _with_parts_in_files(annotation: Any, serializer: str) -> Any:
         return None
     parts = [part if part is Ellipsis else in_files(part, serializer) for part in arguments]
     return make[tuple(parts)] if parts else None
-
-
-def _in_json(annotation: Any) -> bool:
-    try:
-        return not serializers_of(codec_for(annotation))
-    except SerializationError:
-        return False
 
 
 class _FileCodec(Codec):
@@ -240,7 +234,7 @@ class _ManyCodec(ListCodec):
     def pack(self, value: Any) -> Any:
         if type(value) not in self.taken:
             raise Mismatch(self.text, value)
-        packed = pack_items(self.item, value)
+        packed = convert_items(self.item.pack, value)
         if not self.ordered:
             packed.sort(key=dump)
         return packed
@@ -678,18 +672,3 @@ def structure(native: Any, cls: type[Record]) -> Record:
             f"this is not a valid {cls.__qualname__}: {'; '.join(causes)}"
         ) from error
     return made
-
-
-__all__ = [
-    "Codec",
-    "UnionCodec",
-    "codec_for",
-    "codec_to_read",
-    "in_files",
-    "is_in_file",
-    "readable",
-    "serializers_of",
-    "structure",
-    "supported",
-    "unstructure",
-]

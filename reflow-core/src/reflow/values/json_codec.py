@@ -348,13 +348,7 @@ class AnyCodec(Codec):
         if kind is list:
             if self._plain.issuperset(map(type, value)):
                 return value
-            packed = []
-            try:
-                for item in value:
-                    packed.append(self.pack(item))
-            except Mismatch as error:
-                raise error.at(f"[{len(packed)}]") from None
-            return packed
+            return convert_items(self.pack, value)
         if kind is dict:
             return _pack_dict(self, value)
         number = scalar(value)
@@ -406,14 +400,14 @@ class ListCodec(Codec):
             value = list(value)
         if self.exact_items and self.exact_items.issuperset(map(type, value)):
             return value
-        return pack_items(self.item, value)
+        return convert_items(self.item.pack, value)
 
     def unpack(self, native: Any) -> Any:
         if type(native) is not list:
             raise Mismatch(self.text, native)
         if self.exact_items and self.exact_items.issuperset(map(type, native)):
             return native
-        return _unpack_items(self.item, native)
+        return convert_items(self.item.unpack, native)
 
     def _reads(self, other: Codec) -> bool:
         items: Codec | None = getattr(other, "item", None)
@@ -430,26 +424,15 @@ class SequenceCodec(ListCodec):
             raise Mismatch(self.text, value, note="a list is needed")
 
 
-def pack_items(item: Codec, values: Any) -> list[Any]:
-    packed: list[Any] = []
-    pack = item.pack
+def convert_items(convert: Callable[[Any], Any], items: abc.Iterable[Any]) -> list[Any]:
+    """Pack or unpack each item; a `Mismatch` says which of them it is about."""
+    converted: list[Any] = []
     try:
-        for value in values:
-            packed.append(pack(value))
+        for item in items:
+            converted.append(convert(item))
     except Mismatch as error:
-        raise error.at(f"[{len(packed)}]") from None
-    return packed
-
-
-def _unpack_items(item: Codec, natives: Any) -> list[Any]:
-    values: list[Any] = []
-    unpack = item.unpack
-    try:
-        for native in natives:
-            values.append(unpack(native))
-    except Mismatch as error:
-        raise error.at(f"[{len(values)}]") from None
-    return values
+        raise error.at(f"[{len(converted)}]") from None
+    return converted
 
 
 class DictCodec(Codec):
