@@ -21,8 +21,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import reflow.engine.dispatcher
 import reflow.engine.local_driver
+import reflow.engine.record_writer
 import reflow.storage.blobs
 from reflow.engine.dispatcher import Dispatch, ask
 from reflow.engine.local_driver import _loop
@@ -861,8 +861,8 @@ def simulate(seed: int) -> Counter[str]:
     world = simulation.world
     shim = SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
     kept = reflow.storage.blobs.SPILL_BYTES
-    times = reflow.engine.dispatcher.time, reflow.engine.local_driver.time
-    reflow.engine.dispatcher.time = reflow.engine.local_driver.time = shim  # type: ignore[assignment]
+    times = reflow.engine.record_writer.time, reflow.engine.local_driver.time
+    reflow.engine.record_writer.time = reflow.engine.local_driver.time = shim  # type: ignore[assignment]
     reflow.storage.blobs.SPILL_BYTES = 12
     try:
         return simulation.run()
@@ -874,7 +874,7 @@ def simulate(seed: int) -> Counter[str]:
             f"again: REFLOW_SIM_RUNS=1 REFLOW_SIM_FIRST={seed}"
         ) from error
     finally:
-        reflow.engine.dispatcher.time, reflow.engine.local_driver.time = times
+        reflow.engine.record_writer.time, reflow.engine.local_driver.time = times
         reflow.storage.blobs.SPILL_BYTES = kept
 
 

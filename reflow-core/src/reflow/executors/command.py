@@ -438,8 +438,9 @@ class CommandExecutor(Executor):
     def _no_answer(self, done: Completed) -> Exception:
         """Return the error for a command that took too long, by what it had printed till then."""
         printed = f"{done.err}\n{done.out}".strip()
-        said = f" (it said: {done.message})" if printed else ""
-        problem = f"no answer within {self.command_timeout:g} s{said}"
+        problem = f"no answer within {self.command_timeout:g} s"
+        if printed:
+            problem += f" (it said: {done.message})"
         if self.waiting is not None and self.waiting.search(printed):
             return SubmissionLimitError(f"{os.path.basename(done.arguments[0])}: {problem}")
         return _NoAnswerError(problem)

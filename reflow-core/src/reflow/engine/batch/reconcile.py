@@ -70,7 +70,11 @@ class Judge:
         # Positions that have ended need no grace: nothing of them runs any more, and what they
         # published is found by its name, however old a listing of the folder is.
         if not _is_over(status):
-            in_hand = [each for each in in_hand if _is_over(_status_of(status, each[0]))]
+            in_hand = [
+                (position, index, attempt)
+                for position, index, attempt in in_hand
+                if _is_over(_status_of(status, position))
+            ]
         if in_hand:
             self._give_up_all(job, in_hand, status)
 
@@ -173,14 +177,15 @@ class Judge:
         """Keep what the scheduler said of the positions of a job, of all or of these."""
         task, indices, attempts = job.intent.task, job.intent.indices, job.intent.attempts
         for position in range(len(indices)) if positions is None else positions:
-            said = _status_of(status, position)
-            if said is not None:
-                report = JobReport(
-                    task, indices[position], attempts[position], said.nodes, said.exit_code,
-                    said.signal, said.started, said.ended,
-                )  # fmt: skip
-                if not report.is_empty:
-                    self._reports.append(report)
+            ended = _status_of(status, position)
+            if ended is None:
+                continue
+            report = JobReport(
+                task, indices[position], attempts[position],
+                ended.nodes, ended.exit_code, ended.signal, ended.started, ended.ended,
+            )  # fmt: skip
+            if not report.is_empty:
+                self._reports.append(report)
 
     def _had_inputs(self, job: JobState, index: int) -> bool:
         """Whether a job could have begun: what it was queued behind did not come to nothing."""
