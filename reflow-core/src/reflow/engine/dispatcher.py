@@ -267,10 +267,12 @@ class Dispatch:
     def stop(self, culprit: str) -> None:
         """Plan nothing more: what has not begun is skipped because of `culprit`."""
         self.stopped = True
+        self.skip_unfinished(f"stopped: {culprit} did not succeed")
+
+    def skip_unfinished(self, reason: str) -> None:
+        """Record as skipped all that has no outcome and that nobody has in hand."""
         for name, index in self.progress.unfinished():
-            self.settle(
-                Outcome(name, index, 0, SKIPPED, detail=f"stopped: {culprit} did not succeed")
-            )
+            self.settle(Outcome(name, index, 0, SKIPPED, detail=reason))
 
     # Requests from outside
 

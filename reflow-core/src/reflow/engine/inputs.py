@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..caching.file_marks import (
@@ -89,46 +90,50 @@ class TaskInputs:
         }
         self.common_stamps: dict[str, str] = {}
         self._each: list[_Each] = []
-        self._anew = False
+        self._shared_new_files = False  # paths that every element receives
         self.hashed: list[tuple[str, str]] = []
         for wire in state.spec.wires:
-            if wire.chained:
-                above = progress.tasks[wire.sources[0].task]
-                self._each.append(_Each(wire.parameter, [], [], above))
-                continue
-            sources = [progress.tasks[source.task] for source in wire.sources]
-            self._anew = self._anew or any(one.made_files() for one in sources)
-            if wire.each:
-                items, stamps = [], []
-                for text, marks in _contributions(progress, values, state.spec.name, wire):
-                    items.append(text)
-                    stamps.append(digest_of_marks(marks))
-                self._each.append(_Each(wire.parameter, items, stamps))
-            elif wire.listed:
-                parts = list(_contributions(progress, values, state.spec.name, wire))
-                text = f"[{','.join(part for part, _ in parts)}]"
-                self._share(wire.parameter, text, digest(text), (m for _, ms in parts for m in ms))
-            else:
-                outcome = progress.tasks[wire.sources[0].task].outcomes[0]
-                assert outcome is not None
-                marks = marks_of(outcome).items()
-                self._share(wire.parameter, values.text(outcome), outcome.digest, marks)
+            self._receive(progress, wire)
         self._bases: dict[tuple[tuple[str, str], ...], _Hash] = {}
         self._base = self._base_of({})
+
+    def _receive(self, progress: Progress, wire: Wire) -> None:
+        """Prepare what comes over one wire."""
+        above = progress.tasks[wire.sources[0].task]
+        if wire.chained:
+            self._each.append(_Each(wire.parameter, [], [], above))
+            return
+        if any(progress.tasks[source.task].made_files() for source in wire.sources):
+            self._shared_new_files = True
+        if not (wire.each or wire.listed):
+            outcome = _supplied(above, 0)
+            text, marks_there = self._values.text(outcome), marks_of(outcome).items()
+            self._share(wire.parameter, text, outcome.digest, marks_there)
+            return
+        items: list[str] = []
+        item_marks: list[Iterable[Mark]] = []
+        for text, marks in _contributions(progress, self._values, self.spec.name, wire):
+            items.append(text)
+            item_marks.append(marks)
+        if wire.each:
+            self._each.append(_Each(wire.parameter, items, list(map(digest_of_marks, item_marks))))
+        else:
+            text = f"[{','.join(items)}]"
+            self._share(wire.parameter, text, digest(text), chain.from_iterable(item_marks))
 
     def _base_of(self, files: Mapping[str, str]) -> _Hash:
         """Return the hash that all elements share, which was made before if it was asked for."""
         key = tuple(sorted(files.items()))
         if key not in self._bases:
             parts = with_files(identity_parts(self.spec), files)
-            each = [one.parameter for one in self._each]
+            each = [wire.parameter for wire in self._each]
             self._bases[key] = task_hash(parts, self.hashed, each)
         return self._bases[key]
 
-    def _share(self, parameter: str, text: str, found: str, marks: Iterable[Mark]) -> None:
+    def _share(self, parameter: str, text: str, value_digest: str, marks: Iterable[Mark]) -> None:
         stamp = digest_of_marks(marks)
         self.common[parameter] = text
-        self.hashed.append((parameter, digest_with_marks(found, stamp)))
+        self.hashed.append((parameter, digest_with_marks(value_digest, stamp)))
         if stamp:
             self.common_stamps[parameter] = stamp
 
@@ -138,26 +143,25 @@ class TaskInputs:
         for parameter, items, _, above in self._each:
             sizes[parameter] = len(items) if above is None else len(above.outcomes)
         if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{parameter} has {size}" for parameter, size in sizes.items())
+            lengths = ", ".join(f"{parameter} has {size}" for parameter, size in sizes.items())
             raise SizeError(
-                f"the inputs of array task {self.spec.name!r} differ in length: {told}; they are "
-                "paired item by item and must be equally long"
+                f"the inputs of array task {self.spec.name!r} differ in length: {lengths}; they "
+                "are paired item by item and must be equally long"
             )
         return next(iter(sizes.values()))
 
     def texts(self, index: int) -> dict[str, str]:
         """Return what differs for element `index`: its texts, by parameter."""
-        found: dict[str, str] = {}
-        for parameter, items, _, above in self._each:
-            if above is None:
-                found[parameter] = items[index]
-            else:
-                found[parameter] = self._values.text(_supplied(above, index))
-        return found
+        return {
+            parameter: items[index]
+            if above is None
+            else self._values.text(_supplied(above, index))
+            for parameter, items, _, above in self._each
+        }
 
     def stamps(self, index: int) -> dict[str, str]:
         """Return what stands for the files in the texts of element `index`, where there are any."""
-        found: dict[str, str] = {}
+        by_parameter: dict[str, str] = {}
         for parameter, _, stamps, above in self._each:
             stamp = (
                 stamps[index]
@@ -165,8 +169,8 @@ class TaskInputs:
                 else digest_of_marks(marks_of(_supplied(above, index)).items())
             )
             if stamp:
-                found[parameter] = stamp
-        return found
+                by_parameter[parameter] = stamp
+        return by_parameter
 
     def identity(self, index: int, files: Mapping[str, str] | None = None) -> str:
         """Return the identity of element `index`.
@@ -186,8 +190,9 @@ class TaskInputs:
         Their text may be that of older ones, so no older result may stand for what is made of
         them.
         """
-        return self._anew or any(
-            one.above is not None and _supplied(one.above, index).made_files for one in self._each
+        return self._shared_new_files or any(
+            each.above is not None and _supplied(each.above, index).made_files
+            for each in self._each
         )
 
     def digests(self, index: int) -> list[str]:

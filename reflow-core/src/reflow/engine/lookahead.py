@@ -15,7 +15,6 @@ from attrs import field, frozen
 
 from ..caching.file_marks import marks_of
 from ..model.spec import TaskSpec, Wire
-from ..states import DONE
 from ..storage.blobs import Values
 from ..storage.outcome import Outcome
 from .planner import Progress, TaskState
@@ -62,23 +61,34 @@ def ahead(
     for state in progress.tasks.values():
         if state.closed or state.size is None or not is_static(state.spec, specs):
             continue
-        waits = _under_way(state.barriers)
-        if waits is None:
-            continue
-        free = [
-            index for index in state.free() if state.starts(index) < MAX_AHEAD
-        ]
-        if free and not state.chains:
-            if waits:
-                yield Ahead(state=state, indices=tuple(free), after=waits)
-        elif free:
-            yield from _chained(state, free, waits, maps, elementwise)
+        after = _under_way(state.barriers)
+        if after is not None:
+            yield from _behind(state, after, maps, elementwise)
+
+
+def _behind(
+    state: TaskState,
+    after: tuple[str, ...],
+    maps: Mapping[str, tuple[int, ...]],
+    elementwise: bool,
+) -> Iterator[Ahead]:
+    """Yield the jobs of one task; all of them wait for the jobs tagged `after`."""
+    free = [index for index in state.free() if state.starts(index) < MAX_AHEAD]
+    for chained, indices in _by_jobs_above(state, free).items():
+        if not (chained or after):
+            continue  # they are ready, and were held back for a reason
+        tag = chained[0] if elementwise and len(chained) == 1 and len(indices) > 1 else ""
+        if tag and sorted(maps[tag]) == indices:
+            yield Ahead(state=state, indices=maps[tag], after=after, each=tag)
+        else:
+            tags = tuple(dict.fromkeys((*chained, *after)))
+            yield Ahead(state=state, indices=tuple(indices), after=tags)
 
 
 def _under_way(tasks: list[TaskState]) -> tuple[str, ...] | None:
     """Return the tags of the jobs that still work on these tasks; None if any cannot succeed
     or has something that is in nobody's hands."""
-    tags: dict[str, None] = {}
+    tags: dict[str, None] = {}  # a set in order
     for task in tasks:
         if task.succeeded():
             continue
@@ -88,39 +98,19 @@ def _under_way(tasks: list[TaskState]) -> tuple[str, ...] | None:
     return tuple(tags)
 
 
-def _chained(
-    state: TaskState,
-    free: list[int],
-    waits: tuple[str, ...],
-    maps: Mapping[str, tuple[int, ...]],
-    elementwise: bool,
-) -> Iterator[Ahead]:
+def _by_jobs_above(state: TaskState, indices: list[int]) -> dict[tuple[str, ...], list[int]]:
+    """Group elements by the jobs that have what they are chained to in hand; () for none.
+
+    Left out are those whose element above has failed or is in nobody's hands.
+    """
     groups: dict[tuple[str, ...], list[int]] = {}
-    for index in free:
-        tags = []
-        for above in state.chains:
-            outcome = above.outcomes[index]
-            if outcome is None:
-                tag = above.flying.get(index, "")
-                if not tag:
-                    break
-                tags.append(tag)
-            elif outcome.state not in DONE:
-                break
-        else:
+    for index in indices:
+        tags = [
+            above.flying.get(index, "") for above in state.chains if not above.has_value(index)
+        ]
+        if "" not in tags:
             groups.setdefault(tuple(dict.fromkeys(tags)), []).append(index)
-    for tags_above, indices in groups.items():
-        if not tags_above and not waits:
-            continue  # it is ready, and was held back for a reason
-        if elementwise and len(tags_above) == 1 and len(indices) > 1:
-            (tag,) = tags_above
-            places = {index: place for place, index in enumerate(maps[tag])}
-            indices.sort(key=places.__getitem__)
-            if tuple(indices) == maps[tag]:
-                yield Ahead(state=state, indices=maps[tag], after=waits, each=tag)
-                continue
-        after = tuple(dict.fromkeys((*tags_above, *waits)))
-        yield Ahead(state=state, indices=tuple(indices), after=after)
+    return groups
 
 
 def awaited(progress: Progress, values: Values, state: TaskState) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Instances that other runs have in hand: what has become of them, by those runs' records."""
+"""Elements that other runs have in hand: what has become of them, by those runs' records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import ReflowError
 from ..executors.base import LIVE, JobStatus
 from ..states import DONE
 from ..storage.claims import published
-from ..storage.events import Opened
+from ..storage.events import Opened, Place
 from ..storage.filesystem import Files
 from ..storage.journal import JournalReader, is_held, last_sign
 from ..storage.outcome import Outcome
@@ -19,7 +19,7 @@ from ..storage.process_id import is_alive
 from ..storage.run_directory import RunRecord
 from ..storage.stores.base import CachedResult, Underway
 from .executor_of_run import executor_of
-from .replay import DRIVER, JobState, Replay
+from .replay import JobState, Replay
 
 LAG_SECONDS = 30.0
 """So long after its last record a scheduler may not tell of a job that it has."""
@@ -30,15 +30,15 @@ jobs: twice the time between two of its guards."""
 
 
 class Prospect(Enum):
-    """What is to be expected of an instance that another run had in hand."""
+    """What is to be expected of an element that another run had in hand."""
 
     UNDER_WAY = "under way"
     GONE = "gone"
     """Nothing: it came out otherwise, or nobody works on it any more."""
 
 
-class _Seen(NamedTuple):
-    """What was seen of a run: a process `held` it, or somebody will have it `carried_on`.
+class _Activity(NamedTuple):
+    """Who is at work on a run: a process has it `held`, or it will be `carried_on` by somebody.
 
     `stuck` are the ids of jobs that do not start before a person acts.
     """
@@ -63,7 +63,9 @@ class OtherRun:
         """Read what has come since the last time."""
         records = self._reader.read()
         self.replay.fold(records)
-        self.opened = next((o.at for o in reversed(records) if isinstance(o, Opened)), self.opened)
+        for record in records:
+            if isinstance(record, Opened):
+                self.opened = record.at
 
     def holder(self, now: float) -> str:
         """Return the process that carries the run on right now, "" where none does."""
@@ -81,119 +83,127 @@ class OtherRun:
     def outcomes(self, task: str, indices: Iterable[int]) -> dict[int, Outcome]:
         """Return how elements came out, also where no pass has taken note of it yet."""
         state = self.replay.progress.tasks[task]
-        found: dict[int, Outcome] = {}
-        wanted: dict[int, int] = {}
+        outcomes: dict[int, Outcome] = {}
+        attempts: dict[int, int] = {}
         for index in indices:
             outcome = state.outcomes[index] if index < len(state.outcomes) else None
             outcome = outcome or state.whole
             if outcome is not None:
-                found[index] = outcome
+                outcomes[index] = outcome
             elif self.job(task, index) is not None:
-                wanted[index] = state.tries[index]
-        if wanted:
-            for outcome in published(self.record.files, self.record.folder, task, wanted):
-                found[outcome.index] = outcome
-        return found
+                attempts[index] = state.tries[index]
+        if attempts:
+            for outcome in published(self.record.files, self.record.folder, task, attempts):
+                outcomes[outcome.index] = outcome
+        return outcomes
 
 
 class Elsewhere:
-    """Looks after instances in the records of other runs, for a run of `user`.
+    """Looks after elements in the records of other runs, for a run of `user`.
 
-    `now` returns the file server's time.
+    `server_time` returns the file server's time.
     """
 
-    def __init__(self, files: Files, user: str, now: Callable[[], float]) -> None:
-        self._files, self._user, self._now = files, user, now
+    def __init__(self, files: Files, user: str, server_time: Callable[[], float]) -> None:
+        self._files, self._user, self._server_time = files, user, server_time
         self._runs: dict[str, OtherRun] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._activities: dict[str, _Activity] = {}
 
     def look_again(self) -> None:
         """What is asked from now on is read anew."""
-        self._seen.clear()
+        self._activities.clear()
 
-    def since(self, one: Underway) -> float:
-        """Return since when an instance has been under way there, in seconds since the epoch."""
-        other = self._runs.get(one.run_id)
+    def since(self, element: Underway) -> float:
+        """Return since when an element has been under way there, in seconds since the epoch."""
+        other = self._runs.get(element.run_id)
         if other is None:
-            return self._now()
-        job = other.job(one.task, one.index)
+            return self._server_time()
+        job = other.job(element.task, element.index)
         return job.intent.at if job is not None else other.opened
 
     def look(self, held: Mapping[str, Underway]) -> dict[str, CachedResult | Prospect]:
         """Return, by identity, the results that other runs have by now, or what to expect."""
-        found: dict[str, CachedResult | Prospect] = dict.fromkeys(held, Prospect.GONE)
+        prospects: dict[str, CachedResult | Prospect] = dict.fromkeys(held, Prospect.GONE)
         groups: dict[tuple[str, str], dict[str, Underway]] = {}
-        for identity, one in held.items():
-            groups.setdefault((one.run_id, one.task), {})[identity] = one
+        for identity, element in held.items():
+            groups.setdefault((element.run_id, element.task), {})[identity] = element
         for group in groups.values():
             # What cannot be read cannot be waited for.
             with contextlib.suppress(ReflowError, OSError, KeyError):
-                found.update(self._look(group))
-        return found
+                prospects.update(self._look(group))
+        return prospects
 
     def _look(self, group: Mapping[str, Underway]) -> dict[str, CachedResult | Prospect]:
-        """Do so for instances of one task of one run."""
-        found: dict[str, CachedResult | Prospect] = {}
+        """Do so for elements of one task of one run."""
+        prospects: dict[str, CachedResult | Prospect] = {}
         first = next(iter(group.values()))
-        other, seen = self._read(first)
-        outcomes = other.outcomes(first.task, [one.index for one in group.values()])
-        for identity, one in group.items():
-            outcome = outcomes.get(one.index)
+        other, activity = self._read(first)
+        outcomes = other.outcomes(first.task, [element.index for element in group.values()])
+        for identity, element in group.items():
+            outcome = outcomes.get(element.index)
             if outcome is not None:
                 if outcome.state in DONE and outcome.identity == identity:
-                    found[identity] = _result(one, outcome)
+                    prospects[identity] = _result(element, outcome)
                 continue
-            job = other.job(one.task, one.index)
-            if seen.held or (seen.carried_on and job is not None and job.job not in seen.stuck):
-                found[identity] = Prospect.UNDER_WAY
-        return found
+            job = other.job(element.task, element.index)
+            starts = job is not None and job.job not in activity.stuck
+            if activity.held or (activity.carried_on and starts):
+                prospects[identity] = Prospect.UNDER_WAY
+        return prospects
 
-    def _read(self, one: Underway) -> tuple[OtherRun, _Seen]:
-        """Return a run, read once until `look_again`, and what was seen of it."""
-        other = self._runs.get(one.run_id)
-        if other is None:
-            other = self._runs[one.run_id] = OtherRun(one.record, self._files)
-        seen = self._seen.get(one.run_id)
-        if seen is None:
+    def _read(self, element: Underway) -> tuple[OtherRun, _Activity]:
+        """Return a run, read once until `look_again`, and who is at work on it."""
+        run_id = element.run_id
+        if run_id not in self._runs:
+            self._runs[run_id] = OtherRun(element.record, self._files)
+        other = self._runs[run_id]
+        if run_id not in self._activities:
             other.read()
-            now = self._now()
+            now = self._server_time()
             if other.holder(now):
-                seen = _Seen(held=True)
+                self._activities[run_id] = _Activity(held=True)
             else:
-                seen = self._jobs(other, now)
+                self._activities[run_id] = self._activity(other, now)
                 other.read()  # what it left before that was known
-            self._seen[one.run_id] = seen
-        return other, seen
+        return other, self._activities[run_id]
 
-    def _jobs(self, other: OtherRun, now: float) -> _Seen:
+    def _activity(self, other: OtherRun, now: float) -> _Activity:
         """Look whether any job will carry on a run that nobody holds right now."""
-        live = [job for job in other.replay.jobs.values() if not job.ended and job.job]
-        silent = now - other.last_sign()
-        drivers = [job.job for job in live if job.intent.role == DRIVER]
-        if drivers:
-            living = is_alive(drivers[-1])
+        silence = now - other.last_sign()
+        driver = other.replay.driver
+        if driver:
+            living = is_alive(driver)
             # On another machine it had the time to take the lease.
-            return _Seen(carried_on=silent < LAG_SECONDS if living is None else living)
-        if other.replay.finished is not None or not live:
-            return _Seen()
-        told: dict[str, JobStatus] = {}
-        if other.request.user == self._user:
-            try:
-                for place in {job.place for job in live}:
-                    jobs = [job.job for job in live if job.place == place]
-                    told.update(executor_of(other.request, place).poll(jobs))
-            except ReflowError:
-                return _Seen(carried_on=silent < STALE_SECONDS)  # nobody knows
-            if told or silent > LAG_SECONDS:
-                alive = [job for job, one in told.items() if one.state == LIVE]
-                stuck = frozenset(job for job, one in told.items() if one.hold)
-                return _Seen(carried_on=bool(alive), stuck=stuck)
-        # Schedulers tell people of their own jobs, and of new ones after a while.
-        return _Seen(carried_on=silent < STALE_SECONDS)
+            return _Activity(carried_on=silence < LAG_SECONDS if living is None else living)
+        jobs = [job for job in other.replay.queued() if job.job]
+        if other.replay.finished is not None or not jobs:
+            return _Activity()
+        statuses = self._poll(other, jobs)
+        if statuses is None or not (statuses or silence > LAG_SECONDS):
+            # Schedulers tell people of their own jobs only, and of new ones after a while.
+            return _Activity(carried_on=silence < STALE_SECONDS)
+        return _Activity(
+            carried_on=any(status.state == LIVE for status in statuses.values()),
+            stuck=frozenset(job for job, status in statuses.items() if status.hold),
+        )
+
+    def _poll(self, other: OtherRun, jobs: Iterable[JobState]) -> dict[str, JobStatus] | None:
+        """Return what schedulers say of jobs of another run, by id; None: they say nothing."""
+        if other.request.user != self._user:
+            return None
+        ids: dict[Place, list[str]] = {}
+        for job in jobs:
+            ids.setdefault(job.place, []).append(job.job)
+        statuses: dict[str, JobStatus] = {}
+        with contextlib.suppress(ReflowError):
+            for place, group in ids.items():
+                statuses.update(executor_of(other.request, place).poll(group))
+            return statuses
+        return None
 
 
-def _result(one: Underway, outcome: Outcome) -> CachedResult:
+def _result(element: Underway, outcome: Outcome) -> CachedResult:
     return CachedResult(
-        one.run_id, one.record, one.task, one.index, outcome.identity, outcome.digest,
-        outcome.value, outcome.paths, outcome.prints,
+        element.run_id, element.record, element.task, element.index, outcome.identity,
+        outcome.digest, outcome.value, outcome.paths, outcome.prints,
     )  # fmt: skip

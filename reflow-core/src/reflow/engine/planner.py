@@ -184,11 +184,15 @@ class TaskState:
             if outcome is None and index not in self.flying
         ]
 
+    def name_of(self, index: int) -> str:
+        """Return the name of an element as people write it."""
+        return f"{self.spec.name}[{index}]" if self.spec.array else self.spec.name
+
     def culprit(self) -> str:
         """Return the name of the first element without a value, to blame for what lies below."""
         for index, outcome in enumerate(self.outcomes):
             if outcome is not None and outcome.state not in DONE:
-                return f"{self.spec.name}[{index}]" if self.spec.array else self.spec.name
+                return self.name_of(index)
         return self.spec.name
 
 
@@ -479,7 +483,7 @@ class Progress:
             if outcome is None:
                 return
             if outcome.state not in DONE:
-                self._skips.append(Skip(state.spec.name, index, f"{above.spec.name}[{index}]"))
+                self._skips.append(Skip(state.spec.name, index, above.name_of(index)))
                 return
         self._ready.setdefault(state.spec.name, []).append(index)
 

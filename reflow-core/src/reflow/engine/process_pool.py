@@ -46,7 +46,7 @@ _DEATH_SECONDS = 1.0
 """So long after its pipe has closed a process has to be dead that dies."""
 
 
-class _Callers:
+class Callers:
     """The tasks that a process has prepared, made when they are first called.
 
     `files` is how files count that the results of each name, as in ``job(files=)``, and `watch`
@@ -82,21 +82,14 @@ class _Callers:
             return fail_unloadable(error, time.time()), None
         answer = caller.call(work.texts)
         changed = inputs.end(changed)
-        return (answer.told(changed.notes) if changed else answer), changed
+        return (answer.with_notes(changed.notes) if changed else answer), changed
 
 
 class InProcess:
     """Runs one element after the other right here, so that a debugger works."""
 
-    def __init__(
-        self,
-        tasks: Mapping[str, TaskDefinition],
-        common: CommonTexts,
-        attachments: Attachments,
-        files: Mapping[str, str],
-        watch: Watch,
-    ) -> None:
-        self._callers = _Callers(tasks, attachments, files, watch)
+    def __init__(self, callers: Callers, common: CommonTexts) -> None:
+        self._callers = callers
         self._common = common
         self._queue: deque[Work] = deque()
 
@@ -111,36 +104,47 @@ class InProcess:
 
     def results(self, seconds: float) -> list[Answered]:
         """Run elements for about so long, at least one, and return the answers."""
-        found: list[Answered] = []
+        answers: list[Answered] = []
         until = time.monotonic() + seconds
         with within_task():
             while self._queue:
                 work = self._queue.popleft()
-                found.append((work, *self._callers.call(work, self._common)))
-                if time.monotonic() > until or found[-1][1].state == FAILED:
+                answer, changed = self._callers.call(work, self._common)
+                answers.append((work, answer, changed))
+                # A failure may end the run: nothing else begins before it is settled.
+                if time.monotonic() > until or answer.state == FAILED:
                     break
-        return found
+        return answers
 
     def drop(self, tasks: frozenset[str] | None, *, running: bool = True) -> list[Work]:
         """Give up what has not begun, of some tasks or (None) of all; return it.
 
         Nothing runs here while this is called, whatever `running` says.
         """
-        dropped = [work for work in self._queue if tasks is None or work.task in tasks]
-        self._queue = deque(
-            work for work in self._queue if tasks is not None and work.task not in tasks
-        )
-        return dropped
+        return _take_out(self._queue, tasks)
 
     def close(self) -> None:
         """Nothing to close."""
 
 
+def _is_of(work: Work, tasks: frozenset[str] | None) -> bool:
+    """Whether an element is of one of these tasks; None: all."""
+    return tasks is None or work.task in tasks
+
+
+def _take_out(queue: deque[Work], tasks: frozenset[str] | None) -> list[Work]:
+    """Take the elements of some tasks, or (None) of all, out of a queue; return them."""
+    works = list(queue)
+    queue.clear()
+    queue.extend(work for work in works if not _is_of(work, tasks))
+    return [work for work in works if _is_of(work, tasks)]
+
+
 class _Process:
     """A forked process that answers one element after the other over a pipe."""
 
-    def __init__(self, callers: _Callers, others: list[Connection]) -> None:
-        self.channel, theirs = Pipe()
+    def __init__(self, callers: Callers, others: list[Connection]) -> None:
+        self.channel, child_end = Pipe()
         flush_output()
         with warnings.catch_warnings():
             # Python >= 3.12 warns of forking with threads; ours only touches a file.
@@ -152,13 +156,13 @@ class _Process:
                 self.channel.close()
                 for other in others:
                     other.close()
-                _serve(theirs, callers)
+                _serve(child_end, callers)
             finally:
                 os._exit(0)
-        theirs.close()
+        child_end.close()
         _lead_group(self.pid)  # here too: it may be killed before it has run a line
         self.pending: deque[Work] = deque()
-        self.known: set[str] = set()
+        self.prepared: set[str] = set()  # tasks whose common texts it has
         self.pace = 0.0
 
     def kill(self) -> int | None:
@@ -207,7 +211,7 @@ def _lead_group(pid: int) -> None:
         os.setpgid(pid, 0)
 
 
-def _serve(channel: Connection, callers: _Callers) -> None:
+def _serve(channel: Connection, callers: Callers) -> None:
     """Answer elements until the other end closes: also when its process was killed."""
     import threading
 
@@ -224,10 +228,10 @@ def _serve(channel: Connection, callers: _Callers) -> None:
     commons: dict[str, Mapping[str, str]] = {}
     while True:
         try:
-            new, works = channel.recv()
+            new_commons, works = channel.recv()
         except (EOFError, OSError):
             return
-        commons.update(new)
+        commons.update(new_commons)
         for work in works:
             answered = callers.call(work, commons.__getitem__)
             flush_output()
@@ -240,16 +244,8 @@ def _serve(channel: Connection, callers: _Callers) -> None:
 class ProcessPool:
     """Runs elements in up to `size` forked processes."""
 
-    def __init__(
-        self,
-        tasks: Mapping[str, TaskDefinition],
-        common: CommonTexts,
-        attachments: Attachments,
-        files: Mapping[str, str],
-        watch: Watch,
-        size: int,
-    ) -> None:
-        self._callers = _Callers(tasks, attachments, files, watch)
+    def __init__(self, callers: Callers, common: CommonTexts, size: int) -> None:
+        self._callers = callers
         self._common = common
         self._size = size
         self._queue: deque[Work] = deque()
@@ -263,14 +259,14 @@ class ProcessPool:
     @property
     def busy(self) -> bool:
         """Whether anything is in hand."""
-        return bool(self._queue) or any(one.pending for one in self._processes)
+        return bool(self._queue) or any(process.pending for process in self._processes)
 
     def _feed(self) -> None:
         for process in list(self._processes):
             if not process.pending and self._queue:
                 self._hand_out(process)
         while self._queue and len(self._processes) < self._size:
-            process = _Process(self._callers, [one.channel for one in self._processes])
+            process = _Process(self._callers, [other.channel for other in self._processes])
             self._processes.append(process)
             self._hand_out(process)
 
@@ -281,14 +277,14 @@ class ProcessPool:
         share = -(-len(self._queue) // self._size)
         fast = int(_CHUNK_SECONDS / process.pace) if process.pace else 1
         works = [self._queue.popleft() for _ in range(max(1, min(share, fast, 500)))]
-        new: dict[str, Mapping[str, str]] = {}
+        commons: dict[str, Mapping[str, str]] = {}
         for work in works:
-            if work.task not in process.known:
-                process.known.add(work.task)
-                new[work.task] = self._common(work.task)
+            if work.task not in process.prepared:
+                process.prepared.add(work.task)
+                commons[work.task] = self._common(work.task)
         process.pending.extend(works)
         try:
-            process.channel.send((new, works))
+            process.channel.send((commons, works))
         except OSError:
             # It died with nothing in hand: no element is to blame.
             self._processes.remove(process)
@@ -297,27 +293,32 @@ class ProcessPool:
 
     def results(self, seconds: float) -> list[Answered]:
         """Wait up to so long for answers and return those that have come."""
-        found: list[Answered] = []
         self._feed()
-        by_channel = {one.channel: one for one in self._processes if one.pending}
+        by_channel = {process.channel: process for process in self._processes if process.pending}
+        answers: list[Answered] = []
         for channel in wait(list(by_channel), timeout=seconds) if by_channel else ():
-            process = by_channel[channel]  # type: ignore[index]
-            try:
-                while process.pending and process.channel.poll():
-                    answer: Answer
-                    answer, changed = process.channel.recv()
-                    found.append((process.pending.popleft(), answer, changed))
-                    took = max(answer.ended - answer.started, 2e-5)
-                    process.pace = took if not process.pace else (process.pace + took) / 2
-            except (EOFError, OSError):
-                found.extend(self._bury(process))
-        if not found:
+            answers += self._receive(by_channel[channel])  # type: ignore[index]
+        if not answers:
             # What a task has started may keep the pipe of a dead process open.
             for process in list(self._processes):
                 if process.pending and process.is_dead() and not process.channel.poll():
-                    found.extend(self._bury(process))
+                    answers += self._bury(process)
         self._feed()
-        return found
+        return answers
+
+    def _receive(self, process: _Process) -> list[Answered]:
+        """Return the answers that a process has sent, or the one of its death."""
+        answers: list[Answered] = []
+        try:
+            while process.pending and process.channel.poll():
+                answer: Answer
+                answer, changed = process.channel.recv()
+                answers.append((process.pending.popleft(), answer, changed))
+                took = max(answer.ended - answer.started, 2e-5)
+                process.pace = took if not process.pace else (process.pace + took) / 2
+        except (EOFError, OSError):
+            answers += self._bury(process)
+        return answers
 
     def _bury(self, process: _Process) -> list[Answered]:
         self._processes.remove(process)
@@ -333,19 +334,14 @@ class ProcessPool:
 
         With `running` their processes are killed; otherwise those go on.
         """
-        dropped = [work for work in self._queue if tasks is None or work.task in tasks]
-        self._queue = deque(
-            work for work in self._queue if tasks is not None and work.task not in tasks
-        )
+        dropped = _take_out(self._queue, tasks)
         for process in list(self._processes) if running else ():
-            if process.pending and (tasks is None or any(w.task in tasks for w in process.pending)):
+            if any(_is_of(work, tasks) for work in process.pending):
                 self._processes.remove(process)
                 process.kill()
-                for work in process.pending:
-                    if tasks is None or work.task in tasks:
-                        dropped.append(work)
-                    else:
-                        self._queue.append(work)
+                dropped += _take_out(process.pending, tasks)
+                # What it had in hand of other tasks has left no answer, and runs elsewhere.
+                self._queue.extend(process.pending)
         return dropped
 
     def close(self) -> None:

@@ -116,9 +116,11 @@ class Replay:
 
     @property
     def driver(self) -> str:
-        """Id of the last driver that was started, "" for none."""
-        jobs = reversed(self.jobs.values())
-        return next((job.job for job in jobs if job.intent.role == DRIVER and job.job), "")
+        """Id of the last driver that was started and is not known to have ended, "" for none."""
+        for job in reversed(self.jobs.values()):
+            if job.intent.role == DRIVER and job.job and not job.ended:
+                return job.job
+        return ""
 
     def submitted(self) -> list[JobState]:
         """Return the jobs that a scheduler was given."""

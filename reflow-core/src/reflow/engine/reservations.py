@@ -64,11 +64,11 @@ class Reservations:
 
     def newest(self) -> float:
         """Return since when the newest of what is awaited has been under way."""
-        return max(self._elsewhere.since(one) for _, one in self._awaited.values())
+        return max(self._elsewhere.since(element) for _, element in self._awaited.values())
 
-    def wait(self, task: str, index: int, identity: str, one: Underway) -> None:
+    def wait(self, task: str, index: int, identity: str, elsewhere: Underway) -> None:
         """An element here waits for what another run has in hand."""
-        self._awaited[task, index] = (identity, one)
+        self._awaited[task, index] = (identity, elsewhere)
 
     def ask(
         self,
@@ -77,43 +77,54 @@ class Reservations:
         refused: Container[str],
         decide: Callable[[CachedResult], Decision],
     ) -> Reserved:
-        """Reserve instances, by identity with the index of an element each.
+        """Reserve elements, by identity with the index of one each.
 
         Of those in `refused` there are results that do not stand; `decide` says of others whether
         they do. Raises `StoreError`.
         """
         began = time.monotonic()
-        found = Reserved({}, {})
-        if self._store is None:
-            return found
+        reserved = Reserved({}, {})
+        if self._store is None or not missing:
+            return reserved
         lineage = self._lineages[task]
         asked = [
             Reservation(
-                task, index, one, element_lineage(lineage, index), anew=one in refused
+                task, index, identity, element_lineage(lineage, index), anew=identity in refused
             )
-            for one, index in missing.items()
+            for identity, index in missing.items()
         ]  # fmt: skip
         for _ in range(MOST_RIVALS):
-            held = self._store.reserve(self._run_id, asked) if asked else {}
-            if not held:
+            held = self._store.reserve(self._run_id, asked)
+            gone = self._look(held, decide, reserved)
+            if not gone:
                 break
-            gone = set()
-            for identity, prospect in self._elsewhere.look(held).items():
-                if isinstance(prospect, CachedResult) and decide(prospect).stands:
-                    found.good[identity] = prospect
-                elif prospect is Prospect.UNDER_WAY:
-                    found.awaited[identity] = held[identity]
-                else:
-                    gone.add(identity)
             # From that run alone: of several who wait, one gets it.
             asked = [
-                one._replace(over=held[one.identity].run_id)
-                for one in asked
-                if one.identity in gone
+                reservation._replace(over=held[reservation.identity].run_id)
+                for reservation in asked
+                if reservation.identity in gone
             ]
-        if found.awaited:
+        if reserved.awaited:
             self._look_later(began)
-        return found
+        return reserved
+
+    def _look(
+        self,
+        held: Mapping[str, Underway],
+        decide: Callable[[CachedResult], Decision],
+        reserved: Reserved,
+    ) -> set[str]:
+        """Look what has become of what other runs had reserved; return that of which nothing
+        will come any more."""
+        gone = set()
+        for identity, prospect in self._elsewhere.look(held).items():
+            if isinstance(prospect, CachedResult) and decide(prospect).stands:
+                reserved.good[identity] = prospect
+            elif prospect is Prospect.UNDER_WAY:
+                reserved.awaited[identity] = held[identity]
+            else:
+                gone.add(identity)
+        return gone
 
     def ahead(self, task: str, indices: Iterable[int]) -> None:
         """Reserve, with `enter`, elements that are queued ahead of their inputs."""
@@ -137,15 +148,15 @@ class Reservations:
         began = time.monotonic()
         self._elsewhere.look_again()
         prospects = self._elsewhere.look(dict(self._awaited.values()))
-        over = [
-            place
-            for place, (identity, _) in self._awaited.items()
+        free = [
+            element
+            for element, (identity, _) in self._awaited.items()
             if prospects[identity] is not Prospect.UNDER_WAY
         ]
-        for place in over:
-            del self._awaited[place]
+        for element in free:
+            del self._awaited[element]
         self._look_later(began)
-        return over
+        return free
 
     def _look_later(self, began: float) -> None:
         now = time.monotonic()

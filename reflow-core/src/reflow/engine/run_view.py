@@ -52,15 +52,21 @@ class RunView:
     @property
     def state(self) -> str:
         """The state of the run: how it ended, or whether anything carries it on."""
-        replay = self.replay
-        if self.ended is not None:
-            return self.ended
+        ended = self.ended
+        if ended is not None:
+            return ended
         if self.held:
             return RUNNING
-        queued = replay.queued()
-        if replay.stuck and not any(job.intent.task for job in queued):
-            return WAITING  # what lives only looks on: it may not submit
-        driven = replay.driver and is_alive(replay.driver) is not False
-        if driven or any(job.job for job in queued):
-            return RUNNING if replay.progressed else PENDING
+        if self._is_carried_on():
+            return RUNNING if self.replay.progressed else PENDING
         return WAITING
+
+    def _is_carried_on(self) -> bool:
+        """Whether a driver, or a job in the queue, will take the run up by itself."""
+        queued = self.replay.queued()
+        if self.replay.stuck and not any(job.intent.task for job in queued):
+            return False  # what lives only looks on: it may not submit
+        if any(job.job for job in queued):
+            return True
+        driver = self.replay.driver
+        return bool(driver) and is_alive(driver) is not False

@@ -57,8 +57,8 @@ class Answer(NamedTuple):
     suspected: str = ""
     edited: tuple[str, ...] = ()
 
-    def told(self, notes: Iterable[str]) -> "Answer":
-        """Return it with what may be why it failed; of a success they are no part."""
+    def with_notes(self, notes: Iterable[str]) -> "Answer":
+        """Return a failure with what may be its reason in its detail; a success as it is."""
         if self.state == SUCCESS:
             return self
         return self._replace(detail="\n".join([self.detail, *notes]))
@@ -66,6 +66,11 @@ class Answer(NamedTuple):
 
 ALL_FILES = "all"
 """Stands for ``job(files=)`` where a verifier needs a fingerprint of every file of a result."""
+
+def edited_code_text(task: str) -> str:
+    """Return the sentence on a task whose code was edited after it was submitted."""
+    return f"the code of task {task!r} has changed since it was submitted"
+
 
 WITHIN_TASK = "REFLOW_WITHIN_TASK"
 """The variable by which a run that a task begins knows that it may not wait for other runs: the

@@ -39,6 +39,7 @@ from .task_call import (
     Answer,
     TaskCaller,
     answer_of_death,
+    edited_code_text,
     fail_unloadable,
     flush_output,
 )
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..caching.hash_cache import FileHashes
-    from ..caching.input_files import InputFiles
+    from ..caching.input_files import Changed, InputFiles
     from ..model.flow import TaskDefinition
 
 PATIENCE = 3.0
@@ -195,7 +196,8 @@ class _Worker:
         self._values = f"{folder}/values"
         self._header = element.header
         self._task: TaskDefinition | None = None
-        self._told: list[str] = []
+        self._notes: list[str] = []  # what has changed since the submission
+        self._notices: list[str] = []  # why older results do not stand
         self.edited: list[str] = []
         """What was changed since the submission, as `Outcome.edited` has it."""
 
@@ -204,43 +206,57 @@ class _Worker:
         element, header = self._element, self._header
         if header.entrypoint["directory"]:
             os.chdir(header.entrypoint["directory"])
-        identity, notes = element.identity, list[str]()
-        parts = header.identity
         code = self._changed_code()
-        if code:
-            told = f"the code of task {element.task!r} has changed since it was submitted"
-            if header.on_code_change == "fail":
-                now = time.time()
-                why = f"{told}, and the run was told to fail then (on_code_change): submit it anew"
-                return Answer(FAILED, "", "", (), ERROR, why, now, now), identity
-            parts = {**parts, "code": code}
-            self.edited.append(CODE_EDITED)
-            notes.append(f"{told}: the new code counts")
+        if code and header.on_code_change == "fail":
+            return _refusal(element.task), element.identity
         inputs = self._input_files() if header.stood else None
         changed = inputs.begin() if inputs else None
-        if changed:
-            parts = with_files(parts, changed.files or {})
-            self.edited.extend(changed.files or ())
-        if changed and changed.files is None:
-            identity = ""
-        elif code or changed:
-            identity = _identity(header.order, parts, element.common, element.texts, element.stamps)
+        identity = self._identity_now(code, changed)
         if identity and header.known:
-            cached = self._cached(identity, (*notes, *(changed.notes if changed else ())))
+            cached = self._cached(identity, (*self._notes, *(changed.notes if changed else ())))
             if cached is not None:
                 return cached, identity
+        return self._call(identity, inputs, changed)
+
+    def _identity_now(self, code: str, changed: "Changed | None") -> str:
+        """Return the identity of what the task is going to run with; "" where nobody can tell.
+
+        `code` is the fingerprint of its code, and `changed` are the files of its parameters, where
+        these are others than at submission.
+        """
+        element, header = self._element, self._header
+        parts = header.identity
+        if not (code or changed):
+            return element.identity
+        if code:
+            parts = {**parts, "code": code}
+            self.edited.append(CODE_EDITED)
+            self._notes.append(f"{edited_code_text(element.task)}: the new code counts")
+        if changed:
+            if changed.files is None:
+                return ""
+            parts = with_files(parts, changed.files)
+            self.edited.extend(changed.files)
+        return _identity(header.order, parts, element.common, element.texts, element.stamps)
+
+    def _call(
+        self, identity: str, inputs: "InputFiles | None", changed: "Changed | None"
+    ) -> "tuple[Answer, str]":
+        """Run the task; `changed` are the files of its parameters that changed before."""
+        element, header = self._element, self._header
         files = header.result_files or header.files
         caller = TaskCaller(self._load(), element.common, self._attachments, files)
+        # Loading makes much and leaves no garbage; what a task makes is another matter.
         enable_collector()
         answer = caller.call(element.texts)
         if inputs:
             changed = inputs.end(changed)
         if changed:
-            notes.extend(changed.notes)
-            answer = answer.told(changed.notes)
+            self._notes.extend(changed.notes)
+            answer = answer.with_notes(changed.notes)
             identity = identity if changed.files is not None else ""
         if answer.state == SUCCESS:
-            answer = answer._replace(detail="; ".join([*notes, *self._told]))
+            answer = answer._replace(detail="; ".join([*self._notes, *self._notices]))
         return answer, identity
 
     def _input_files(self) -> "InputFiles":
@@ -260,7 +276,7 @@ class _Worker:
 
     @cached_property
     def _attachments(self) -> AttachmentFolder:
-        serializers = [SimpleNamespace(**one) for one in self._header.serializers]
+        serializers = [SimpleNamespace(**spec) for spec in self._header.serializers]
         return AttachmentFolder(self._files, self._values, serializers)
 
     def _changed_code(self) -> str:
@@ -285,7 +301,7 @@ class _Worker:
         reuse = Reuse(
             self._element.task,
             self._files,
-            [SimpleNamespace(**one) for one in self._header.serializers],
+            [SimpleNamespace(**spec) for spec in self._header.serializers],
             self._load,
             lambda result: not result.unsettled,
             checks=None if check is None else Checks(**check),
@@ -293,11 +309,21 @@ class _Worker:
         )
         decision = reuse.decide(result)
         if decision.notice:
-            self._told.append(decision.notice)
+            self._notices.append(decision.notice)
         element = self._element
         if not decision.stands:
             return None
         return reuse.outcome(result, identity, element.index, element.attempt, notes)
+
+
+def _refusal(task: str) -> Answer:
+    """Return the answer of a task whose code was edited in a run that must not have that."""
+    now = time.time()
+    detail = (
+        f"{edited_code_text(task)}, and the run was told to fail then (on_code_change): submit "
+        "it anew"
+    )
+    return Answer(FAILED, "", "", (), ERROR, detail, now, now)
 
 
 def _hashes() -> "FileHashes":
