@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,7 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,11 +100,9 @@ class Environment:
 
 def link_dependencies(requires: Iterable[str], site: Path, seen: set[str]) -> None:
     """Link into `site` what these requirements need, from the distributions installed here."""
-    for requirement in requires:
-        other = re.match(r"[\w.-]+", requirement)[0]  # type: ignore[index]
-        if "extra ==" in requirement or other in seen:
-            continue
-        if sys.version_info >= (3, 11) and re.search(r"python_(full_)?version *< *.3", requirement):
+    for requirement in map(Requirement, requires):
+        other, marker = requirement.name, requirement.marker
+        if other in seen or (marker is not None and not marker.evaluate({"extra": ""})):
             continue
         seen.add(other)
         found = distribution(other)

@@ -68,7 +68,7 @@ def test_the_store_has_the_same_version_and_needs_psycopg() -> None:
 def test_core_dependencies() -> None:
     names = {re.match(r"[\w-]+", line)[0] for line in project("core")["dependencies"]}  # type: ignore[index]
     assert names == {
-        "attrs", "cattrs", "click", "packaging", "pluggy", "tomli"
+        "attrs", "cattrs", "click", "importlib-metadata", "packaging", "pluggy", "tomli"
     }  # fmt: skip
 
 

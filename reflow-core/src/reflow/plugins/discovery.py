@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -96,19 +97,20 @@ class Installed:
         return self._in_folders() if self._folders_are_all else self.points
 
     @cached_property
-    def _folders(self) -> dict[str, str]:
-        """The metadata folders by the normal names of their distributions."""
-        folders: dict[str, str] = {}
+    def _folders(self) -> dict[str, list[tuple[str, str, str]]]:
+        """Name, value and metadata folder of entry points, by the name of their distribution."""
+        folders: dict[str, list[tuple[str, str, str]]] = {}
         for name, folder in _metadata_folders(self.path):
-            folders.setdefault(name, folder)
+            if name not in folders:
+                folders[name] = [(*point, folder) for point in _declared(folder, self.group)]
         return folders
 
     def _in_folders(self, name: str | None = None) -> list[EntryPoint]:
+        # Other metadata is read only of distributions that count: there may be hundreds.
         return [
             EntryPoint(key, value, read_distribution(folder))
-            for folder in self._folders.values()
-            for key, value in _declared(folder, self.group)
-            if name is None or key == name
+            for key, value, folder in chain.from_iterable(self._folders.values())
+            if name in (None, key)
         ]
 
     @cached_property
