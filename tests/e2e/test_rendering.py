@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +18,7 @@ from reflow import Run
 from reflow.cli.commands import reflow_command
 
 RENDERED = Path(__file__).parent / "rendered"
+PAGE = Path(__file__).parents[2] / "docs/reference/command-line.md"
 
 SCRIPT = '''
 from pathlib import Path
@@ -124,3 +126,13 @@ def test_plans(module: ModuleType, second: Run, tmp_path: Path) -> None:
         for count, bad in ((3, 2), (3, 1), (4, 2))
     ]
     check("plan", "\n\n".join(map(str, plans)) + "\n", tmp_path)
+
+
+def test_every_command_has_a_row_on_its_page() -> None:
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    words = {word.strip("`,") for row in rows for word in row.split("|")[1].split()}
+    for name, command in reflow_command().commands.items():
+        assert name in words
+        if name in ("store", "cache"):
+            assert isinstance(command, click.Group)
+            assert words >= command.commands.keys()

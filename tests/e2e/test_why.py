@@ -140,5 +140,5 @@ def test_the_command(project: Project) -> None:
     schema = json.loads((SCHEMAS / "why.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(value)
     assert value["differences"][0]["before"] == "2"
-    assert "name a TASK" in called(run.run_id, code=2)
+    assert "give a TASK" in called(run.run_id, code=2)
     assert "neither TASK nor TASK[INDEX]" in called(run.run_id, "each[x]", code=2)

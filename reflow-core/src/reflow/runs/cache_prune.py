@@ -225,26 +225,30 @@ def plan_pruning(
     survey.look_at_all(now)
     batches = [group.batch() for group in survey.groups]
     reasons = outdated(batches, policy, now)
+    leaving = [batches[number] for number in reasons]
     gone = {survey.groups[number] for number in reasons}
     going = {
         run.row.run_id: set().union(*(group.identities for group in run.groups & gone))
         for run in reversed(survey.runs)
         if run.groups & gone
     }
-    results = sum(batches[number].results for number in reasons)
     return Pruning(
-        batches=tuple(batches[number] for number in reasons),
+        batches=tuple(leaving),
         reasons=tuple(reasons.values()),
         going=going,
         rows={run.row.run_id: run.row for run in survey.runs},
         runs=tuple(going),
-        results=results,
-        kept=sum(batch.results for batch in batches) - results,
+        results=_results(leaving),
+        kept=_results(batches) - _results(leaving),
         others=survey.others,
         size=total_size(batch.files for batch in batches),
         freed=freed(_leaving(run, gone) for run in survey.runs),
         problems=tuple(survey.problems),
     )
+
+
+def _results(batches: Iterable[Batch]) -> int:
+    return sum(batch.results for batch in batches)
 
 
 def _kind(spec: TaskSpec) -> tuple[str, ...]:

@@ -144,22 +144,22 @@ class Instances:
 
         In order of task and index, without those that wait for their inputs.
         """
-        under_way = {
-            name: rows
-            for name, rows in self._under_way(store, run_id).items()
-            if rows and task in (None, name)
-        }
+        under_way = self._under_way(store, run_id)
         shown = [
             row
             for row in store.instances(run_id, task, states)
             if self._stands(row) and row.index not in under_way.get(row.task, ())
         ]
-        if not under_way:
-            return shown
-        for rows in under_way.values():
-            shown += [row for row in rows.values() if states is None or row.state in states]
+        more = [
+            row
+            for name in (under_way if task is None else {task} & under_way.keys())
+            for row in under_way[name].values()
+            if states is None or row.state in states
+        ]
+        if not more:
+            return shown  # in order already
         order = {name: number for number, name in enumerate(self._specs)}
-        return sorted(shown, key=lambda row: (order[row.task], row.index or 0))
+        return sorted([*shown, *more], key=lambda row: (order[row.task], row.index or 0))
 
     def summary(self, store: Store, run_id: str) -> dict[str, dict[str, int]]:
         """Return by task, in order, how many elements are in which state."""

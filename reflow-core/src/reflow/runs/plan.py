@@ -274,8 +274,11 @@ class _Earlier:
                 break  # to read older runs would tell little more
         if best is None:
             return "it has never run"
-        if best.differences:
-            return "; ".join(map(str, best.differences))
+        return "; ".join(map(str, best.differences)) or self._own_reason(new, best)
+
+    @staticmethod
+    def _own_reason(new: Side, nearest: _Candidate) -> str:
+        """Say why an element is none of the nearest run's, whose task is the same."""
         own_inputs = ", ".join(
             f"{wire.parameter} (from {', '.join(source.task for source in wire.sources)})"
             for wire in new.spec.wires
@@ -283,7 +286,7 @@ class _Earlier:
         )
         if own_inputs:
             return f"upstream value that no earlier element received: {own_inputs}"
-        if best.succeeded:
+        if nearest.succeeded:
             return "what ran then was edited after its submission, or counts for no other run"
         return "it did not succeed with these inputs"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
 from typing import TypeAlias, TypeVar
 
 from attrs import field, frozen
@@ -156,13 +155,7 @@ class ResultPolicy:
 def outdated(batches: Sequence[Batch], policy: ResultPolicy, now: float) -> dict[int, str]:
     """Return the positions of the batches that go, the longest unused first, with the reason."""
     candidates = _unused_first(batches, policy)
-    gone: dict[int, str] = {}
-    if policy.older_than is not None or policy.max_size is None:
-        reason = SUPERSEDED if policy.superseded else ASKED if policy.older_than is None else AGE
-        most = -inf if policy.older_than is None else policy.older_than
-        gone = {
-            number: reason for number in candidates if now - batches[number].used_at > most
-        }
+    gone = _by_age(batches, candidates, policy, now)
     if policy.max_size is not None:
         staying = {
             number: batch.files for number, batch in enumerate(batches) if number not in gone
@@ -171,6 +164,22 @@ def outdated(batches: Sequence[Batch], policy: ResultPolicy, now: float) -> dict
         order = [number for number in candidates if staying.get(number)]
         gone |= dict.fromkeys(_over(policy.max_size, staying, order), SIZE)
     return gone
+
+
+def _by_age(
+    batches: Sequence[Batch], candidates: Iterable[int], policy: ResultPolicy, now: float
+) -> dict[int, str]:
+    """Return what was last used too long ago; with no limit on age or size, all candidates."""
+    if policy.older_than is None:
+        if policy.max_size is not None:
+            return {}
+        return dict.fromkeys(candidates, SUPERSEDED if policy.superseded else ASKED)
+    reason = SUPERSEDED if policy.superseded else AGE
+    return {
+        number: reason
+        for number in candidates
+        if now - batches[number].used_at > policy.older_than
+    }
 
 
 def _unused_first(batches: Sequence[Batch], policy: ResultPolicy) -> list[int]:

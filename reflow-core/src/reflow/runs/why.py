@@ -20,6 +20,7 @@ from .diff import (
     Difference,
     Nearest,
     Recorded,
+    Side,
     besides,
     earlier_runs,
     edits,
@@ -81,7 +82,7 @@ def explain(
             f"task {task!r} is an array: say which of its elements, such as {task}[0]"
         )
     place = index or 0
-    outcome = state.outcomes[place] if state.size is not None and place < state.size else None
+    outcome = state.outcomes[place] if place < len(state.outcomes) else None
     why = partial(
         Why, run_id=request.run_id, task=task, index=index,
         state=PENDING if outcome is None else outcome.state,
@@ -92,26 +93,30 @@ def explain(
     side = run.side(task, place) if state.size is not None else None
     if side is None:
         return why(reasons=(*reasons, _why_unknown(state)))
-    earlier = earlier_runs(store, request.spec.name, request.created_at, request.run_id)
-    near = nearest(side, earlier)
+    near = _nearest(run, side, outcome, store)
     if near is None:
         return why(reasons=(*reasons, _NEVER_RUN))
-    differences = near.differences
-    if outcome is not None:
-        differences = besides(differences, edits(side, outcome))
     return why(
-        reasons=reasons or (_DIFFERS if differences else _unused(near),),
+        reasons=reasons or (_DIFFERS if near.differences else _unused(near),),
         compared_with=f"{near.run.request.run_id} {near.name}",
-        differences=tuple(differences),
-        diff=_code_diff(near.run, run, task, differences),
+        differences=tuple(near.differences),
+        diff=_code_diff(near.run, run, task, near.differences),
     )
 
 
+_RAN = (SUCCESS, FAILED)
 _NEVER_RUN = "it has never run before, in the newest runs of this workflow"
 _DIFFERS = "no earlier result has the same code and inputs"
 
 
-_RAN = (SUCCESS, FAILED)
+def _nearest(run: Recorded, side: Side, outcome: Outcome | None, store: Store) -> Nearest | None:
+    """Return the most similar earlier element, and what differs from what really ran."""
+    request = run.request
+    earlier = earlier_runs(store, request.spec.name, request.created_at, request.run_id)
+    near = nearest(side, earlier)
+    if near is None or outcome is None:
+        return near
+    return near._replace(differences=besides(near.differences, edits(side, outcome)))
 
 
 def _why_not_run(outcome: Outcome) -> str:
