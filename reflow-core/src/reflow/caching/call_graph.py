@@ -159,7 +159,7 @@ class _Walk:
         number = self._numbers.get(id(value))
         if number is not None:
             return f"#{number}"
-        for types, describe in _REFERENCES:
+        for types, describe in _REFERENCES.items():
             if isinstance(value, types):
                 return describe(self, value)
         return self._inside(value, lambda: self._instance(value))
@@ -201,24 +201,19 @@ class _Walk:
 
     def _instance(self, value: Any) -> str:
         kind = self.refer(type(value))
-        for types, describe in _CONTENTS:
+        for types, describe in _CONTENTS.items():
             if isinstance(value, types):
                 return kind + describe(self, value)
         top = type(value).__module__.partition(".")[0]
         if top in _BY_REPR or isinstance(value, (range, slice, bytearray)):
             return repr(value)
-        # Not what is derived from these: it may hold more.
-        if type(value) is deque:
-            return f"{kind}{{{self._pairs(enumerate(value))}}}"
-        if type(value) is MappingProxyType:
-            return f"{kind}{{{self._pairs(value.items())}}}"
+        if type(value) in (deque, MappingProxyType):  # what is derived from these may hold more
+            items = enumerate(value) if isinstance(value, deque) else value.items()
+            return f"{kind}{{{self._pairs(items)}}}"
         if top == "numpy" and not getattr(getattr(value, "dtype", None), "hasobject", True):
             content = sha256(value.tobytes()).hexdigest()
             return f"{kind}({value.dtype.str},{value.shape},{content})"
         return self._object(value, kind)
-
-    def _set(self, value: Any) -> str:
-        return f"{{{','.join(sorted(map(self.refer, value)))}}}"
 
     def _dict(self, value: Any) -> str:
         factory = getattr(value, "default_factory", None)
@@ -235,10 +230,9 @@ class _Walk:
 
     def _object(self, value: Any, kind: str) -> str:
         """Describe an object by its attributes; of a library's only what is code."""
-        for simple in SIMPLE:
-            if isinstance(value, simple):
-                kind += f" {simple.__repr__(value)}"  # type: ignore[call-arg]
-                break
+        simple = next((simple for simple in SIMPLE if isinstance(value, simple)), None)
+        if simple is not None:
+            kind += f" {simple.__repr__(value)}"  # type: ignore[call-arg]
         state = _state(value)
         module = type(value).__module__
         if not is_own(_module_file(module), module):
@@ -404,24 +398,24 @@ class _Walk:
 
 _Describe = Callable[[_Walk, Any], str]
 
-_REFERENCES: tuple[tuple[tuple[type, ...], _Describe], ...] = (
-    ((ModuleType,), _Walk._module),
-    ((FunctionType,), _Walk._refer_to_function),
-    ((type,), _Walk._refer_to_class),
-    ((MethodType,), _Walk._refer_to_method),
-    ((BuiltinFunctionType,), lambda walk, value: _named(value)),
-)
+_REFERENCES: dict[type, _Describe] = {
+    ModuleType: _Walk._module,
+    FunctionType: _Walk._refer_to_function,
+    type: _Walk._refer_to_class,
+    MethodType: _Walk._refer_to_method,
+    BuiltinFunctionType: lambda walk, value: _named(value),
+}
 """How values are referred to that have a name of their own; the first that fits."""
 
-_CONTENTS: tuple[tuple[tuple[type, ...], _Describe], ...] = (
-    ((enum.Enum,), lambda walk, value: f".{value.name}"),
-    ((list, tuple), lambda walk, value: f"[{walk._all(value)}]"),
-    ((set, frozenset), _Walk._set),
-    ((dict,), _Walk._dict),
-    ((property, functools.cached_property, staticmethod, classmethod), _Walk._descriptor),
-    ((functools.partial, functools.partialmethod), _Walk._partial),
-    ((re.Pattern,), lambda walk, value: f"({value.pattern!r},{value.flags})"),
-)
+_CONTENTS: dict[type | tuple[type, ...], _Describe] = {
+    enum.Enum: lambda walk, value: f".{value.name}",
+    (list, tuple): lambda walk, value: f"[{walk._all(value)}]",
+    (set, frozenset): lambda walk, value: f"{{{','.join(sorted(map(walk.refer, value)))}}}",
+    dict: _Walk._dict,
+    (property, functools.cached_property, staticmethod, classmethod): _Walk._descriptor,
+    (functools.partial, functools.partialmethod): _Walk._partial,
+    re.Pattern: lambda walk, value: f"({value.pattern!r},{value.flags})",
+}
 """What an instance of a type contains, behind its type; the first that fits."""
 
 

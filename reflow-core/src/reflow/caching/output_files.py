@@ -1,4 +1,4 @@
-"""What stands under the paths that a result names: when its task ends, and when it is reused.
+"""The files that a result names: their fingerprints when its task ends, and whether they stand.
 
 Fingerprints are taken by the worker and kept with the outcome (`Outcome`), in
 the order of its paths: texts of `file_fingerprint`, "" for a path that counts alone. Workers
@@ -16,25 +16,26 @@ from .file_fingerprint import HashFile, file_stamp, full_print, is_same, parse, 
 
 
 def take_prints(
-    paths: Sequence[str], how: str, tell: Callable[[str, Exception], None]
+    paths: Sequence[str], how: str, report: Callable[[str, Exception], None]
 ) -> tuple[str, ...]:
     """Return the fingerprints of paths, () where there is none at all.
 
-    `how` is as in ``job(files=)``. What cannot be read has none: `tell` is told why.
+    `how` is as in ``job(files=)``. What cannot be read has none: `report` is called with its path
+    and the error.
     """
     if how == "path":
         return ()
     prints = []
     for path in paths:
         try:
-            prints.append(_taken(path, how))
+            prints.append(_fingerprint(path, how))
         except (OSError, ValueError) as error:  # a path may have a NUL in it
-            tell(path, error)
+            report(path, error)
             prints.append("")
     return tuple(prints) if any(prints) else ()
 
 
-def _taken(path: str, how: str) -> str:
+def _fingerprint(path: str, how: str) -> str:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

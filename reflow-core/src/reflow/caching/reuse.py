@@ -6,7 +6,7 @@ that they agree. Workers import this: no attrs, no store, and annotations are no
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..states import CACHED, SUCCESS
@@ -100,7 +100,6 @@ class Reuse:
         self._checks = checks
         self._values = values
         self._hash_file = hash_file
-        self._attachments: dict[str, AttachmentFolder] = {}
 
     def decide(self, result: "Result") -> Decision:
         """Decide about one result, of another run or of another user.
@@ -143,10 +142,10 @@ class Reuse:
         damage = find_damage(result.paths, prints, self._hash_file)
         if damage is None:
             return None
-        notice = ""
-        if damage.no_access:
-            notice = _not_used(result, "not all files that they name can be read")
-        return Decision(False, damage.reason, final=True, about_files=True, notice=notice)
+        notice = _not_used(result, "not all files that they name can be read")
+        return Decision(
+            False, damage.reason, True, about_files=True, notice=notice if damage.no_access else ""
+        )
 
     # The value
 
@@ -200,10 +199,8 @@ class Reuse:
         if not self._verifiers:
             return None
         folder = self._values or f"{result.record}/values"
-        if folder not in self._attachments:
-            serializers = self._serializers.values()
-            self._attachments[folder] = AttachmentFolder(self._files, folder, serializers)
-        before = current.set(self._attachments[folder])
+        serializers = self._serializers.values()
+        before = current.set(AttachmentFolder(self._files, folder, serializers))
         try:
             output = self._output(result, Values(self._files, folder))
             if all(verify(output) for verify in self._verifiers):
@@ -271,18 +268,14 @@ def success_by_store(store: "Store") -> "Callable[[Result], bool]":
     """
     from ..errors import StoreError, UnknownRunError
 
-    by_run: dict[str, bool] = {}
+    @cache
+    def has_succeeded(run_id: str) -> bool:
+        try:
+            return store.run(run_id).status == SUCCESS
+        except (StoreError, UnknownRunError):
+            return False
 
-    def succeeded(result: "Result") -> bool:
-        run_id = result.run_id
-        if run_id not in by_run:
-            try:
-                by_run[run_id] = store.run(run_id).status == SUCCESS
-            except (StoreError, UnknownRunError):
-                by_run[run_id] = False
-        return by_run[run_id]
-
-    return succeeded
+    return lambda result: has_succeeded(result.run_id)
 
 
 class Matches(NamedTuple):

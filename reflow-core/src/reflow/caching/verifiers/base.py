@@ -16,7 +16,7 @@ class Output:
     `value` is read when it is first asked for, as that may take the user's code;
     `paths` are at hand. So are `fingerprints`, by path, as texts of `caching.file_fingerprint`:
     taken when the task had ended, of what counts by its ``files=``, or of all that is there
-    where it says ``verify="fingerprint"``.
+    where a verifier of the task needs them (`VerifierEntry.fingerprints`).
     """
 
     __slots__ = ("_fingerprints", "_read", "_value", "paths")
@@ -34,7 +34,7 @@ class Output:
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
-        """What stood under each path when the task had ended, as far as that is known."""
+        """The fingerprints that were taken when the task had ended, by path."""
         return self._fingerprints()
 
     @property

@@ -15,8 +15,8 @@ class FingerprintVerifier(Verifier):
 
     def verify(self, output: Output) -> bool:
         """Whether each path has the content that it had when the task ended."""
-        known = output.fingerprints
+        fingerprints = output.fingerprints
         return all(
-            str(path) in known and is_same(str(path), parse(known[str(path)]))
-            for path in output.paths
+            path in fingerprints and is_same(path, parse(fingerprints[path]))
+            for path in map(str, output.paths)
         )

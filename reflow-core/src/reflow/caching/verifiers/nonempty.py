@@ -15,14 +15,14 @@ class NonemptyVerifier(Verifier):
         """Whether nothing named in the output is missing or empty."""
         for path in output.paths:
             try:
-                found = path.stat()
-                if stat.S_ISDIR(found.st_mode):
+                status = path.stat()
+                if stat.S_ISDIR(status.st_mode):
                     with os.scandir(path) as entries:
-                        empty = next(entries, None) is None
+                        is_empty = next(entries, None) is None
                 else:
-                    empty = found.st_size == 0
+                    is_empty = status.st_size == 0
             except (FileNotFoundError, NotADirectoryError):
                 return False
-            if empty:
+            if is_empty:
                 return False
         return True
