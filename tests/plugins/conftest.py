@@ -53,7 +53,7 @@ class Site:
         info.mkdir()
         heads = [
             "Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}",
-            *(f"Requires-Dist: {one}" for one in requires),
+            *(f"Requires-Dist: {requirement}" for requirement in requires),
         ]  # fmt: skip
         (info / "METADATA").write_text("\n".join([*heads, "", "Version: not a header"]))
         (info / "entry_points.txt").write_text(
@@ -72,9 +72,9 @@ class Site:
 
     def registry(self, **settings: object) -> Registry:
         """Return a registry of what is installed here and nothing else."""
-        known = Selection(**{"file": "config.toml", **settings})  # type: ignore[arg-type]
+        selection = Selection(**{"file": "config.toml", **settings})  # type: ignore[arg-type]
         return Registry(
-            installed=Installed("reflow", [str(self.folder)]), read_selection=lambda: known
+            installed=Installed("reflow", [str(self.folder)]), read_selection=lambda: selection
         )
 
 
@@ -96,8 +96,8 @@ def use(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Registry]:
     """Make the site's registry that of the process."""
 
     def use(**settings: object) -> Registry:
-        found = site.registry(**settings)
-        monkeypatch.setattr(lookup, "registry", lambda: found)
-        return found
+        registry = site.registry(**settings)
+        monkeypatch.setattr(lookup, "registry", lambda: registry)
+        return registry
 
     return use

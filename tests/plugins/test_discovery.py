@@ -11,6 +11,7 @@ import pytest
 
 import reflow
 from reflow.plugins.discovery import (
+    Distribution,
     Installed,
     clash_of_import_name,
     read_distribution,
@@ -41,7 +42,7 @@ def write(folder: Path, name: str, points: str = LAYOUT, **files: str) -> Path:
 
 
 def names(*path: Path, group: str = "reflow") -> list[tuple[str, str]]:
-    installed = Installed(group, [str(one) for one in path])
+    installed = Installed(group, [str(folder) for folder in path])
     points = installed.points
     for point in points:  # the quick way and the thorough one agree
         assert point in installed.named(point.name)
@@ -82,26 +83,26 @@ def test_old_editable_installs(tmp_path: Path) -> None:
 
 
 def test_metadata_that_is_missing_is_read_from_the_path(tmp_path: Path) -> None:
-    found = read_distribution(str(write(tmp_path, "my_dist-1.5.dist-info")))
-    assert (found.name, found.version, found.requires) == ("my-dist", "1.5", ())
-    found = read_distribution(str(write(tmp_path, "bare.egg-info")))
-    assert str(found) == "bare of unknown version"
+    distribution = read_distribution(str(write(tmp_path, "my_dist-1.5.dist-info")))
+    assert distribution == Distribution("my-dist", "1.5", ())
+    distribution = read_distribution(str(write(tmp_path, "bare.egg-info")))
+    assert str(distribution) == "bare of unknown version"
 
 
 def test_it_finds_what_the_standard_library_finds() -> None:
     expected = {
-        (point.group, point.name, point.value.partition("[")[0].strip(), one.name, one.version)
-        for one in distributions()
-        for point in one.entry_points
+        (point.group, point.name, point.value.partition("[")[0].strip(), owner.name, owner.version)
+        for owner in distributions()
+        for point in owner.entry_points
     }
     groups = {group for group, *_ in expected}
     assert len(groups) > 1
-    found = {
+    points = {
         (group, point.name, point.value, point.distribution.name, point.distribution.version)
         for group in groups
         for point in Installed(group).points
     }
-    assert found == expected
+    assert points == expected
 
 
 def test_editable_backends_of_this_environment_are_found() -> None:
@@ -110,10 +111,10 @@ def test_editable_backends_of_this_environment_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "found"), [("sys", sys), ("sys:path", sys.path), ("os:path.sep", "/")]
+    ("value", "loaded"), [("sys", sys), ("sys:path", sys.path), ("os:path.sep", "/")]
 )
-def test_import_object(value: str, found: object) -> None:
-    assert import_object(value) == found
+def test_import_object(value: str, loaded: object) -> None:
+    assert import_object(value) == loaded
 
 
 def test_clash_of_import_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

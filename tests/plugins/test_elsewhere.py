@@ -91,8 +91,8 @@ class TestFinder:
         self, site: Any, finder: Any
     ) -> None:
         finder(files("hidden-dist", plugin(site, "hidden"), "hidden"))
-        known = site.registry()
-        registered = known.find("executor", "hidden")
+        registry = site.registry()
+        registered = registry.find("executor", "hidden")
         assert str(registered.distribution) == "hidden-dist 1.2"
         finder(files("other-dist", plugin(site, "other"), "another-key"))
         assert str(site.registry().find("executor", "other").distribution) == "other-dist 1.2"
@@ -111,11 +111,11 @@ class TestFinder:
     ) -> None:
         site.install("disk-dist", twin=OTHER_CLASS.format(name="twin"))
         finder(files("hidden-dist", plugin(site, "twin"), "twin"))
-        known = use()
+        registry = use()
         if listed_before:
             lookup.installed()
         with pytest.raises(PluginError) as caught:
-            known.find("executor", "twin")
+            registry.find("executor", "twin")
         assert str(caught.value).startswith(
             "plugins of disk-dist 1.2 and hidden-dist 1.2 both register an executor named 'twin'; "
         )
@@ -133,9 +133,9 @@ class TestFinder:
             files("hidden", plugin(site, "hidden"), "hidden"),
             files("hidden", plugin(site, "hidden", OTHER_CLASS), "hidden", "9"),
         )
-        known = use()
-        assert str(known.find("executor", "twin").distribution) == "twin-dist 1.2"
-        assert str(known.find("executor", "hidden").distribution) == "hidden 1.2"
+        registry = use()
+        assert str(registry.find("executor", "twin").distribution) == "twin-dist 1.2"
+        assert str(registry.find("executor", "hidden").distribution) == "hidden 1.2"
         assert len([row for row in lookup.installed() if row.name in ("twin", "hidden")]) == 2
 
     def test_one_that_is_left_out(self, site: Any, finder: Any) -> None:
@@ -147,8 +147,8 @@ class TestFinder:
         source = "from reflow.hookspecs import hookimpl\n@hookimpl\ndef reflow_task_failed(): 1/0\n"
         finder(files("mail-dist", site.module("mail", source), "mail"))
         use()
-        (told,) = lookup.observers(["mail"]).task_failed("r", "t", None, "ERROR")
-        assert told.startswith("observer 'mail' of mail-dist 1.2: ")
+        (error,) = lookup.observers(["mail"]).task_failed("r", "t", None, "ERROR")
+        assert error.startswith("observer 'mail' of mail-dist 1.2: ")
 
 
 class TestWhatCannotBeRead:
@@ -160,11 +160,11 @@ class TestWhatCannotBeRead:
         del nameless["METADATA"]
         broken: Any = {"METADATA": "Name: broken-dist\n", "entry_points.txt": 3}
         finder(broken, nameless, files("hidden-dist", plugin(site, "hidden"), "hidden"))
-        known = use()
-        assert known.find("executor", "hidden").names == ("hidden",)
-        assert known.find("executor", "disk").names == ("disk",)
+        registry = use()
+        assert registry.find("executor", "hidden").names == ("hidden",)
+        assert registry.find("executor", "disk").names == ("disk",)
         with pytest.raises(UnknownPluginError, match="; broken-dist cannot be read: "):
-            known.find("executor", "nowhere")
+            registry.find("executor", "nowhere")
         rows = {row.name: row for row in lookup.installed()}
         assert {"hidden", "disk", "broken-dist"} <= set(rows)
         assert (rows["broken-dist"].kind, rows["broken-dist"].state) == ("plugin", "broken")
@@ -188,9 +188,9 @@ class TestWhatCannotBeRead:
         request.addfinalizer(lambda: sys.meta_path.remove(worse))
         site.install("disk-dist", disk=PLUGIN.format(name="disk"))
         finder(files("hidden-dist", plugin(site, "hidden"), "hidden"))
-        known = use()
-        assert known.find("executor", "hidden").names == ("hidden",)
-        assert known.find("executor", "disk").names == ("disk",)
+        registry = use()
+        assert registry.find("executor", "hidden").names == ("hidden",)
+        assert registry.find("executor", "disk").names == ("disk",)
         first, row = [row for row in lookup.installed() if row.state == "broken"]
         assert (row.name, row.detail) == ("finder Worse", "RuntimeError: no more")
         assert first.distribution == "first-dist"  # what it showed before it raised
@@ -200,10 +200,10 @@ class TestWhatCannotBeRead:
     ) -> None:
         monkeypatch.setitem(sys.modules, "importlib_metadata", None)
         site.install("disk-dist", disk=PLUGIN.format(name="disk"))
-        known = use()
-        assert known.find("executor", "disk").names == ("disk",)
+        registry = use()
+        assert registry.find("executor", "disk").names == ("disk",)
         with pytest.raises(UnknownPluginError, match="; importlib-metadata cannot be read: Mod"):
-            known.find("executor", "nowhere")
+            registry.find("executor", "nowhere")
         assert [row.name for row in lookup.installed() if row.state == "broken"] == [
             "importlib-metadata"
         ]

@@ -51,8 +51,8 @@ def run_finished(folder: Path) -> object:
 
 
 def task_failed(folder: Path) -> object:
-    told = lookup.observers(["mine"])
-    return told.task_failed("r-1", "t", 7, "OOM")
+    observers = lookup.observers(["mine"])
+    return observers.task_failed("r-1", "t", 7, "OOM")
 
 
 CASES: dict[str, tuple[str, Callable[[Path], object], object]] = {
@@ -92,11 +92,11 @@ CASES: dict[str, tuple[str, Callable[[Path], object], object]] = {
 
 
 def effect_of(site: Any, use: Any, mark: str, hook: str, tmp_path: Path) -> object:
-    text, seen, _ = CASES[hook]
+    text, effect, _ = CASES[hook]
     site.install("dist", mine=f"{mark}\ndef {hook}{text}\n")
     use()
     try:
-        return seen(tmp_path)
+        return effect(tmp_path)
     except PluginError as error:
         return error
 

@@ -36,13 +36,13 @@ def test_each_is_told_whatever_another_raises(
     site.install("chat", chat=FINISHED.format(name="chat"))
     site.install("unnamed", unnamed=FINISHED.format(name="unnamed"))
     use()
-    told = lookup.observers(["bad", "worse", "mail", "chat", "mail"])
-    assert told.run_finished("r-1", tmp_path, "FAILED") == [
+    observers = lookup.observers(["bad", "worse", "mail", "chat", "mail"])
+    assert observers.run_finished("r-1", tmp_path, "FAILED") == [
         "observer 'bad' of bad 0.1: reflow_run_finished: ValueError: r-1",
         "observer 'worse' of worse 1.2: reflow_run_finished: SystemExit: 3",
     ]
     assert (tmp_path / "told.txt").read_text() == "mail r-1 FAILED\nchat r-1 FAILED\n"
-    assert told.task_failed("r-1", "t", 4, "OOM") == [
+    assert observers.task_failed("r-1", "t", 4, "OOM") == [
         "observer 'bad' of bad 0.1: reflow_task_failed: RuntimeError: ('t', 4, 'OOM')"
     ]
     assert not site.is_loaded("unnamed", "unnamed")
@@ -50,8 +50,9 @@ def test_each_is_told_whatever_another_raises(
 
 def test_nobody_observes(site: Any, use: Callable[..., Registry], tmp_path: Path) -> None:
     use()
-    told = lookup.observers([])
-    assert told.run_finished("r", tmp_path, "SUCCESS") == told.task_failed("r", "t", None, "") == []
+    observers = lookup.observers([])
+    assert observers.run_finished("r", tmp_path, "SUCCESS") == []
+    assert observers.task_failed("r", "t", None, "") == []
 
 
 def test_missing(site: Any, use: Callable[..., Registry]) -> None:

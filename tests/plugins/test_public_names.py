@@ -32,12 +32,12 @@ def test_every_public_name_resolves(name: str) -> None:
 
 
 def test_all_errors_are_public() -> None:
-    found = {
+    names = {
         name
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, errors.ReflowError)
     }
-    assert found <= set(reflow.__all__)
+    assert names <= set(reflow.__all__)
 
 
 def test_import_reflow_imports_nothing_else() -> None:

@@ -49,10 +49,10 @@ def executors(*names: str, aliases: tuple[str, ...] = (), target: str = "") -> s
     )
 
 
-def message(known: Registry, name: str, kind: str = "executor") -> str:
+def message(registry: Registry, name: str, kind: str = "executor") -> str:
     """Return the error of a lookup that must fail."""
     with pytest.raises(PluginError) as caught:
-        known.find(kind, name)
+        registry.find(kind, name)
     return str(caught.value)
 
 
@@ -75,17 +75,17 @@ def test_built_in_needs_neither_discovery_nor_configuration(kind: str, name: str
     def never() -> Any:
         raise AssertionError("the configuration was read")
 
-    found = Registry(installed=Never("reflow"), read_selection=never).find(kind, name)
-    assert found.names[0] == name
-    assert str(found.distribution) == f"reflow-core {reflow.__version__}"
-    assert targets.load_target(kind, name, found.entry.target)
+    registered = Registry(installed=Never("reflow"), read_selection=never).find(kind, name)
+    assert registered.names[0] == name
+    assert str(registered.distribution) == f"reflow-core {reflow.__version__}"
+    assert targets.load_target(kind, name, registered.entry.target)
 
 
 def test_name_loads_its_entry_point_only(site: Any) -> None:
     site.install("dist-mine", mine=executors("mine"))
     site.install("dist-other", other=executors("other"))
-    found = site.registry().find("executor", "mine")
-    assert str(found.distribution) == "dist-mine 1.2"
+    registered = site.registry().find("executor", "mine")
+    assert str(registered.distribution) == "dist-mine 1.2"
     assert site.is_loaded("dist-mine", "mine")
     assert not site.is_loaded("dist-other", "other")
 
@@ -109,30 +109,30 @@ def test_missing_names_what_to_install(site: Any) -> None:
 def test_a_plugin_of_that_name_that_brings_something_else(site: Any) -> None:
     observer = "@hookimpl\ndef reflow_task_failed(): pass"
     site.install("dist", torque=executors("pbs-torque"), mail=observer)
-    known = site.registry()
-    assert message(known, "torque") == (
+    registry = site.registry()
+    assert message(registry, "torque") == (
         "no executor named 'torque' is installed: did you mean 'pbs-torque'? "
         "(installed: dry-run, local, pbs-torque)"
     )
-    assert message(known, "mail") == (
+    assert message(registry, "mail") == (
         "no executor named 'mail' is installed (installed: dry-run, local, pbs-torque); "
         "plugin 'mail' of dist 1.2 does not implement reflow_register_executors"
     )
 
 
 def test_missing_of_other_kinds(site: Any) -> None:
-    known = site.registry()
-    assert message(known, "postgresql", "store") == (
+    registry = site.registry()
+    assert message(registry, "postgresql", "store") == (
         "no store named 'postgresql' is installed (installed: sqlite); "
         "try: pip install reflow-postgres"
     )
-    assert message(known, "mariadb", "store") == (
+    assert message(registry, "mariadb", "store") == (
         "no store named 'mariadb' is installed (installed: sqlite)"
     )
-    assert message(known, "picle", "serializer") == (
+    assert message(registry, "picle", "serializer") == (
         "no serializer named 'picle' is installed: did you mean 'pickle'? (installed: pickle)"
     )
-    assert message(known, "pbs", "verifier") == (
+    assert message(registry, "pbs", "verifier") == (
         "no verifier named 'pbs' is installed (installed: exists, fingerprint, nonempty)"
     )
 
@@ -181,21 +181,21 @@ def test_misspelt_and_missing_names_both(site: Any) -> None:
 def test_broken_names_distribution_version_and_cause(site: Any, source: str, cause: str) -> None:
     site.install("dist-bad", "3.4", bad=source)
     site.install("dist-good", good=executors("good"))
-    known = site.registry()
-    assert known.find("executor", "good").names == ("good",)
+    registry = site.registry()
+    assert registry.find("executor", "good").names == ("good",)
     assert not site.is_loaded("dist-bad", "bad")
     for _ in range(2):  # the same error when asked again
         with pytest.raises(PluginError) as caught:
-            known.find("executor", "bad")
+            registry.find("executor", "bad")
         assert not isinstance(caught.value, UnknownPluginError)
         text = str(caught.value)
         assert text.startswith(f"plugin 'bad' of dist-bad 3.4 is broken: {cause}")
         assert type(caught.value.__cause__).__name__ == cause.partition(":")[0]
     # Who looks for something else is told, and who looks for what is there is not disturbed.
-    assert message(known, "other").endswith(f"(installed: dry-run, good, local); {text}")
-    assert known.find("executor", "good").names == ("good",)
-    assert known.find("executor", "local").names == ("local",)
-    assert known.find("serializer", "pickle").names == ("pickle",)
+    assert message(registry, "other").endswith(f"(installed: dry-run, good, local); {text}")
+    assert registry.find("executor", "good").names == ("good",)
+    assert registry.find("executor", "local").names == ("local",)
+    assert registry.find("serializer", "pickle").names == ("pickle",)
 
 
 def test_interrupt_while_loading_is_no_broken_plugin(site: Any) -> None:
@@ -209,9 +209,9 @@ def test_plugin_that_looks_for_plugins_when_it_is_imported(
 ) -> None:
     site.install("dist", x="from reflow.plugins import lookup\nlookup.serializer_entry('other')")
     site.install("dist-other", other=executors("other"))
-    known = use()
-    assert "UnknownPluginError: no serializer named 'other'" in message(known, "x")
-    assert known.find("executor", "other").names == ("other",)
+    registry = use()
+    assert "UnknownPluginError: no serializer named 'other'" in message(registry, "x")
+    assert registry.find("executor", "other").names == ("other",)
 
 
 class TestClash:
@@ -224,25 +224,25 @@ class TestClash:
         return site
 
     def test_names_both_and_how_to_pin(self, two: Any) -> None:
-        known = two.registry()
-        assert message(known, "x") == (
+        registry = two.registry()
+        assert message(registry, "x") == (
             "plugins of first 1.2 and second 2.0 both register an executor named 'x'; "
             'pin one: [plugins.pin] x = "first" in config.toml, or uninstall one'
         )
-        assert known.find("executor", "y").names == ("y",)
+        assert registry.find("executor", "y").names == ("y",)
 
     @pytest.mark.parametrize("pinned", ["first", "second", "Second"])
     def test_a_pin_resolves_it(self, two: Any, pinned: str) -> None:
-        found = two.registry(pin={"x": pinned}).find("executor", "x")
-        assert found.distribution.name == pinned.lower()
+        registered = two.registry(pin={"x": pinned}).find("executor", "x")
+        assert registered.distribution.name == pinned.lower()
 
     def test_a_pin_to_what_is_not_installed(self, two: Any) -> None:
-        known = two.registry(pin={"x": "frist"})
-        assert message(known, "x") == (
+        registry = two.registry(pin={"x": "frist"})
+        assert message(registry, "x") == (
             '[plugins.pin] x = "frist" in config.toml names a distribution that is not installed '
             "or has no plugins: did you mean 'first'? (with plugins: first, second)"
         )
-        assert known.find("executor", "y").names == ("y",)
+        assert registry.find("executor", "y").names == ("y",)
 
     def test_a_pin_to_what_is_broken(self, two: Any) -> None:
         two.install("third", x="raise RuntimeError('boom')")
@@ -252,20 +252,20 @@ class TestClash:
 
     def test_a_pin_to_what_is_left_out(self, two: Any) -> None:
         two.install("third", z=executors("x"))
-        known = two.registry(pin={"x": "third"}, enabled=("x",))
-        assert message(known, "x").startswith("plugin 'z' of third 1.2 is disabled")
+        registry = two.registry(pin={"x": "third"}, enabled=("x",))
+        assert message(registry, "x").startswith("plugin 'z' of third 1.2 is disabled")
 
     def test_a_pin_holds_for_the_kind_that_the_distribution_brings(self, two: Any) -> None:
         two.install("third", z=(
             "@hookimpl\ndef reflow_register_serializers():\n"
             "    return [SerializerEntry(name='x', target='a:B')]"
         ))  # fmt: skip
-        known = two.registry(pin={"x": "second"})
-        assert known.find("serializer", "x").distribution.name == "third"
+        registry = two.registry(pin={"x": "second"})
+        assert registry.find("serializer", "x").distribution.name == "third"
 
     def test_a_configuration_that_cannot_be_read_is_told_with_the_clash(self, two: Any) -> None:
-        known = two.registry(problem="config.toml: not valid TOML")
-        assert message(known, "x").endswith(
+        registry = two.registry(problem="config.toml: not valid TOML")
+        assert message(registry, "x").endswith(
             "(the configuration could not be read: config.toml: not valid TOML)"
         )
 
@@ -285,24 +285,24 @@ class TestClash:
         site.install("dist", x=executors("x", "y"))
         with (site.folder / "dist-1.2.dist-info/entry_points.txt").open("a") as file:
             file.write(f"[reflow]\ny = {site.modules['dist', 'x']}\n")
-        known = site.registry()
-        assert known.find("executor", "x").names == ("x",)
-        assert known.find("executor", "y").names == ("y",)
+        registry = site.registry()
+        assert registry.find("executor", "x").names == ("x",)
+        assert registry.find("executor", "y").names == ("y",)
 
     def test_what_a_name_is_does_not_depend_on_what_was_loaded_before(self, two: Any) -> None:
         two.install("fourth", z=executors("z", "slurm"))
         two.install("reflow-slurm", slurm=executors("slurm"))
-        known = two.registry()
-        known.find("executor", "z")
-        assert str(known.find("executor", "slurm").distribution) == "reflow-slurm 1.2"
+        registry = two.registry()
+        registry.find("executor", "z")
+        assert str(registry.find("executor", "slurm").distribution) == "reflow-slurm 1.2"
         pinned = two.registry(pin={"slurm": "fourth"})
         assert str(pinned.find("executor", "slurm").distribution) == "fourth 1.2"
 
     def test_built_in_wins(self, site: Any) -> None:
         site.install("dist", local=executors("local"))
-        known = site.registry(pin={"local": "dist"})
-        known.load(known.installed.points)
-        assert str(known.find("executor", "local").distribution).startswith("reflow-core ")
+        registry = site.registry(pin={"local": "dist"})
+        registry.load(registry.installed.points)
+        assert str(registry.find("executor", "local").distribution).startswith("reflow-core ")
 
 
 class TestIncompatible:
@@ -326,10 +326,10 @@ class TestIncompatible:
         # Its import would fail too; the requirement is the better news.
         site.install("dist", requires=("attrs", requirement), x="import reflow.not_there_yet")
         site.install("good", good=executors("good"))
-        known = site.registry()
-        assert message(known, "x") == f"plugin 'x' of dist 1.2 is incompatible: {why}"
+        registry = site.registry()
+        assert message(registry, "x") == f"plugin 'x' of dist 1.2 is incompatible: {why}"
         assert not site.is_loaded("dist", "x")
-        assert known.find("executor", "good").names == ("good",)
+        assert registry.find("executor", "good").names == ("good",)
 
     @pytest.mark.parametrize(
         "requirement",
@@ -369,11 +369,11 @@ class TestIncompatible:
     def test_hook(self, site: Any, source: str, why: str) -> None:
         site.install("dist", x=f"{source}\n{executors('x', 'y')}")
         site.install("good", good=executors("good"))
-        known = site.registry()
+        registry = site.registry()
         expected = f"plugin 'x' of dist 1.2 is incompatible: {why}; {NEWER}"
-        assert message(known, "x") == expected
-        assert message(known, "y").endswith(f"(installed: dry-run, good, local); {expected}")
-        assert known.find("executor", "good").names == ("good",)
+        assert message(registry, "x") == expected
+        assert message(registry, "y").endswith(f"(installed: dry-run, good, local); {expected}")
+        assert registry.find("executor", "good").names == ("good",)
 
     def test_older_signature_works(self, site: Any) -> None:
         site.install("dist", x=(
@@ -381,10 +381,10 @@ class TestIncompatible:
             "@hookimpl\ndef reflow_task_failed(run_id):\n    told.append(run_id)\n"
             "@hookimpl(optionalhook=True)\ndef reflow_of_the_future(anything):\n    pass\n"
         ))  # fmt: skip
-        known = site.registry()
-        plugin: Any = known.plugins[known.find("observer", "x").point]
+        registry = site.registry()
+        plugin: Any = registry.plugins[registry.find("observer", "x").point]
         arguments = {"run_id": "r", "task": "t", "index": None, "cause": "OOM"}
-        call(known.manager, plugin, "reflow_task_failed", **arguments)
+        call(registry.manager, plugin, "reflow_task_failed", **arguments)
         assert plugin.told == ["r"]
 
 
@@ -398,22 +398,22 @@ class TestEnabled:
         return site
 
     def test_only_these_are_loaded(self, three: Any) -> None:
-        known = three.registry(enabled=("a", "c"))
-        assert known.find("executor", "a").names == ("a",)
-        assert message(known, "b") == (
+        registry = three.registry(enabled=("a", "c"))
+        assert registry.find("executor", "a").names == ("a",)
+        assert message(registry, "b") == (
             "plugin 'b' of dist-b 1.2 is disabled: REFLOW_PLUGINS leaves it out (enabled: a, c)"
         )
-        assert message(known, "alias").endswith("; REFLOW_PLUGINS leaves out: b")
+        assert message(registry, "alias").endswith("; REFLOW_PLUGINS leaves out: b")
         assert three.is_loaded("dist-c", "c")
         assert not three.is_loaded("dist-b", "b")
 
     def test_none(self, three: Any) -> None:
-        known = three.registry(enabled=(), enabled_by="[plugins] enabled in config.toml")
-        assert message(known, "a") == (
+        registry = three.registry(enabled=(), enabled_by="[plugins] enabled in config.toml")
+        assert message(registry, "a") == (
             "plugin 'a' of dist-a 1.2 is disabled: [plugins] enabled in config.toml leaves it out "
             "(enabled: none)"
         )
-        assert known.find("executor", "local").names == ("local",)
+        assert registry.find("executor", "local").names == ("local",)
 
 
 def selection_of_this_process() -> Selection:
@@ -443,19 +443,19 @@ def test_settings_come_from_environment_and_configuration(
     file = tmp_path / "reflow" / "config.toml"
     file.parent.mkdir()
     file.write_text('[plugins]\nenabled = ["mail"]\n[plugins.pin]\nslurm = "mine"\n')
-    known = selection_of_this_process()
-    assert (known.enabled, dict(known.pin)) == (("mail",), {"slurm": "mine"})
-    assert known.enabled_by == f"[plugins] enabled in {file}:2"
-    assert known.file == str(file)
+    registry = selection_of_this_process()
+    assert (registry.enabled, dict(registry.pin)) == (("mail",), {"slurm": "mine"})
+    assert registry.enabled_by == f"[plugins] enabled in {file}:2"
+    assert registry.file == str(file)
     for text, enabled in (("a, b,", ("a", "b")), ("", ())):
         monkeypatch.setenv("REFLOW_PLUGINS", text)
-        known = selection_of_this_process()
-        assert (known.enabled, known.enabled_by) == (enabled, "REFLOW_PLUGINS")
-        assert dict(known.pin) == {"slurm": "mine"}
+        registry = selection_of_this_process()
+        assert (registry.enabled, registry.enabled_by) == (enabled, "REFLOW_PLUGINS")
+        assert dict(registry.pin) == {"slurm": "mine"}
     file.write_text("[plugins\n")
-    known = selection_of_this_process()
-    assert str(file) in known.problem
-    assert known.enabled == ()
+    registry = selection_of_this_process()
+    assert str(file) in registry.problem
+    assert registry.enabled == ()
     file.unlink()
     (tmp_path / "reflow.toml").write_text('[plugins]\nenabled = ["a"]\n')
     monkeypatch.delenv("REFLOW_PLUGINS")
@@ -511,11 +511,11 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The five backends, as their entry points say, whether installed or not."""
     from importlib import import_module
 
-    known = Registry(installed=Installed("reflow", []))
+    registry = Registry(installed=Installed("reflow", []))
     for name in BACKENDS:
         value = f"reflow_{name}.plugin"
-        known.register(import_module(value), EntryPoint(name, value, BACKEND))
-    monkeypatch.setattr(lookup, "registry", lambda: known)
+        registry.register(import_module(value), EntryPoint(name, value, BACKEND))
+    monkeypatch.setattr(lookup, "registry", lambda: registry)
 
 
 @pytest.mark.usefixtures("backends")
@@ -531,12 +531,12 @@ def test_backends(name: str) -> None:
 
 @pytest.mark.usefixtures("backends")
 def test_settings_round_trip() -> None:
-    mine = PBSExecutor(qsub="/opt/pbs/bin/qsub", max_array_size=50)
-    name, settings = lookup.executor_reference(mine)
+    executor = PBSExecutor(qsub="/opt/pbs/bin/qsub", max_array_size=50)
+    name, settings = lookup.executor_reference(executor)
     assert name == "pbs"
     assert settings["qsub"] == "/opt/pbs/bin/qsub"
     again = lookup.executor_from_reference(name, settings)
-    assert again == mine
+    assert again == executor
     assert again.capabilities.max_array_size == 50
 
 
@@ -557,9 +557,9 @@ def test_class_no_plugin_registers_has_no_reference() -> None:
 
 @pytest.mark.usefixtures("backends")
 def test_executor_from() -> None:
-    mine = PBSExecutor(qsub="mine")
+    executor = PBSExecutor(qsub="mine")
     config = reflow.Config(executor={"pbs": {"qsub": "configured"}})
-    assert lookup.executor_from(mine, config) is mine
+    assert lookup.executor_from(executor, config) is executor
     assert lookup.executor_from("pbs", config) == PBSExecutor(qsub="configured")
     assert lookup.executor_from("slurm", config) == SlurmExecutor()
     with pytest.raises(ConfigError, match=r"executor\.pbs\.qusb.*did you mean 'qsub'"):
@@ -619,9 +619,9 @@ def test_a_plugin_can_be_any_object() -> None:
         def reflow_register_serializers(self) -> list[SerializerEntry]:
             return [SerializerEntry(name="npy", target="a:B")]
 
-    known = Registry(installed=Installed("reflow", []))
-    known.register(Plugin(), EntryPoint("npy", "nowhere", BACKEND))
-    assert known.find("serializer", "npy").entry == SerializerEntry(name="npy", target="a:B")
+    registry = Registry(installed=Installed("reflow", []))
+    registry.register(Plugin(), EntryPoint("npy", "nowhere", BACKEND))
+    assert registry.find("serializer", "npy").entry == SerializerEntry(name="npy", target="a:B")
 
 
 def test_entry_target_must_be_importable_by_form() -> None:
@@ -648,16 +648,16 @@ def test_trace(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     site.install("dist", x=executors("x"))
     site.install("bad", y="raise RuntimeError")
     monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "1")
-    known = site.registry()
-    known.load(known.installed.points)
+    registry = site.registry()
+    registry.load(registry.installed.points)
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
     assert "reflow plugins: hook reflow_register_executors() of builtin" in lines
     assert "reflow plugins: hook reflow_register_executors() of x" in lines
-    assert any(one.startswith("reflow plugins: plugin x of dist 1.2: ok, ") for one in lines)
-    assert any(one.startswith("reflow plugins: plugin y of bad 1.2: broken, ") for one in lines)
-    assert all(one.endswith(" ms") for one in lines if " plugin " in one)
+    assert any(line.startswith("reflow plugins: plugin x of dist 1.2: ok, ") for line in lines)
+    assert any(line.startswith("reflow plugins: plugin y of bad 1.2: broken, ") for line in lines)
+    assert all(line.endswith(" ms") for line in lines if " plugin " in line)
     monkeypatch.setenv("REFLOW_TRACE_PLUGINS", "0")
     again = site.registry()
     again.load(again.installed.points)

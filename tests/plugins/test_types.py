@@ -40,7 +40,7 @@ def shapes(site: Any) -> ModuleType:
     return import_module(module)
 
 
-def found(cls: type) -> str | None:
+def serializer_of(cls: type) -> str | None:
     entry = lookup.serializer_entry_for(cls)
     return None if entry is None else entry.name
 
@@ -50,12 +50,12 @@ def test_by_the_name_users_import_and_by_the_name_it_was_defined_as(
 ) -> None:
     site.install("dist", x=serializer("mine", f"{shapes.__name__}.Frame"))
     use()
-    assert found(shapes.Frame) == "mine"
-    assert found(shapes.Wide) == "mine"
-    assert found(shapes.Outer) is None
+    assert serializer_of(shapes.Frame) == "mine"
+    assert serializer_of(shapes.Wide) == "mine"
+    assert serializer_of(shapes.Outer) is None
     site.install("other", y=serializer("inner", f"{shapes.Outer.Inner.__module__}.Outer.Inner"))
     use()
-    assert found(shapes.Outer.Inner) == "inner"
+    assert serializer_of(shapes.Outer.Inner) == "inner"
 
 
 def test_nothing_is_imported_to_find_out(site: Any, use: Callable[..., Registry]) -> None:
@@ -66,7 +66,7 @@ def test_nothing_is_imported_to_find_out(site: Any, use: Callable[..., Registry]
     try:
         site.install("dist", x=serializer("x", f"{module}.Frame", f"{lazy.__name__}.Frame"))
         use()
-        assert found(dict) is None
+        assert serializer_of(dict) is None
     finally:
         del sys.modules[lazy.__name__]
     assert module not in sys.modules
@@ -78,9 +78,10 @@ def test_the_most_specific_class_wins(
     site.install("wide", wide=serializer("wide", f"{shapes.__name__}.Wide"))
     site.install("frame", frame=serializer("frame", f"{shapes.__name__}.Frame"))
     site.install("all", all=serializer("all", "builtins.object"))
-    known = use()
-    known.find("serializer", "frame")  # what is loaded already is not preferred
-    assert (found(shapes.Wide), found(shapes.Frame), found(int)) == ("wide", "frame", "all")
+    registry = use()
+    registry.find("serializer", "frame")  # what is loaded already is not preferred
+    names = [serializer_of(cls) for cls in (shapes.Wide, shapes.Frame, int)]
+    assert names == ["wide", "frame", "all"]
 
 
 def test_two_for_one_class(site: Any, use: Callable[..., Registry], shapes: ModuleType) -> None:
@@ -90,7 +91,7 @@ def test_two_for_one_class(site: Any, use: Callable[..., Registry], shapes: Modu
     site.install("second", b=serializer("b", inner))
     use()
     with pytest.raises(PluginError) as caught:
-        found(shapes.Wide)
+        serializer_of(shapes.Wide)
     assert str(caught.value) == (
         f"plugins of first 1.2 and second 1.2 both register a serializer for "
         f"{shapes.Wide.__module__}.Wide; pin one: [plugins.pin] \"{key}\" = \"first\" or "
@@ -98,12 +99,12 @@ def test_two_for_one_class(site: Any, use: Callable[..., Registry], shapes: Modu
     )
     assert lookup.serializer_entry("a").name == "a"  # by name both are there
     use(pin={key: "second"})
-    assert found(shapes.Wide) == "b"
+    assert serializer_of(shapes.Wide) == "b"
     use(pin={inner: "first"})
-    assert found(shapes.Frame) == "a"
+    assert serializer_of(shapes.Frame) == "a"
     use(pin={key: "frist"})
     with pytest.raises(PluginError, match=r"names a distribution that is not installed.*'first'"):
-        found(shapes.Frame)
+        serializer_of(shapes.Frame)
 
 
 def test_what_is_found_is_what_its_name_stands_for(
@@ -113,16 +114,16 @@ def test_what_is_found_is_what_its_name_stands_for(
     key = f"{shapes.__name__}.Frame"
     site.install("dist", x=serializer("pickle", key))
     use()
-    assert found(shapes.Frame) is None
+    assert serializer_of(shapes.Frame) is None
     site.install("first", a=serializer("frames", key))
     site.install("second", b=serializer("frames", "no.where"))
     use()
     with pytest.raises(PluginError, match="both register a serializer named 'frames'"):
-        found(shapes.Frame)
+        serializer_of(shapes.Frame)
     use(pin={"frames": "first"})
-    assert found(shapes.Frame) == "frames"
+    assert serializer_of(shapes.Frame) == "frames"
     use(pin={"frames": "second"})
-    assert found(shapes.Frame) is None
+    assert serializer_of(shapes.Frame) is None
 
 
 def test_broken_plugins_are_passed_over(
@@ -130,10 +131,10 @@ def test_broken_plugins_are_passed_over(
 ) -> None:
     site.install("bad", bad="raise SystemExit(3)")
     site.install("dist", x=serializer("mine", f"{shapes.__name__}.Frame"))
-    known = use()
-    assert found(shapes.Frame) == "mine"
-    assert found(int) is None
-    assert [failure.point.name for failure in known.failures] == ["bad"]
+    registry = use()
+    assert serializer_of(shapes.Frame) == "mine"
+    assert serializer_of(int) is None
+    assert [failure.point.name for failure in registry.failures] == ["bad"]
 
 
 def test_verifiers_all_count_of_the_most_specific_class(
