@@ -34,7 +34,7 @@ class Inputs:
     """
 
     def __init__(
-        self, files: Files, folder: str, known: Any, items: dict[str, Any], patience: float
+        self, files: Files, folder: str, awaited: Any, items: dict[str, Any], patience: float
     ) -> None:
         """Read it from the record, waiting up to `patience` seconds.
 
@@ -44,15 +44,15 @@ class Inputs:
         self._folder = folder
         self._values = Values(files, f"{folder}/values")
         self._until = time.monotonic() + patience
-        self._again = frozenset(known["again"])
-        self.common: dict[str, str] = dict(known["common"])
+        self._again = frozenset(awaited["again"])
+        self.common: dict[str, str] = dict(awaited["common"])
         self.texts: dict[str, str] = {}
         self.stamps: dict[str, str] = {}
         self.new_files = False
-        for source in known["after"]:
+        for source in awaited["after"]:
             for item in source["items"]:
                 self._outcome(source["task"], item)
-        for wire in known["wires"]:
+        for wire in awaited["wires"]:
             parameter = wire["parameter"]
             marks: list[tuple[str, str]] = []
             if wire["each"]:
@@ -103,16 +103,16 @@ class Inputs:
     def _outcome(self, task: str, item: list[int]) -> Outcome:
         index, attempt = item
         while True:
-            found = read_outcome(self._files, self._folder, task, index, attempt)
-            if found is not None:
+            outcome = read_outcome(self._files, self._folder, task, index, attempt)
+            if outcome is not None:
                 break
             if time.monotonic() > self._until:
                 raise Deferred(f"{task}[{index}] has left nothing in attempt {attempt}")
             time.sleep(0.1)
             # A network file system looks a name up anew once its folder was listed.
             self._files.list(f"{self._folder}/outcomes/{task}")
-        if found.state not in DONE:
-            if found.state == FAILED and task in self._again:
+        if outcome.state not in DONE:
+            if outcome.state == FAILED and task in self._again:
                 raise Deferred(f"{task}[{index}] has failed and may be tried again")
             raise Culprit(f"{task}[{index}]" if index else task)
-        return found
+        return outcome

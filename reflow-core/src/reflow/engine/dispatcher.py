@@ -58,8 +58,8 @@ class Dispatch:
         self.files = record.files
         self.values = Values(self.files, record.values)
         self.attachments = AttachmentFolder(self.files, record.values, request.spec.serializers)
-        self.ledger = Replay(request.spec)
-        self.progress = self.ledger.progress
+        self.replay = Replay(request.spec)
+        self.progress = self.replay.progress
         reader = JournalReader(self.files, record.segments)
         try:
             self.lease, records = take_lease(
@@ -69,9 +69,9 @@ class Dispatch:
             raise RecordError(
                 f"cannot carry the run on, in {record.folder}: {error.strerror}"
             ) from error
-        self.ledger.fold(records)
+        self.replay.fold(records)
         self._writer = RecordWriter(
-            record, request, store, self.ledger, reader, self.lease, self.clock,
+            record, request, store, self.replay, reader, self.lease, self.clock,
             indexed=lambda: self.reservations.enter(),
         )  # fmt: skip
         self._older = OlderResults(
@@ -82,7 +82,7 @@ class Dispatch:
         self.stopped = False
         self.edited_code: set[str] = set()
         """Tasks whose code was changed since the submission."""
-        for tasks in self.ledger.cancels:
+        for tasks in self.replay.cancels:
             # Whoever took the cancel up may not have come to record what it meant.
             self.mark_cancelled(tasks)
 
@@ -107,6 +107,12 @@ class Dispatch:
     def release(self) -> None:
         """Let the lease go, with everything on record and in the store."""
         self._writer.release()
+
+    def __enter__(self) -> Dispatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def server_time(self) -> float:
         """Return the file server's time, in seconds since the epoch."""
@@ -188,9 +194,9 @@ class Dispatch:
             sized, skipped = self._size_arrays(), self._skip_blocked()
             looked_up = not self.stopped and self._look_up_ready(works, claim)
             moved = sized or skipped or looked_up
-        if self.progress.finished and self.ledger.finished is None:
+        if self.progress.finished and self.replay.finished is None:
             finished = Finished(self.progress.verdict, self.clock.now())
-            self.ledger.finish(finished)
+            self.replay.finish(finished)
             self.write(finished)
             self._writer.announce(finished)
         return works
@@ -278,7 +284,12 @@ class Dispatch:
 
     def is_asked(self) -> bool:
         """Whether there is a request to cancel or retry that nobody has taken up."""
-        return latest_request(self.files, self.record.folder) > self.ledger.epoch
+        return latest_request(self.files, self.record.folder) > self.replay.epoch
+
+    @property
+    def ended(self) -> str | None:
+        """The state in which the run has ended; None if it goes on, or is asked to."""
+        return None if self.is_asked() else self.replay.finished
 
     def take_requests(self) -> list[Epoch]:
         """Take up requests to cancel or retry that came since; the caller carries them out.
@@ -287,13 +298,13 @@ class Dispatch:
         cancelled elements on record.
         """
         taken = []
-        for request in read_requests(self.files, self.record.folder, self.ledger.epoch):
+        for request in read_requests(self.files, self.record.folder, self.replay.epoch):
             epoch = Epoch(
                 request.number, request.kind, request.tasks, self.clock.now(),
                 request.executor, request.settings,
             )  # fmt: skip
             self.write(epoch)
-            self.ledger.take_up(epoch)
+            self.replay.take_up(epoch)
             self._inputs.clear()
             taken.append(epoch)
             if epoch.kind == "cancel":
@@ -315,7 +326,7 @@ class Dispatch:
 
 def check_task(request: RunRequest, task: str | None) -> None:
     """Raise `UnknownTaskError` unless a run has this task (or none is named)."""
-    names = [one.name for one in request.spec.tasks]
+    names = [spec.name for spec in request.spec.tasks]
     if task is not None and task not in names:
         raise UnknownTaskError(unknown_name("task", task, names))
 

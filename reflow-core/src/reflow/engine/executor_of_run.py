@@ -24,9 +24,10 @@ def executor_of(request: RunRequest, place: Place = HOME) -> Executor:
 
 def place_of(record: RunRecord) -> Place:
     """Return where the jobs of a run go: what the last retry asked for, if any did."""
-    requests = read_requests(record.files, record.folder)
-    places = [(one.executor, one.settings) for one in requests if one.executor]
-    return places[-1] if places else HOME
+    for request in reversed(read_requests(record.files, record.folder)):
+        if request.executor:
+            return request.executor, request.settings
+    return HOME
 
 
 def current_executor(record: RunRecord, request: RunRequest) -> Executor:

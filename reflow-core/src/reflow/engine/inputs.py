@@ -94,6 +94,7 @@ class TaskInputs:
         self.hashed: list[tuple[str, str]] = []
         for wire in state.spec.wires:
             self._receive(progress, wire)
+        # Elements share all but the last part of what is hashed: it is hashed once and copied.
         self._bases: dict[tuple[tuple[str, str], ...], _Hash] = {}
         self._base = self._base_of({})
 
@@ -103,6 +104,7 @@ class TaskInputs:
         if wire.chained:
             self._each.append(_Each(wire.parameter, [], [], above))
             return
+        # Of a chain each element has its own files: see `new_files`.
         if any(progress.tasks[source.task].made_files() for source in wire.sources):
             self._shared_new_files = True
         if not (wire.each or wire.listed):

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -17,7 +17,7 @@ from ..errors import DefinitionError, LeaseHeldError, LeaseLostError
 from ..executors.base import JobRequest
 from ..model.entrypoint import is_editable, load_tasks
 from ..model.flow import TaskDefinition
-from ..states import FAILED, WAITING
+from ..states import ERROR, FAILED, WAITING
 from ..storage.events import Intent, Submitted
 from ..storage.ids import job_tag
 from ..storage.journal import SignOfLife
@@ -29,6 +29,7 @@ from .dispatcher import Dispatch
 from .executor_of_run import current_executor, executor_of
 from .replay import DRIVER
 from .run_view import RunView
+from .task_call import edited_code_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,14 +51,13 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
     `LeaseHeldError` if somebody carries the run on already.
     """
     executor = current_executor(record, request)
-    dispatch = Dispatch(
-        record, request, store, lambda: load_tasks(request.entrypoint, record.folder)
-    )
-    try:
-        if dispatch.ledger.finished is not None and not dispatch.is_asked():
+    load = partial(load_tasks, request.entrypoint, record.folder)
+    with Dispatch(record, request, store, load) as dispatch:
+        if dispatch.ended is not None:
             return
-        number = len(dispatch.ledger.jobs) + 1
+        number = len(dispatch.replay.jobs) + 1
         tag = job_tag(request.run_id, number, DRIVER)
+        # On record before it is started: a driver that dies at once counts as fruitless.
         dispatch.write(Intent(tag, DRIVER, "", (), (), dispatch.clock.now()))
         dispatch.sync()
         script = record.write_script(tag, driver_script(record, request))
@@ -71,8 +71,6 @@ def start_driver(record: RunRecord, request: RunRequest, store: Store | None) ->
             )
         )
         dispatch.write(Submitted(tag, job, dispatch.clock.now()))
-    finally:
-        dispatch.release()
 
 
 def driver_script(record: RunRecord, request: RunRequest) -> str:
@@ -98,25 +96,16 @@ def drive_recorded(record: RunRecord) -> str:
     request = record.request()
     executor = current_executor(record, request)
     store = open_store(request.store)
-    loaded: list[Mapping[str, TaskDefinition]] = []
-
-    def load() -> Mapping[str, TaskDefinition]:
-        if not loaded:
-            loaded.append(load_tasks(request.entrypoint, record.folder))
-        return loaded[0]
-
-    dispatch = _take(record, request, store, load)
-    try:
-        if dispatch.ledger.finished is not None and not dispatch.is_asked():
-            return dispatch.ledger.finished
+    load = cache(partial(load_tasks, request.entrypoint, record.folder))
+    with _take(record, request, store, load) as dispatch:
+        if dispatch.ended is not None:
+            return dispatch.ended
         try:
             tasks = load()
             _take_code(dispatch, tasks)
         except Exception as error:
             return _give_up(dispatch, f"the workflow's code cannot be loaded: {error!r}")
         return drive(dispatch, tasks, max_workers=executor.workers, isolate=True)
-    finally:
-        dispatch.release()
 
 
 def _take_code(dispatch: Dispatch, tasks: Mapping[str, TaskDefinition]) -> None:
@@ -131,25 +120,20 @@ def _take_code(dispatch: Dispatch, tasks: Mapping[str, TaskDefinition]) -> None:
         code = changed(tasks[name], state.spec.code, state.spec.sources)
         if not code:
             continue
-        told = f"the code of task {name!r} has changed since it was submitted"
+        text = edited_code_text(name)
         if request.options.on_code_change == "fail" and not state.closed:
-            raise DefinitionError(f"{told} (on_code_change='fail'): submit the run anew")
+            raise DefinitionError(f"{text} (on_code_change='fail'): submit the run anew")
         state.spec = evolve(state.spec, code=code)
         dispatch.edited_code.add(name)
-        dispatch.note(f"{told}: the new code counts")
-
-
-def pass_recorded(record: RunRecord, own_tag: str = "") -> PassReport:
-    """Run one dispatch pass over a run from its record.
-
-    Waits for a holder of the lease that is about to let go: who unblocked something
-    must not leave before it is submitted.
-    """
-    return ready_pass(record, own_tag)()
+        dispatch.note(f"{text}: the new code counts")
 
 
 def ready_pass(record: RunRecord, own_tag: str = "") -> Callable[[], PassReport]:
-    """Load all that a dispatch pass needs and that stays as it is; return the pass."""
+    """Load all that a dispatch pass needs and that stays as it is; return the pass.
+
+    It waits for a holder of the lease that is about to let go: who unblocked something must not
+    leave before it is submitted.
+    """
     from ..plugins.open_store import open_store
 
     request = record.request()
@@ -162,17 +146,13 @@ def run_pass(
 ) -> PassReport:
     """Run one dispatch pass over a queued run, as soon as its lease is free."""
     load = partial(load_tasks, request.entrypoint, record.folder)
-    dispatch = _take(record, request, store, load)
-    try:
-        with SignOfLife(dispatch.lease):
-            return DispatchPass(
-                dispatch,
-                executor_of(request),
-                make=lambda place: executor_of(request, place),
-                own_tag=own_tag,
-            ).run()
-    finally:
-        dispatch.release()
+    with _take(record, request, store, load) as dispatch, SignOfLife(dispatch.lease):
+        return DispatchPass(
+            dispatch,
+            executor_of(request),
+            make=lambda place: executor_of(request, place),
+            own_tag=own_tag,
+        ).run()
 
 
 def start(record: RunRecord, request: RunRequest, store: Store | None) -> None:
@@ -236,9 +216,9 @@ def _give_up(dispatch: Dispatch, reason: str) -> str:
     while dispatch.take_requests():
         continue  # whatever was asked, this is its end
     for name, index in dispatch.progress.unfinished():
-        dispatch.settle(Outcome(name, index, 0, FAILED, cause="ERROR", detail=reason))
+        dispatch.settle(Outcome(name, index, 0, FAILED, cause=ERROR, detail=reason))
     dispatch.plan()
-    return dispatch.ledger.finished or FAILED
+    return dispatch.replay.finished or FAILED
 
 
 def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> RunView:
@@ -252,15 +232,12 @@ def carry_on(record: RunRecord, request: RunRequest, store: Store | None) -> Run
     fruitless = view.replay.fruitless
     try:
         if fruitless >= MAX_DRIVERS:
-            dispatch = Dispatch(record, request, store, dict)
-            try:
+            with Dispatch(record, request, store, dict) as dispatch:
                 _give_up(
                     dispatch,
                     f"{fruitless} processes that carried the run on died one after the "
                     f"other without any progress; see {record.logs}",
                 )
-            finally:
-                dispatch.release()
         else:
             start(record, request, store)
     except (LeaseHeldError, LeaseLostError):

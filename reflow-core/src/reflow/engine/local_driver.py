@@ -86,8 +86,8 @@ class _Driver:
             if dispatch.progress.finished:
                 dispatch.sync()
                 dispatch.lease.check()  # an end that a stale holder wrote is no end
-                assert dispatch.ledger.finished is not None
-                return dispatch.ledger.finished
+                assert dispatch.replay.finished is not None
+                return dispatch.replay.finished
             if pool.busy:
                 for answered in pool.results(WAIT_SECONDS):
                     self._settle(*answered)

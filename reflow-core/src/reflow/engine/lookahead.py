@@ -77,6 +77,7 @@ def _behind(
     for chained, indices in _by_jobs_above(state, free).items():
         if not (chained or after):
             continue  # they are ready, and were held back for a reason
+        # Position by position the scheduler can only wait where both jobs have the same map.
         tag = chained[0] if elementwise and len(chained) == 1 and len(indices) > 1 else ""
         if tag and sorted(maps[tag]) == indices:
             yield Ahead(state=state, indices=maps[tag], after=after, each=tag)
@@ -92,6 +93,7 @@ def _under_way(tasks: list[TaskState]) -> tuple[str, ...] | None:
     for task in tasks:
         if task.succeeded():
             continue
+        # "" is in the hands of this very process, which no scheduler can wait for.
         if task.closed or task.is_idle() or "" in task.flying.values():
             return None
         tags.update(dict.fromkeys(task.flying.values()))
@@ -163,11 +165,11 @@ def _items(state: TaskState, values: Values | None) -> list[Any]:
         if outcome is None:
             items.append([index, state.tries[index]])
         elif values is not None:
-            items.append(_known(values, outcome))
+            items.append(_item(values, outcome))
     return items
 
 
-def _known(values: Values, outcome: Outcome) -> str | dict[str, Any]:
+def _item(values: Values, outcome: Outcome) -> str | dict[str, Any]:
     text, marks = values.text(outcome), marks_of(outcome)
     return {"text": text, "marks": marks} if marks else text
 
@@ -176,12 +178,12 @@ def position_items(
     progress: Progress, values: Values, state: TaskState, index: int
 ) -> dict[str, Any]:
     """Return, by parameter, the items that one element receives over its `each` wires."""
-    found: dict[str, Any] = {}
+    items: dict[str, Any] = {}
     for wire in state.spec.wires:
         if wire.each:
             above = progress.tasks[wire.sources[0].task]
             outcome = above.outcomes[index]
-            found[wire.parameter] = (
-                [index, above.tries[index]] if outcome is None else _known(values, outcome)
+            items[wire.parameter] = (
+                [index, above.tries[index]] if outcome is None else _item(values, outcome)
             )
-    return found
+    return items

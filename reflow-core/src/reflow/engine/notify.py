@@ -22,15 +22,17 @@ def observe(request: RunRequest, events: Sequence[Outcome | Finished]) -> list[s
     problems: list[str] = []
     for name in request.options.observers:
         try:
-            told = observers([name])
+            observer = observers([name])
         except PluginError as error:
             problems.append(f"observer {name!r}: {error}")
             continue
         for event in events:
             if isinstance(event, Finished):
-                problems += told.run_finished(request.run_id, Path(request.run_dir), event.state)
+                problems += observer.run_finished(
+                    request.run_id, Path(request.run_dir), event.state
+                )
             else:
                 single = event.index == WHOLE_TASK or not arrays[event.task]
                 index = None if single else event.index
-                problems += told.task_failed(request.run_id, event.task, index, event.cause)
+                problems += observer.task_failed(request.run_id, event.task, index, event.cause)
     return problems

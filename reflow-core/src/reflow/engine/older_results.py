@@ -18,7 +18,7 @@ from ..states import CACHED, SUCCESS
 from ..storage.outcome import Outcome, lacks_prints
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import CachedResult, RunRow, Store, Underway
-from .other_runs import Elsewhere
+from .other_runs import OtherRuns
 from .record_writer import RecordWriter
 from .reservations import Reservations
 from .task_call import WITHIN_TASK
@@ -65,7 +65,7 @@ class OlderResults:
             request.run_id,
             request.spec,
             self.may_reuse,
-            Elsewhere(record.files, request.user, server_time),
+            OtherRuns(record.files, request.user, server_time),
         )
 
     def may_reuse(self, spec: TaskSpec) -> bool:
@@ -99,6 +99,7 @@ class OlderResults:
             take_over(stored.good)
             for identity in stored.good:
                 notices.pop(identity, None)  # of another run's copy
+            # Not before the look-up: what another run has finished by now need not be reserved.
             missing = {
                 identity: index
                 for identity, index in identities.items()

@@ -98,7 +98,7 @@ class OtherRun:
         return outcomes
 
 
-class Elsewhere:
+class OtherRuns:
     """Looks after elements in the records of other runs, for a run of `user`.
 
     `server_time` returns the file server's time.

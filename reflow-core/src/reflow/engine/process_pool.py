@@ -215,6 +215,7 @@ def _serve(channel: Connection, callers: Callers) -> None:
     """Answer elements until the other end closes: also when its process was killed."""
     import threading
 
+    # Ctrl-C reaches every process of the terminal; the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
@@ -223,6 +224,7 @@ def _serve(channel: Connection, callers: Callers) -> None:
             time.sleep(0.1)
         os.killpg(0, signal.SIGKILL)
 
+    # A task may compute for hours: of a driver that was killed nothing must go on.
     threading.Thread(target=watch, daemon=True).start()
     os.environ[WITHIN_TASK] = "1"
     commons: dict[str, Mapping[str, str]] = {}
@@ -325,6 +327,7 @@ class ProcessPool:
         if not process.pending:
             process.kill()
             return []
+        # Elements are answered in order: it died of the first without an answer.
         culprit = process.pending.popleft()
         self._queue.extendleft(reversed(process.pending))
         return [(culprit, process.bury(culprit.task), None)]

@@ -132,7 +132,7 @@ class RecordWriter:
 
     def index(self) -> None:
         """Enter what is on record into the store; a store that fails catches up later."""
-        self.flush()
+        self.flush()  # the store never knows more than the record
         if self._broken:
             return
         records, self._unindexed = self._unindexed, []

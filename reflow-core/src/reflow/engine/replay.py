@@ -11,25 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..model.spec import WorkflowSpec
-from ..storage.events import (
-    HOME,
-    Barred,
-    Called,
-    Ended,
-    Epoch,
-    Finished,
-    Intent,
-    Missing,
-    Note,
-    Opened,
-    Place,
-    Record,
-    Released,
-    Retried,
-    Sized,
-    Submitted,
-    Waiting,
-)
+from ..storage import events
+from ..storage.events import HOME, Epoch, Finished, Intent, Place, Record
 from ..storage.outcome import Outcome
 from .planner import Progress
 
@@ -176,7 +159,7 @@ class Replay:
                 task.forgive(index)
             self.progress.land(job.intent.task, index)
 
-    def wait(self, record: Waiting) -> None:
+    def wait(self, record: events.Waiting) -> None:
         """A job does not start, a task is held back, or the run does not go on (no tag), for a
         reason or no more."""
         if not record.tag:
@@ -207,38 +190,26 @@ class Replay:
         self.finished, self.finished_at = record.state, record.at
         self.reopened = False
 
-    def _retry(self, record: Retried) -> None:
+    def _retry(self, record: events.Retried) -> None:
         self.progressed = True
         self.retried[record.task, record.cause] += 1
         if self._elements:
             self.progress.retry(record)
 
-    def _size(self, record: Sized) -> None:
+    def _size(self, record: events.Sized) -> None:
         self.sizes[record.task] = record.size
         if self._elements:
             self.progress.resize(record.task, record.size)
 
-    def _submitted(self, record: Submitted) -> None:
+    def _submitted(self, record: events.Submitted) -> None:
         job = self.jobs.get(record.tag)
         if job is not None:
             job.job, job.missing = record.job, None
 
-    def _miss(self, record: Missing) -> None:
+    def _miss(self, record: events.Missing) -> None:
         job = self.jobs.get(record.tag)
         if job is not None:
             job.missing = record.at
-
-    def _bar(self, record: Barred) -> None:
-        self.barred[record.role] = record.reason
-
-    def _called(self, record: Called) -> None:
-        self.calls.update(dict(record.commands))
-
-    def _note(self, record: Note) -> None:
-        self.notes[record.text] = None
-
-    def _pass_over(self, record: Opened | Released) -> None:
-        """The lease changes hands: that says nothing of what was done."""
 
 
 def _elements(intent: Intent) -> Iterator[tuple[int, int]]:
@@ -247,18 +218,19 @@ def _elements(intent: Intent) -> Iterator[tuple[int, int]]:
 
 
 _FOLD: dict[type, Callable[[Replay, Any], None]] = {
-    Sized: Replay._size,
-    Retried: Replay._retry,
-    Intent: Replay.intend,
-    Submitted: Replay._submitted,
-    Missing: Replay._miss,
-    Ended: lambda replay, record: replay.end(record.tag, record.state),
-    Waiting: Replay.wait,
-    Barred: Replay._bar,
-    Called: Replay._called,
-    Note: Replay._note,
-    Epoch: Replay.take_up,
-    Finished: Replay.finish,
-    Opened: Replay._pass_over,
-    Released: Replay._pass_over,
+    events.Sized: Replay._size,
+    events.Retried: Replay._retry,
+    events.Intent: Replay.intend,
+    events.Submitted: Replay._submitted,
+    events.Missing: Replay._miss,
+    events.Ended: lambda replay, record: replay.end(record.tag, record.state),
+    events.Waiting: Replay.wait,
+    events.Barred: lambda replay, record: replay.barred.update({record.role: record.reason}),
+    events.Called: lambda replay, record: replay.calls.update(dict(record.commands)),
+    events.Note: lambda replay, record: replay.notes.update({record.text: None}),
+    events.Epoch: Replay.take_up,
+    events.Finished: Replay.finish,
+    # The lease changes hands: that says nothing of what was done.
+    events.Opened: lambda replay, record: None,
+    events.Released: lambda replay, record: None,
 }

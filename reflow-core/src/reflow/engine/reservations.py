@@ -11,7 +11,7 @@ from ..caching.lineage import element_lineage, task_lineages
 from ..caching.reuse import Decision
 from ..model.spec import TaskSpec, WorkflowSpec
 from ..storage.stores.base import CachedResult, Reservation, Store, Underway
-from .other_runs import Elsewhere, Prospect
+from .other_runs import OtherRuns, Prospect
 
 LOOK_SECONDS = 1.0
 """How often a process that stays looks after what other runs have in hand, at most."""
@@ -35,7 +35,7 @@ class Reservations:
     """The reservations of one run in its store, for the holder of its lease.
 
     `counts` says of a task of its `workflow` whether its results are to be used again, and
-    `elsewhere` reads what other runs have. Without a store nothing is reserved or awaited.
+    `other_runs` reads what other runs have. Without a store nothing is reserved or awaited.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Reservations:
         run_id: str,
         workflow: WorkflowSpec,
         counts: Callable[[TaskSpec], bool],
-        elsewhere: Elsewhere,
+        other_runs: OtherRuns,
     ) -> None:
         self._store, self._run_id = store, run_id
         self._workflow, self._counts = workflow, counts
         self._ahead: list[Reservation] = []
         self._due = 0.0
-        self._elsewhere = elsewhere
+        self._other_runs = other_runs
         self._awaited: dict[tuple[str, int], tuple[str, Underway]] = {}
 
     @cached_property
@@ -64,7 +64,7 @@ class Reservations:
 
     def newest(self) -> float:
         """Return since when the newest of what is awaited has been under way."""
-        return max(self._elsewhere.since(element) for _, element in self._awaited.values())
+        return max(self._other_runs.since(element) for _, element in self._awaited.values())
 
     def wait(self, task: str, index: int, identity: str, elsewhere: Underway) -> None:
         """An element here waits for what another run has in hand."""
@@ -87,21 +87,22 @@ class Reservations:
         if self._store is None or not missing:
             return reserved
         lineage = self._lineages[task]
-        asked = [
+        reservations = [
             Reservation(
                 task, index, identity, element_lineage(lineage, index), anew=identity in refused
             )
             for identity, index in missing.items()
         ]  # fmt: skip
+        # What a run has left behind is taken over from it; another may be quicker each time.
         for _ in range(MOST_RIVALS):
-            held = self._store.reserve(self._run_id, asked)
+            held = self._store.reserve(self._run_id, reservations)
             gone = self._look(held, decide, reserved)
             if not gone:
                 break
             # From that run alone: of several who wait, one gets it.
-            asked = [
+            reservations = [
                 reservation._replace(over=held[reservation.identity].run_id)
-                for reservation in asked
+                for reservation in reservations
                 if reservation.identity in gone
             ]
         if reserved.awaited:
@@ -117,7 +118,7 @@ class Reservations:
         """Look what has become of what other runs had reserved; return that of which nothing
         will come any more."""
         gone = set()
-        for identity, prospect in self._elsewhere.look(held).items():
+        for identity, prospect in self._other_runs.look(held).items():
             if isinstance(prospect, CachedResult) and decide(prospect).stands:
                 reserved.good[identity] = prospect
             elif prospect is Prospect.UNDER_WAY:
@@ -146,8 +147,9 @@ class Reservations:
         if not self._awaited or time.monotonic() < self._due:
             return []
         began = time.monotonic()
-        self._elsewhere.look_again()
-        prospects = self._elsewhere.look(dict(self._awaited.values()))
+        self._other_runs.look_again()
+        prospects = self._other_runs.look(dict(self._awaited.values()))
+        # What has come out is free as well: `plan` looks it up and finds the result.
         free = [
             element
             for element, (identity, _) in self._awaited.items()

@@ -67,14 +67,14 @@ class Answer(NamedTuple):
 ALL_FILES = "all"
 """Stands for ``job(files=)`` where a verifier needs a fingerprint of every file of a result."""
 
-def edited_code_text(task: str) -> str:
-    """Return the sentence on a task whose code was edited after it was submitted."""
-    return f"the code of task {task!r} has changed since it was submitted"
-
-
 WITHIN_TASK = "REFLOW_WITHIN_TASK"
 """The variable by which a run that a task begins knows that it may not wait for other runs: the
 task's own run, or one that waits for that, may be among them."""
+
+
+def edited_code_text(task: str) -> str:
+    """Return the sentence on a task whose code was edited after it was submitted."""
+    return f"the code of task {task!r} has changed since it was submitted"
 
 
 @contextmanager

@@ -97,6 +97,7 @@ def take_position(
     jobs = f"{folder}/jobs"
     header = read_header(files, jobs, tag)
     task = header.task
+    # Before the claim: an attempt that nobody has claimed is the pass's to end.
     if _is_cancelled(files, folder, task, header.epoch):
         return None
     place = read_position(files, jobs, tag, position)
@@ -121,6 +122,7 @@ def take_position(
             state, detail = SKIPPED, f"{error} did not succeed"
         except RecordError as error:  # a value that is gone, or no list
             state, cause, detail = FAILED, ERROR, str(error)
+    # Only now: an attempt that was claimed must come to an outcome.
     if not begin(files, folder, task, place.index, place.attempt, mark):
         return None
     if state:
@@ -150,7 +152,7 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
         answer, identity = worker.run()
     except Exception as error:
         answer, identity = fail_unloadable(error, now), element.identity
-    flush_output()
+    flush_output()  # who sees the outcome finds the whole log
     if isinstance(answer, Outcome):
         cached = answer._replace(
             job=tag, started=now, ended=time.time(), edited=tuple(worker.edited)
@@ -160,8 +162,8 @@ def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:
         answer = answer._replace(edited=tuple(worker.edited))
     if answer.state == FAILED and _met_memory_limit():
         # Of a program that the task had started; the task itself has only seen it die.
-        told = f"{answer.detail} (a process of its job was killed: it met its memory limit)"
-        answer = answer._replace(cause=OOM, detail=told)
+        detail = f"{answer.detail} (a process of its job was killed: it met its memory limit)"
+        answer = answer._replace(cause=OOM, detail=detail)
     return _with_room(
         lambda: publish_answer(files, folder, element.task, element.index, element.attempt,
                                identity, tag, answer)

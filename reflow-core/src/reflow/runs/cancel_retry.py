@@ -67,7 +67,7 @@ def _cancel_here(dispatch: Dispatch, *, whole: bool) -> None:
         for epoch in dispatch.take_requests():
             if epoch.kind == "cancel":
                 dispatch.mark_cancelled(epoch.tasks)
-        if whole and dispatch.ledger.finished is None:
+        if whole and dispatch.replay.finished is None:
             dispatch.plan()
     finally:
         dispatch.release()

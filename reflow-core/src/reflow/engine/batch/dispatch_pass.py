@@ -101,11 +101,11 @@ class DispatchPass:
 
     @property
     def _is_finished(self) -> bool:
-        return self._dispatch.ledger.finished is not None
+        return self._dispatch.replay.finished is not None
 
     def _report(self, *, carried_out: bool, again: bool) -> PassReport:
         return PassReport(
-            finished=self._dispatch.ledger.finished,
+            finished=self._dispatch.replay.finished,
             live=len(self._jobs.live()),
             waits_for=self._jobs.waits_for,
             # A job that may not submit others would not be allowed to at its next try either.
@@ -211,14 +211,14 @@ class DispatchPass:
 
     def _is_asked(self) -> bool:
         """Whether a request to cancel or retry has not been carried out yet."""
-        return bool(self._dispatch.ledger.cancels) or self._dispatch.is_asked()
+        return bool(self._dispatch.replay.cancels) or self._dispatch.is_asked()
 
     def _take_requests(self) -> bool:
         """Carry out all requests; False where the scheduler kept one from being carried out."""
         dispatch = self._dispatch
         while True:
             # Also a cancel that an earlier pass took up and could not carry out.
-            for tasks in dispatch.ledger.cancels:
+            for tasks in dispatch.replay.cancels:
                 if not self._cancel(tasks):
                     return False
             if not dispatch.take_requests():

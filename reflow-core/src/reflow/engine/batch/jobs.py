@@ -33,7 +33,7 @@ class Jobs:
         self._dispatch = dispatch
         self._executors = {HOME: executor}
         self._make = make
-        self.own = dispatch.ledger.jobs.get(own_tag)
+        self.own = dispatch.replay.jobs.get(own_tag)
         """The job that runs this process, if any does."""
         self.silent: set[Place] = set()
         """Where the last poll got no answer: the jobs there are left as they are."""
@@ -45,7 +45,7 @@ class Jobs:
     @property
     def here(self) -> Place:
         """Where jobs go now."""
-        return self._dispatch.ledger.place
+        return self._dispatch.replay.place
 
     @property
     def executor(self) -> Executor:
@@ -84,7 +84,7 @@ class Jobs:
         """Return the jobs, of these roles or of any, that are not known to have ended."""
         return [
             job
-            for job in self._dispatch.ledger.jobs.values()
+            for job in self._dispatch.replay.jobs.values()
             if not job.ended and (not roles or job.intent.role in roles)
         ]
 
@@ -105,7 +105,7 @@ class Jobs:
 
     def of_task(self, task: str) -> Iterator[JobState]:
         """Yield the worker jobs of a task, the newest first."""
-        for job in reversed(self._dispatch.ledger.jobs.values()):
+        for job in reversed(self._dispatch.replay.jobs.values()):
             if job.intent.role == WORKER and job.intent.task == task:
                 yield job
 
@@ -154,19 +154,19 @@ class Jobs:
         """Take note that the scheduler has a job, under which id."""
         record = Submitted(tag, job_id, self._dispatch.clock.now())
         self._dispatch.write(record)
-        self._dispatch.ledger.fold([record])
+        self._dispatch.replay.fold([record])
 
     def end(self, job: JobState, state: str) -> None:
         """Take note that nothing of a job is in the queue any more."""
         record = Ended(job.intent.tag, state, self._dispatch.clock.now())
         self._dispatch.write(record)
-        self._dispatch.ledger.end(record.tag, state)
+        self._dispatch.replay.end(record.tag, state)
 
     def say_waiting(self, tag: str, reason: str) -> None:
         """Take note of why a job, a task's elements or (tag "") the run waits; "": no longer."""
         record = Waiting(tag, reason, self._dispatch.clock.now())
         self._dispatch.write(record)
-        self._dispatch.ledger.wait(record)
+        self._dispatch.replay.wait(record)
 
     # What ends jobs
 

@@ -93,7 +93,7 @@ class Judge:
         if job.missing is None:
             record = Missing(job.intent.tag, after)
             self._dispatch.write(record)
-            self._dispatch.ledger.fold([record])
+            self._dispatch.replay.fold([record])
             return False
         return before - job.missing >= self._grace
 

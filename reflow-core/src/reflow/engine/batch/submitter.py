@@ -38,7 +38,7 @@ class Submitter:
         jobs = self._jobs
         if jobs.is_elsewhere:
             return self._bar_here
-        return self._dispatch.ledger.barred.get(jobs.own_role, "") if jobs.own_role else ""
+        return self._dispatch.replay.barred.get(jobs.own_role, "") if jobs.own_role else ""
 
     def bar(self, reason: str) -> None:
         """Take note that a job of this one's role may not submit others."""
@@ -48,12 +48,12 @@ class Submitter:
             return  # this job's host says nothing of where jobs go now
         record = Barred(jobs.own_role, reason, self._dispatch.clock.now())
         self._dispatch.write(record)
-        self._dispatch.ledger.fold([record])
+        self._dispatch.replay.fold([record])
 
     def say_stuck(self, stuck: bool) -> None:
         """Take note of why this process may not submit the work that is there, or that it may."""
         reason = self.barred if stuck else ""
-        if reason != self._dispatch.ledger.stuck:
+        if reason != self._dispatch.replay.stuck:
             self._jobs.say_waiting("", reason)
 
     # How jobs are submitted
@@ -66,7 +66,7 @@ class Submitter:
         """
         dispatch = self._dispatch
         holder = f"{dispatch.request.run_id}.{dispatch.lease.number}"
-        return job_tag(holder, len(dispatch.ledger.jobs) + 1, role)
+        return job_tag(holder, len(dispatch.replay.jobs) + 1, role)
 
     def submit(
         self,
@@ -94,7 +94,7 @@ class Submitter:
         if intent.role != WORKER:
             logs, directory = dispatch.record.jobs, dispatch.record.folder
         dispatch.write(intent)
-        dispatch.ledger.intend(intent)
+        dispatch.replay.intend(intent)
         dispatch.sync()
         dispatch.lease.check()
         try:
@@ -132,7 +132,7 @@ class Submitter:
         try:
             self.submit(intent, role, text, after=after, begin=begin)
         except (SubmissionLimitError, SubmissionRefusedError, CommandMissingError) as error:
-            jobs.end(dispatch.ledger.jobs[tag], FAILED)
+            jobs.end(dispatch.replay.jobs[tag], FAILED)
             barring = isinstance(error, (SubmissionForbiddenError, CommandMissingError))
             if barring and jobs.own_role:
                 self.bar(str(error))

@@ -59,7 +59,7 @@ class Successors:
         """See to it that a job with a begin time and no dependency will run a pass."""
         jobs, dispatch = self._jobs, self._dispatch
         if jobs.executor.capabilities.begin and not jobs.waiting(GUARD):
-            passes = sum(job.intent.role == GUARD for job in dispatch.ledger.jobs.values())
+            passes = sum(job.intent.role == GUARD for job in dispatch.replay.jobs.values())
             # Twice the grace of a job that no poll finds, and twice as long each time.
             delay = min(self._grace * 2 ** min(passes + 1, 20), LONGEST_WATCH)
             self._submitter.submit_auxiliary(GUARD, (), delay)
@@ -70,7 +70,7 @@ class Successors:
         # taken: each ran one pass that tried again.
         tries = sentinels = 0
         kept_out = False
-        for job in reversed(self._dispatch.ledger.jobs.values()):
+        for job in reversed(self._dispatch.replay.jobs.values()):
             if job.intent.role == SENTINEL:
                 sentinels += kept_out
             elif job.intent.role == WORKER:

@@ -128,7 +128,7 @@ class WorkerJobs:
 
     def _candidates(self) -> list[Ahead]:
         """Return the elements that can be queued behind jobs that the scheduler has."""
-        jobs, capabilities = self._dispatch.ledger.jobs, self._jobs.executor.capabilities
+        jobs, capabilities = self._dispatch.replay.jobs, self._jobs.executor.capabilities
         limit = capabilities.max_dependencies
         maps = {tag: job.intent.indices for tag, job in jobs.items()}
         candidates = []
@@ -165,7 +165,7 @@ class WorkerJobs:
         if not any(above.made_files() for above in (*state.chains, *state.barriers)):
             header = header._replace(known=self._results_file(spec))
         dispatch.reservations.ahead(spec.name, indices)
-        jobs = dispatch.ledger.jobs
+        jobs = dispatch.replay.jobs
         return self._submit_job(
             header, positions, spec.resources,
             after=[jobs[tag].job for tag in candidate.after],
@@ -195,7 +195,7 @@ class WorkerJobs:
         request = dispatch.request
         return JobHeader(
             task=spec.name,
-            epoch=dispatch.ledger.epoch,
+            epoch=dispatch.replay.epoch,
             identity=identity_parts(spec),
             order=[(wire.parameter, wire.each) for wire in spec.wires],
             entrypoint=unstructure(request.entrypoint),
@@ -244,7 +244,7 @@ class WorkerJobs:
             return self._take_refusal(intent, error)
         if taken and unblocks and not may_pass and jobs.executor.capabilities.max_dependencies != 0:
             # The scheduler counts the elements of an array: they do not count one another.
-            self._submitter.submit_auxiliary(DISPATCH, [dispatch.ledger.jobs[tag].job], 0.0)
+            self._submitter.submit_auxiliary(DISPATCH, [dispatch.replay.jobs[tag].job], 0.0)
         self._hold_back(spec.name, "" if taken else jobs.waits_for)
         return taken
 
@@ -264,7 +264,7 @@ class WorkerJobs:
         Not where many nodes or GPUs would be idle meanwhile, nor where jobs may not submit others.
         """
         lean = size == 1 and resources.nodes == 1 and not resources.gpus
-        return lean and WORKER not in self._dispatch.ledger.barred
+        return lean and WORKER not in self._dispatch.replay.barred
 
     def _unblocks(self, task: str) -> bool:
         """Whether a task's end leads to something that only a dispatch pass can do.
@@ -298,7 +298,7 @@ class WorkerJobs:
     def _take_refusal(self, intent: Intent, error: ExecutorError) -> bool:
         """Take note that a job was not taken; False where no other will be, for now."""
         jobs = self._jobs
-        job = self._dispatch.ledger.jobs[intent.tag]
+        job = self._dispatch.replay.jobs[intent.tag]
         if isinstance(error, SubmissionLimitError):
             jobs.end(job, NOT_TAKEN)
             self._hold_back(intent.task, str(error))
@@ -322,5 +322,5 @@ class WorkerJobs:
 
     def _hold_back(self, task: str, reason: str) -> None:
         """Take note of why elements of a task cannot be submitted; "" where they can."""
-        if reason != self._dispatch.ledger.held_back.get(task, ""):
+        if reason != self._dispatch.replay.held_back.get(task, ""):
             self._jobs.say_waiting(task, reason)
