@@ -263,6 +263,7 @@ class Flow:
     def _register(
         self, function: Any, name: str | None, frame: Any, options: TaskOptions
     ) -> None:
+        # Its name and kind are those of what the user wrote, under all decorators.
         code = self._plain_function(function)
         task = name if name is not None else code.__name__
         if not task.isidentifier():
@@ -338,7 +339,7 @@ def _local_names(function: object, frame: Any) -> dict[str, object]:
     Only those: holding on to the whole frame would keep its every value alive.
     """
     if frame.f_locals is frame.f_globals:
-        return {}
+        return {}  # At module level the function's own globals have them.
     annotations = getattr(innermost(function), "__annotations__", None) or {}
     words: set[str] = set()
     for annotation in annotations.values():

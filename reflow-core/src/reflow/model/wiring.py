@@ -45,6 +45,7 @@ def accepts(target: Any, source: Any) -> bool:
     target, source = _plain(target), _plain(source)
     if target is source or target is object or any(map(_is_open, (target, source))):
         return True
+    # The source first: each of its members may fit another member of the target.
     if is_union(source):
         return all(accepts(target, member) for member in typing.get_args(source))
     if is_union(target):
@@ -278,7 +279,8 @@ class _Way(NamedTuple):
 
 
 # By whether the upstream is an array, and whether each element is to get its own; the first
-# way that the types allow is taken.
+# way that the types allow is taken. A parameter of type Any fits all of them: an array gathers
+# whole values, and a list is fanned out.
 _WAYS = {
     (False, False): [_Way("direct")],
     (True, False): [_Way("gather"), _Way("gather-flatten", flatten=True)],
@@ -348,6 +350,7 @@ def _list(item: Any) -> Any:
 
 
 def _check_readable(target: Any, source: Any) -> None:
+    # Python takes a list[int] for a Sequence[float]; whether JSON does depends on the codecs.
     if target is source:
         return
     from ..values.codec import is_in_file, readable

@@ -108,6 +108,7 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     """Do what `check` does for tasks alone."""
     if not tasks:
         raise ValidationError(f"workflow {workflow_name!r} has no tasks: add some with job()")
+    # What a plugin may serialize is asked anew: not what earlier workflows have learned.
     find_with(_installed)
     # All problems are reported together; a wrong signature or wire alone ends this earlier.
     problems: list[str] = []
@@ -117,6 +118,7 @@ def resolve_tasks(workflow_name: str, tasks: Mapping[str, TaskDefinition]) -> Re
     try:
         wires = infer(tasks, signatures)
     except ValidationError as error:
+        # Nothing below makes sense of tasks without wires.
         problems.append(str(error))
         raise_for(problems)
         raise
@@ -421,6 +423,7 @@ def build_spec(
             )
         )
     if problems:
+        # Each once: a parameter may be missing for several tasks.
         raise ParameterError("; ".join(dict.fromkeys(problems)))
     return WorkflowSpec(
         name=workflow_name,

@@ -64,7 +64,7 @@ def codec_for(annotation: Any) -> Codec:
     except TypeError:  # It cannot be hashed.
         return _make(annotation)
     if type(codec) is _AliasCodec and codec.inner is None:
-        codec.used = True
+        codec.used = True  # Its own type asks for it while it is being made.
     if codec is None:
         before = set(_cache)
         try:
@@ -195,8 +195,8 @@ class _AliasCodec(Codec):
 
     def __init__(self, annotation: Any) -> None:
         super().__init__(annotation, f"alias {type_text(annotation)}")
-        self.inner: Codec | None = None
-        self.used = False  # True once a part of it asks for the codec of the alias again.
+        self.inner: Any = None
+        self.used = False
         self.kinds: frozenset[str] = frozenset()
         self.has_paths = True
 
@@ -204,17 +204,15 @@ class _AliasCodec(Codec):
         return () if self.inner is None else (self.inner,)
 
     def pack(self, value: Any) -> Any:
-        assert self.inner is not None
         return self.inner.pack(value)
 
     def unpack(self, native: Any) -> Any:
-        assert self.inner is not None
         return self.inner.unpack(native)
 
     def _reads(self, other: Codec) -> bool:
         if isinstance(other, _AliasCodec):
             return self.form == other.form
-        return self.inner is not None and self.inner.reads(other)
+        return self.inner is not None and bool(self.inner.reads(other))
 
 
 class _ManyCodec(ListCodec):
@@ -236,7 +234,7 @@ class _ManyCodec(ListCodec):
             raise Mismatch(self.text, value)
         packed = convert_items(self.item.pack, value)
         if not self.ordered:
-            packed.sort(key=dump)
+            packed.sort(key=dump)  # Sets have no order that two processes agree on.
         return packed
 
     def unpack(self, native: Any) -> Any:
@@ -322,22 +320,21 @@ class _PairsCodec(Codec):
     def unpack(self, native: Any) -> Any:
         if type(native) is not list:
             raise Mismatch(self.text, native)
-        values = {}
-        for position, pair in enumerate(native):
-            if type(pair) is not list or len(pair) != 2:
-                raise Mismatch("a pair of key and value", pair).at(f"[{position}]")
-            try:
-                key = self.key.unpack(pair[0])
-                if key in values:
-                    raise Mismatch("each key once", pair[0])
-                values[key] = self.value.unpack(pair[1])
-            except Mismatch as error:
-                raise error.at(f"[{position}]") from None
-            except TypeError as error:  # A key that cannot be one.
-                raise Mismatch(self.key.text, pair[0], note=str(error)).at(
-                    f"[{position}]"
-                ) from None
+        values: dict[Any, Any] = {}
+        convert_items(functools.partial(self._add, values), native)
         return values
+
+    def _add(self, values: dict[Any, Any], pair: Any) -> None:
+        if type(pair) is not list or len(pair) != 2:
+            raise Mismatch("a pair of key and value", pair)
+        key = self.key.unpack(pair[0])
+        try:
+            is_new = key not in values
+        except TypeError as error:  # It cannot be hashed.
+            raise Mismatch(self.key.text, pair[0], note=str(error)) from None
+        if not is_new:
+            raise Mismatch("each key once", pair[0])
+        values[key] = self.value.unpack(pair[1])
 
     def _reads(self, other: Codec) -> bool:
         return (
@@ -505,6 +502,7 @@ def _of_class(annotation: Any, cls: Any, arguments: tuple[Any, ...]) -> Codec | 
         with contextlib.suppress(TypeError):
             _cache[annotation] = codec  # Found again while its own fields are looked at.
 
+    # Fields first: a dataclass may also derive from a class that is written as one text.
     codec = structured_codec(annotation, cls, arguments, begin, codec_for) or scalar_codec(cls)
     if codec is None and cls.__module__.partition(".")[0] == "numpy":
         from .numpy import numpy_codec

@@ -129,6 +129,7 @@ def structured_codec(
         return None
     codec = ClassCodec(annotation, cls, arguments)
     begin(codec)
+    # From here on a field of the class itself finds this codec, which has no fields yet.
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
     except Exception as error:

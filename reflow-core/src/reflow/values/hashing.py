@@ -34,6 +34,5 @@ def sha256_hex(text: str) -> str:
     return str(make(data).hexdigest())
 
 
-def digest(text: str) -> str:
-    """Return the sha256, in hex, of a value's canonical JSON text."""
-    return sha256_hex(text)
+digest = sha256_hex
+"""The digest of a value: the sha256, in hex, of its canonical JSON text."""

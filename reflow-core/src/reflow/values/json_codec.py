@@ -73,6 +73,7 @@ def dump(native: object) -> str:
 
 def load(text: str) -> Any:
     """Read one JSON text. Raises `SerializationError` for anything else."""
+    # Without what json.loads does around the scan: most texts are canonical.
     try:
         value, end = _scan(text, 0)
     except (StopIteration, ValueError, RecursionError):
@@ -321,7 +322,7 @@ class StrCodec(ScalarCodec):
         if type(value) is str:
             return value
         if isinstance(value, str):
-            return str.__str__(value)
+            return str.__str__(value)  # The text itself, whatever a subclass makes of it.
         raise Mismatch("str", value)
 
     def unpack(self, native: Any) -> Any:
@@ -345,6 +346,7 @@ class AnyCodec(Codec):
         kind = type(value)
         if kind in self._plain:
             return value
+        # Without a codec for each part: a value without an annotation may be large.
         if kind is list:
             if self._plain.issuperset(map(type, value)):
                 return value
@@ -398,6 +400,7 @@ class ListCodec(Codec):
         if type(value) is not list:
             self.check(value)
             value = list(value)
+        # One loop in C instead of a call for each item.
         if self.exact_items and self.exact_items.issuperset(map(type, value)):
             return value
         return convert_items(self.item.pack, value)
@@ -489,6 +492,7 @@ def _pack_dict(codec: Codec, value: Any) -> dict[str, Any]:
             packed[key] = pack(item)
     except Mismatch as error:
         raise error.at(f"[{key!r}]") from None
+    # Such a dict would be read as a reference to a file.
     if KEY in packed:
         raise Mismatch(f"a dict without the key {KEY!r}", value, note="reflow uses it itself")
     return packed
@@ -535,6 +539,7 @@ class UnionCodec(Codec):
     def pack(self, value: Any) -> Any:
         if type(value) in self.exact:
             return value
+        # A numpy scalar counts as the number it equals, unless the union names its class.
         plain = scalar(value)
         if type(plain) in self.exact and type(value) not in self._runtimes:
             return plain

@@ -70,6 +70,7 @@ def _nearest(cls: type) -> Named | None:
     return None
 
 
+# In a list: a module-level name would need `global` to be replaced.
 _finders: list[Callable[[type], Named | None]] = [_nearest]
 
 

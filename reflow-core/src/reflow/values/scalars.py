@@ -186,6 +186,7 @@ def _standard(cls: Any) -> Codec | None:
 
 def _zoned_text(value: Any) -> str:
     """Write a time of day or a datetime: ISO 8601, with the zone's name behind (RFC 9557)."""
+    # The offset alone would not tell what the clock shows after the next change.
     text, zone = str(value.isoformat()), value.tzinfo
     if zone is None or _class_form(type(zone)) == "datetime.timezone":
         return text
