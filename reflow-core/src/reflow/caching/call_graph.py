@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from ..model.flow import TaskDefinition
 
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+# Their repr says all that they are, and is the same in every version of Python.
 _BY_REPR = frozenset({"datetime", "decimal", "fractions", "uuid", "pathlib", "ipaddress"})
+# Dotted names in annotations that are texts.
 _WORDS = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+# What Python, dataclasses and attrs add to a class: made of what counts anyway, or only where its
+# text stands. Which of them there are differs between versions.
 _NOT_CODE = frozenset(
     {
         "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__firstlineno__",
@@ -47,8 +51,10 @@ _NOT_CODE = frozenset(
         "_abc_impl", "__parameters__", "__orig_bases__", "__match_args__", "__slots__",
     }
 )  # fmt: skip
+# The names of instructions differ between the versions of Python: 3.10 to 3.14.
 _LOAD_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _LOAD_FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
+# Slots and the like, which say nothing that the names of the attributes do not.
 _DESCRIPTORS = frozenset({"member_descriptor", "getset_descriptor", "_tuplegetter"})
 _DATACLASS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 """What every version of Python knows of a dataclass; fields have the rest of their own."""
@@ -246,11 +252,13 @@ class _Walk:
         module = str(function.__globals__.get("__name__", ""))
         self._note(file_of(function), package)
         texts = [fingerprint_alone(function)]
+        # A task's own default values are values of its parameters, which identities have anyway.
         if function is not self._task:
             texts.append(self._all(function.__defaults__ or ()))
             texts.append(self._pairs(sorted((function.__kwdefaults__ or {}).items())))
         free = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         followed: set[str] = set()
+        # Sorted: the order of instructions is no part of what a function does.
         for chain in sorted(set(_chains(function.__code__))):
             kind, name = chain[:2]
             if kind == "import":
@@ -258,7 +266,7 @@ class _Walk:
             elif kind == "free":
                 followed.add(name)
                 texts.append(self._chain(chain, _content(free.get(name)), ""))
-            elif name in function.__globals__:
+            elif name in function.__globals__:  # or it is a builtin, or will be an error
                 texts.append(self._chain(chain, function.__globals__[name], module))
         texts.append(self._closure(function, followed))
         return " ".join(texts)
@@ -285,6 +293,7 @@ class _Walk:
             path.append(attributes.pop(0))
             value = getattr(value, path[-1], _MISSING)
         text = "missing" if value is _MISSING else self.refer(value)
+        # What has a number, or is another's, is no constant: it has a text of its own, or a name.
         if not text.startswith("#") and not isinstance(value, (ModuleType, *_NAMED)):
             self.constants[_short(module, path[-1])] = text
         return f"{'.'.join(path)}={text}"
@@ -357,6 +366,7 @@ class _Walk:
     def _file(self, path: str, name: str, key: Any) -> str:
         if not path:
             return name  # a package without a file of its own
+        # A file may be met as a module and as a path, and has one number all the same.
         key = self._modules.setdefault(path, key)
         number = self._numbers.get(id(key))
         if number is not None:
@@ -536,6 +546,7 @@ def is_own(path: str, name: str) -> bool:
         return False
     if not path or path.startswith("<"):
         return top not in sys.stdlib_module_names
+    # Before the standard library, whose folder may have them inside.
     parts = path.split(os.sep)
     if "site-packages" in parts or "dist-packages" in parts:
         return False

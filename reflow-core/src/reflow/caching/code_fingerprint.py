@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..model.flow import TaskDefinition
 
 _ONLY_AST = 0x400  # ast.PyCF_ONLY_AST; the parser is built in, the module `ast` takes long
+# Of how a name is used, how a text is written, and what only some versions of Python have.
 _SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_params"})
 _DOCUMENTED = frozenset({"FunctionDef", "AsyncFunctionDef", "ClassDef"})
 SIMPLE = (type(None), bool, int, float, complex, str, bytes)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 from ..values.hashing import LARGE, sha256
 
 _BLOCK = 1 << 20
-_RECORDS = ".reflow"
+_RECORDS = ".reflow"  # grows while a run goes on, in its run directory
 GONE = "-"
 """The quick part for a path at which there is nothing."""
 
@@ -151,7 +151,7 @@ def _walk(folder: str) -> list[tuple[str, str, str]]:
                 elif entry.name != _RECORDS:
                     rows.append((name, "d", "d"))
                     pending.append(name)
-    rows.sort()
+    rows.sort()  # a folder lists its entries in any order
     return rows
 
 

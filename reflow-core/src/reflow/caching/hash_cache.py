@@ -52,6 +52,7 @@ class FileHashes:
         read_at = time.time()
         content = Files().digest(path)
         newest = max(status.st_mtime, status.st_ctime)
+        # The second look: it may have changed while it was read.
         if read_at - newest > DOUBT_SECONDS and _stamp(os.stat(path)) == stamp:
             self._remembered[path] = self._new[path] = str(Fileprint(stamp, content))
         return content

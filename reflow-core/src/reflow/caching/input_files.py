@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..storage.filesystem import Files
     from .hash_cache import FileHashes
 
-_FOLDER, _OTHER = "d", "o"
+_FOLDER, _OTHER = "d", "o"  # quick parts of folders that do not count, and of pipes and devices
 
 
 class Look(NamedTuple):

@@ -169,6 +169,7 @@ class Reuse:
         if sha256(data).hexdigest() != result.digest:
             return None
         if self._values is not None:
+            # Written and not linked: what was checked above is what stays.
             self._files.make_folder(self._values)
             self._files.create(f"{self._values}/{result.digest}.json", data)
         return data.decode("utf-8", "surrogatepass")
@@ -178,6 +179,7 @@ class Reuse:
         if attachments and self._values is not None:
             self._files.make_folder(self._values)
         for serializer, name in attachments:
+            # The text is another run's: it must name neither foreign code nor a path.
             if serializer not in self._serializers or not is_file_name(name):
                 return _DAMAGED
             path = f"{result.record}/values/{name}"
