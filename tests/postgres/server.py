@@ -21,9 +21,9 @@ PASSWORD = "s3cret pass/word"
 
 def programs() -> Path | None:
     """Return the folder of the server's programs, of the newest version that is installed."""
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).resolve().parent
+    initdb = shutil.which("initdb")
+    if initdb:
+        return Path(initdb).resolve().parent
     folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     return max(folders, key=lambda path: int(path.parent.name), default=None)
 

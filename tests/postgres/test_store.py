@@ -73,7 +73,7 @@ def reflow(*words: str, code: int = 0) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "url", "schema_name", "password"),
+    ("text", "url", "schema_name", "password"),
     [
         ("postgresql://", "postgresql://", "reflow", None),
         ("postgres://a@h/d", "postgresql://a@h/d", "reflow", None),
@@ -87,13 +87,13 @@ def reflow(*words: str, code: int = 0) -> str:
     ],
 )  # fmt: skip
 def test_urls_are_taken_apart(
-    given: str, url: str, schema_name: str, password: str | None
+    text: str, url: str, schema_name: str, password: str | None
 ) -> None:
-    found = address_of(given)
-    assert (found.url, found.schema, found.password) == (url, schema_name, password)
-    assert address_of(found.url).url == url
-    assert "schema" not in found.connection
-    assert repr(found).count("'") == 4, "neither the password nor what it connects by"
+    address = address_of(text)
+    assert (address.url, address.schema, address.password) == (url, schema_name, password)
+    assert address_of(address.url).url == url
+    assert "schema" not in address.connection
+    assert repr(address).count("'") == 4, "neither the password nor what it connects by"
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_a_password_is_shown_nowhere(
 
     run = wf.run_local(home / "run")
     assert run.state == SUCCESS
-    seen = [repr(wf.store), wf.store.url, pickle.dumps(wf.store).decode("latin-1")]
-    seen += [reflow("config", "show"), reflow("config", "show", "--json"), reflow("runs")]
-    seen += [path.read_text(errors="replace") for path in (home / "run").rglob("*")
+    shown = [repr(wf.store), wf.store.url, pickle.dumps(wf.store).decode("latin-1")]
+    shown += [reflow("config", "show"), reflow("config", "show", "--json"), reflow("runs")]
+    shown += [path.read_text(errors="replace") for path in (home / "run").rglob("*")
              if path.is_file()]  # fmt: skip
-    assert not [text for text in seen for secret in secrets if secret in text]
+    assert not [text for text in shown for secret in secrets if secret in text]
     # A later process, which opens it by the URL on record, has it from the configuration.
     assert PostgresStore(wf.store.url).run(run.run_id).status == SUCCESS
     with pytest.raises(StoreError, match=r"~/\.pgpass|PGPASSWORD") as caught:
@@ -160,9 +160,9 @@ def test_any_text_comes_back(store: PostgresStore, text: str) -> None:
     assert loaded(stored(text)) == text
     assert "\0" not in stored(text)
     stored(text).encode()
-    one = success("first", value=json.dumps(text), detail=text, paths=(text,))
+    outcome = success("first", value=json.dumps(text), detail=text, paths=(text,))
     store.add_run(run_row(), TASKS)
-    store.apply("flow-1", [one], {}, None, Position(1, 1))
+    store.apply("flow-1", [outcome], {}, None, Position(1, 1))
     (row,) = store.instances("flow-1")
     assert (row.detail, row.paths) == (text, (text,))
     assert store.list_runs(graph_name=text or "none") == []
@@ -220,12 +220,12 @@ def test_a_lost_connection_is_made_again(server: Server, store: PostgresStore) -
 def test_after_a_failure_the_server_has_a_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    connections: list[int] = []
     connect = session.psycopg.connect
 
-    def counting(*words: object, **more: object) -> object:
-        asked.append(1)
-        return connect(*words, **more)  # type: ignore[arg-type]
+    def counting(*words: object, **options: object) -> object:
+        connections.append(1)
+        return connect(*words, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(session.psycopg, "connect", counting)
     monkeypatch.setattr(session, "PAUSES", (30.0,))
@@ -233,7 +233,7 @@ def test_after_a_failure_the_server_has_a_rest(
     for _ in range(5):
         with pytest.raises(StoreError, match=r"No such file|see that the server runs"):
             store.lookup([success("first").identity])
-    assert len(asked) == 1
+    assert len(connections) == 1
 
 
 def test_a_session_of_the_parent_survives_its_children(store: PostgresStore) -> None:
@@ -292,39 +292,39 @@ def together(number: int, work: Callable[[int], None]) -> None:
 
 def test_many_are_the_first_at_once(server: Server, name: str) -> None:
     def work(number: int) -> None:
-        with PostgresStore(server.url(name)) as mine:
-            mine.add_run(run_row(f"run-{number}"), TASKS)
+        with PostgresStore(server.url(name)) as own:
+            own.add_run(run_row(f"run-{number}"), TASKS)
 
     together(6, work)
-    with PostgresStore(server.url(name)) as mine:
-        assert len(mine.list_runs()) == 6
-        assert mine.check() == []
+    with PostgresStore(server.url(name)) as own:
+        assert len(own.list_runs()) == 6
+        assert own.check() == []
 
 
 def test_writers_of_different_runs_do_not_lose_counts(server: Server, name: str) -> None:
     """Each takes results over from the others' runs while these are dropped and added."""
 
     def work(number: int) -> None:
-        with PostgresStore(server.url(name)) as mine:
+        with PostgresStore(server.url(name)) as own:
             for i in range(8):
-                mine.add_run(run_row(f"run-{number}"), TASKS)
+                own.add_run(run_row(f"run-{number}"), TASKS)
                 taken = success("first", state="CACHED", origin=f"run-{(number + 1) % 4}")
                 changes = [taken, *(success("many", k, str(number)) for k in range(50))]
-                mine.apply(f"run-{number}", changes, {"many": 50}, None, Position(1, i))
+                own.apply(f"run-{number}", changes, {"many": 50}, None, Position(1, i))
                 if i % 3 == 2:
-                    mine.drop_run(f"run-{number}")
+                    own.drop_run(f"run-{number}")
 
     together(4, work)
-    with PostgresStore(server.url(name)) as mine:
-        assert mine.check() == []
+    with PostgresStore(server.url(name)) as own:
+        assert own.check() == []
 
 
 def test_who_has_no_rights_is_told_what_to_ask_for(
     server: Server, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.sql(f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
-    with PostgresStore(server.url(name)) as mine:
-        mine.add_run(run_row(), TASKS)
+    with PostgresStore(server.url(name)) as own:
+        own.add_run(run_row(), TASKS)
     monkeypatch.setenv("PGPASSWORD", "theirs")
     with pytest.raises(StoreError, match="GRANT USAGE ON SCHEMA") as caught:
         PostgresStore(server.url(name, user=name)).list_runs()
@@ -348,14 +348,14 @@ def test_who_may_use_the_schema_may_use_the_tables(
         f"CREATE ROLE {name}_team; CREATE ROLE {name} LOGIN PASSWORD 'theirs' IN ROLE {name}_team;"
         f'CREATE SCHEMA "{name}"; GRANT USAGE ON SCHEMA "{name}" TO {name}_team'
     )
-    with PostgresStore(server.url(name)) as mine:
-        mine.add_run(run_row(), TASKS)
-        before = everything(mine)
+    with PostgresStore(server.url(name)) as own:
+        own.add_run(run_row(), TASKS)
+        before = everything(own)
         monkeypatch.setenv("PGPASSWORD", "theirs")
         with PostgresStore(server.url(name, user=name)) as theirs:
             assert everything(theirs) == before
             theirs.apply("flow-1", [success("first")], {"many": 2}, None, Position(1, 1))
-        assert mine.summary("flow-1")["first"] == {SUCCESS: 1}
+        assert own.summary("flow-1")["first"] == {SUCCESS: 1}
 
 
 # Versions, and other programs' tables
@@ -374,8 +374,8 @@ def test_older_tables_are_brought_up_to_date(
     store.add_run(run_row(), TASKS)
     later = (*schema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN remark text",))
     monkeypatch.setattr(schema, "MIGRATIONS", later)
-    with PostgresStore(store.url) as again:
-        assert again.run("flow-1") == run_row()
+    with PostgresStore(store.url) as updated:
+        assert updated.run("flow-1") == run_row()
     assert server.sql(f'SELECT version FROM "{name}".reflow_schema') == "4"
     broken = (*later, ("CREATE TABLE fresh (x int)", "no sql"))
     monkeypatch.setattr(schema, "MIGRATIONS", broken)
@@ -404,7 +404,7 @@ def test_the_command_line(server: Server, name: str, home: Path) -> None:
     wf = Workflow("listed", store=server.url(name))
 
     @wf.job()
-    def one() -> int:
+    def number() -> int:
         return 1
 
     run = wf.run_local(home / "run")
@@ -414,6 +414,6 @@ def test_the_command_line(server: Server, name: str, home: Path) -> None:
     assert "1 run indexed" in reflow("store", "rebuild", str(home / "run"))
     assert "only with a store in a file" in reflow("store", "rebuild", "--new", code=2)
     assert '"value":1' in reflow("store", "export")
-    told = reflow("store", "gc", "--max-size", "0", "--keep", "0", "--yes")
-    assert "1 run and 0 orphaned" in told
+    message = reflow("store", "gc", "--max-size", "0", "--keep", "0", "--yes")
+    assert "1 run and 0 orphaned" in message
     assert "No runs." in reflow("runs")

@@ -28,7 +28,11 @@ def reserve(
     tasks = {loaded(name): int(key) for name, key in rows}
     _free_what_gives_way(connection, reservations)
     held = _held(connection, run, reservations)
-    free = {digest_of(one.identity): one for one in reservations if one.identity not in held}
+    free = {
+        digest_of(reservation.identity): reservation
+        for reservation in reservations
+        if reservation.identity not in held
+    }
     names = sorted(free)  # in one order, so that two who reserve the same do not lock each other
     connection.execute(
         "INSERT INTO reserved (name, task, element)"
@@ -57,8 +61,14 @@ def _held(
     connection: Connection, run: int, reservations: Sequence[Reservation]
 ) -> dict[str, Underway]:
     """Return by identity the instances of other runs that have reserved the same."""
-    names = {digest_of(name): one for one in reservations for name in names_of(one)}
-    results = [digest_of(one.identity) for one in reservations if not one.anew]
+    names = {
+        digest_of(name): reservation
+        for reservation in reservations
+        for name in names_of(reservation)
+    }
+    results = [
+        digest_of(reservation.identity) for reservation in reservations if not reservation.anew
+    ]
     held: dict[str, Underway] = {}
     rows = connection.cursor(binary=True).execute(_HOLDERS, (results, [*names]))
     for name, element, task, holder, run_id, record in rows:

@@ -105,6 +105,7 @@ class PostgresStore(SqlStore[Connection]):
             columns,
         ).fetchone()
         assert row is not None
+        # PostgreSQL has xmax = 0 in a row that was inserted, and another in one that was updated.
         key, is_new = int(row[0]), row[1]
         if is_new:
             _add_tasks(connection, key, tasks)
@@ -218,18 +219,18 @@ def _result_rows(
 ) -> list[tuple[Any, ...]]:
     """Return the results of these identities in all runs but some."""
     cursor = connection.cursor(binary=True)
-    others = [stored(run_id) for run_id in besides]
+    excluded = [stored(run_id) for run_id in besides]
     rows = cursor.execute(
         f"{_RESULTS} WHERE found AND identity = ANY(%s) AND run_id <> ALL(%s)",
-        (identities, others),
+        (identities, excluded),
     ).fetchall()
-    if not others:
+    if not excluded:
         return rows
     # And what was taken over from those.
     return rows + cursor.execute(
         f"{_RESULTS} WHERE origin = ANY(%s) AND origin <> '' AND NOT found AND state = 'CACHED'"
         " AND identity = ANY(%s) AND run_id <> ALL(%s)",
-        (others, identities, others),
+        (excluded, identities, excluded),
     ).fetchall()
 
 
@@ -242,10 +243,10 @@ def configured_password(address: Address) -> str | None:
 
     try:
         url = load_config().store.url
-        other = address_of(url) if url else None
+        configured = address_of(url) if url else None
     except ReflowError:
         return None
-    return other.password if other is not None and other.url == address.url else None
+    return configured.password if configured and configured.url == address.url else None
 
 
 def _add_tasks(connection: Connection, run: int, tasks: Sequence[tuple[str, bool]]) -> None:
@@ -278,6 +279,7 @@ def _put(
     keys: Mapping[str, int],
     tally: Counter[tuple[int, str]],
 ) -> None:
+    # One statement may not change a row twice: of one instance the last outcome counts.
     last = {(outcome.task, outcome.index): outcome for outcome in outcomes}
     if not last:
         return
@@ -308,6 +310,7 @@ def _gone(connection: Connection, outcomes: Iterable[Outcome]) -> frozenset[str]
 
 
 def _count(connection: Connection, tally: Mapping[tuple[int, str], int]) -> None:
+    # Sorted, so that two transactions that count the same tasks do not lock each other.
     changed = [(*key, number) for key, number in sorted(tally.items()) if number]
     if changed:
         tasks, states, numbers = zip(*changed, strict=True)

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from ..errors import ReflowError
 from ..storage.filesystem import Files
+from ..storage.journal import segments_in
 from ..storage.stores.base import Position, RunRow, Store
 
 
@@ -43,11 +44,11 @@ def _problem(row: RunRow, indexed: Position, files: Files) -> str:
             f"its record {row.record} is gone: `reflow store gc --missing` forgets such runs, but"
             " check first that the file system is mounted"
         )
-    folder = f"{row.record}/segments"
-    numbers = [int(name[:-4]) for name in files.list(folder) if name.endswith(".seg")]
-    path = f"{folder}/{indexed.segment:06d}.seg"
+    segments = segments_in(files, f"{row.record}/segments")
+    numbers = segments.numbers()
     ahead = indexed.segment > max(numbers, default=0) or (
-        indexed.segment in numbers and indexed.offset > os.stat(path).st_size
+        indexed.segment in numbers
+        and indexed.offset > os.stat(segments.path(indexed.segment)).st_size
     )
     if ahead:
         return (

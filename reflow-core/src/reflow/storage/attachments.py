@@ -60,6 +60,7 @@ class AttachmentFolder:
                     f"the serializer {serializer!r} has the suffix {plugin.suffix!r}: it must be "
                     "empty or like '.npy'"
                 )
+            # Another element may have published the same content: then its file is as good.
             self._files.publish(scratch, f"{self._folder}/{name}")
         finally:
             self._files.discard(scratch)
@@ -99,6 +100,7 @@ class AttachmentFolder:
         # A lazy serializer reads only the parts that are used: a check would read the whole file.
         if serializer.lazy and os.stat(path).st_size >= LAZY_BYTES:
             return
+        # The name begins with the sha256 of the content.
         if self._files.digest(path) != os.path.basename(path)[:64]:
             raise RecordError(
                 f"the value in {path} is damaged: it does not match its checksum; have the "

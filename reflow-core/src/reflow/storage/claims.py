@@ -238,6 +238,7 @@ def write_job(
         for name, value in header._asdict().items()
         if name not in defaults or value != defaults[name]
     }
+    # The header comes last: where it can be read, the map is there.
     files.write(f"{jobs}/{tag}.json", _line(fields))
 
 

@@ -21,6 +21,8 @@ def _scratch_name(path: str) -> str:
     """Return a name beside `path` that no other process or thread uses."""
     global _counter
     _counter += 1
+    # With the host, because process ids of two machines may be equal; with a dot, so that `list`
+    # hides it.
     folder, name = os.path.split(path)
     return f"{folder}/.{name}.{os.uname().nodename}.{os.getpid()}.{_counter}.tmp"
 
@@ -51,7 +53,7 @@ def _fill(handle: int, path: str, data: bytes, durable: bool = True) -> None:
 
 def _sync_folder(path: str) -> None:
     """Make the names in a folder durable, where the file system knows how."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # some file systems cannot sync folders
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -82,6 +84,7 @@ class Appender:
 
     def sync(self) -> None:
         """Make all that was appended durable."""
+        # macOS has no fdatasync.
         os.fdatasync(self._handle) if hasattr(os, "fdatasync") else os.fsync(self._handle)
 
     def close(self) -> None:
@@ -119,6 +122,7 @@ class Files:
         With `durable`, its content is on disk on return. The name is taken by link(2), which is
         exclusive on network file systems too.
         """
+        # Not O_EXCL on the name itself: others would see the file before it is whole.
         scratch = _scratch_name(path)
         handle = _open_new(scratch, 0o666)
         try:
@@ -201,7 +205,7 @@ class Files:
     def touch(self, path: str) -> float:
         """Set a file's time to now, by the file server's clock, and return it."""
         try:
-            os.utime(path)
+            os.utime(path)  # without a time: then a file server takes its own clock's
         except FileNotFoundError:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
         return os.stat(path).st_mtime

@@ -104,6 +104,7 @@ def index_anew(store: Store, record: RunRecord) -> str:
     """
     request = record.request()
     tasks = task_list(request)
+    # Only a store that is behind the record is replaced, so nothing that came meanwhile is lost.
     for _ in range(3):
         reader = JournalReader(record.files, record.segments)
         with collector_paused():

@@ -63,6 +63,7 @@ class JournalReader:
 
     def _read_segment(self, number: int, successor: int | None, outcomes: bool) -> list[Record]:
         start = self.offset if number == self.segment else 0
+        # Read before its successor's seal is: who seals a segment has seen all that counts of it.
         try:
             data = self.segments.files.read(self.segments.path(number), start)
         except FileNotFoundError as error:
@@ -135,7 +136,7 @@ class Lease:
         try:
             self.append(Released(at=self._clock.now()))
             self.sync()
-        except OSError:
+        except OSError:  # the disk is full
             self._segments.files.abandon(self._segments.path(self.number))
             raise
         finally:
@@ -194,6 +195,7 @@ def take_lease(
         last.close()
     number = reader.segment + 1
     opened = Opened(FORMAT, number, reader.offset, owner, clock.now())
+    # Here the lease is taken: of two that come so far, one gets the name.
     if not files.create(segments.path(number), encode(opened)):
         raise LeaseHeldError(_TAKEN)
     lease = Lease(segments, number, clock)

@@ -182,6 +182,7 @@ class RunRecord:
                 self.files.make_folder(self.values)
                 data = text.encode("utf-8", "surrogatepass")
                 self.files.create(f"{self.values}/{name}.json", data)
+            # The request comes last: a folder without run.json is no record of a run.
             text = json.dumps(unstructure(request), ensure_ascii=False, indent=1)
             self.files.write(f"{self.folder}/run.json", text.encode("utf-8", "surrogatepass"))
         except OSError as error:

@@ -138,6 +138,7 @@ class StoreLease:
 
     def _create(self, number: int) -> bool:
         path = self._row.path(number)
+        # Not synced: where the machine loses power, its holders are dead, too.
         if not self._files.create(path, f"{self._owner}\n".encode(), durable=False):
             return False
         numbers = self._row.numbers()

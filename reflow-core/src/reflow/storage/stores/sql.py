@@ -248,6 +248,7 @@ class SqlStore(Store, Generic[C]):
         update = Update(changes, sizes, status, position, live)
 
         def change(connection: C) -> bool:
+            # Locked before it is compared: two passes over one run may write at the same time.
             run = self._known_run(connection, run_id, lock=True)
             if position < run.position:
                 return False
@@ -260,6 +261,7 @@ class SqlStore(Store, Generic[C]):
         changes, sizes, status, position, live = update
         rows = self._execute(connection, "SELECT name, key FROM task WHERE run = ?", (run,))
         keys = {self._loaded(name): int(key) for name, key in rows}
+        # Before anything is entered, so that an error names the task and not a missing key.
         for task in {*sizes, *(outcome.task for outcome in (*changes, *(live or ())))}:
             if task not in keys:
                 raise unknown_task(run_id, task, keys)
@@ -358,6 +360,7 @@ class SqlStore(Store, Generic[C]):
         def query(connection: C) -> list[tuple[Any, ...]]:
             rows = self._execute(connection, f"{select} run_id = ?", (text,)).fetchall()
             if not rows and run_id:
+                # One more than the error names.
                 rows = self._execute(
                     connection,
                     f"{select} substr(run_id, 1, ?) = ? ORDER BY created DESC LIMIT 6",
@@ -413,9 +416,9 @@ class SqlStore(Store, Generic[C]):
 
         def query(connection: C) -> list[InstanceRow]:
             tasks = self._tasks(connection, run_id)
-            chosen = [one for one in tasks if task is None or one.name == task]
+            chosen = [row for row in tasks if task is None or row.name == task]
             if task is not None and not chosen:
-                raise unknown_task(run_id, task, [one.name for one in tasks])
+                raise unknown_task(run_id, task, [row.name for row in tasks])
             return self._instances(connection, chosen, condition)
 
         with collector_paused():

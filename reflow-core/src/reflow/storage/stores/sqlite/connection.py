@@ -183,6 +183,7 @@ class DatabaseFile:
             finally:
                 _roll_back(connection)
             if version < newest_version():
+                # A schema is changed under the lease, and never by a reader's connection.
                 if self.read_only:
                     raise StoreVersionError(
                         f"store {self.path}: its schema is version {version}, older than the"
@@ -215,9 +216,12 @@ class DatabaseFile:
             self._check_folder()
             with self.lease.held(self.timeout):
                 connection = self._open_writer()
+                # IMMEDIATE takes SQLite's lock now: a transaction that has read first could not
+                # wait for it later.
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
+                    # Nothing is in the file yet: who was taken for dead meanwhile changes nothing.
                     self.lease.check()
                     connection.execute("COMMIT")
                 except BaseException:

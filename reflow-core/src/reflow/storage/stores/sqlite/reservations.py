@@ -38,12 +38,12 @@ def reserve(
     held: dict[str, int] = {}
     if holders:
         held = _keep_or_free(connection, own, holders, reservations)
+    free = [reservation for reservation in reservations if reservation.identity not in held]
     connection.executemany(
         "INSERT OR REPLACE INTO reserved VALUES (?, ?)",
         sorted(
-            (_prefix(one.identity), instance_key(tasks[one.task], one.index))
-            for one in reservations
-            if one.identity not in held
+            (_prefix(identity), instance_key(tasks[task], index))
+            for task, index, identity, *_ in free
         ),
     )
     names = {key >> SHIFT: names_of_task(connection, key >> SHIFT) for key in held.values()}
@@ -61,7 +61,9 @@ def _holders(
     connection: sqlite3.Connection, own: tuple[int, int], reservations: Sequence[Reservation]
 ) -> dict[int, int]:
     """Return by the prefix of a name the key of the instance that has a result, or reserved it."""
-    identities = [_prefix(one.identity) for one in reservations if not one.anew]
+    identities = [
+        _prefix(reservation.identity) for reservation in reservations if not reservation.anew
+    ]
     holders = dict(rows_in(connection, "SELECT result, key FROM instance WHERE result", identities))
     # Hardly ever another run is under way, and then nothing need be looked up.
     (others_reserve,) = connection.execute(
@@ -70,7 +72,7 @@ def _holders(
         own,
     ).fetchone()
     if others_reserve:
-        names = [_prefix(name) for one in reservations for name in names_of(one)]
+        names = [_prefix(name) for reservation in reservations for name in names_of(reservation)]
         query = "SELECT prefix, key FROM reserved WHERE prefix"
         holders.update(rows_in(connection, query, names))
     return holders
@@ -83,7 +85,7 @@ def _keep_or_free(
     reservations: Sequence[Reservation],
 ) -> dict[str, int]:
     """Free what gives way to these reservations; return what other runs keep, by identity."""
-    runs = {one.over for one in reservations if one.over}
+    runs = {reservation.over for reservation in reservations if reservation.over}
     spans = {run_id: span(task_keys_of(connection, run_id)) for run_id in runs}
     held: dict[str, int] = {}
     freed: list[tuple[int, int]] = []

@@ -207,6 +207,7 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
         outcomes: Sequence[Outcome],
         keys: Mapping[str, int],
     ) -> None:
+        # Results whose run is not here are found in this one: see `is_found`.
         origins = {outcome.origin for outcome in outcomes if outcome.origin}
         gone = frozenset(
             origin for origin in origins if self._find_run(connection, origin) is None
@@ -231,6 +232,7 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
     ) -> None:
         """Let the instances under way be these, and forget the former ones."""
         former = span(keys.values())
+        # By their state as well: some have come to their end since they were entered as live.
         connection.execute(
             "DELETE FROM instance WHERE key IN (SELECT key FROM live WHERE key BETWEEN ? AND ?)"
             f" AND state IN ({', '.join('?' * len(LIVE))})",
@@ -272,21 +274,21 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
         newest: bool,
         besides: Collection[str],
     ) -> dict[str, CachedResult]:
-        wanted = {*identities}
-        rows = _indexed_results(connection, wanted, newest, besides)
+        names = {*identities}
+        rows = _indexed_results(connection, names, newest, besides)
         if besides:
-            for identity, row in _taken_over(connection, wanted, newest, besides).items():
+            for identity, row in _taken_over(connection, names, newest, besides).items():
                 _keep_better(rows, identity, row, newest)
         results: dict[str, CachedResult] = {}
         tasks: dict[int, tuple[str, str, str]] = {}
         for key, identity, digest, value, paths, prints in rows.values():
             task = key >> SHIFT
-            names = tasks.get(task)
-            if names is None:
-                names = tasks[task] = names_of_task(connection, task)
+            source = tasks.get(task)
+            if source is None:
+                source = tasks[task] = names_of_task(connection, task)
             text = identity.hex()
             results[text] = CachedResult(
-                *names,
+                *source,
                 max(element_of(key), 0),
                 text,
                 digest.hex() if digest else "",
@@ -309,21 +311,21 @@ def _keep_better(rows: _Rows, identity: bytes, row: tuple[Any, ...], newest: boo
 
 
 def _indexed_results(
-    connection: sqlite3.Connection, wanted: set[bytes], newest: bool, besides: Collection[str]
+    connection: sqlite3.Connection, identities: set[bytes], newest: bool, besides: Collection[str]
 ) -> _Rows:
     """Return the rows of results that stand in the index."""
-    others = {task for run_id in besides for task in task_keys_of(connection, run_id)}
+    excluded = {task for run_id in besides for task in task_keys_of(connection, run_id)}
     query = "SELECT key, identity, digest, value, paths, prints FROM instance WHERE result"
     best: _Rows = {}
-    for row in rows_in(connection, query, map(prefix_of, wanted)):
-        if row[0] >> SHIFT not in others:
+    for row in rows_in(connection, query, map(prefix_of, identities)):
+        if row[0] >> SHIFT not in excluded:
             _keep_better(best, row[1], row, newest)
     # The index has the first bytes alone.
-    return {identity: row for identity, row in best.items() if identity in wanted}
+    return {identity: row for identity, row in best.items() if identity in identities}
 
 
 def _taken_over(
-    connection: sqlite3.Connection, wanted: set[bytes], newest: bool, besides: Collection[str]
+    connection: sqlite3.Connection, identities: set[bytes], newest: bool, besides: Collection[str]
 ) -> _Rows:
     """Return the rows of what other runs took over from some."""
     results: _Rows = {}
@@ -336,9 +338,9 @@ def _taken_over(
             span([task]),
         )
         for *row, origin in rows:
-            if origin in besides and row[1] in wanted:
+            if origin in besides and row[1] in identities:
                 results.setdefault(row[1], tuple(row))
-        if len(results) == len(wanted):
+        if len(results) == len(identities):
             break  # most have all from the last run
     return results
 
