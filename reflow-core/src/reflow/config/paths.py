@@ -156,6 +156,7 @@ def look_for_project() -> Iterator[FileSeen]:
     except OSError:  # the current folder is gone
         return
     home = os.path.realpath(os.path.expanduser("~"))
+    # Another file system may be an automounter's, where each look at a folder mounts one.
     while True:
         for name in ("reflow.toml", "pyproject.toml"):
             path = os.path.join(folder, name)

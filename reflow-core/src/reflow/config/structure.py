@@ -173,7 +173,7 @@ def read_table(
         else:
             complaints.append(unknown(group, key, keys, homes or {}))
     required = {name for name, table_key in keys.items() if table_key.required}
-    if len(complaints) == before:  # else a key may not be missing, but misspelt
+    if len(complaints) == before:  # otherwise a key may be misspelt rather than missing
         missing = sorted(required - set(values))
         complaints += [f"{table}: key {name!r} is required" for name in missing]
     if len(complaints) > before:
@@ -214,7 +214,10 @@ def _try(cls: type[T], values: Mapping[str, object]) -> tuple[T | None, Exceptio
 def _refused(
     cls: type, values: Mapping[str, object], settings: Layer, at: Key, error: Exception
 ) -> str:
-    """Say which value the class did not take: the one that fails in the same way alone."""
+    """Say which value the class did not take: the one that fails in the same way alone.
+
+    A validator's error does not name its field reliably, so each value is tried without the others.
+    """
     text = _text_of(error)
     required = {key.name: values[key.name] for key in table_keys(cls).values() if key.required}
     for name, value in values.items():

@@ -86,10 +86,11 @@ def _registered(registry: Registry, registered: Registered, check: bool) -> Plug
 
 def _check_types(registry: Registry, registered: Registered) -> None:
     """Raise `PluginError` where another serializer claims the same type and none is pinned."""
-    for key in registered.types if registered.kind == "serializer" else ():
-        others = (other for other in registry.entries if other.kind == registered.kind)
-        rivals = [rival for rival in others if key in rival.types]
-        rivals = [rival for rival in rivals if rival.entry != registered.entry]
+    if registered.kind != "serializer":  # of verifiers all count
+        return
+    for key in registered.types:
+        claiming = [other for other in registry.of_kind("serializer") if key in other.types]
+        rivals = [other for other in claiming if other.entry != registered.entry]
         if rivals and key not in registry.selection.pin:
             raise registry.clash(f"a serializer for {key}", [registered, *rivals], key)
 

@@ -127,7 +127,7 @@ class Registry:
     ) -> list[Registered]:
         """Return what some plugins registered by a name."""
         matches: list[Registered] = []
-        for candidate in self._of_kind(kind):
+        for candidate in self.of_kind(kind):
             # Two distributions that name one and the same class do not contradict.
             is_new = all(candidate.entry != match.entry for match in matches)
             if name in candidate.names and candidate.point in points and is_new:
@@ -148,7 +148,8 @@ class Registry:
         self.load(self.installed.points)
         yield self.plugins
 
-    def _of_kind(self, kind: str) -> list[Registered]:
+    def of_kind(self, kind: str) -> list[Registered]:
+        """Return what plugins that are loaded registered of a kind."""
         return [registered for registered in self.entries if registered.kind == kind]
 
     def pinned(self, key: str) -> list[EntryPoint]:
@@ -187,7 +188,7 @@ class Registry:
         return UnknownPluginError(and_import_name("; ".join(reasons)))
 
     def _not_installed(self, kind: str, name: str) -> str:
-        candidates = self._of_kind(kind)
+        candidates = self.of_kind(kind)
         names = {key for candidate in candidates for key in candidate.names}
         packages = KINDS[kind].packages if kind in KINDS else {}
         failed = {failure.point.name for failure in self.failures}
@@ -200,7 +201,7 @@ class Registry:
     def _without_hooks(self, kind: str, name: str) -> Iterator[str]:
         """Say which plugins of that name were loaded and register nothing of a kind."""
         hooks = " or ".join(LIFECYCLE) if kind == "observer" else f"reflow_register_{kind}s"
-        registering = {candidate.point for candidate in self._of_kind(kind)}
+        registering = {candidate.point for candidate in self.of_kind(kind)}
         for point in self.installed.named(name):
             if self.plugins[point] is not None and point not in registering:
                 yield f"plugin {name!r} of {point.distribution} does not implement {hooks}"
@@ -218,12 +219,12 @@ class Registry:
         Those that share a class but not the one distribution that a pin names are left out.
         Classes of a package that reflow serves itself, such as pathlib, need no search.
         """
-        own = [candidate for candidate in self._of_kind(kind) if candidate.point == BUILTIN]
+        own = [candidate for candidate in self.of_kind(kind) if candidate.point == BUILTIN]
         matches = _nearest(own, cls)
         if _package(cls.__module__) in map(_package, _types(matches)):
             return matches
         self.load(self.installed.quick_points)
-        matches = _nearest(filter(self._is_reached_by_name, self._of_kind(kind)), cls)
+        matches = _nearest(filter(self._is_reached_by_name, self.of_kind(kind)), cls)
         for key in _keys(matches, cls):
             if len(matches) > 1:
                 pinned = self.pinned(key)
