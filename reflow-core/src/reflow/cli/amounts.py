@@ -63,6 +63,11 @@ def size_text(size: int) -> str:
     return f"{amount:.{1 if unit else 0}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
+def freed_text(freed: int, size: int) -> str:
+    """Return how much of a size becomes free."""
+    return f"{size_text(freed)} of {size_text(size)}"
+
+
 def report(summary: object, problems: Sequence[str]) -> None:
     """Print what was removed, a text as it is, anything else as JSON; problems set the exit code.
 

@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import amounts
 from .access import Access, json_option, profile_option, workflow_option
 from .actions import confirm
-from .amounts import (
-    dry_run_option,
-    keep_option,
-    max_size_option,
-    older_than_option,
-    report,
-    size_text,
-    yes_option,
-)
 from .terminal import counted, table
 
 if TYPE_CHECKING:
@@ -28,26 +20,20 @@ def gc_command(access: Access) -> click.Command:
     """Make the command `store gc`."""
 
     @click.command("gc", short_help="Delete the records of old runs, and orphaned values.")
-    @older_than_option("Delete runs that ended longer ago than this, such as 90d.")
-    @max_size_option("Delete the oldest runs until the rest takes no more than this, such as 50G.")
-    @keep_option("Always keep this many of the newest runs of each workflow.")
+    @amounts.older_than_option("Delete runs that ended longer ago than this, such as 90d.")
+    @amounts.max_size_option("Delete the oldest runs until the rest takes at most SIZE, as 50G.")
+    @amounts.keep_option("Always keep this many of the newest runs of each workflow.")
     @workflow_option
     @click.option("--missing", is_flag=True,
                   help="Also forget runs whose directories are gone.")
-    @dry_run_option
-    @yes_option
+    @amounts.dry_run_option
+    @amounts.yes_option
     @json_option
     @profile_option(access)
     def gc(
-        older_than: int | None,
-        max_size: int | None,
-        keep: int,
-        workflow: str | None,
-        missing: bool,
-        dry_run: bool,
-        yes: bool,
-        as_json: bool,
-    ) -> None:
+        older_than: int | None, max_size: int | None, keep: int, workflow: str | None,
+        missing: bool, dry_run: bool, yes: bool, as_json: bool,
+    ) -> None:  # fmt: skip
         """Delete the records of old runs, and values that nothing refers to any more.
 
         This deletes what reflow keeps of a run in .reflow. It keeps the files that tasks wrote
@@ -67,7 +53,7 @@ def gc_command(access: Access) -> click.Command:
                 confirm(f"delete {_counted(plan)}", "nothing was deleted")
             plan = carry_out(store, plan, forget_missing=missing)
         done = "would be deleted" if dry_run else "deleted"
-        report(
+        amounts.report(
             _native(plan, dry_run) if as_json else _text(plan, done, missing or not dry_run),
             plan.problems,
         )
@@ -84,12 +70,12 @@ def _text(plan: Cleaning, done: str, missing: bool) -> str:
     if plan.runs:
         cells = [
             (run.run_id, plan.reasons[run.run_id], plan.rows[run.run_id].created_at[:19],
-             size_text(_size(run)), plan.rows[run.run_id].run_dir)
+             amounts.size_text(_size(run)), plan.rows[run.run_id].run_dir)
             for run in plan.runs
         ]  # fmt: skip
         lines.append(table(("RUN", "BECAUSE OF", "CREATED", "SIZE", "DIRECTORY"), cells))
-    lines.extend(f"{orphan.path}  {size_text(orphan.size)}" for orphan in plan.orphans)
-    lines.append(f"{_counted(plan)} {done}: {size_text(plan.freed)} of {size_text(plan.size)}")
+    lines.extend(f"{orphan.path}  {amounts.size_text(orphan.size)}" for orphan in plan.orphans)
+    lines.append(f"{_counted(plan)} {done}: {amounts.freed_text(plan.freed, plan.size)}")
     lines.append(f"{counted(plan.kept, 'run')} kept")
     if plan.others:
         lines.append(f"{counted(plan.others, 'run')} of other users left alone")

@@ -39,14 +39,9 @@ def logs_command(access: Access) -> click.Command:
                   help="Show the logs of the processes that carry the run on.")  # fmt: skip
     @click.option("--list", "only_list", is_flag=True, help="Only list the files of the logs.")
     def logs(
-        run_id: str | None,
-        last: bool,
-        place: str | None,
-        follow: bool,
-        tail: int | None,
-        driver: bool,
-        only_list: bool,
-    ) -> None:
+        run_id: str | None, last: bool, place: str | None, follow: bool, tail: int | None,
+        driver: bool, only_list: bool,
+    ) -> None:  # fmt: skip
         """Show the output of RUN's tasks, and the tracebacks of what failed.
 
         This includes attempts after which the element was tried again. TASK or TASK[INDEX]

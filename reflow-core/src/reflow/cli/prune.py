@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import amounts
 from .access import Access, json_option, profile_option, workflow_option
 from .actions import confirm
-from .amounts import (
-    dry_run_option,
-    keep_option,
-    max_size_option,
-    older_than_option,
-    report,
-    size_text,
-    yes_option,
-)
 from .terminal import counted, table
 
 if TYPE_CHECKING:
@@ -35,26 +27,21 @@ def prune_command(access: Access) -> click.Command:
     @click.option("--superseded", is_flag=True,
                   help="Only results that no run can take over any more, because the newest run "
                        "of the workflow has another code or version of the task.")  # fmt: skip
-    @older_than_option("Remove results last computed or taken over longer ago than this, such as "
-                       "90d.")  # fmt: skip
-    @max_size_option("Remove the results unused for longest until the values of the rest take no "
-                     "more than this, such as 50G.")  # fmt: skip
-    @keep_option("Keep all results of this many of the newest runs of each workflow.")
-    @dry_run_option
-    @yes_option
+    @amounts.older_than_option(
+        "Remove results last computed or taken over longer ago than this, such as 90d."
+    )
+    @amounts.max_size_option(
+        "Remove the results unused for longest until the rest takes at most this, such as 50G."
+    )
+    @amounts.keep_option("Keep all results of this many of the newest runs of each workflow.")
+    @amounts.dry_run_option
+    @amounts.yes_option
     @json_option
     @profile_option(access)
     def prune(
-        workflow: str | None,
-        task: str | None,
-        superseded: bool,
-        older_than: int | None,
-        max_size: int | None,
-        keep: int,
-        dry_run: bool,
-        yes: bool,
-        as_json: bool,
-    ) -> None:
+        workflow: str | None, task: str | None, superseded: bool, older_than: int | None,
+        max_size: int | None, keep: int, dry_run: bool, yes: bool, as_json: bool,
+    ) -> None:  # fmt: skip
         """Remove older results from the cache, so that no later run takes them over.
 
         The runs stay, with their status, logs and small values; `reflow store gc` deletes whole
@@ -79,7 +66,7 @@ def prune_command(access: Access) -> click.Command:
                 confirm(f"remove {_counted(plan)} from the cache", "nothing was removed")
             plan = carry_out(store, plan)
         done = "would be removed" if dry_run else "removed"
-        report(_native(plan, dry_run) if as_json else _text(plan, done), plan.problems)
+        amounts.report(_native(plan, dry_run) if as_json else _text(plan, done), plan.problems)
 
     return prune
 
@@ -117,11 +104,11 @@ def _text(plan: Pruning, done: str) -> str:
         heads = ("WORKFLOW", "TASK", "RESULTS", "BECAUSE OF", "LAST USED", "SIZE")
         cells = [
             (group["graph_name"], group["task"], str(group["results"]), group["reason"],
-             group["last_used"][:19], size_text(group["size"]))
+             group["last_used"][:19], amounts.size_text(group["size"]))
             for group in _by_task(plan)
         ]  # fmt: skip
         lines.append(table(heads, cells))
-    lines.append(f"{_counted(plan)} {done}: {size_text(plan.freed)} of {size_text(plan.size)}")
+    lines.append(f"{_counted(plan)} {done}: {amounts.freed_text(plan.freed, plan.size)}")
     lines.append(f"{counted(plan.kept, 'result')} kept")
     if plan.others:
         lines.append(f"{counted(plan.others, 'run')} of other users left alone")

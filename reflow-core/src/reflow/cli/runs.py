@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -36,15 +36,9 @@ def runs_command(access: Access) -> click.Command:
     @json_option
     @profile_option(access)
     def runs(
-        last: bool,
-        every: bool,
-        limit: int | None,
-        since: str | None,
-        until: str | None,
-        status: str | None,
-        as_json: bool,
-        workflow: str | None = None,
-    ) -> None:
+        last: bool, every: bool, limit: int | None, since: str | None, until: str | None,
+        status: str | None, as_json: bool, workflow: str | None = None,
+    ) -> None:  # fmt: skip
         """List runs, newest first, with their states and directories."""
         if last and (every or limit is not None):
             raise click.UsageError("--last shows one run: it goes with neither --all nor --limit")
@@ -52,7 +46,9 @@ def runs_command(access: Access) -> click.Command:
         name = workflow or (None if every else own)
         shown = _listed(access, name, most, since, until, status)
         if as_json:
-            print_json([_native(row) for row in shown])
+            from attrs import asdict
+
+            print_json([asdict(row) for row in shown])
         elif shown:
             click.echo(_text(shown, several=name is None))
         else:
@@ -94,39 +90,19 @@ def _current(row: RunRow) -> RunRow:
 
 
 def _text(rows: list[RunRow], several: bool) -> str:
-    heads = ["RUN", "STATUS", "CREATED", *(["WORKFLOW"] if several else []), "DIRECTORY"]
+    heads = ["RUN", "STATUS", "CREATED", "WORKFLOW", "DIRECTORY"]
     cells = [
-        [
-            row.run_id,
-            row.status,
-            row.created_at[:19],
-            *([row.graph_name] if several else []),
-            row.run_dir,
-        ]
-        for row in rows
+        [row.run_id, row.status, row.created_at[:19], row.graph_name, row.run_dir] for row in rows
     ]
+    if not several:
+        for line in (heads, *cells):
+            del line[3]
     if on_terminal():
         import shutil
 
-        taken = sum(
-            max(len(line[column]) for line in (heads, *cells)) + 2
-            for column in range(len(heads) - 1)
-        )
+        columns = list(zip(heads, *cells, strict=True))[:-1]
+        taken = sum(max(map(len, column)) + 2 for column in columns)
         room = shutil.get_terminal_size().columns - taken
         for line in cells:
             line[-1] = shortened(line[-1], room)
     return table(heads, cells, paint)
-
-
-def _native(row: RunRow) -> dict[str, Any]:
-    return {
-        "run_id": row.run_id,
-        "graph_name": row.graph_name,
-        "status": row.status,
-        "created_at": row.created_at,
-        "user_id": row.user_id,
-        "executor": row.executor,
-        "run_dir": row.run_dir,
-        "record": row.record,
-        "parameters": dict(row.parameters),
-    }

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from attrs import asdict
+
 from ..storage.stores.base import RunRow, Store
 
 
@@ -16,44 +18,13 @@ def exported(store: Store, runs: Iterable[RunRow]) -> Iterator[str]:
     """
     for run in runs:
         position = store.position(run.run_id)
-        yield _line(
-            "run",
-            run_id=run.run_id,
-            graph_name=run.graph_name,
-            user_id=run.user_id,
-            created_at=run.created_at,
-            run_dir=run.run_dir,
-            record=run.record,
-            status=run.status,
-            parameters=dict(run.parameters),
-            executor=run.executor,
-            position=[position.segment, position.offset],
-        )
+        yield _line("run", **asdict(run), position=[position.segment, position.offset])
         for task in store.tasks(run.run_id):
-            yield _line(
-                "task", run_id=run.run_id, name=task.name, array=task.array, size=task.size
-            )
+            yield _line("task", run_id=run.run_id, **asdict(task))
         for row in store.instances(run.run_id):
-            yield _line(
-                "instance",
-                run_id=run.run_id,
-                task=row.task,
-                index=row[1],  # `index` by name is a method of tuples to mypy
-                state=row.state,
-                attempt=row.attempt,
-                identity=row.identity,
-                digest=row.digest,
-                value=None if row.value is None else json.loads(row.value),
-                spilled=row.spilled,
-                cause=row.cause,
-                detail=row.detail,
-                origin=row.origin,
-                job=row.job,
-                started=row.started,
-                ended=row.ended,
-                paths=list(row.paths),
-                prints=list(row.prints),
-            )
+            fields = row._asdict()
+            fields["value"] = None if row.value is None else json.loads(row.value)
+            yield _line("instance", run_id=run.run_id, **fields)
 
 
 def _line(kind: str, **fields: Any) -> str:
