@@ -40,10 +40,10 @@ class LSFExecutor(CommandExecutor):
     name: ClassVar[str] = "lsf"
 
     bsub: str = command("bsub", "submits jobs")
-    bjobs: str = command("bjobs", "tells of jobs")
+    bjobs: str = command("bjobs", "reports jobs")
     bkill: str = command("bkill", "cancels jobs")
-    bhist: str = command("bhist", "tells of jobs that bjobs has forgotten", needed=False)
-    bparams: str = command("bparams", "tells how large arrays may be", needed=False)
+    bhist: str = command("bhist", "reports jobs that bjobs has forgotten", needed=False)
+    bparams: str = command("bparams", "shows how large arrays may be", needed=False)
     max_array_size: int | None = largest_array("Most elements of one job. Not given: the site's.")
     memory_unit: str | None = setting(
         None, "The site's LSF_UNIT_FOR_LIMITS. Not given: that of its lsf.conf.", ("", *UNITS)

@@ -57,7 +57,7 @@ LIMIT = re.compile(
     r"Pending (?:job|slot) threshold|reached its job limit|No job Id can be used now|"
     r"violates the job group limit|Batch daemon cannot fork|Cannot allocate memory"
 )
-"""What bsub says where the job could be taken later ("bsub"; lsf.conf, MAX_PEND_JOBS; seen)."""
+"""What bsub says where the job could be taken later ("bsub"; lsb.params, MAX_PEND_JOBS; seen)."""
 FORBIDDEN = re.compile(r"[Rr]equest from (?:a )?non-LSF host")
 """What bsub says on a host that LSF does not count among its own (lsbatch's error messages)."""
 UNREACHABLE = re.compile(

@@ -48,7 +48,7 @@ class PBSExecutor(CommandExecutor):
     name: ClassVar[str] = "pbs"
 
     qsub: str = command("qsub", "submits jobs")
-    qstat: str = command("qstat", "tells of jobs")
+    qstat: str = command("qstat", "reports jobs")
     qdel: str = command("qdel", "cancels jobs")
     qselect: str = command("qselect", "lists jobs of a user or a name")
     qalter: str = command("qalter", "frees jobs that wait for a deleted one", needed=False)

@@ -48,10 +48,10 @@ class SGEExecutor(CommandExecutor):
     name: ClassVar[str] = "sge"
 
     qsub: str = command("qsub", "submits jobs")
-    qstat: str = command("qstat", "lists the living")
-    qacct: str = command("qacct", "tells of the dead", needed=False)
+    qstat: str = command("qstat", "lists jobs in the queue")
+    qacct: str = command("qacct", "reports jobs that have ended", needed=False)
     qdel: str = command("qdel", "deletes jobs")
-    qconf: str = command("qconf", "tells the cell's settings", needed=False)
+    qconf: str = command("qconf", "shows the settings of the cell", needed=False)
     project: str | None = setting(None, "The project of all tasks, which -P names.")
     pe: str = setting("smp", "The parallel environment of tasks with more than one cpu.")
     nodes_pe: str | None = setting(

@@ -39,10 +39,10 @@ class SlurmExecutor(CommandExecutor):
     name: ClassVar[str] = "slurm"
 
     sbatch: str = command("sbatch", "submits jobs")
-    squeue: str = command("squeue", "lists the living")
-    sacct: str = command("sacct", "tells of the dead", needed=False)
+    squeue: str = command("squeue", "lists jobs in the queue")
+    sacct: str = command("sacct", "reports jobs that have ended", needed=False)
     scancel: str = command("scancel", "cancels jobs")
-    scontrol: str = command("scontrol", "tells of jobs where accounting is off", needed=False)
+    scontrol: str = command("scontrol", "shows jobs where accounting is off", needed=False)
     cluster: str | None = setting(None, "The cluster to use, where there are several.")
     max_array_size: int | None = largest_array("Most elements of one job. Not given: the site's.")
 
