@@ -394,7 +394,7 @@ def test_a_script_that_is_gone(place):
     (place / "script.py").write_text(
         TASKS
         + "if __name__ == '__main__':\n"
-        + "    from reflow.engine import lifecycle\n"
+        + "    from reflow.runs import lifecycle\n"
         + "    start = lifecycle.start_driver\n"
         + "    def later(*given):\n        os.unlink('script.py')\n        start(*given)\n"
         + "    lifecycle.start_driver = later\n"

@@ -10,9 +10,10 @@ import pytest
 from attrs import frozen
 
 from reflow import Workflow
-from reflow.engine import lifecycle, local_driver
+from reflow.engine import local_driver
 from reflow.engine.dispatcher import ask
 from reflow.executors.base import Capabilities, Executor, JobRequest, JobStatus
+from reflow.runs import lifecycle
 from reflow.storage.run_directory import RunRecord
 
 

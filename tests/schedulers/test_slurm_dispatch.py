@@ -699,7 +699,7 @@ def test_who_waits_notices_that_every_job_is_gone(person: Person) -> None:
     person.run("-c", f"""
 import time
 from flow import wf
-from reflow.engine import lifecycle
+from reflow.runs import lifecycle
 from reflow.errors import WaitTimeoutError
 lifecycle.LOOK_SECONDS = 0.5
 run = wf.run({run!r})
@@ -778,7 +778,7 @@ def test_who_waits_is_told_why_a_job_does_not_start(person: Person) -> None:
     person.write(STARTING)
     person.configure(min_poll_interval=0.1)
     wait = (
-        "from reflow.engine import lifecycle; lifecycle.LOOK_SECONDS = 0.5; "
+        "from reflow.runs import lifecycle; lifecycle.LOOK_SECONDS = 0.5; "
         "from flow import wf; wf.cli()"
     )
     process = subprocess.Popen(

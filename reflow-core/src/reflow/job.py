@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .gc_control import enable_collector
+from .storage.gc_control import enable_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def _usage() -> int:
 
 
 def _drive(folder: str) -> int:
-    from .engine.lifecycle import drive_recorded
+    from .runs.lifecycle import drive_recorded
 
     enable_collector()
     return _carry(lambda: drive_recorded(_record(folder)), os.EX_OK)
@@ -147,7 +147,7 @@ def _record(folder: str) -> RunRecord:
 
 
 def _ready(folder: str, *tag: str) -> Callable[[], PassReport]:
-    from .engine.lifecycle import ready_pass
+    from .runs.lifecycle import ready_pass
 
     run = ready_pass(_record(folder), *tag)
     enable_collector()

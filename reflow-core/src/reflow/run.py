@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .engine.lifecycle import Watch
     from .executors.base import Executor
     from .model.flow import Flow
+    from .runs.lifecycle import Watch
     from .runs.why import Why
     from .storage.run_directory import RunRecord, RunRequest
     from .storage.stores.base import RunRow, Store
@@ -144,8 +144,8 @@ class Run:
 
         Raises `WaitTimeoutError` after `timeout` seconds. Ctrl-C only stops waiting.
         """
-        from .engine.lifecycle import Watch, wait_for_end
         from .errors import ReflowError, WaitTimeoutError
+        from .runs.lifecycle import Watch, wait_for_end
 
         self._check_there()
         if self._watch is None:
@@ -245,8 +245,8 @@ class Run:
         can run: the run's own jobs do this by themselves where they may submit jobs. What prevents
         it, such as a scheduler that does not answer, is printed on stderr.
         """
-        from .engine.lifecycle import carry_on, is_queued, run_pass, tell
         from .errors import LeaseHeldError, LeaseLostError
+        from .runs.lifecycle import carry_on, is_queued, run_pass, tell
 
         self._check_there()
         request = self._request

@@ -117,8 +117,8 @@ class Workflow(Flow):
         started.
         """
         stop_if_loading(self)
-        from .engine.lifecycle import start
         from .plugins.lookup import executor_from
+        from .runs.lifecycle import start
         from .runs.submit import dry_run_text
 
         chosen = executor_from(executor or self.config.run.executor, self.config)

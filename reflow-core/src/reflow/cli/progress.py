@@ -124,7 +124,7 @@ def progress_line(task: str, states: dict[str, int]) -> str:
 
 def end_if_refused(run: Run) -> None:
     """Exit with `RUN_FAILED` if a run has failed already because the scheduler refused its jobs."""
-    from ..engine.lifecycle import is_queued
+    from ..runs.lifecycle import is_queued
 
     if is_queued(run.record, run.record.request()) and run.state == FAILED:
         click.echo(

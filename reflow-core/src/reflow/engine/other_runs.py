@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..errors import ReflowError
 from ..executors.base import LIVE, JobStatus
+from ..plugins.executor_of_run import executor_of
 from ..states import DONE
 from ..storage.claims import published
 from ..storage.events import Opened, Place
@@ -18,7 +19,6 @@ from ..storage.outcome import Outcome
 from ..storage.process_id import is_alive
 from ..storage.run_directory import RunRecord
 from ..storage.stores.base import CachedResult, Underway
-from .executor_of_run import executor_of
 from .replay import JobState, Replay
 
 LAG_SECONDS = 30.0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from ..errors import RunDirectoryError, StoreError, UnknownRunError
+from ..plugins.notify import observe
 from ..storage.clock import Clock
 from ..storage.events import Finished, Note, Record, encode
 from ..storage.indexing import catch_up, index_records
@@ -14,7 +15,6 @@ from ..storage.journal import JournalReader, Lease
 from ..storage.outcome import Outcome
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import Position, Store
-from .notify import observe
 from .replay import Replay
 
 SYNC_SECONDS = 0.05

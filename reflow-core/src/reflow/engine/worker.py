@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..caching.identity import identity_of, with_files
 from ..errors import RecordError
-from ..gc_control import enable_collector
 from ..model.entrypoint import load_tasks
 from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
@@ -32,6 +31,7 @@ from ..storage.claims import (
     read_requests,
 )
 from ..storage.filesystem import Files
+from ..storage.gc_control import enable_collector
 from ..storage.outcome import CODE_EDITED, Outcome
 from ..values.hashing import digest
 from .task_call import (

@@ -7,15 +7,15 @@ import time
 
 from ..engine.batch.dispatch_pass import PassReport
 from ..engine.dispatcher import Dispatch, ask, check_task
-from ..engine.executor_of_run import current_executor
-from ..engine.lifecycle import carry_on, is_queued, run_pass, tell
 from ..engine.run_view import RunView
 from ..errors import ExecutorError, LeaseHeldError, LeaseLostError
 from ..executors.base import Executor
+from ..plugins.executor_of_run import current_executor
 from ..plugins.lookup import executor_reference
 from ..storage.events import HOME, Place
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import Store
+from .lifecycle import carry_on, is_queued, run_pass, tell
 
 PATIENCE = 20.0
 """Seconds in which the process that carries a run on must take a cancel up. A healthy one looks

@@ -114,7 +114,7 @@ class Selection:
     @property
     def _shares(self) -> bool:
         """Whether the elements run inside the driver and print into its log."""
-        from ..engine.executor_of_run import place_of
+        from ..plugins.executor_of_run import place_of
 
         try:
             return _capabilities(self.request, place_of(self.record)).inline
@@ -221,7 +221,7 @@ def _position(job: JobState, suffix: str, first_index: Callable[[Place], int]) -
 
 
 def _capabilities(request: RunRequest, place: Place) -> Capabilities:
-    from ..engine.executor_of_run import executor_of
+    from ..plugins.executor_of_run import executor_of
 
     return executor_of(request, place).capabilities
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RecordError
-from ..gc_control import collector_paused
 from ..states import CANCELLED, RUNNING
 from .events import Epoch, Finished, Opened, Record, Sized
 from .filesystem import Files
+from .gc_control import collector_paused
 from .journal import JournalReader
 from .outcome import Outcome
 from .run_directory import FOLDER, RunRecord, RunRequest

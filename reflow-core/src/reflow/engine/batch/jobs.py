@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ...errors import CommandMissingError, ExecutorError, SchedulerUnreachableError
 from ...executors.base import Executor, JobStatus
+from ...plugins.executor_of_run import place_of
 from ...storage.events import HOME, Ended, Place, Submitted, Waiting
 from ..dispatcher import Dispatch
-from ..executor_of_run import place_of
 from ..replay import JobState
 
 SENTINEL, GUARD, WORKER, DISPATCH = "sentinel", "guard", "worker", "dispatch"

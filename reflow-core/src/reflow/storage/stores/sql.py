@@ -7,8 +7,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from ...gc_control import collector_paused
 from ...states import CACHED, ENDED, FAILED, INSTANCE_STATES, RUN_STATES, SUCCESS
+from ..gc_control import collector_paused
 from ..outcome import Outcome
 from .base import (
     CachedResult,

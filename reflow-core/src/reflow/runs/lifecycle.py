@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from ..caching.code_fingerprint import changed
+from ..engine.batch.dispatch_pass import DispatchPass, PassReport
+from ..engine.dispatcher import Dispatch
+from ..engine.replay import DRIVER
+from ..engine.run_view import RunView
+from ..engine.task_call import edited_code_text
 from ..errors import DefinitionError, LeaseHeldError, LeaseLostError
 from ..executors.base import JobRequest
 from ..model.entrypoint import is_editable, load_tasks
 from ..model.flow import TaskDefinition
+from ..plugins.executor_of_run import current_executor, executor_of
 from ..states import ERROR, FAILED, WAITING
 from ..storage.events import Intent, Submitted
 from ..storage.ids import job_tag
@@ -24,12 +30,6 @@ from ..storage.journal import SignOfLife
 from ..storage.outcome import Outcome
 from ..storage.run_directory import RunRecord, RunRequest, job_command
 from ..storage.stores.base import Store
-from .batch.dispatch_pass import DispatchPass, PassReport
-from .dispatcher import Dispatch
-from .executor_of_run import current_executor, executor_of
-from .replay import DRIVER
-from .run_view import RunView
-from .task_call import edited_code_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,8 +90,9 @@ def driver_script(record: RunRecord, request: RunRequest) -> str:
 
 def drive_recorded(record: RunRecord) -> str:
     """Carry a run on from its record, in this process, until its end."""
+    # Not at the top: a dispatch pass needs neither this nor processes of its own.
+    from ..engine.local_driver import drive
     from ..plugins.open_store import open_store
-    from .local_driver import drive  # which a dispatch pass needs as little as processes of its own
 
     request = record.request()
     executor = current_executor(record, request)

@@ -6,10 +6,10 @@ import json
 
 from ..executors.base import Executor
 from ..executors.local import LocalExecutor
-from ..plugins.lookup import executor_from_reference
 from ..storage.claims import read_requests
 from ..storage.events import HOME, Place
 from ..storage.run_directory import INLINE, RunRecord, RunRequest
+from .lookup import executor_from_reference
 
 
 def executor_of(request: RunRequest, place: Place = HOME) -> Executor:

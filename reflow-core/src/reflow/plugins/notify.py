@@ -16,7 +16,7 @@ def observe(request: RunRequest, events: Sequence[Outcome | Finished]) -> list[s
     A plugin is loaded only here, where there is something to tell.
     """
     from ..errors import PluginError
-    from ..plugins.lookup import observers
+    from .lookup import observers
 
     arrays = {task.name: task.array for task in request.spec.tasks}
     problems: list[str] = []
