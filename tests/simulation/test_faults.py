@@ -25,7 +25,7 @@ import reflow.engine.local_driver
 import reflow.engine.record_writer
 import reflow.storage.blobs
 from reflow.engine.dispatcher import Dispatch, ask
-from reflow.engine.local_driver import _loop
+from reflow.engine.local_driver import _Driver
 from reflow.engine.replay import Replay
 from reflow.engine.task_call import Answer, Work
 from reflow.errors import LeaseHeldError, LeaseLostError
@@ -118,7 +118,7 @@ class World:
         self.boots = dict.fromkeys(("m1", "m2", "m3"), 0)
         self.nodes: dict[str, Node] = {}
         self.listed: dict[tuple[str, str], tuple[float, list[str]]] = {}
-        self.seen: dict[tuple[str, str], tuple[float, int, float]] = {}
+        self.stats: dict[tuple[str, str], tuple[float, int, float]] = {}
         self.absent: dict[tuple[str, str], float] = {}
         self.promised: list[tuple[str, bytes]] = []
         self.effects = 0
@@ -146,13 +146,13 @@ class World:
 
     def step(self) -> bool:
         """Let one process go on; False if there is none."""
-        living = [one for one in self.procs if one.alive]
+        living = [proc for proc in self.procs if proc.alive]
         if not living:
             return False
-        due = [one for one in living if one.wake <= self.now]
+        due = [proc for proc in living if proc.wake <= self.now]
         if not due:
-            self.now = min(one.wake for one in living)
-            due = [one for one in living if one.wake <= self.now]
+            self.now = min(proc.wake for proc in living)
+            due = [proc for proc in living if proc.wake <= self.now]
         proc = self.rng.choice(due)
         self.current = proc
         proc.baton.release()
@@ -215,7 +215,7 @@ class World:
                     node.data += bytes(self.rng.randint(1, lost))  # length came, data did not
                 node.flushed = len(node.data)
                 node.flush_at = None
-        for cache in (self.listed, self.seen, self.absent):
+        for cache in (self.listed, self.stats, self.absent):
             for key in [key for key in cache if key[0] == machine]:
                 del cache[key]
         for proc in self.procs:
@@ -243,7 +243,7 @@ class World:
         for number, name in enumerate(names, 1):
             assert name == f"{folder}/{number:06d}.seg"
             datas.append(bytes(self.nodes[name].data))
-        found = []
+        batches = []
         for position, data in enumerate(datas):
             if position + 1 < len(datas):
                 line = datas[position + 1].partition(b"\n")[0] + b"\n"
@@ -256,8 +256,8 @@ class World:
                 records, _ = decode_all(data)
             assert isinstance(records[0], Opened)
             assert records[0].number == position + 1
-            found.append(records)
-        return found
+            batches.append(records)
+        return batches
 
 
 class SimAppender:
@@ -339,15 +339,15 @@ class SimFiles:
         world, node, key = self.world, self._node(path), (self.machine, path)
         if node.machine == self.machine:
             return len(node.data), node.mtime
-        until, length, mtime = world.seen.get(key, (0.0, 0, 0.0))
+        until, length, mtime = world.stats.get(key, (0.0, 0, 0.0))
         if until <= world.now:
             length, mtime = node.flushed, node.mtime
-            world.seen[key] = (world.now + world.rng.random() * world.lag, length, mtime)
+            world.stats[key] = (world.now + world.rng.random() * world.lag, length, mtime)
         return length, mtime
 
     def _invalidate(self, path: str) -> None:
         self.world.absent.pop((self.machine, path), None)
-        self.world.seen.pop((self.machine, path), None)
+        self.world.stats.pop((self.machine, path), None)
         self.world.listed.pop((self.machine, os.path.dirname(path)), None)
 
     def make_folder(self, path: str) -> None:
@@ -376,12 +376,12 @@ class SimFiles:
 
     def create(self, path: str, data: bytes) -> bool:
         crash = self._enter(f"create {path} {data!r}")
-        made = path not in self.world.nodes
-        if made:
+        created = path not in self.world.nodes
+        if created:
             self.world.nodes[path] = Node(data, self.machine, self.world.now)
             self._invalidate(path)
         self._leave(crash)
-        return made
+        return created
 
     def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
         crash = self._enter(f"write {path}")
@@ -459,13 +459,13 @@ class SimPool:
             if world.now - self.renewed >= LEASE_SECONDS / 6:
                 self.renewed = world.now
                 self.dispatch.lease.renew()
-        found = []
+        results = []
         for _ in range(rng.randint(1, self.width)):
             if self.queue:
                 # With several processes, any of the first few may answer first.
                 work = self.queue.pop(rng.randrange(min(self.width, len(self.queue))))
-                found.append((work, self._answer(work), None))
-        return found
+                results.append((work, self._answer(work), None))
+        return results
 
     def _answer(self, work: Work) -> Answer:
         now = self.world.now
@@ -477,10 +477,10 @@ class SimPool:
         return Answer(SUCCESS, text, digest(text), (), "", "", now, now)
 
     def drop(self, tasks, *, running: bool = True) -> list[Work]:
-        dropped = [one for one in self.queue if tasks is None or one.task in tasks]
+        dropped = [work for work in self.queue if tasks is None or work.task in tasks]
         if not running:
             dropped = dropped[self.width :]
-        self.queue = [one for one in self.queue if one not in dropped]
+        self.queue = [work for work in self.queue if work not in dropped]
         return dropped
 
 
@@ -636,7 +636,7 @@ class Simulation:
             spec=self.plan.spec, options=self.options, run_id="run", user="u"
         )
         self.clock = SimClock(self.world)
-        self.asked: list[tuple[str, str | None]] = []
+        self.user_requests: list[tuple[str, str | None]] = []
         self.launched = 0
         self.slow = rng.random() < 0.5
         self.rivals = rng.choice((0.0, 0.01, 0.1))
@@ -659,7 +659,7 @@ class Simulation:
             machine, boot, name = owner.split("/")
             if (machine, int(boot)) != (proc.machine, proc.boot):
                 return None
-            other = next(one for one in world.procs if one.name == name)
+            other = next(candidate for candidate in world.procs if candidate.name == name)
             return other.alive and not other.doomed
 
         while True:
@@ -678,7 +678,7 @@ class Simulation:
         world.note(f"{proc.name} holds segment {dispatch.lease.number}")
         pool = SimPool(world, self.plan, dispatch, self.slow)
         try:
-            state = _loop(dispatch, pool)  # type: ignore[arg-type]
+            state = _Driver(dispatch, pool).run()  # type: ignore[arg-type]
             dispatch.release()
         except LeaseLostError as error:
             world.counts["lost"] += 1
@@ -689,7 +689,7 @@ class Simulation:
 
     def user(self, kind: str, task: str | None):
         def body(proc: Proc) -> None:
-            self.asked.append((kind, task))
+            self.user_requests.append((kind, task))
             ask(self.record(proc.machine), self.request, kind, task)  # type: ignore[arg-type]
 
         return body
@@ -699,8 +699,8 @@ class Simulation:
         replay = Replay(self.request.spec)
         for records in self.world.sealed("/run/segments"):
             replay.fold(records)
-        asked = [name for name in self.world.nodes if name.startswith("/run/epochs")]
-        return replay.finished is not None and replay.epoch >= len(asked)
+        epochs = [name for name in self.world.nodes if name.startswith("/run/epochs")]
+        return replay.finished is not None and replay.epoch >= len(epochs)
 
     def run(self) -> Counter[str]:
         world, rng = self.world, self.world.rng
@@ -767,7 +767,7 @@ class Simulation:
         assert JournalReader(files, "/run/segments").read() == records
 
         # One outcome for each element, between retries; what is done stays done.
-        seen: dict[tuple[str, int], Outcome] = {}
+        recorded: dict[tuple[str, int], Outcome] = {}
         done: set[tuple[str, int]] = set()
         replay = Replay(self.request.spec)
         cancelled: set[str] = set()
@@ -775,8 +775,8 @@ class Simulation:
             if isinstance(record, Outcome):
                 key = (record.task, record.index)
                 assert key not in done, f"recorded again after it was done: {record}"
-                assert key not in seen, f"recorded twice: {record}"
-                seen[key] = record
+                assert key not in recorded, f"recorded twice: {record}"
+                recorded[key] = record
                 if record.state in DONE:
                     done.add(key)
                 if record.state == CANCELLED:
@@ -785,15 +785,17 @@ class Simulation:
             if isinstance(record, Epoch):
                 if record.kind == "retry":
                     state = replay.progress.tasks
-                    seen = {
-                        key: one for key, one in seen.items()
-                        if one is state[one.task].whole or one in state[one.task].outcomes
+                    recorded = {
+                        key: outcome
+                        for key, outcome in recorded.items()
+                        if outcome is state[outcome.task].whole
+                        or outcome in state[outcome.task].outcomes
                     }
                 else:
                     cancelled.update(record.tasks or plan.by_name)
-        ends = [one for one in records if isinstance(one, (Finished, Epoch))]
-        for one, two in itertools.pairwise(ends):
-            if isinstance(one, Finished) and isinstance(two, Finished):
+        ends = [ending for ending in records if isinstance(ending, (Finished, Epoch))]
+        for earlier, two in itertools.pairwise(ends):
+            if isinstance(earlier, Finished) and isinstance(two, Finished):
                 raise AssertionError("finished twice with no retry between")
         progress = replay.progress
         assert progress.finished
@@ -823,8 +825,8 @@ class Simulation:
                 if above.whole is not None:
                     yield False
                 elif index >= 0:
-                    one = above.outcomes[index]
-                    yield one is not None and one.state in DONE
+                    outcome = above.outcomes[index]
+                    yield outcome is not None and outcome.state in DONE
             for above in states[task.name].barriers:
                 yield above.succeeded()
 
