@@ -44,8 +44,8 @@ class Site:
 
     def configure(self, **settings: object) -> None:
         """Write the configuration: settings of the executor, texts, numbers and tables of them."""
-        given = {**self.scheduler.settings, **settings}
-        lines = [f"{key} = {toml(value)}" for key, value in given.items()]
+        configured = {**self.scheduler.settings, **settings}
+        lines = [f"{key} = {toml(value)}" for key, value in configured.items()]
         folder = self.folder / "config" / "reflow"
         folder.mkdir(parents=True, exist_ok=True)
         text = "\n".join([f"[executor.{self.scheduler.backend}]", *lines, ""])
@@ -87,8 +87,8 @@ class Site:
         return self.run(str(Path(PYTHON).parent / "reflow"), *arguments, **how)
 
     def status(self, run_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.reflow("status", run_id, "--json"))
-        return found
+        status: dict[str, Any] = json.loads(self.reflow("status", run_id, "--json"))
+        return status
 
     def submit(self, source: str, *arguments: str, run_dir: str = "out") -> str:
         """Submit a script's workflow and return the run's id."""
@@ -127,26 +127,26 @@ class Site:
         Then no job of it is left, and the record and the store agree.
         """
         until = time.monotonic() + seconds
-        while (found := self.status(run_id))["run"]["status"] in ("PENDING", "RUNNING", "WAITING"):
-            assert time.monotonic() < until, f"{found}\n{self.queue()}"
+        while (status := self.status(run_id))["run"]["status"] in ("PENDING", "RUNNING", "WAITING"):
+            assert time.monotonic() < until, f"{status}\n{self.queue()}"
             time.sleep(0.5)
         until = time.monotonic() + 30
         while self.jobs(run_id):
             assert time.monotonic() < until, self.queue()
             time.sleep(0.3)
         (row,) = [
-            one
-            for one in json.loads(self.reflow("runs", "--json"))
-            if one["run_id"] == run_id
+            entry
+            for entry in json.loads(self.reflow("runs", "--json"))
+            if entry["run_id"] == run_id
         ]
-        assert row["status"] == found["run"]["status"]
-        return found
+        assert row["status"] == status["run"]["status"]
+        return status
 
 
 def toml(value: object) -> str:
     """Write a setting as TOML."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {toml(entry)}" for key, entry in value.items()) + "}"
     return json.dumps(value)
 
 
@@ -166,10 +166,10 @@ def site(request: pytest.FixtureRequest, scheduler: Scheduler) -> Iterator[Site]
     if USER:
         entry = pwd.getpwnam(USER)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
-    made = Site(folder, scheduler)
-    yield made
+    new_site = Site(folder, scheduler)
+    yield new_site
     for run in folder.glob("*/.reflow/*"):
-        made.cancel(*(job for role in "wsgd" for job in made.ids(run.name, role)))
+        new_site.cancel(*(job for role in "wsgd" for job in new_site.ids(run.name, role)))
     if not request.session.testsfailed:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -72,8 +72,8 @@ class Scheduler:
     @property
     def environment(self) -> dict[str, str]:
         """The variables with which its commands are called."""
-        given = {name: os.environ[name] for name in self.variables if name in os.environ}
-        return {"PATH": self.path, "LANG": "C.UTF-8", **given}
+        variables = {name: os.environ[name] for name in self.variables if name in os.environ}
+        return {"PATH": self.path, "LANG": "C.UTF-8", **variables}
 
     def missing(self) -> str:
         """Return why this scheduler cannot be used here; "" where it can."""
@@ -87,19 +87,19 @@ class Scheduler:
 
     def need(self) -> None:
         """Skip the test where this scheduler is not to be used, fail it where it is missing."""
-        wanted = os.environ.get(self.variable, "")
-        if wanted == "0" or (wanted != "1" and os.environ.get("REFLOW_LIVE") != "1"):
+        setting = os.environ.get(self.variable, "")
+        if setting == "0" or (setting != "1" and os.environ.get("REFLOW_LIVE") != "1"):
             pytest.skip(f"no live {self.name}: try make live, or {self.variable}=1")
         why = self.missing()
-        if why and wanted == "1":
+        if why and setting == "1":
             pytest.fail(f"{self.variable}=1, but {why}")
         if why:
             pytest.skip(f"no live {self.name}: {why}")
 
 
 SCHEDULERS = {
-    one.name: one
-    for one in (
+    scheduler.name: scheduler
+    for scheduler in (
         Scheduler(
             name="slurm",
             marker="sbatch",

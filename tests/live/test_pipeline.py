@@ -19,10 +19,10 @@ def scheduler(request: pytest.FixtureRequest) -> Scheduler:
 
 def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.3)
-    return found
+    return result
 
 
 def outputs(status: dict[str, Any], task: str) -> list[Any]:
@@ -75,7 +75,7 @@ def test_every_way_to_fail_has_its_cause_and_retry_runs_exactly_those(site: Any)
         for element in of(status, "go")
         if element["state"] == "FAILED"
     }
-    assert {index: one["cause"] for index, one in failed.items()} == {
+    assert {index: element["cause"] for index, element in failed.items()} == {
         1: "ERROR", 2: "ERROR", 3: "ERROR", 4: "TIMEOUT"
     }, status  # fmt: skip
     assert failed[1]["error_text"].splitlines()[-1] == "ValueError: raise"

@@ -44,8 +44,8 @@ def submit(site: Any, source: str, *arguments: str) -> str:
 
 
 def summary(status: dict[str, Any]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = status["summary"]
-    return found
+    counts: dict[str, dict[str, int]] = status["summary"]
+    return counts
 
 
 def by_index(status: dict[str, Any], task: str) -> dict[int | None, dict[str, Any]]:
@@ -137,25 +137,25 @@ def test_every_way_to_die_has_its_cause(site: Any) -> None:
         "behind": {"SKIPPED": 1},
         "beside": {"SUCCESS": 1},
     }
-    told = {
-        index: (one["cause"], one["error_text"].splitlines()[-1])
-        for index, one in by_index(status, "die").items()
-        if one["state"] == "FAILED"
+    endings = {
+        index: (element["cause"], element["error_text"].splitlines()[-1])
+        for index, element in by_index(status, "die").items()
+        if element["state"] == "FAILED"
     }
-    assert told[1][0] == "ERROR"
-    assert told[1][1].endswith("was killed by signal SIGKILL: memory suspected")
-    assert told[2][1].endswith("ended with exit code 3")
-    assert told[3][1].endswith("was killed by signal SIGSEGV")
-    assert told[4][1] == "task 'die' called sys.exit(4)"
-    assert told[5] == ("ERROR", "ValueError: raise")
+    assert endings[1][0] == "ERROR"
+    assert endings[1][1].endswith("was killed by signal SIGKILL: memory suspected")
+    assert endings[2][1].endswith("ended with exit code 3")
+    assert endings[3][1].endswith("was killed by signal SIGSEGV")
+    assert endings[4][1] == "task 'die' called sys.exit(4)"
+    assert endings[5] == ("ERROR", "ValueError: raise")
     if Path("/sys/fs/cgroup/memory").is_dir():
-        assert told[6] == (
+        assert endings[6] == (
             "OOM",
             "task 'die' left no answer: its process was killed by signal SIGKILL: it met its "
             "memory limit",
         )
     else:
-        assert told[6][1].endswith("memory suspected")
+        assert endings[6][1].endswith("memory suspected")
 
 
 SLEEPS = """
@@ -194,10 +194,10 @@ SLEEPS = """
 
 def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.2)
-    return found
+    return result
 
 
 def test_the_time_limit(site: Any) -> None:
@@ -212,8 +212,8 @@ def test_the_time_limit(site: Any) -> None:
 def running_job(site: Any, run_id: str, task: str) -> str:
     """Return the id of the job of a task that runs now."""
     lines = site.run("squeue", "-h", "-t", "R", "-o", "%i|%k").splitlines()
-    found = [line.partition("|")[0] for line in lines if line.endswith(f"{run_id}.{task}")]
-    return found[0] if found else ""
+    job_ids = [line.partition("|")[0] for line in lines if line.endswith(f"{run_id}.{task}")]
+    return job_ids[0] if job_ids else ""
 
 
 def napping(site: Any, run_id: str) -> str:
@@ -507,7 +507,7 @@ WAVE = """
 def test_the_same_value_stops_the_wave_and_runs_share_the_cache(site: Any) -> None:
     first = submit(site, WAVE, "--x", "10")
     second = submit(site, WAVE, "--x", "20")  # at the same time, over the same store
-    assert {site.ended(one)["run"]["status"] for one in (first, second)} == {"SUCCESS"}
+    assert {site.ended(run_id)["run"]["status"] for run_id in (first, second)} == {"SUCCESS"}
     status = site.ended(submit(site, WAVE, "--x", "11"))
     assert [summary(status)[task] for task in "abc"] == [
         {"SUCCESS": 1}, {"CACHED": 1}, {"CACHED": 1}
@@ -569,11 +569,11 @@ def test_a_job_that_asks_for_more_than_its_partition_allows(site: Any) -> None:
     run_id = submit(site, source)
     until(lambda: summary(site.status(run_id))["good"] == {"SUCCESS": 1})
 
-    def told() -> list[str]:
+    def notes() -> list[str]:
         site.reflow("status", run_id, "--refresh")
         return [note for note in site.status(run_id)["notes"] if "PartitionTimeLimit" in note]
 
-    assert "(bad) does not start" in until(told, 90)[0]
+    assert "(bad) does not start" in until(notes, 90)[0]
     site.reflow("cancel", run_id, "--yes")
     assert site.ended(run_id)["run"]["status"] == "CANCELLED"
 
@@ -695,9 +695,9 @@ def test_where_jobs_may_not_submit(site: Any) -> None:
     subprocess.run([*partition, "AllocNodes=nowhere"], check=True)
     (site.folder / "out" / "wake").touch()
     try:
-        status = until(lambda: (found := site.status(run_id))["run"]["status"] == "WAITING"
-                       and found, 90)  # fmt: skip
-        (note,) = [one for one in status["notes"] if "may not submit" in one]
+        status = until(lambda: (current := site.status(run_id))["run"]["status"] == "WAITING"
+                       and current, 90)  # fmt: skip
+        (note,) = [note_text for note_text in status["notes"] if "may not submit" in note_text]
         assert f"reflow status {run_id} --refresh" in note
     finally:
         subprocess.run([*partition, "AllocNodes=ALL"], check=True)

@@ -74,7 +74,7 @@ def test_an_inline_executor_says_how_many_elements_run_at_a_time(
 
     monkeypatch.setattr(local_driver, "drive", drive)
     for executor in (Inline(), Inline(workers=5)):
-        monkeypatch.setattr(lifecycle, "current_executor", lambda *_, one=executor: one)
+        monkeypatch.setattr(lifecycle, "current_executor", lambda *_, current=executor: current)
         lifecycle.drive_recorded(record)
     assert sizes == [3, 5]
 

@@ -377,15 +377,15 @@ class TestIncompatible:
 
     def test_older_signature_works(self, site: Any) -> None:
         site.install("dist", x=(
-            "told = []\n"
-            "@hookimpl\ndef reflow_task_failed(run_id):\n    told.append(run_id)\n"
+            "failed_runs = []\n"
+            "@hookimpl\ndef reflow_task_failed(run_id):\n    failed_runs.append(run_id)\n"
             "@hookimpl(optionalhook=True)\ndef reflow_of_the_future(anything):\n    pass\n"
         ))  # fmt: skip
         registry = site.registry()
         plugin: Any = registry.plugins[registry.find("observer", "x").point]
         arguments = {"run_id": "r", "task": "t", "index": None, "cause": "OOM"}
         call(registry.manager, plugin, "reflow_task_failed", **arguments)
-        assert plugin.told == ["r"]
+        assert plugin.failed_runs == ["r"]
 
 
 class TestEnabled:

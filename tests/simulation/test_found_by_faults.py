@@ -268,7 +268,9 @@ def test_what_finds_its_inputs_missing_is_not_queued_ahead_for_ever() -> None:
     progress = Progress(spec(LIST, TaskSpec(name="last", after=("list",))))
     progress.launch("list", 0, 1, "job")
     for attempt in (1, 2):
-        assert [one.state.spec.name for one in ahead(progress, {}, elementwise=True)] == ["last"]
+        assert [planned.state.spec.name for planned in ahead(progress, {}, elementwise=True)] == [
+            "last"
+        ]
         progress.launch("last", 0, attempt, "other")
         progress.land("last", 0)
     assert not list(ahead(progress, {}, elementwise=True))
@@ -314,7 +316,7 @@ def chain_with_job_above(state: str) -> Progress:
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "answers"),
     [
         ("", (False, False, False)),
         ("lost", (False, False, True)),
@@ -322,10 +324,10 @@ def chain_with_job_above(state: str) -> Progress:
         (SUCCESS, (False, True, False)),
     ],
 )
-def test_what_is_known_of_the_inputs_of_what_is_queued_ahead(state, told) -> None:
+def test_what_is_known_of_the_inputs_of_what_is_queued_ahead(state, answers) -> None:
     progress = chain_with_job_above(state)
-    asked = (progress.blocked, progress.supplied, progress.stranded)
-    assert tuple(one("chained", 0) for one in asked) == told
+    predicates = (progress.blocked, progress.supplied, progress.stranded)
+    assert tuple(predicate("chained", 0) for predicate in predicates) == answers
 
 
 def test_lease_is_renewed_while_a_pass_waits_for_its_scheduler(record) -> None:
@@ -381,7 +383,7 @@ class Scheduler(Executor):
 
     def job(self, name: str) -> str:
         """Return the id of the newest job of that name."""
-        return str(max(n for n, one in enumerate(self.taken, 1) if one.name.endswith(name)))
+        return str(max(n for n, request in enumerate(self.taken, 1) if request.name.endswith(name)))
 
 
 def queued_request(*tasks: TaskSpec) -> RunRequest:
@@ -412,8 +414,12 @@ def run_pass(
 
 
 def outcomes(record) -> dict[tuple[str, int], str]:
-    found = JournalReader(Files(), record.segments).read()
-    return {(one.task, one.attempt): one.state for one in found if isinstance(one, Outcome)}
+    records = JournalReader(Files(), record.segments).read()
+    return {
+        (outcome.task, outcome.attempt): outcome.state
+        for outcome in records
+        if isinstance(outcome, Outcome)
+    }
 
 
 def begin_and_publish(
@@ -432,9 +438,9 @@ def test_pass_that_meets_a_scheduler_that_is_down_is_run_again(record) -> None:
     assert not run_pass(record, request, scheduler).again
     scheduler.down = True
     assert run_pass(record, request, scheduler).again
-    scripts = [Path(one.script).read_text() for one in scheduler.taken if one.auxiliary]
+    scripts = [Path(request.script).read_text() for request in scheduler.taken if request.auxiliary]
     assert len(scripts) == 2
-    assert all("&& break" in one for one in scripts)
+    assert all("&& break" in script for script in scripts)
 
 
 def test_jobs_get_what_any_executor_adds_to_them(record) -> None:
@@ -558,7 +564,9 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
     begin_and_publish(record, "list", 1, SUCCESS, value=json.dumps(list(range(21))))
     run_pass(record, request, scheduler)
     parts = {
-        str(n): one for n, one in enumerate(scheduler.taken, 1) if one.name.endswith(".items")
+        str(n): request
+        for n, request in enumerate(scheduler.taken, 1)
+        if request.name.endswith(".items")
     }
     first, second, _ = parts
     assert [part.size for part in parts.values()] == [10, 10, 1]
@@ -569,18 +577,18 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
 def limited(scheduler: Scheduler, room: int, largest: int = 1000) -> list[int]:
     """Let a scheduler take so many elements more, in jobs of so many at most; return the sizes
     that are asked of it."""
-    submit, asked, left = scheduler.submit, list[int](), [room]
+    submit, sizes, left = scheduler.submit, list[int](), [room]
 
     def take(request: JobRequest) -> str:
         if not request.auxiliary:
-            asked.append(request.size)
+            sizes.append(request.size)
             if request.size > min(left[0], largest):
                 raise SubmissionLimitError("no more")
             left[0] -= request.size
         return submit(request)
 
     scheduler.submit = take  # type: ignore[method-assign]
-    return asked
+    return sizes
 
 
 def test_what_room_a_limit_leaves_is_filled_in_one_pass(record) -> None:
@@ -588,9 +596,9 @@ def test_what_room_a_limit_leaves_is_filled_in_one_pass(record) -> None:
     scheduler.can = evolve(scheduler.can, max_array_size=16)
     run_pass(record, request, scheduler)
     begin_and_publish(record, "list", 1, SUCCESS, value=json.dumps(list(range(16))))
-    asked = limited(scheduler, 11)
+    sizes = limited(scheduler, 11)
     report = run_pass(record, request, scheduler)
-    assert asked == [16, 8, 8, 4, 2, 4, 2, 1, 2, 1]
+    assert sizes == [16, 8, 8, 4, 2, 4, 2, 1, 2, 1]
     assert report.waits_for == "the scheduler takes no more jobs of this user for now"
 
 
@@ -599,21 +607,23 @@ def test_parts_that_found_room_leave_nothing_to_wait_for(record) -> None:
     run_pass(record, request, scheduler)
     begin_and_publish(record, "list", 1, SUCCESS, value=json.dumps(list(range(16))))
     scheduler.can = evolve(scheduler.can, max_array_size=16)
-    asked = limited(scheduler, 16, largest=8)
+    sizes = limited(scheduler, 16, largest=8)
     assert run_pass(record, request, scheduler).waits_for == ""
-    assert asked == [16, 8, 8]
+    assert sizes == [16, 8, 8]
 
 
 def test_a_limit_that_lets_nothing_in_is_asked_ever_less_often(record) -> None:
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
-    asked = limited(scheduler, 0)
+    sizes = limited(scheduler, 0)
     for _ in range(7):
         run_pass(record, request, scheduler)
-        sentinels = [n for n, one in enumerate(scheduler.taken, 1) if "sentinel" in one.name]
+        sentinels = [
+            n for n, request in enumerate(scheduler.taken, 1) if "sentinel" in request.name
+        ]
         scheduler.statuses[str(sentinels[-1])] = JobStatus(state=ENDED)
-    begins = [one.begin for one in scheduler.taken if "sentinel" in one.name]
+    begins = [request.begin for request in scheduler.taken if "sentinel" in request.name]
     assert begins == [30, 60, 120, 240, 300, 300, 300]
-    assert asked == [1] * 7
+    assert sizes == [1] * 7
 
 
 @pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
@@ -622,7 +632,7 @@ def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, 
     monkeypatch.setenv(WITHIN_TASK, "")  # put back afterwards, as other tests share this process
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
-    (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
+    (tag,) = {request.tag for request in scheduler.taken if not request.auxiliary}
     assert worker.run_position(record.folder, tag, 0, mark="1") == FAILED
     outcome = read_outcome(record.files, record.folder, "one", 0, 1)
     assert outcome is not None
@@ -645,7 +655,7 @@ def test_memory_is_suspected_where_a_scheduler_says_sigkill(record, status, mem)
     claim(record.files, record.folder, "one", 0, 1, "worker")
     scheduler.statuses[scheduler.job(".one")] = status
     run_pass(record, request, scheduler)
-    again = [one.resources.mem for one in scheduler.taken if one.name.endswith(".one")]
+    again = [request.resources.mem for request in scheduler.taken if request.name.endswith(".one")]
     assert again == [100, mem]
 
 
@@ -661,7 +671,7 @@ def retried_elsewhere(record) -> tuple[RunRequest, Scheduler, Scheduler]:
 
 
 def names(scheduler: Scheduler) -> list[str]:
-    return sorted(one.name.removeprefix("r.") for one in scheduler.taken)
+    return sorted(request.name.removeprefix("r.") for request in scheduler.taken)
 
 
 def test_what_goes_on_with_another_executor_has_its_guard_there(record) -> None:
@@ -691,15 +701,15 @@ def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None
     """Its node may lack the other's commands."""
     request, first, second = retried_elsewhere(record)
     run_pass(record, request, first, second)
-    (tag,) = [one.tag for one in first.taken if one.name == "r.guard"]
+    (tag,) = [request.tag for request in first.taken if request.name == "r.guard"]
 
-    def missing(*given: object) -> None:
+    def missing(*arguments: object) -> None:
         raise CommandMissingError("cannot run 'sbatch': No such file or directory")
 
     second.poll = second.submit = missing
     run_pass(record, request, first, second, own_tag=tag)
-    found = JournalReader(Files(), record.segments).read()
-    assert not [one for one in found if isinstance(one, Barred)]
+    records = JournalReader(Files(), record.segments).read()
+    assert not [barred for barred in records if isinstance(barred, Barred)]
 
 
 def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
@@ -709,7 +719,7 @@ def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
     monkeypatch.setenv(WITHIN_TASK, "")
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
-    (tag,) = {one.tag for one in scheduler.taken if not one.auxiliary}
+    (tag,) = {request.tag for request in scheduler.taken if not request.auxiliary}
     begun = [
         worker.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
     ]

@@ -68,7 +68,7 @@ RUNS = int(os.environ.get("REFLOW_SIM_RUNS", "1500"))
 FIRST = int(os.environ.get("REFLOW_SIM_FIRST", "0"))
 CHUNK = 125
 RETRY = RetrySpec(
-    times=2, rules=tuple(RetryRule(cause=one) for one in (ERROR, LOST, NODE_FAIL, TIMEOUT))
+    times=2, rules=tuple(RetryRule(cause=cause) for cause in (ERROR, LOST, NODE_FAIL, TIMEOUT))
 )
 LAG = 8.0
 """Longest lag of listings and of accounting; far below the grace."""
@@ -133,7 +133,7 @@ class Plan:
         if above.array:
             source = (Source(task=name, array=True),)
             choices += [Wire(parameter="x", mode="chain", sources=source, each=True)] * 2
-        return rng.choice([one for one in choices if mode in ("", one.mode)])
+        return rng.choice([choice for choice in choices if mode in ("", choice.mode)])
 
     def _evaluate(self, spec: TaskSpec) -> list[str]:
         name, lists = spec.name, self.lists[spec.name]
@@ -226,7 +226,7 @@ class World:
             elementwise=self.elementwise,
         )
         self.last: PassReport | None = None
-        self.asked = 0
+        self.last_request = 0
         self.passes = 0
         self.unlost: list[str] = []
 
@@ -342,7 +342,7 @@ class World:
             begin = self.now + rng.uniform(5, 60)
             job.glitch = (begin, begin + rng.uniform(1, LAG))
         if job.fate != "eager":  # the scheduler has forgotten what it is to wait for
-            job.waits = {one for one in request.after if self.jobs[one].live}
+            job.waits = {dependency for dependency in request.after if self.jobs[dependency].live}
         job.begin_at = self.now + max(request.begin, rng.choice((0.1, 1.0, 10.0)))
         self.note(f"job {job.id} {request.tag} size {request.size} {job.fate} "
                   f"after {sorted(job.waits)} begin {request.begin:.0f}")  # fmt: skip
@@ -434,7 +434,7 @@ class World:
             self.done(job, position)
             return
         self.note(f"{process.name} {task}[{index}].{attempt} published {state!r}")
-        if not state and not self.asked and job.live:
+        if not state and not self.last_request and job.live:
             self.unlost.append(f"{task}[{index}].{attempt} was given up as it ran")
         self.tail(job, position)
 
@@ -480,26 +480,26 @@ class World:
         ends = [record for record in self.records() if isinstance(record, (Finished, Epoch))]
         taken = max((end.number for end in ends if isinstance(end, Epoch)), default=0)
         kept = [end for end in ends if isinstance(end, Finished) or end.kind == "retry"]
-        return bool(kept) and isinstance(kept[-1], Finished) and taken >= self.asked
+        return bool(kept) and isinstance(kept[-1], Finished) and taken >= self.last_request
 
     def records(self) -> list[Any]:
         saved = self.faults
         self.faults = False
         files: Any = SimFiles(self, Process("reader", False, 0.0))
-        found = JournalReader(files, f"{FOLDER}/segments").read()
+        records = JournalReader(files, f"{FOLDER}/segments").read()
         self.faults = saved
-        return found
+        return records
 
     def request(self, kind: str, task: str | None) -> None:
         files: Any = SimFiles(self, self.start("person"))
         try:
-            self.asked = max(
-                self.asked, ask(RunRecord(FOLDER, files), request_of(self.plan), kind, task)
+            self.last_request = max(
+                self.last_request, ask(RunRecord(FOLDER, files), request_of(self.plan), kind, task)
             )
         except Crash:
-            self.asked = sum(path.startswith(f"{FOLDER}/epochs/") for path in self.nodes)
+            self.last_request = sum(path.startswith(f"{FOLDER}/epochs/") for path in self.nodes)
         self.note(f"a person asks to {kind} {task or 'all'}")
-        self.later(self.rng.uniform(0, 5), partial(self.follow, kind, self.asked))
+        self.later(self.rng.uniform(0, 5), partial(self.follow, kind, self.last_request))
 
     def follow(self, kind: str, number: int, turns: int = 3) -> None:
         """Run passes, as who asks does, until one has taken the request up."""
@@ -522,7 +522,7 @@ class World:
             if self.finished() and not any(job.live for job in self.jobs.values()):
                 break
         guarded = any(job.role == "guard" for job in self.jobs.values()) and not self.barred
-        if not self.asked and guarded:
+        if not self.last_request and guarded:
             ended = any(isinstance(record, Finished) for record in self.records())
             assert ended or any(
                 job.live and job.fate != "never" for job in self.jobs.values()
@@ -545,7 +545,7 @@ class World:
         recorded: Counter[tuple[str, int, int]] = Counter()
         done: Counter[tuple[str, int]] = Counter()
         again: Counter[tuple[str, int]] = Counter()
-        specs = {one.name: one for one in self.plan.spec.tasks}
+        specs = {task.name: task for task in self.plan.spec.tasks}
         for record in records:
             if isinstance(record, Retried):
                 recorded[record.task, record.index, record.attempt] += 1
@@ -559,7 +559,7 @@ class World:
                 done[record.task, record.index] += 1
                 assert record.value == self.plan.values[record.task][record.index]
         assert all(count == 1 for count in recorded.values()), recorded
-        assert self.asked or all(count <= RETRY.times for count in again.values()), again
+        assert self.last_request or all(count <= RETRY.times for count in again.values()), again
         assert all(count == 1 for count in done.values()), done
         for path, node in self.nodes.items():
             if path.startswith(f"{FOLDER}/outcomes/"):
@@ -573,8 +573,10 @@ class World:
             for outcome in state.outcomes:
                 if outcome is not None and outcome.state == SKIPPED:
                     above = (*state.chains, *state.barriers)
-                    assert not all(one.succeeded() for one in above), f"{outcome} for nothing"
-        if not self.asked and not self.stall_rate:
+                    assert not all(outcome.succeeded() for outcome in above), (
+                        f"{outcome} for nothing"
+                    )
+        if not self.last_request and not self.stall_rate:
             # Else a job may be killed after it has published: what waits for it is then taken
             # out of the queue for that, and looks as if a person had done it.
             failures = [
@@ -590,9 +592,9 @@ class World:
         self.advance(self.now + 60)
         still = [job.id for job in ids if job.role == "worker" and job.live and job.fate != "never"]
         assert not still, f"jobs {still} live on"
-        bound = 30 + 6 * self.plan.elements + 6 * self.asked
+        bound = 30 + 6 * self.plan.elements + 6 * self.last_request
         assert len(self.jobs) < bound, f"{len(self.jobs)} jobs for {self.plan.elements} elements"
-        if not self.asked and not (
+        if not self.last_request and not (
             self.fate_rate or self.crash_rate or self.stall_rate or self.submit_rate
             or self.error_rate
         ):  # fmt: skip
@@ -673,10 +675,10 @@ class SimFiles:
         if path.startswith((f"{FOLDER}/outcomes", f"{FOLDER}/epochs")):
             lag = self.behind
         names = [
-            one.rpartition("/")[2]
-            for one, node in world.nodes.items()
-            if one.rpartition("/")[0] == path
-            and (node.born <= world.now - lag or one in self.process.made)
+            entry.rpartition("/")[2]
+            for entry, node in world.nodes.items()
+            if entry.rpartition("/")[0] == path
+            and (node.born <= world.now - lag or entry in self.process.made)
         ]
         world.rng.shuffle(names)
         return names
@@ -689,12 +691,12 @@ class SimFiles:
 
     def create(self, path: str, data: bytes) -> bool:
         self.world.effect(self.process, f"create {path}")
-        made = path not in self.world.nodes
-        if made:
+        created = path not in self.world.nodes
+        if created:
             self.world.nodes[path] = Node(data, self.world.now)
             self.process.made.add(path)
         self.world.effect(self.process, f"created {path}")
-        return made
+        return created
 
     def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
         self.world.effect(self.process, f"write {path}")
@@ -760,13 +762,13 @@ class SimExecutor(Executor):
 
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         self._reach("poll")
-        found = {}
+        statuses = {}
         for job in jobs:
             status = self._status(self.world.jobs[job])
             if status is not None:
-                found[job] = status
+                statuses[job] = status
         self.world.effect(self.process, "polled")
-        return found
+        return statuses
 
     def _status(self, job: Job) -> JobStatus | None:
         now = self.world.now
@@ -775,12 +777,12 @@ class SimExecutor(Executor):
         if self.world.faults and job.glitch[0] <= now < job.glitch[1]:
             return None
         positions = {
-            one: JobStatus(
+            position: JobStatus(
                 state=ENDED,
-                cause=CANCELLED if one in job.dropped
+                cause=CANCELLED if position in job.dropped
                 else "NODE_FAIL" if job.fate.startswith("kill") else "",
             )
-            for one in job.over
+            for position in job.over
         } if self.world.elementwise else {}  # fmt: skip
         if job.live:
             return JobStatus(state=LIVE, running=job.state == "running", positions=positions)

@@ -30,14 +30,14 @@ GONE = "[Errno 22] dependency: afterany: id {}: job not found"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_PAUSES", (0.0, 0.0))
-    for name in [one for one in os.environ if one.startswith("FLUX_")]:
+    for name in [variable for variable in os.environ if variable.startswith("FLUX_")]:
         monkeypatch.delenv(name)
 
 
 def request(**fields: Any) -> JobRequest:
-    given = {"tag": "f-1.1.1.w", "name": "f-1.step", "script": "/r/1.sh", "directory": "/",
+    defaults = {"tag": "f-1.1.1.w", "name": "f-1.step", "script": "/r/1.sh", "directory": "/",
              "log": "/r/1.{position}.log"}  # fmt: skip
-    return JobRequest(**{**given, **fields})
+    return JobRequest(**{**defaults, **fields})
 
 
 class Flux:
@@ -110,9 +110,9 @@ def test_an_array_is_named_and_waited_for_until_lists_have_it(flux: Flux) -> Non
 def test_an_array_that_no_list_has_is_taken_all_the_same(flux: Flux) -> None:
     flux.says("bulksubmit", "f12\nf13\n")
     flux.says("jobs", err=DOWN, code=1)
-    found = array_name(FluxExecutor().submit(request(size=2)))
-    assert found is not None
-    assert found[0] == "f-1.1.1.w"
+    array = array_name(FluxExecutor().submit(request(size=2)))
+    assert array is not None
+    assert array[0] == "f-1.1.1.w"
 
 
 def test_an_array_that_is_taken_in_part_is_taken(
@@ -169,10 +169,10 @@ def test_what_of_the_environment_reaches_flux(flux: Flux, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, "x")
     flux.says("submit", "f12\n")
     FluxExecutor().submit(request())
-    seen = flux.environment()
-    assert {name: seen.get(name) for name in stays} == dict.fromkeys(stays, "x")
-    assert [name for name in gone if name in seen] == []
-    assert seen["FLUX_F58_FORCE_ASCII"] == "1"
+    environment = flux.environment()
+    assert {name: environment.get(name) for name in stays} == dict.fromkeys(stays, "x")
+    assert [name for name in gone if name in environment] == []
+    assert environment["FLUX_F58_FORCE_ASCII"] == "1"
 
 
 def test_what_an_array_waits_for_is_what_is_left_of_another(flux: Flux) -> None:
@@ -235,12 +235,12 @@ def test_many_dependencies_are_joined(flux: Flux) -> None:
     wants = Resources(cpus=8, queue="q", account="a", gpus=2, time=86400)
     FluxExecutor().submit(request(size=2, after=ids, resources=wants))
     joins = flux.calls("submit")
-    assert [len(options(one, "dependency")) for one in joins] == [CHUNK, CHUNK, 1]
-    for one in joins:
-        assert options(one, "job-name") == ["f-1.1.1.w.join"]
-        assert (options(one, "queue"), options(one, "bank")) == (["q"], ["a"])
-        assert (options(one, "cores-per-task"), options(one, "time-limit")) == (["1"], ["60s"])
-        assert "gpus" not in one
+    assert [len(options(join, "dependency")) for join in joins] == [CHUNK, CHUNK, 1]
+    for join in joins:
+        assert options(join, "job-name") == ["f-1.1.1.w.join"]
+        assert (options(join, "queue"), options(join, "bank")) == (["q"], ["a"])
+        assert (options(join, "cores-per-task"), options(join, "time-limit")) == (["1"], ["60s"])
+        assert "gpus" not in join
     [array] = flux.calls("bulksubmit")
     assert options(array, "dependency") == ["afterany:f1", "afterany:f2", "afterany:f3"]
 
@@ -276,11 +276,11 @@ def test_poll_asks_once_for_single_jobs_and_once_for_all_arrays(flux: Flux) -> N
             row("f5", "INACTIVE", name="b[0]", result="TIMEOUT"),
             row("f6", name="c[0]")]  # fmt: skip
     flux.says("jobs", "".join(rows), time=2)
-    found = FluxExecutor().poll(["f1", "f2", "a[]@30", "b[]@20", "d[]@40"])
-    assert {job: (one.state, one.cause) for job, one in found.items()} == {
+    statuses = FluxExecutor().poll(["f1", "f2", "a[]@30", "b[]@20", "d[]@40"])
+    assert {job: (status.state, status.cause) for job, status in statuses.items()} == {
         "f1": (LIVE, ""), "a[]@30": (LIVE, ""), "b[]@20": (ENDED, "TIMEOUT")
     }  # fmt: skip
-    assert found["a[]@30"].positions[1].state == ENDED
+    assert statuses["a[]@30"].positions[1].state == ENDED
     single, arrays = flux.calls("jobs")
     assert single.split()[-2:] == ["f1", "f2"]
     assert {"--since=20", "--count=0"} < {*arrays.split()}
@@ -288,7 +288,7 @@ def test_poll_asks_once_for_single_jobs_and_once_for_all_arrays(flux: Flux) -> N
 
 def test_calls_of_a_poll_are_bounded(flux: Flux) -> None:
     ids = [f"f{n:x}".replace("0", "z") for n in range(16**3, 16**3 + 2 * CHUNK)]
-    FluxExecutor().poll([*ids, *(f"{one}[]@17" for one in ids)])
+    FluxExecutor().poll([*ids, *(f"{name}[]@17" for name in ids)])
     assert len(flux.calls("jobs")) == 3
 
 
@@ -320,8 +320,8 @@ def test_an_unknown_state_warns_and_is_no_success(
 ) -> None:
     flux.says("jobs", row("f1", "DANCING") + row("f2", "SINGING", name="a[0]"))
     with caplog.at_level(logging.WARNING):
-        found = FluxExecutor().poll(["f1", "a[]@17"])
-    assert {one.cause for one in found.values()} == {"UNKNOWN"}
+        statuses = FluxExecutor().poll(["f1", "a[]@17"])
+    assert {status.cause for status in statuses.values()} == {"UNKNOWN"}
     assert ["DANCING" in caplog.text, "SINGING" in caplog.text] == [True, True]
 
 
@@ -332,8 +332,8 @@ def test_find_looks_for_names_in_one_call(flux: Flux) -> None:
     rows = [row("f3", name="b.2.w[1]", when=30), row("f2", name="b.2.w[0]", when=20.9),
             row("f1", name="a.1.w"), row("f4", name="c")]  # fmt: skip
     flux.says("jobs", "".join(rows))
-    found = FluxExecutor().find(["a.1.w", "b.2.w", "d.3.g"])
-    assert found == {"a.1.w": "f1", "b.2.w": "b.2.w[]@20"}
+    jobs = FluxExecutor().find(["a.1.w", "b.2.w", "d.3.g"])
+    assert jobs == {"a.1.w": "f1", "b.2.w": "b.2.w[]@20"}
     assert len(flux.calls("jobs")) == 1
 
 
@@ -393,10 +393,10 @@ def test_a_cancel_that_fails_says_so(
 
 
 def test_located(flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = FluxExecutor().located()
-    assert found.flux == str(flux.folder / "flux")
-    assert found.located() == found
+    executor = FluxExecutor().located()
+    assert executor.flux == str(flux.folder / "flux")
+    assert executor.located() == executor
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ExecutorError, match="no command 'flux' on PATH"):
         FluxExecutor().check()
-    found.check()
+    executor.check()

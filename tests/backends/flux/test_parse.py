@@ -46,31 +46,31 @@ WANTED = {
 
 
 def test_a_transcript() -> None:
-    found = {one.name: one for one in parse.jobs(read("jobs")) if one.positions is None}
-    told = {
-        name: (one.status.state, one.status.cause, one.status.exit_code, one.status.signal)
-        for name, one in found.items()
+    jobs = {job.name: job for job in parse.jobs(read("jobs")) if job.positions is None}
+    statuses = {
+        name: (job.status.state, job.status.cause, job.status.exit_code, job.status.signal)
+        for name, job in jobs.items()
     }
-    assert {name: one for name, one in told.items() if name in WANTED} == {
-        name: one[:4] for name, one in WANTED.items()
+    assert {name: status for name, status in statuses.items() if name in WANTED} == {
+        name: row[:4] for name, row in WANTED.items()
     }
     for name, (*_, reason) in WANTED.items():
-        assert reason in found[name].status.reason, name
-        assert bool(reason) == bool(found[name].status.reason), name
-    running = [one.name for one in found.values() if one.status.running]
+        assert reason in jobs[name].status.reason, name
+        assert bool(reason) == bool(jobs[name].status.reason), name
+    running = [job.name for job in jobs.values() if job.status.running]
     assert running == ["running"]
     # A stranger's name may hold the separator: what is misread so is never a success.
-    assert found.pop("odd").status.cause == "UNKNOWN"
-    unborn = {name for name, one in found.items() if one.status.started is None}
+    assert jobs.pop("odd").status.cause == "UNKNOWN"
+    unborn = {name for name, job in jobs.items() if job.status.started is None}
     assert unborn == {"toomany", "nogpu", "held", "heldcancelled", "waits", "never"}
-    assert found["ok"].status.nodes == ("n1",)
+    assert jobs["ok"].status.nodes == ("n1",)
 
 
 def test_an_array_of_a_transcript() -> None:
     job = parse.array_id("arr", 1795577355.9)
     [(name, status)] = parse.merge(parse.jobs(read("jobs")), [job]).items()
     assert name == job
-    assert {at: (one.cause, one.exit_code) for at, one in status.positions.items()} == {
+    assert {at: (element.cause, element.exit_code) for at, element in status.positions.items()} == {
         0: ("", 0), 1: ("ERROR", 1), 2: ("ERROR", 2)
     }  # fmt: skip
     assert (status.state, status.cause) == (ENDED, "ERROR")
@@ -82,9 +82,9 @@ def row(job: str, name: str, state: str, result: str = "", code: str = "", more:
 
 def test_an_array_lives_while_one_of_it_does() -> None:
     text = row("f1", "a[0]", "INACTIVE", "FAILED", "3") + row("f2", "a[1]", "RUN")
-    found = parse.merge(parse.jobs(text), ["a[]@17"])["a[]@17"]
-    assert (found.state, found.running, found.cause) == (LIVE, True, "")
-    assert found.positions[0].state == ENDED
+    status = parse.merge(parse.jobs(text), ["a[]@17"])["a[]@17"]
+    assert (status.state, status.running, status.cause) == (LIVE, True, "")
+    assert status.positions[0].state == ENDED
     assert parse.merge([], ["a[]@17", "f1"]) == {}
 
 
@@ -102,25 +102,25 @@ def test_jobs_of_another_name_are_none_of_the_array() -> None:
 )  # fmt: skip
 def test_fatal_exceptions(severity: str, kind: str, note: str, cause: str) -> None:
     more = f"{severity}|{kind}|{note}"
-    [one] = parse.jobs(row("f1", "a", "INACTIVE", "FAILED", "1", more))
-    assert (one.status.state, one.status.cause) == (ENDED, cause)
+    [job] = parse.jobs(row("f1", "a", "INACTIVE", "FAILED", "1", more))
+    assert (job.status.state, job.status.cause) == (ENDED, cause)
 
 
 @pytest.mark.parametrize(("code", "signal"), [("192", 64), ("193", None), ("255", None)])
 def test_a_code_that_is_no_signal_is_an_exit_code(code: str, signal: int | None) -> None:
-    [one] = parse.jobs(row("f1", "a", "INACTIVE", "FAILED", code))
-    told = (one.status.cause, one.status.exit_code, one.status.signal)
-    assert told == ("ERROR", None if signal else int(code), signal)
-    assert one.status.reason == (f"killed by signal {signal}" if signal else f"exit code {code}")
+    [job] = parse.jobs(row("f1", "a", "INACTIVE", "FAILED", code))
+    ending = (job.status.cause, job.status.exit_code, job.status.signal)
+    assert ending == ("ERROR", None if signal else int(code), signal)
+    assert job.status.reason == (f"killed by signal {signal}" if signal else f"exit code {code}")
 
 
 @pytest.mark.parametrize("state", ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP"])
 def test_states_of_what_lives(state: str) -> None:
-    made = parse.status(state, "", "16")
-    assert (made.state, made.cause) == (LIVE, "")
-    assert made.running == (state in ("RUN", "CLEANUP"))
+    status = parse.status(state, "", "16")
+    assert (status.state, status.cause) == (LIVE, "")
+    assert status.running == (state in ("RUN", "CLEANUP"))
     # An urgency of 0 says nothing of a job that runs.
-    assert (parse.status(state, "", "0").cause == "HELD") != made.running
+    assert (parse.status(state, "", "0").cause == "HELD") != status.running
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_states_of_what_lives(state: str) -> None:
      ("inactive", "completed"), ("INACTIVE", "COMPLETED "), ("RUNNING", "")],
 )  # fmt: skip
 def test_a_state_that_is_not_known_is_unknown_and_never_a_success(state: str, result: str) -> None:
-    made = parse.status(state, result, code="0")
-    assert (made.cause, made.exit_code) == ("UNKNOWN", None)
-    assert made.state == (ENDED if state == "INACTIVE" else LIVE)
+    status = parse.status(state, result, code="0")
+    assert (status.cause, status.exit_code) == ("UNKNOWN", None)
+    assert status.state == (ENDED if state == "INACTIVE" else LIVE)
 
 
 @pytest.mark.parametrize(
@@ -187,17 +187,20 @@ PIECES = st.lists(
 @given(st.one_of(st.text(), PIECES))
 def test_no_text_raises(text: str) -> None:
     line = "|".join([text] * 13)
-    for one in (text, line, f"f1|{line}", text.join(read("jobs").splitlines()[:3])):
-        parse.merge(parse.jobs(one), [text, "arr[]@1"])
+    for output in (text, line, f"f1|{line}", text.join(read("jobs").splitlines()[:3])):
+        parse.merge(parse.jobs(output), [text, "arr[]@1"])
     parse.job_ids(text), parse.unknown(text), parse.array_name(text)
     parse.status(*[text] * 10)
 
 
 @given(st.text(string.ascii_uppercase, min_size=1), st.text(string.ascii_uppercase, min_size=1))
 def test_only_completed_is_a_success(state: str, result: str) -> None:
-    for made in (parse.status(state, result, code="0"), parse.status("INACTIVE", result, code="0")):
-        well = made.state == ENDED and not made.cause
-        assert well == (made.raw in ("INACTIVE COMPLETED",))
+    for status in (
+        parse.status(state, result, code="0"),
+        parse.status("INACTIVE", result, code="0"),
+    ):
+        well = status.state == ENDED and not status.cause
+        assert well == (status.raw in ("INACTIVE COMPLETED",))
 
 
 @given(
@@ -207,9 +210,9 @@ def test_only_completed_is_a_success(state: str, result: str) -> None:
 )
 def test_arrays_come_back(name: str, places: set[int], when: float) -> None:
     job = parse.array_id(name, when)
-    found = parse.array_name(job)
-    assert found is not None
-    assert found[0] == name
-    assert found[1] <= when
+    array = parse.array_name(job)
+    assert array is not None
+    assert array[0] == name
+    assert array[1] <= when
     text = "".join(row("f1", f"{name}[{place}]", "RUN") for place in places)
     assert set(parse.merge(parse.jobs(text), [job])[job].positions) == places

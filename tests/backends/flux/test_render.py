@@ -20,14 +20,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def request(**fields: Any) -> JobRequest:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "tag": "flow-20260401-7c2k9q4mx1.1.3.w",
         "name": "flow-20260401-7c2k9q4mx1.step",
         "script": "/run/jobs/3.sh",
         "directory": "/home/me",
         "log": "/run/logs/3.{position}.log",
     }
-    return JobRequest(**{**given, **fields})
+    return JobRequest(**{**defaults, **fields})
 
 
 PLAIN = FluxExecutor()
@@ -76,20 +76,20 @@ CASES: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    made = "".join(f"{one}\n" for one in arguments(*CASES[name]))
-    assert made == (GOLDEN / f"{name}.txt").read_text()
+    rendered = "".join(f"{word}\n" for word in arguments(*CASES[name]))
+    assert rendered == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_every_golden_file_is_of_a_case() -> None:
-    assert {one.stem for one in GOLDEN.iterdir()} == set(CASES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "1s"), (30, "30s"), (10**9, "1000000000s")])
 def test_a_time_limit_is_never_zero_which_is_none_nor_bare_which_is_minutes(
     seconds: int, text: str
 ) -> None:
-    made = arguments(request(resources=Resources(time=seconds)), PLAIN)
-    assert f"--time-limit={text}" in made
+    argv = arguments(request(resources=Resources(time=seconds)), PLAIN)
+    assert f"--time-limit={text}" in argv
 
 
 @pytest.mark.parametrize(("begin", "text"), [(0.01, "+1s"), (1, "+1s"), (3599.5, "+3600s")])
@@ -99,8 +99,8 @@ def test_begin_is_never_early(begin: float, text: str) -> None:
 
 def test_cpus_always_belong_to_one_task() -> None:
     """``--cores`` alone would run the script once on every core."""
-    made = arguments(request(resources=Resources(cpus=8)), PLAIN)
-    assert {"--ntasks=1", "--cores-per-task=8"} < set(made)
+    argv = arguments(request(resources=Resources(cpus=8)), PLAIN)
+    assert {"--ntasks=1", "--cores-per-task=8"} < set(argv)
 
 
 def test_memory_is_passed_over() -> None:
@@ -109,8 +109,8 @@ def test_memory_is_passed_over() -> None:
 
 
 def test_one_dependency_an_option() -> None:
-    made = arguments(request(after=("f1", "f2")), PLAIN)
-    assert [one for one in made if "depend" in one] == [
+    argv = arguments(request(after=("f1", "f2")), PLAIN)
+    assert [word for word in argv if "depend" in word] == [
         "--dependency=afterany:f1", "--dependency=afterany:f2"
     ]  # fmt: skip
 
@@ -122,18 +122,18 @@ def test_one_dependency_an_option() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["task", "executor"])
 def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
-    given = {option: "1"}
-    asked = request(resources=Resources(native=given if where == "task" else {}))
+    options = {option: "1"}
+    refused = request(resources=Resources(native=options if where == "task" else {}))
     with pytest.raises(SubmissionRefusedError, match=option):
-        arguments(asked, FluxExecutor(options=given if where == "executor" else {}))
+        arguments(refused, FluxExecutor(options=options if where == "executor" else {}))
 
 
 @pytest.mark.parametrize(
-    "given", [{"": "x"}, {"requires": "a\nb"}, {"re quires": "1"}, {"bank": "a\0b"}, {"ä": "1"}]
+    "options", [{"": "x"}, {"requires": "a\nb"}, {"re quires": "1"}, {"bank": "a\0b"}, {"ä": "1"}]
 )
-def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
+def test_what_can_be_no_option_is_refused(options: dict[str, str]) -> None:
     with pytest.raises(SubmissionRefusedError, match="not an option of flux submit"):
-        native(given)
+        native(options)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -147,18 +147,18 @@ def test_a_tag_of_the_engine_is_its_own_job_name() -> None:
     assert job_name("my_flow-20260401-7c2k9q4mx1.12.3.w") == "my_flow-20260401-7c2k9q4mx1.12.3.w"
 
 
-def put_in(made: list[str], position: int) -> list[str]:
+def put_in(argv: list[str], position: int) -> list[str]:
     """Return the arguments of one position as flux bulksubmit makes them: by `str.format`."""
-    at = made.index(":::")
-    before, lists = made[1:at], [[]]
-    for word in made[at + 1 :]:
+    at = argv.index(":::")
+    before, lists = argv[1:at], [[]]
+    for word in argv[at + 1 :]:
         if word == ":::+":
             lists.append([])
         else:
             lists[-1].append(word)
-    inputs = [one[position % len(one)] for one in lists]
-    kept = [one.replace("{{", "\1").replace("}}", "\2") for one in before]
-    return [one.format(*inputs).replace("\1", "{{").replace("\2", "}}") for one in kept]
+    inputs = [values[position % len(values)] for values in lists]
+    kept = [word.replace("{{", "\1").replace("}}", "\2") for word in before]
+    return [word.format(*inputs).replace("\1", "{{").replace("\2", "}}") for word in kept]
 
 
 @given(
@@ -171,15 +171,15 @@ def test_what_is_put_in_for_a_position_is_what_a_single_job_is_given(
     directory, script, value, log = words
     if "{{" in log and "}}" in log:
         return
-    given = {"size": size, "directory": f"/{directory}", "script": f"/{script}",
+    fields = {"size": size, "directory": f"/{directory}", "script": f"/{script}",
              "log": f"/{log}/{{position}}.x",
              "resources": Resources(native={"env": f"A{value}"})}  # fmt: skip
-    single = arguments(request(**{**given, "size": 1}), PLAIN)
-    many = arguments(request(**given), PLAIN)
+    single = arguments(request(**{**fields, "size": 1}), PLAIN)
+    many = arguments(request(**fields), PLAIN)
     for position in range(size):
-        made = put_in(many, position)
-        expected = [one.replace(f"/{log}/0.x", f"/{log}/{position}.x") for one in single[1:-4]]
+        argv = put_in(many, position)
+        expected = [word.replace(f"/{log}/0.x", f"/{log}/{position}.x") for word in single[1:-4]]
         name = job_name(request().tag)
         expected[expected.index(f"--job-name={name}")] = f"--job-name={name}[{position}]"
         # Before the shell's four words: sh -c … script
-        assert made == [*expected, f"--env=FLUX_JOB_CC={position}", *single[-4:]]
+        assert argv == [*expected, f"--env=FLUX_JOB_CC={position}", *single[-4:]]

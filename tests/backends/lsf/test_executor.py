@@ -39,7 +39,9 @@ COMMANDS = ("bsub", "bjobs", "bkill", "bhist", "bparams")
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_PAUSES", (0.0, 0.0))
-    for name in [one for one in os.environ if one.startswith(("LSB_", "LSF_", "BSUB_"))]:
+    for name in [
+        variable for variable in os.environ if variable.startswith(("LSB_", "LSF_", "BSUB_"))
+    ]:
         monkeypatch.delenv(name)
 
 
@@ -67,13 +69,13 @@ class Lsf:
 
     def calls(self, name: str) -> list[list[str]]:
         path = self.folder / f"{name}.calls"
-        found: list[list[str]] = [[]]
+        calls: list[list[str]] = [[]]
         for line in path.read_text().splitlines() if path.exists() else []:
             if line == "--":
-                found.append([])
+                calls.append([])
             else:
-                found[-1].append(line)
-        return found[:-1]
+                calls[-1].append(line)
+        return calls[:-1]
 
     def environment(self, name: str) -> dict[str, str]:
         lines = (self.folder / f"{name}.env").read_text().splitlines()
@@ -94,7 +96,7 @@ def row(job: str, state: str, name: str = "n", user: str = ME, host: str = "") -
 
 def block(job: str, *events: str, user: str = ME) -> str:
     head = f"\nJob Id <{job}>, Job Name <n>, User <{user}>, Project <p>, Command <x>\n"
-    return head + "".join(f"Mon Nov 23 04:46:44: {one}\n" for one in events)
+    return head + "".join(f"Mon Nov 23 04:46:44: {event}\n" for event in events)
 
 
 def details(text: str) -> str:
@@ -145,15 +147,15 @@ def test_a_submission_that_fails(lsf: Lsf, err: str, code: int, error: type[Exce
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("message", "error"),
     [("batch system daemon not responding ... still trying", SchedulerUnreachableError),
      ("User <u>: Pending job threshold reached. Retrying in 60 seconds...", SubmissionLimitError)],
 )  # fmt: skip
 @pytest.mark.usefixtures("limit_from_first_word")
 def test_a_submission_that_waits_for_ever_is_ended(
-    lsf: Lsf, said: str, error: type[Exception]
+    lsf: Lsf, message: str, error: type[Exception]
 ) -> None:
-    lsf.says("bsub", body=f"echo {shlex.quote(said)} >&2; exec sleep 60")
+    lsf.says("bsub", body=f"echo {shlex.quote(message)} >&2; exec sleep 60")
     with pytest.raises(ExecutorError, match=r"within 0\.5 s") as caught:
         LSFExecutor(command_timeout=0.5).submit(REQUEST)
     assert type(caught.value) is error
@@ -171,19 +173,19 @@ def test_what_of_the_environment_reaches_bsub(lsf: Lsf, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, "x")
     lsf.says("bsub", SUBMITTED)
     LSFExecutor().submit(REQUEST)
-    seen = lsf.environment("bsub")
-    assert {name: seen.get(name) for name in stays} == dict.fromkeys(stays, "x")
-    assert [name for name in gone if seen.get(name) == "x"] == []
-    assert (seen["LSB_NTRIES"], seen["LC_ALL"]) == ("1", "C")
+    environment = lsf.environment("bsub")
+    assert {name: environment.get(name) for name in stays} == dict.fromkeys(stays, "x")
+    assert [name for name in gone if environment.get(name) == "x"] == []
+    assert (environment["LSB_NTRIES"], environment["LC_ALL"]) == ("1", "C")
 
 
-def forgetful(known: str) -> str:
+def forgetful(job_ids: str) -> str:
     """A bsub that refuses the first job of the condition that is not among the known."""
     return f"""
 while [ $# -gt 1 ]; do
   if [ "$1" = -w ]; then
     for one in $(echo "$2" | tr -c '0-9' ' '); do
-      case " {known} " in *" $one "*) ;; *)
+      case " {job_ids} " in *" $one "*) ;; *)
         echo "$one: No matching job found. Job not submitted." >&2; exit 255;;
       esac
     done
@@ -196,7 +198,7 @@ def test_dependencies_on_what_lsf_has_forgotten_are_left_out_in_few_calls(lsf: L
     after = tuple(str(job) for job in range(100, 190))
     lsf.says("bsub", SUBMITTED, body=forgetful("150 160"))
     lsf.says("bjobs", row("150", "DONE") + row("160", "RUN"), code=255,
-             err=not_found(*(one for one in after if one not in ("150", "160"))))  # fmt: skip
+             err=not_found(*(job for job in after if job not in ("150", "160"))))  # fmt: skip
     assert LSFExecutor().submit(evolve(REQUEST, after=after, after_each="99")) == "32"
     last = lsf.calls("bsub")[-1]
     assert last[last.index("-w") + 1] == "ended(150) && ended(160)"
@@ -258,9 +260,17 @@ def test_poll_asks_once_for_all_and_once_for_how_the_failed_ended(lsf: Lsf) -> N
     lsf.says("bjobs", row("1", "RUN") + row("2", "EXIT", "a[1]") + row("2", "EXIT", "a[2]")
              + row("2", "DONE", "a[3]") + row("3", "DONE"),
              body=details(BLOCKS))  # fmt: skip
-    found = LSFExecutor().poll(["1", "2", "3"])
-    assert {job: one.state for job, one in found.items()} == {"1": LIVE, "2": ENDED, "3": ENDED}
-    assert {at: one.exit_code for at, one in found["2"].positions.items()} == {0: 3, 1: 4, 2: 0}
+    statuses = LSFExecutor().poll(["1", "2", "3"])
+    assert {job: status.state for job, status in statuses.items()} == {
+        "1": LIVE,
+        "2": ENDED,
+        "3": ENDED,
+    }
+    assert {at: element.exit_code for at, element in statuses["2"].positions.items()} == {
+        0: 3,
+        1: 4,
+        2: 0,
+    }
     assert [call[0] for call in lsf.calls("bjobs")] == ["-a", "-l"]
     assert lsf.calls("bjobs")[1] == ["-l", "2[1-2]"]
     assert lsf.calls("bhist") == []
@@ -276,8 +286,8 @@ def test_who_has_killed_a_job_and_what_bjobs_has_forgotten_is_asked_of_bhist(lsf
                             "Exited with exit code 143. The CPU time used is 0.0 seconds;")
              + block("2", "Done successfully. The CPU time used is 0.0 seconds;")
              + block("3", "Running with execution home </h>"))  # fmt: skip
-    found = LSFExecutor().poll(["1", "2", "3"])
-    assert {job: (one.state, one.cause) for job, one in found.items()} == {
+    statuses = LSFExecutor().poll(["1", "2", "3"])
+    assert {job: (status.state, status.cause) for job, status in statuses.items()} == {
         "1": (ENDED, "CANCELLED"), "2": (ENDED, "")
     }  # fmt: skip
     assert lsf.calls("bhist") == [["-l", "1", "2", "3"]]
@@ -332,8 +342,8 @@ def test_ibm_is_asked_for_json_and_for_nothing_else(lsf: Lsf) -> None:
               "EXIT_CODE": "140", "EXIT_REASON": "TERM_RUNLIMIT: job killed"}  # fmt: skip
     gone = {"JOBID": "2", "ERROR": "Job <2> is not found"}
     lsf.says("bjobs", json.dumps({"RECORDS": [record, gone]}), err=not_found("2"), code=255)
-    found = LSFExecutor(dialect="json", bhist="none").poll(["1", "2"])
-    assert {job: one.cause for job, one in found.items()} == {"1": "TIMEOUT"}
+    statuses = LSFExecutor(dialect="json", bhist="none").poll(["1", "2"])
+    assert {job: status.cause for job, status in statuses.items()} == {"1": "TIMEOUT"}
     assert [call[:2] for call in lsf.calls("bjobs")] == [["-a", "-o"]]
     assert lsf.calls("bjobs")[0][3:] == ["-json", "1", "2"]
 
@@ -343,9 +353,9 @@ def test_an_unknown_state_warns_and_is_no_success(
 ) -> None:
     lsf.says("bjobs", row("1", "DANCE") + row("2", "SING", "a[1]") + row("3", "UNKWN"))
     with caplog.at_level(logging.WARNING):
-        found = LSFExecutor().poll(["1", "2", "3"])
-    assert {one.cause for one in found.values()} == {"UNKNOWN"}
-    assert {one.state for one in found.values()} == {LIVE}
+        statuses = LSFExecutor().poll(["1", "2", "3"])
+    assert {status.cause for status in statuses.values()} == {"UNKNOWN"}
+    assert {status.state for status in statuses.values()} == {LIVE}
     assert ["DANCE" in caplog.text, "SING" in caplog.text, "UNKWN" in caplog.text] == [
         True, True, False
     ]  # fmt: skip
@@ -355,9 +365,13 @@ def test_a_job_that_can_never_start_is_held_with_its_reason(lsf: Lsf) -> None:
     reason = " Dependency condition invalid or never satisfied: 1 host;\n"
     lsf.says("bjobs", row("1", "PEND") + reason + row("2", "PSUSP") + row("3", "PEND")
              + " New job is waiting for scheduling: 1 host;\n")  # fmt: skip
-    found = LSFExecutor(dialect="openlava").poll(["1", "2", "3"])
-    assert {job: one.cause for job, one in found.items()} == {"1": "HELD", "2": "HELD", "3": ""}
-    assert "never satisfied" in found["1"].reason
+    statuses = LSFExecutor(dialect="openlava").poll(["1", "2", "3"])
+    assert {job: status.cause for job, status in statuses.items()} == {
+        "1": "HELD",
+        "2": "HELD",
+        "3": "",
+    }
+    assert "never satisfied" in statuses["1"].reason
 
 
 @pytest.mark.parametrize(("dialect", "asks"), [("openlava", True), ("table", False), (None, False)])
@@ -381,8 +395,8 @@ def test_poll_and_find_of_nothing_ask_nothing(lsf: Lsf) -> None:
 def test_find_asks_once_for_names_that_begin_alike(lsf: Lsf) -> None:
     lsf.says("bjobs", row("12", "RUN", "f-1.1.1.w") + row("13", "DONE", "f-1.1.2.w[1]")
              + row("13", "RUN", "f-1.1.2.w[2]") + row("99", "RUN", "f-1.1.22.w"))  # fmt: skip
-    found = LSFExecutor().find(["f-1.1.1.w", "f-1.1.2.w", "f-1.1.3.g"])
-    assert found == {"f-1.1.1.w": "12", "f-1.1.2.w": "13"}
+    jobs = LSFExecutor().find(["f-1.1.1.w", "f-1.1.2.w", "f-1.1.3.g"])
+    assert jobs == {"f-1.1.1.w": "12", "f-1.1.2.w": "13"}
     assert [call[call.index("-J") + 1] for call in lsf.calls("bjobs")] == ["f-1.1.*"]
 
 
@@ -394,8 +408,8 @@ def test_find_knows_a_tag_by_the_name_that_it_was_submitted_with(lsf: Lsf) -> No
     name = call[call.index("-J") + 1]
     lsf.says("bjobs", row("32", "RUN", name))
     assert LSFExecutor().find([tag]) == {tag: "32"}
-    asked = lsf.calls("bjobs")[0]
-    assert asked[asked.index("-J") + 1] == name
+    argv = lsf.calls("bjobs")[0]
+    assert argv[argv.index("-J") + 1] == name
 
 
 def test_find_of_what_is_not_there(lsf: Lsf) -> None:
@@ -459,11 +473,15 @@ def test_located_finds_out_what_lsf_this_is(lsf: Lsf) -> None:
     lsf.says("bparams", "    MAX_JOB_ARRAY_SIZE = 4000\n\n")
     lsf.says("bsub", err="OpenLava 4.0dev4, Nov 25 2026\n")
     (lsf.folder / "lsf.conf").write_text("LSF_UNIT_FOR_LIMITS=MB\n")
-    found = LSFExecutor().located()
-    assert (found.dialect, found.max_array_size, found.memory_unit) == ("openlava", 4000, "MB")
-    assert found.capabilities.max_array_size == 4000
-    assert found.bsub == str(lsf.folder / "bsub")
-    assert found.located() == found
+    executor = LSFExecutor().located()
+    assert (executor.dialect, executor.max_array_size, executor.memory_unit) == (
+        "openlava",
+        4000,
+        "MB",
+    )
+    assert executor.capabilities.max_array_size == 4000
+    assert executor.bsub == str(lsf.folder / "bsub")
+    assert executor.located() == executor
     assert [len(lsf.calls(name)) for name in ("bparams", "bsub", "bjobs")] == [1, 1, 0]
 
 
@@ -482,25 +500,25 @@ def test_the_dialect_of_what_is_not_openlava(lsf: Lsf, err: str, dialect: str | 
 def test_where_nothing_is_told_lsfs_own_defaults_count(lsf: Lsf) -> None:
     for name in COMMANDS:
         lsf.says(name, err=DOWN, code=255)
-    found = LSFExecutor().located()
-    assert (found.dialect, found.memory_unit, found.max_array_size) == (None, "", None)
-    assert found.capabilities.max_array_size == 1000
+    executor = LSFExecutor().located()
+    assert (executor.dialect, executor.memory_unit, executor.max_array_size) == (None, "", None)
+    assert executor.capabilities.max_array_size == 1000
 
 
 def test_settings_that_are_given_are_not_asked_for(lsf: Lsf) -> None:
-    given = LSFExecutor(max_array_size=50, memory_unit="GB", dialect="table")
-    found = given.located()
-    assert (found.max_array_size, found.memory_unit, found.dialect) == (50, "GB", "table")
+    configured = LSFExecutor(max_array_size=50, memory_unit="GB", dialect="table")
+    executor = configured.located()
+    assert (executor.max_array_size, executor.memory_unit, executor.dialect) == (50, "GB", "table")
     assert [lsf.calls(name) for name in COMMANDS] == [[]] * len(COMMANDS)
 
 
 def test_gpus_by_dialect(lsf: Lsf) -> None:
     lsf.says("bsub", SUBMITTED)
-    asked = evolve(REQUEST, resources=Resources(gpus=2))
-    assert LSFExecutor(dialect="json").submit(asked) == "32"
+    job_request = evolve(REQUEST, resources=Resources(gpus=2))
+    assert LSFExecutor(dialect="json").submit(job_request) == "32"
     assert "num=2" in lsf.calls("bsub")[0]
     with pytest.raises(SubmissionRefusedError, match="no -gpu"):
-        LSFExecutor(dialect="openlava").submit(asked)
+        LSFExecutor(dialect="openlava").submit(job_request)
 
 
 def test_check_names_the_command_that_is_missing(lsf: Lsf) -> None:

@@ -26,13 +26,13 @@ def read(name: str) -> str:
     return (TRANSCRIPTS / f"{name}.txt").read_text()
 
 
-def told(one: JobStatus) -> tuple[Any, ...]:
-    return (one.state, one.cause, one.exit_code, one.signal)
+def ending(status: JobStatus) -> tuple[Any, ...]:
+    return (status.state, status.cause, status.exit_code, status.signal)
 
 
 def test_table() -> None:
-    found = parse.merge(parse.table(read("bjobs")), "user")
-    assert {job: (one.state, one.cause) for job, one in found.items()} == {
+    statuses = parse.merge(parse.table(read("bjobs")), "user")
+    assert {job: (status.state, status.cause) for job, status in statuses.items()} == {
         "101": (ENDED, "ERROR"),  # an array: 2 failed, the others were killed
         "102": (LIVE, ""),
         "103": (LIVE, "HELD"),
@@ -45,39 +45,39 @@ def test_table() -> None:
         "111": (ENDED, "ERROR"),
         "112": (ENDED, "CANCELLED"),
     }
-    assert sorted(found["101"].positions) == [0, 1, 2, 3]
-    assert found["102"].running
-    assert found["102"].nodes == found["107"].nodes == ("host",)
-    assert found["103"].reason == "it is held: bresume"
-    assert "never satisfied" in found["106"].reason
-    assert not found["108"].running
-    assert found["112"].reason == "it was killed before it started"
+    assert sorted(statuses["101"].positions) == [0, 1, 2, 3]
+    assert statuses["102"].running
+    assert statuses["102"].nodes == statuses["107"].nodes == ("host",)
+    assert statuses["103"].reason == "it is held: bresume"
+    assert "never satisfied" in statuses["106"].reason
+    assert not statuses["108"].running
+    assert statuses["112"].reason == "it was killed before it started"
 
 
 @pytest.mark.parametrize("name", ["bjobs-l", "bhist"])
 def test_history(name: str) -> None:
-    seen = [*parse.table(read("bjobs")), *parse.history(read(name))]
-    found = parse.merge(seen, "user")
-    assert {at: told(one)[2:] for at, one in found["101"].positions.items()} == {
+    rows = [*parse.table(read("bjobs")), *parse.history(read(name))]
+    statuses = parse.merge(rows, "user")
+    assert {at: ending(element)[2:] for at, element in statuses["101"].positions.items()} == {
         0: (137, 9), 1: (3, None), 2: (137, 9), 3: (137, 9)
     }  # fmt: skip
-    assert told(found["104"]) == (ENDED, "ERROR", 7, None)
-    assert told(found["111"]) == (ENDED, "TIMEOUT", 140, 12)
-    assert found["109"].cause == "CANCELLED"
-    assert "memory suspected" in found["101"].positions[0].reason
-    assert found["101"].positions[0].nodes == ("host",)
-    assert found["102"].state == LIVE
+    assert ending(statuses["104"]) == (ENDED, "ERROR", 7, None)
+    assert ending(statuses["111"]) == (ENDED, "TIMEOUT", 140, 12)
+    assert statuses["109"].cause == "CANCELLED"
+    assert "memory suspected" in statuses["101"].positions[0].reason
+    assert statuses["101"].positions[0].nodes == ("host",)
+    assert statuses["102"].state == LIVE
 
 
 def test_who_killed_a_job_is_told_by_bhist_alone() -> None:
-    found = parse.merge(parse.history(read("bhist")))
-    assert found["109"].reason == "TERM_OWNER: killed by a person"
-    assert found["112"].cause == "CANCELLED"
+    statuses = parse.merge(parse.history(read("bhist")))
+    assert statuses["109"].reason == "TERM_OWNER: killed by a person"
+    assert statuses["112"].cause == "CANCELLED"
 
 
 def test_a_shell_that_was_killed_is_done_as_lsf_sees_it() -> None:
     # Whether there is a result, the record says.
-    assert told(parse.merge(parse.table(read("bjobs")))["110"]) == (ENDED, "", 0, None)
+    assert ending(parse.merge(parse.table(read("bjobs")))["110"]) == (ENDED, "", 0, None)
 
 
 def test_jobs_of_others_are_passed_over() -> None:
@@ -109,17 +109,17 @@ def document(records: object) -> str:
 
 
 def test_records_of_ibm_as_its_documentation_has_them() -> None:
-    seen = parse.records(document(RECORDS))
-    found = parse.merge(seen, "user")
-    assert sorted(found) == ["1", "2", "3", "6"]
-    assert (found["1"].running, found["1"].nodes) == (True, ("hostA", "hostB"))
-    assert {at: one.cause for at, one in found["2"].positions.items()} == {
+    rows = parse.records(document(RECORDS))
+    statuses = parse.merge(rows, "user")
+    assert sorted(statuses) == ["1", "2", "3", "6"]
+    assert (statuses["1"].running, statuses["1"].nodes) == (True, ("hostA", "hostB"))
+    assert {at: element.cause for at, element in statuses["2"].positions.items()} == {
         0: "", 1: "TIMEOUT", 2: "OOM"
     }  # fmt: skip
-    assert told(found["2"].positions[1]) == (ENDED, "TIMEOUT", 140, 12)
-    assert (found["3"].cause, sorted(found["3"].positions)) == ("HELD", [6])
-    assert told(found["6"]) == (ENDED, "CANCELLED", None, None)
-    assert ids_by_name(seen, ["f-1.1.2.w", "f-1.1.1.w", "x"]) == {"f-1.1.1.w": "1",
+    assert ending(statuses["2"].positions[1]) == (ENDED, "TIMEOUT", 140, 12)
+    assert (statuses["3"].cause, sorted(statuses["3"].positions)) == ("HELD", [6])
+    assert ending(statuses["6"]) == (ENDED, "CANCELLED", None, None)
+    assert ids_by_name(rows, ["f-1.1.2.w", "f-1.1.1.w", "x"]) == {"f-1.1.1.w": "1",
                                                                 "f-1.1.2.w": "2"}  # fmt: skip
 
 
@@ -136,39 +136,39 @@ def test_the_long_form_of_ibm_as_its_documentation_has_it(reason: str) -> None:
         "Mon Nov 23 04:46:46: Exited with exit code 1. The CPU time used is 0.1 seconds.\n"
         f"Mon Nov 23 04:46:46: Completed <exit>; {reason}: job killed.\n"
     )
-    one = parse.merge(parse.history(text), "user")["12"]
-    assert one.cause == parse.TERMINATIONS.get(reason, "ERROR")
-    assert (one.positions[2].exit_code, one.nodes) == (1, ("hostA",))
-    assert one.reason == f"{reason}: job killed"
+    status = parse.merge(parse.history(text), "user")["12"]
+    assert status.cause == parse.TERMINATIONS.get(reason, "ERROR")
+    assert (status.positions[2].exit_code, status.nodes) == (1, ("hostA",))
+    assert status.reason == f"{reason}: job killed"
 
 
 @pytest.mark.parametrize("word", [*parse.LIVE_STATES, "DONE", "EXIT"])
 def test_every_state_of_the_manual(word: str) -> None:
-    made = parse.status(word, host="h")
-    assert (made.state == LIVE) == (word in parse.LIVE_STATES)
-    assert (made.cause == "UNKNOWN") == (word in ("UNKWN", "ZOMBI"))
-    assert (made.state == ENDED and not made.cause) == (word == "DONE")
-    assert made.reason or word in ("PEND", "RUN", "DONE", "SSUSP", "WAIT", "PROV")
+    status = parse.status(word, host="h")
+    assert (status.state == LIVE) == (word in parse.LIVE_STATES)
+    assert (status.cause == "UNKNOWN") == (word in ("UNKWN", "ZOMBI"))
+    assert (status.state == ENDED and not status.cause) == (word == "DONE")
+    assert status.reason or word in ("PEND", "RUN", "DONE", "SSUSP", "WAIT", "PROV")
 
 
 @pytest.mark.parametrize(
-    ("given", "cause", "signal"),
+    ("fields", "cause", "signal"),
     [({"code": 3}, "ERROR", None), ({"code": 127}, "ERROR", None), ({"code": 137}, "ERROR", 9),
      ({"code": 134}, "ERROR", 6), ({"code": 143}, "ERROR", 15), ({"code": 130}, "CANCELLED", 2),
      ({"signal": 2}, "CANCELLED", 2), ({"code": 140}, "TIMEOUT", 12),
      ({"signal": 12}, "TIMEOUT", 12), ({"code": 255}, "ERROR", None), ({}, "ERROR", None),
      ({"signal": 9, "reason": "TERM_OWNER: killed"}, "CANCELLED", 9)],
 )  # fmt: skip
-def test_how_jobs_have_failed(given: dict[str, Any], cause: str, signal: int | None) -> None:
-    made = parse.status("EXIT", host="h", **given)
-    assert (made.state, made.cause, made.signal) == (ENDED, cause, signal)
-    assert made.reason
+def test_how_jobs_have_failed(fields: dict[str, Any], cause: str, signal: int | None) -> None:
+    status = parse.status("EXIT", host="h", **fields)
+    assert (status.state, status.cause, status.signal) == (ENDED, cause, signal)
+    assert status.reason
 
 
 @pytest.mark.parametrize("word", ["", "DONEX", "done", "?", "SUCCESS"])
 def test_a_state_that_is_not_known_is_unknown_and_never_a_success(word: str) -> None:
-    made = parse.status(word, code=0)
-    assert (made.state, made.cause) == (LIVE, "UNKNOWN")
+    status = parse.status(word, code=0)
+    assert (status.state, status.cause) == (LIVE, "UNKNOWN")
 
 
 @pytest.mark.parametrize("reason", [
@@ -187,8 +187,8 @@ def test_reasons_that_pass_by_themselves(reason: str) -> None:
     "Unable to open job's I/O buffers: 1 host;",
 ])  # fmt: skip
 def test_reasons_that_need_a_person(reason: str) -> None:
-    made = parse.status("PEND", reason=reason)
-    assert (made.state, made.cause, made.reason) == (LIVE, "HELD", reason)
+    status = parse.status("PEND", reason=reason)
+    assert (status.state, status.cause, status.reason) == (LIVE, "HELD", reason)
     assert parse.status("RUN", host="h", reason=reason).cause == ""
 
 
@@ -199,14 +199,14 @@ ROW = "12      user    RUN   normal     host        2*h1:h2     {name} Nov 23 04
     ("name", "index"), [("a", 0), ("a[3]", 3), ("a b[3] Nov 23 04:45", 0), ("a b[x][7]", 7)]
 )
 def test_a_row_with_any_name(name: str, index: int) -> None:
-    [one] = parse.table(ROW.format(name=name))
+    [row] = parse.table(ROW.format(name=name))
     positions = (index - 1,) if index else None
-    assert (one.job, one.positions, one.status.nodes) == ("12", positions, ("h1", "h2"))
+    assert (row.job, row.positions, row.status.nodes) == ("12", positions, ("h1", "h2"))
 
 
 def test_a_row_whose_id_has_the_index() -> None:
-    [one] = parse.table(ROW.format(name="a").replace("12 ", "12[3] "))
-    assert (one.job, one.positions) == ("12", (2,))
+    [row] = parse.table(ROW.format(name="a").replace("12 ", "12[3] "))
+    assert (row.job, row.positions) == ("12", (2,))
 
 
 @pytest.mark.parametrize(
@@ -309,14 +309,14 @@ PIECES = st.lists(
 
 @given(st.one_of(st.text(), PIECES))
 def test_no_text_raises(text: str) -> None:
-    for one in (text, ROW.format(name=text), f"{ROW.format(name='a')}\n {text}",
+    for output in (text, ROW.format(name=text), f"{ROW.format(name='a')}\n {text}",
                 f"Job <1>, User <{text}>\nMon Nov 23 04:46:41: {text}"):  # fmt: skip
-        seen = [*parse.table(one), *parse.records(one), *parse.history(one)]
-        parse.merge(seen)
-        ids_by_name(seen, [text])
-        parse.array_size(one)
-        parse.limits_unit(one)
-        parse.unknown_dependency(one)
+        rows = [*parse.table(output), *parse.records(output), *parse.history(output)]
+        parse.merge(rows)
+        ids_by_name(rows, [text])
+        parse.array_size(output)
+        parse.limits_unit(output)
+        parse.unknown_dependency(output)
 
 
 JSON = st.recursive(
@@ -335,8 +335,8 @@ def test_no_json_raises(value: object) -> None:
 
 @given(st.text(string.ascii_uppercase, min_size=1), st.integers(0, 255))
 def test_only_done_is_a_success(word: str, code: int) -> None:
-    made = parse.status(word, host="h", code=code)
-    assert (made.state == ENDED and not made.cause) == (word == "DONE")
+    status = parse.status(word, host="h", code=code)
+    assert (status.state == ENDED and not status.cause) == (word == "DONE")
 
 
 @given(
@@ -345,19 +345,19 @@ def test_only_done_is_a_success(word: str, code: int) -> None:
     word=st.sampled_from(sorted({*parse.LIVE_STATES, "DONE", "EXIT"})),
 )
 def test_rows_come_back(job: int, places: set[int] | None, word: str) -> None:
-    names = ["n-1.1.w"] if places is None else [f"n-1.1.w[{one}]" for one in places]
+    names = ["n-1.1.w"] if places is None else [f"n-1.1.w[{index}]" for index in places]
     rows = [f"{job:<7d} user    {word:<5} normal     host        h1          {name:<10} "
             "Nov  3 04:46" for name in names]  # fmt: skip
-    seen = parse.table("\n".join(rows))
-    one = parse.merge(seen, "user")[str(job)]
-    assert one.state == (LIVE if word in parse.LIVE_STATES else ENDED)
-    assert set(one.positions) == {at - 1 for at in places or ()}
-    assert ids_by_name(seen, ["n-1.1.w"]) == {"n-1.1.w": str(job)}
+    parsed = parse.table("\n".join(rows))
+    status = parse.merge(parsed, "user")[str(job)]
+    assert status.state == (LIVE if word in parse.LIVE_STATES else ENDED)
+    assert set(status.positions) == {at - 1 for at in places or ()}
+    assert ids_by_name(parsed, ["n-1.1.w"]) == {"n-1.1.w": str(job)}
 
 
 def test_the_rows_of_a_large_array_are_read_at_one_go() -> None:
     rows = (f"12      user    DONE  normal     host        h1          a.1.w[{at}] Nov 23 04:46\n"
             for at in range(1, 10_001))  # fmt: skip
-    found = parse.merge(parse.table("".join(rows)), "user")
-    assert len(found["12"].positions) == 10_000
+    statuses = parse.merge(parse.table("".join(rows)), "user")
+    assert len(statuses["12"].positions) == 10_000
     assert parse.status.cache_info().maxsize, "states are made once for all of them"

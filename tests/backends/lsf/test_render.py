@@ -34,18 +34,18 @@ OPENLAVA = LSFExecutor(dialect="openlava")
 
 
 def request(**fields: Any) -> JobRequest:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "tag": "flow-20260401-7c2k9q4mx1.1.3.w",
         "name": "flow-20260401-7c2k9q4mx1.step",
         "script": "/run/jobs/3.sh",
         "directory": "/home/me",
         "log": "/run/logs/3.{position}.log",
     }
-    return JobRequest(**{**given, **fields})
+    return JobRequest(**{**defaults, **fields})
 
 
-def made(asked: JobRequest, executor: LSFExecutor = OPENLAVA) -> list[str]:
-    return arguments(asked, executor, NOON)
+def render(job_request: JobRequest, executor: LSFExecutor = OPENLAVA) -> list[str]:
+    return arguments(job_request, executor, NOON)
 
 
 CASES = {
@@ -96,12 +96,12 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    text = "".join(f"{one}\n" for one in made(*CASES[name]))
+    text = "".join(f"{word}\n" for word in render(*CASES[name]))
     assert text == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_every_golden_file_is_of_a_case() -> None:
-    assert {one.stem for one in GOLDEN.iterdir()} == set(CASES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_every_golden_file_is_of_a_case() -> None:
 def test_a_time_limit_is_in_minutes_and_never_zero_which_is_none(
     seconds: int, minutes: str
 ) -> None:
-    found = made(request(resources=Resources(time=seconds)))
-    assert found[found.index("-W") + 1] == minutes
+    argv = render(request(resources=Resources(time=seconds)))
+    assert argv[argv.index("-W") + 1] == minutes
 
 
 @pytest.mark.parametrize(
@@ -122,15 +122,15 @@ def test_a_time_limit_is_in_minutes_and_never_zero_which_is_none(
 )  # fmt: skip
 def test_memory_is_in_the_sites_unit(amount: int, unit: str, limit: str, reserved: str) -> None:
     executor = LSFExecutor(dialect="openlava", memory_unit=unit)
-    found = made(request(resources=Resources(mem=amount)), executor)
-    assert found[found.index("-M") + 1] == limit
-    assert found[found.index("-R") + 1] == f"rusage[mem={reserved}]"
+    argv = render(request(resources=Resources(mem=amount)), executor)
+    assert argv[argv.index("-M") + 1] == limit
+    assert argv[argv.index("-R") + 1] == f"rusage[mem={reserved}]"
 
 
 def test_one_element_is_a_plain_job_whose_index_is_zero() -> None:
-    found = made(request(size=1, throttle=5))
-    assert found[found.index("-J") + 1] == "flow-20260401-7c2k9q4mx1.1.3.w"
-    assert found[-1].endswith(">>/run/logs/3.0.log 2>&1")
+    argv = render(request(size=1, throttle=5))
+    assert argv[argv.index("-J") + 1] == "flow-20260401-7c2k9q4mx1.1.3.w"
+    assert argv[-1].endswith(">>/run/logs/3.0.log 2>&1")
 
 
 @pytest.mark.parametrize("begin", [0.01, 1.0, 19.0, 59.9, 60.0, 3600.0])
@@ -139,8 +139,8 @@ def test_a_begin_time_is_never_early_nor_past_when_bsub_reads_it(
     begin: float, second: float
 ) -> None:
     # A minute that has passed would be that of the next year.
-    found = arguments(request(begin=begin), OPENLAVA, NOON + second)
-    month, day, hour, minute = map(int, found[found.index("-b") + 1].split(":"))
+    argv = arguments(request(begin=begin), OPENLAVA, NOON + second)
+    month, day, hour, minute = map(int, argv[argv.index("-b") + 1].split(":"))
     when = time.mktime((2026, month, day, hour, minute, 0, 0, 0, -1))
     assert max(begin, 20) <= when - NOON - second < max(begin, 20) + 60
 
@@ -158,19 +158,19 @@ def test_begin_time_over_midnight_and_the_year() -> None:
 @pytest.mark.parametrize("where", ["task", "executor"])
 @pytest.mark.parametrize("openlava", [True, False])
 def test_options_that_reflow_sets_are_refused(option: str, where: str, openlava: bool) -> None:
-    given = {option: "1"}
-    asked = request(resources=Resources(native=given if where == "task" else {}))
-    options = given if where == "executor" else {}
+    native_options = {option: "1"}
+    refused = request(resources=Resources(native=native_options if where == "task" else {}))
+    options = native_options if where == "executor" else {}
     with pytest.raises(SubmissionRefusedError, match=f"'{option}'.*set by reflow"):
-        made(asked, LSFExecutor(options=options, dialect="openlava" if openlava else None))
+        render(refused, LSFExecutor(options=options, dialect="openlava" if openlava else None))
 
 
 @pytest.mark.parametrize(
-    "given", [{"": "x"}, {"q": "a\nb"}, {"q o": "1"}, {"q": "a\0b"}, {"R\n": "1"}, {"-": "1"}]
+    "options", [{"": "x"}, {"q": "a\nb"}, {"q o": "1"}, {"q": "a\0b"}, {"R\n": "1"}, {"-": "1"}]
 )
-def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
+def test_what_can_be_no_option_is_refused(options: dict[str, str]) -> None:
     with pytest.raises(SubmissionRefusedError, match="not an option of bsub"):
-        native(given)
+        native(options)
 
 
 @pytest.mark.parametrize("option", ["app", "cwd", "gpu", "sla", "-We", "env"])
@@ -183,13 +183,13 @@ def test_long_options_that_openlava_would_misread_are_refused(option: str) -> No
 
 def test_gpus_are_refused_where_there_is_no_option_for_them() -> None:
     with pytest.raises(SubmissionRefusedError, match="2 GPUs, but OpenLava"):
-        made(request(resources=Resources(gpus=2)))
+        render(request(resources=Resources(gpus=2)))
 
 
 def test_a_long_tag_keeps_the_end_that_tells_it_from_others() -> None:
     names = [job_name("x" * 500 + f".{at}.w") for at in range(3)]
     assert len(set(names)) == 3
-    assert {len(one) for one in names} == {NAME_LENGTH}
+    assert {len(name) for name in names} == {NAME_LENGTH}
 
 
 def test_a_tag_of_the_engine_is_its_own_job_name() -> None:
@@ -199,8 +199,8 @@ def test_a_tag_of_the_engine_is_its_own_job_name() -> None:
 def test_many_dependencies_stay_in_what_openlava_was_seen_to_take() -> None:
     most = LSFExecutor().capabilities.max_dependencies
     assert most is not None
-    found = made(request(after=("1234567890",) * most))
-    assert len(found[found.index("-w") + 1]) < 4096
+    argv = render(request(after=("1234567890",) * most))
+    assert len(argv[argv.index("-w") + 1]) < 4096
 
 
 def reports(jobs: Mapping[str, Iterable[int]]) -> list[Report]:
@@ -213,12 +213,12 @@ def reports(jobs: Mapping[str, Iterable[int]]) -> list[Report]:
 
 
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("element_lists", "ranges"),
     [({}, []), ({"5": [1]}, ["5[1]"]), ({"5": [3, 2, 1, 7, 9, 8]}, ["5[1-3,7-9]"]),
      ({"5": [], "6": [2]}, ["5", "6[2]"])],
 )  # fmt: skip
-def test_elements(given: dict[str, list[int]], found: list[str]) -> None:
-    assert elements(reports(given)) == found
+def test_elements(element_lists: dict[str, list[int]], ranges: list[str]) -> None:
+    assert elements(reports(element_lists)) == ranges
 
 
 def test_no_argument_is_longer_than_what_openlava_reads() -> None:
@@ -228,7 +228,7 @@ def test_no_argument_is_longer_than_what_openlava_reads() -> None:
 
 PATHS = st.text(
     st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=12
-).filter(lambda one: one not in (".", "..") and "{position}" not in one)
+).filter(lambda word: word not in (".", "..") and "{position}" not in word)
 
 
 @settings(max_examples=40)
@@ -249,16 +249,16 @@ def test_any_path_reaches_the_shell_as_it_is(
     subprocess.run(
         ["/bin/sh", "-c", line], check=True, env={**os.environ, "LSB_JOBINDEX": str(index or 0)}
     )
-    wanted = f"{place.resolve()}\nno\n".encode()
-    assert (place / f"{log}{index or 0}").read_bytes() == wanted
+    expected = f"{place.resolve()}\nno\n".encode()
+    assert (place / f"{log}{index or 0}").read_bytes() == expected
 
 
 @pytest.mark.parametrize("gone", ["directory", "script"])
 def test_what_is_missing_is_said_in_the_log(tmp_path: Path, gone: str) -> None:
-    asked = request(
+    job_request = request(
         script="/bin/true" if gone == "directory" else "/no/such/script",
         directory="/no/such/folder" if gone == "directory" else "/", log=f"{tmp_path}/log",
     )  # fmt: skip
-    done = subprocess.run(["/bin/sh", "-c", command_line(asked)], check=False)
+    done = subprocess.run(["/bin/sh", "-c", command_line(job_request)], check=False)
     assert done.returncode != 0
     assert "/no/such" in (tmp_path / "log").read_text()

@@ -35,7 +35,7 @@ NO_HISTORY = "qstat: PBS is not configured to maintain job history 1.pbshost"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_PAUSES", (0.0, 0.0))
-    for name in [one for one in os.environ if one.startswith("PBS_")]:
+    for name in [variable for variable in os.environ if variable.startswith("PBS_")]:
         monkeypatch.delenv(name)
 
 
@@ -74,13 +74,13 @@ def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PBS:
     return PBS(tmp_path)
 
 
-def told(job: str, state: str, **more: str) -> str:
+def entry(job: str, state: str, **more: str) -> str:
     lines = {"Job_Owner": f"{ME}@pbshost", "job_state": state, **more}
-    return f"Job Id: {job}\n" + "".join(f"    {name} = {one}\n" for name, one in lines.items())
+    return f"Job Id: {job}\n" + "".join(f"    {name} = {value}\n" for name, value in lines.items())
 
 
 def ended(job: str, code: str = "0") -> str:
-    return told(job, "F", substate="92" if code == "0" else "93", Exit_status=code,
+    return entry(job, "F", substate="92" if code == "0" else "93", Exit_status=code,
                 stime="Wed Nov 25 03:42:31 2026")  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_a_job_that_pbs_deleted_is_submitted_again_without_what_has_ended(pbs: P
     # The first submission is lost, since 29 has ended; the second is kept.
     pbs.says("qsub", body='n=$(wc -l < "$0.calls"); echo $((30 + n)).pbshost')
     pbs.says("qselect", "30[].pbshost\n32.pbshost\n")
-    pbs.says("qstat", told("31.pbshost", "F", substate="92"))
+    pbs.says("qstat", entry("31.pbshost", "F", substate="92"))
     request = evolve(REQUEST, after=("29.pbshost", "30[].pbshost"))
     assert PBSExecutor().submit(request) == "32.pbshost"
     first, second = pbs.calls("qsub")
@@ -184,10 +184,10 @@ def test_what_of_the_environment_reaches_qsub(pbs: PBS, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, "x")
     pbs.says("qsub", "32.pbshost\n")
     PBSExecutor().submit(REQUEST)
-    seen = pbs.environment("qsub")
-    assert {name: seen.get(name) for name in stays} == dict.fromkeys(stays, "x")
-    assert [name for name in gone if name in seen] == []
-    assert seen["LC_ALL"] == "C"
+    environment = pbs.environment("qsub")
+    assert {name: environment.get(name) for name in stays} == dict.fromkeys(stays, "x")
+    assert [name for name in gone if name in environment] == []
+    assert environment["LC_ALL"] == "C"
 
 
 def test_the_umask_of_who_submits_goes_on(pbs: PBS) -> None:
@@ -215,10 +215,10 @@ def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(pbs: PBS) ->
 
 
 def test_poll_asks_once_for_all(pbs: PBS) -> None:
-    pbs.says("qstat", told("1.pbshost", "R") + ended("2.pbshost", "3"),
+    pbs.says("qstat", entry("1.pbshost", "R") + ended("2.pbshost", "3"),
              err="qstat: Unknown Job Id 3.pbshost\n", code=153)  # fmt: skip
-    found = PBSExecutor().poll(["1.pbshost", "2.pbshost", "3.pbshost"])
-    assert {job: (one.state, one.exit_code) for job, one in found.items()} == {
+    statuses = PBSExecutor().poll(["1.pbshost", "2.pbshost", "3.pbshost"])
+    assert {job: (status.state, status.exit_code) for job, status in statuses.items()} == {
         "1.pbshost": (LIVE, None), "2.pbshost": (ENDED, 3)
     }  # fmt: skip
     assert pbs.calls("qstat") == ["-x -t -f 1.pbshost 2.pbshost 3.pbshost"]
@@ -231,9 +231,9 @@ def test_poll_of_nothing_asks_nothing(pbs: PBS) -> None:
 
 
 def test_without_history_nothing_of_any_job_is_told_to_who_asks_for_it(pbs: PBS) -> None:
-    one = told("1.pbshost", "R").replace("\n", "\\n")
+    output = entry("1.pbshost", "R").replace("\n", "\\n")
     pbs.says("qstat", body=f'case "$*" in *-x*) echo "{NO_HISTORY}" >&2; exit 0;; esac\n'
-                           f'printf "{one}"')  # fmt: skip
+                           f'printf "{output}"')  # fmt: skip
     assert PBSExecutor().poll(["1.pbshost"])["1.pbshost"].running
     assert len(pbs.calls("qstat")) == 2
     assert PBSExecutor(history=False).poll(["1.pbshost"])["1.pbshost"].running
@@ -260,7 +260,7 @@ def test_a_server_that_does_not_answer_is_no_absence(
 
 def test_a_server_that_comes_back_is_asked_again(pbs: PBS) -> None:
     once = f'[ -e "$0.up" ] || {{ : > "$0.up"; echo "{DOWN}" >&2; exit 255; }}'
-    pbs.says("qstat", told("1.pbshost", "R"), body=once)
+    pbs.says("qstat", entry("1.pbshost", "R"), body=once)
     assert PBSExecutor().poll(["1.pbshost"])["1.pbshost"].running
     assert len(pbs.calls("qstat")) == 2
 
@@ -270,23 +270,23 @@ def test_many_ids_do_not_take_all_reserved_ports(pbs: PBS) -> None:
     alive, all_known = (shell_lines(jobs[start:499]) for start in (5, 0))
     pbs.says("qselect", body=f'case "$*" in *-x*) {all_known};; *) {alive};; esac')
     pbs.says("qstat", "".join(ended(job) for job in jobs[:5]))
-    found = PBSExecutor().poll(jobs)
-    [asked] = pbs.calls("qstat")
-    assert len(asked.split()) - 3 == ASKED
-    assert asked.split()[3:8] == jobs[:5], "what has left the queue comes first"
+    statuses = PBSExecutor().poll(jobs)
+    [call] = pbs.calls("qstat")
+    assert len(call.split()) - 3 == ASKED
+    assert call.split()[3:8] == jobs[:5], "what has left the queue comes first"
     assert len(pbs.calls("qselect")) == 2
-    assert {found[job].state for job in jobs[:5]} == {ENDED}
-    assert {found[job].state for job in jobs[ASKED:499]} == {LIVE}
-    assert jobs[499] not in found, "nobody knows it"
+    assert {statuses[job].state for job in jobs[:5]} == {ENDED}
+    assert {statuses[job].state for job in jobs[ASKED:499]} == {LIVE}
+    assert jobs[499] not in statuses, "nobody knows it"
 
 
 def test_many_that_have_ended_are_told_of_one_after_the_other(pbs: PBS) -> None:
     jobs = [f"{number}.pbshost" for number in range(1, 101)]
     pbs.says("qselect", body=f'case "$*" in *-x*) {shell_lines(jobs)};; esac')
     pbs.says("qstat", "".join(ended(job) for job in jobs[:ASKED]))
-    found = PBSExecutor(history=True).poll(jobs)
-    assert sum(one.state == ENDED for one in found.values()) == ASKED
-    assert len(found) == 100, "none of the others is taken for lost"
+    statuses = PBSExecutor(history=True).poll(jobs)
+    assert sum(status.state == ENDED for status in statuses.values()) == ASKED
+    assert len(statuses) == 100, "none of the others is taken for lost"
     # Where the server forgets them at once, there is nothing to wait for.
     assert PBSExecutor(history=False).poll(jobs) == {}
 
@@ -294,16 +294,16 @@ def test_many_that_have_ended_are_told_of_one_after_the_other(pbs: PBS) -> None:
 def test_who_waits_for_what_is_gone_is_let_go(pbs: PBS) -> None:
     gone = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
     kept = {**gone, "depend": "afterany:1.pbshost@pbshost:2.pbshost@pbshost"}
-    pbs.says("qstat", told("3.pbshost", "H", **gone) + told("4.pbshost", "H", **kept))
+    pbs.says("qstat", entry("3.pbshost", "H", **gone) + entry("4.pbshost", "H", **kept))
     pbs.says("qselect", "2.pbshost\n3.pbshost\n4.pbshost\n")
-    found = PBSExecutor().poll(["3.pbshost", "4.pbshost"])
-    assert {one.state for one in found.values()} == {LIVE}
+    statuses = PBSExecutor().poll(["3.pbshost", "4.pbshost"])
+    assert {status.state for status in statuses.values()} == {LIVE}
     assert pbs.calls("qalter") == ["-W depend=afterany:1.pbshost 3.pbshost"]
 
 
 def test_who_waits_for_what_lives_is_left_alone(pbs: PBS) -> None:
     waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
-    pbs.says("qstat", told("1.pbshost", "R") + told("3.pbshost", "H", **waits))
+    pbs.says("qstat", entry("1.pbshost", "R") + entry("3.pbshost", "H", **waits))
     PBSExecutor().poll(["1.pbshost", "3.pbshost"])
     assert pbs.calls("qselect") == pbs.calls("qalter") == []
 
@@ -313,7 +313,7 @@ def test_where_they_cannot_be_let_go_a_poll_says_so(
     pbs: PBS, caplog: pytest.LogCaptureFixture, missing: bool
 ) -> None:
     waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
-    pbs.says("qstat", told("3.pbshost", "H", **waits))
+    pbs.says("qstat", entry("3.pbshost", "H", **waits))
     pbs.says("qalter", err="qalter: Unauthorized Request 3.pbshost\n", code=159)
     executor = PBSExecutor(qalter="no-such-qalter" if missing else "qalter")
     with caplog.at_level(logging.WARNING):
@@ -324,15 +324,17 @@ def test_where_they_cannot_be_let_go_a_poll_says_so(
 def test_an_unknown_state_warns_and_is_no_success(
     pbs: PBS, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pbs.says("qstat", told("1.pbshost", "Y") + told("2[].pbshost", "B") + told("2[0].pbshost", "Z"))
+    pbs.says(
+        "qstat", entry("1.pbshost", "Y") + entry("2[].pbshost", "B") + entry("2[0].pbshost", "Z")
+    )
     with caplog.at_level(logging.WARNING):
-        found = PBSExecutor().poll(["1.pbshost", "2[].pbshost"])
-    assert found["1.pbshost"].cause == found["2[].pbshost"].positions[0].cause == "UNKNOWN"
+        statuses = PBSExecutor().poll(["1.pbshost", "2[].pbshost"])
+    assert statuses["1.pbshost"].cause == statuses["2[].pbshost"].positions[0].cause == "UNKNOWN"
     assert ["state Y" in caplog.text, "state Z" in caplog.text] == [True, True]
 
 
 def test_a_number_that_is_anothers_by_now_is_absent(pbs: PBS) -> None:
-    pbs.says("qstat", told("1.pbshost", "R").replace(ME, "somebody"))
+    pbs.says("qstat", entry("1.pbshost", "R").replace(ME, "somebody"))
     assert PBSExecutor().poll(["1.pbshost"]) == {}
 
 
@@ -347,12 +349,12 @@ def test_find_asks_by_name_and_takes_the_last(pbs: PBS) -> None:
 
 def test_many_tags_are_looked_for_among_all_jobs(pbs: PBS) -> None:
     tags = [f"f-1.1.{number}.w" for number in range(50)]
-    mine = [told(f"{number}.h", "R", Job_Name=tags[number]) for number in range(40)]
-    again = told("77[].h", "Q", Job_Name=tags[0])
-    foreign = told("99.h", "R", Job_Name=tags[45]).replace(ME, "somebody")
-    pbs.says("qstat", "".join([again, *mine, foreign]))
-    found = PBSExecutor().find(tags)
-    assert found == {tags[0]: "77[].h", **{tags[at]: f"{at}.h" for at in range(1, 40)}}
+    own = [entry(f"{number}.h", "R", Job_Name=tags[number]) for number in range(40)]
+    again = entry("77[].h", "Q", Job_Name=tags[0])
+    foreign = entry("99.h", "R", Job_Name=tags[45]).replace(ME, "somebody")
+    pbs.says("qstat", "".join([again, *own, foreign]))
+    ids = PBSExecutor().find(tags)
+    assert ids == {tags[0]: "77[].h", **{tags[at]: f"{at}.h" for at in range(1, 40)}}
     assert pbs.calls("qstat") == ["-x -f"]
     assert pbs.calls("qselect") == []
 
@@ -383,7 +385,7 @@ def test_find_never_takes_a_server_that_is_down_for_no_job(pbs: PBS) -> None:
 def test_cancel_in_chunks_what_is_in_the_queue(pbs: PBS) -> None:
     jobs = [f"{number}.pbshost" for number in range(CHUNK + 1)]
     pbs.says("qselect", "".join(f"{job}\n" for job in [*jobs, "999.pbshost"]))
-    pbs.says("qstat", told("999.pbshost", "R"))
+    pbs.says("qstat", entry("999.pbshost", "R"))
     PBSExecutor().cancel([*jobs, "1000.pbshost"])
     assert sorted(len(line.split()) for line in pbs.calls("qdel")) == [1, CHUNK]
     assert "1000.pbshost" not in " ".join(pbs.calls("qdel"))
@@ -394,7 +396,7 @@ def test_cancel_lets_go_who_waits_for_what_never_began(pbs: PBS) -> None:
     body = '[ -e "$0.gone" ] && echo 2.pbshost || echo 1.pbshost; : > "$0.gone"'
     pbs.says("qselect", body=body)
     waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
-    pbs.says("qstat", told("2.pbshost", "H", **waits))
+    pbs.says("qstat", entry("2.pbshost", "H", **waits))
     PBSExecutor().cancel(["1.pbshost"])
     assert pbs.calls("qalter") == ["-W depend=afterany:1.pbshost 2.pbshost"]
 
@@ -437,30 +439,30 @@ SERVER = "Server: pbshost\n    max_array_size = 4000\n    job_history_enable = T
 
 def test_located_asks_once_for_dialect_largest_array_and_history(pbs: PBS) -> None:
     pbs.says("qstat", SERVER)
-    found = PBSExecutor().located()
-    assert found.capabilities.max_array_size == 4000
-    assert (found.history, found.torque) == (True, False)
-    assert found.qsub == str(pbs.folder / "qsub")
-    assert found.located() == found
-    assert structure(unstructure(found), PBSExecutor) == found
+    executor = PBSExecutor().located()
+    assert executor.capabilities.max_array_size == 4000
+    assert (executor.history, executor.torque) == (True, False)
+    assert executor.qsub == str(pbs.folder / "qsub")
+    assert executor.located() == executor
+    assert structure(unstructure(executor), PBSExecutor) == executor
     assert pbs.calls("qstat") == ["--version", "-B -f"]
 
 
 def test_what_a_server_does_not_tell_is_its_default(pbs: PBS) -> None:
     pbs.says("qstat", "Server: pbshost\n")
-    found = PBSExecutor().located()
-    assert (found.capabilities.max_array_size, found.history) == (10000, False)
+    executor = PBSExecutor().located()
+    assert (executor.capabilities.max_array_size, executor.history) == (10000, False)
 
 
 def test_a_server_that_is_down_leaves_it_open(pbs: PBS) -> None:
     pbs.says("qstat", err=DOWN, code=255)
-    found = PBSExecutor().located()
-    assert (found.capabilities.max_array_size, found.history) == (10000, None)
+    executor = PBSExecutor().located()
+    assert (executor.capabilities.max_array_size, executor.history) == (10000, None)
 
 
 def test_what_is_given_is_not_asked_for(pbs: PBS) -> None:
-    found = PBSExecutor(max_array_size=50, history=True, torque=False).located()
-    assert found.capabilities.max_array_size == 50
+    executor = PBSExecutor(max_array_size=50, history=True, torque=False).located()
+    assert executor.capabilities.max_array_size == 50
     assert pbs.calls("qstat") == []
 
 
@@ -503,20 +505,20 @@ NOT_HERE = "qsub: submit error (Bad UID for job execution MSG=ruserok failed val
 
 
 def shown(job: str, state: str, **more: str) -> str:
-    return told(job, state, submit_args="-N x -t 0-2%1 -", **more)
+    return entry(job, state, submit_args="-N x -t 0-2%1 -", **more)
 
 
-@pytest.mark.parametrize("said", ["Version: 6.1.3.h5\nCommit: \n", "version: 2.5.13\n"])
-def test_it_is_told_once_by_its_version(pbs: PBS, said: str) -> None:
+@pytest.mark.parametrize("message", ["Version: 6.1.3.h5\nCommit: \n", "version: 2.5.13\n"])
+def test_it_is_told_once_by_its_version(pbs: PBS, message: str) -> None:
     limit = "Server: pbshost\\n    pbs_version = 6.1.3\\n    max_job_array_size = 300\\n"
     body = f'case "$*" in --version) cat "$0.err" >&2;; *) printf "{limit}";; esac; exit 0'
-    pbs.says("qstat", err=said, body=body)
+    pbs.says("qstat", err=message, body=body)
     PBSExecutor().check()
-    found = PBSExecutor().located()
-    assert (found.torque, found.history) == (True, False)
-    assert found.capabilities.max_array_size == 300
-    assert found.located() == found
-    assert structure(unstructure(found), PBSExecutor) == found
+    executor = PBSExecutor().located()
+    assert (executor.torque, executor.history) == (True, False)
+    assert executor.capabilities.max_array_size == 300
+    assert executor.located() == executor
+    assert structure(unstructure(executor), PBSExecutor) == executor
     assert pbs.calls("qstat") == ["--version"] * 2 + ["-B -f"]
 
 
@@ -574,13 +576,13 @@ def test_a_submission_to_torque_that_fails(
 
 def test_poll_of_torque(pbs: PBS) -> None:
     pbs.says("qstat", shown("1[0].pbshost", "C", exit_status="3", start_time="x")
-             + shown("1[1].pbshost", "R") + told("2.pbshost", "C", exit_status="0"))  # fmt: skip
-    found = TORQUE.poll(["1[].pbshost", "2.pbshost"])
+             + shown("1[1].pbshost", "R") + entry("2.pbshost", "C", exit_status="0"))  # fmt: skip
+    statuses = TORQUE.poll(["1[].pbshost", "2.pbshost"])
     assert pbs.calls("qstat") == ["-t -f 1[].pbshost 2.pbshost"]
-    array = found["1[].pbshost"]
+    array = statuses["1[].pbshost"]
     assert (array.state, array.running) == (LIVE, True)
     assert [array.positions[at].exit_code for at in range(3)] == [3, None, None]
-    assert (found["2.pbshost"].state, found["2.pbshost"].cause) == (ENDED, "")
+    assert (statuses["2.pbshost"].state, statuses["2.pbshost"].cause) == (ENDED, "")
 
 
 def test_torque_is_asked_for_what_it_knows(pbs: PBS) -> None:
@@ -588,14 +590,14 @@ def test_torque_is_asked_for_what_it_knows(pbs: PBS) -> None:
     pbs.says("qselect", "1[0].pbshost\n1[1].pbshost\n2.pbshost\n")
     pbs.says("qstat", shown("1[0].pbshost", "R") + shown("1[1].pbshost", "H", Hold_Types="l"))
     jobs = [f"{number}.pbshost" for number in range(10, 30)]
-    found = TORQUE.poll(["1[].pbshost", *jobs])
-    assert set(found) == {"1[].pbshost"}
+    statuses = TORQUE.poll(["1[].pbshost", *jobs])
+    assert set(statuses) == {"1[].pbshost"}
     assert pbs.calls("qstat") == ["-t -f 1[].pbshost"]
     assert pbs.calls("qselect") == [f"-u {ME} -s EHQRTW", f"-u {ME}"]
 
 
 def test_jobs_of_torque_are_found_among_all(pbs: PBS) -> None:
-    named = told("1[].pbshost", "Q", Job_Name="a.1.w") + told("2.pbshost", "C", Job_Name="b.1.w")
+    named = entry("1[].pbshost", "Q", Job_Name="a.1.w") + entry("2.pbshost", "C", Job_Name="b.1.w")
     pbs.says("qstat", named)
     assert TORQUE.find(["a.1.w", "c.1.w"]) == {"a.1.w": "1[].pbshost"}
     assert TORQUE.find([]) == {}

@@ -21,17 +21,17 @@ def read(name: str) -> str:
 
 
 def block(**attributes: str) -> str:
-    lines = "".join(f"    {name} = {one}\n" for name, one in attributes.items())
+    lines = "".join(f"    {name} = {value}\n" for name, value in attributes.items())
     return f"1.pbshost\n{lines}\n"
 
 
 def test_how_jobs_stand() -> None:
-    found = {
-        int(job.partition(".")[0]): (one.status.state, one.status.running, one.status.cause)
-        for job, one in parse.jobs(read("qstat"), "reflow").items()
+    states = {
+        int(job.partition(".")[0]): (entry.status.state, entry.status.running, entry.status.cause)
+        for job, entry in parse.jobs(read("qstat"), "reflow").items()
         if "[]" not in job
     }
-    assert found == {
+    assert states == {
         1224: (ENDED, False, ""),
         1225: (ENDED, False, "ERROR"),
         1226: (ENDED, False, "ERROR"),
@@ -49,46 +49,46 @@ def test_how_jobs_stand() -> None:
 
 
 def test_what_is_told_of_them() -> None:
-    found = {job: one.status for job, one in parse.jobs(read("qstat"), "reflow").items()}
-    bad, killed, wrapped = (found[f"{number}.pbshost"] for number in (1225, 1226, 1227))
+    statuses = {job: entry.status for job, entry in parse.jobs(read("qstat"), "reflow").items()}
+    bad, killed, wrapped = (statuses[f"{number}.pbshost"] for number in (1225, 1226, 1227))
     assert (bad.exit_code, bad.signal, bad.reason) == (7, None, "exit code 7")
     assert (killed.exit_code, killed.signal) == (None, 9)
     assert killed.reason == "killed by signal 9: memory suspected"
     # A script is started by the login shell, which says 128 and the signal.
     assert (wrapped.exit_code, wrapped.signal) == (137, 9)
     assert wrapped.reason == "killed by signal 9: memory suspected"
-    good = found["1224.pbshost"]
+    good = statuses["1224.pbshost"]
     moment = time.mktime((2026, 11, 25, 3, 42, 31, 0, 0, -1))
     assert (good.started, good.ended, good.nodes) == (moment, moment + 1, ("pbshost",))
-    assert found["1234.pbshost"].ended is None
-    assert found["1232.pbshost"].started is None
+    assert statuses["1234.pbshost"].ended is None
+    assert statuses["1232.pbshost"].started is None
     # Folded by qstat at the end of its line.
-    assert found["1233.pbshost"].reason == (
+    assert statuses["1233.pbshost"].reason == (
         "Can Never Run: Insufficient amount of resource: ncpus (R: 100 A: 8 T: 8)"
     )
-    assert found["1229.pbshost"].reason == "it is held by its user: qrls"
-    assert "terminated by reflow@pbshost" in found["1235.pbshost"].reason
-    assert "not there any more" in found["1232.pbshost"].reason
+    assert statuses["1229.pbshost"].reason == "it is held by its user: qrls"
+    assert "terminated by reflow@pbshost" in statuses["1235.pbshost"].reason
+    assert "not there any more" in statuses["1232.pbshost"].reason
 
 
 def test_what_jobs_wait_for() -> None:
-    found = parse.jobs(read("qstat"), "reflow")
-    assert found["1230.pbshost"].behind == ("1229.pbshost",)
-    assert found["1229.pbshost"].behind == (), "what waits for it is not what it waits for"
+    jobs = parse.jobs(read("qstat"), "reflow")
+    assert jobs["1230.pbshost"].behind == ("1229.pbshost",)
+    assert jobs["1229.pbshost"].behind == (), "what waits for it is not what it waits for"
     text = "Job Id: 9.h\n    job_state = H\n    depend = beforeany:8.h@h,\n\tafterany:1.h@h:2[].h@h"
     assert parse.jobs(text)["9.h"].behind == ("1.h", "2[].h")
 
 
 def test_an_array_that_lives_and_its_elements() -> None:
-    [(job, seen)] = parse.jobs(read("living"), "reflow").items()
-    array = seen.status
+    [(job, entry)] = parse.jobs(read("living"), "reflow").items()
+    array = entry.status
     assert job == "1237[].pbshost"
     assert (array.state, array.running, array.exit_code) == (LIVE, True, None)
-    assert {at: (one.state, one.cause) for at, one in array.positions.items()} == {
+    assert {at: (element.state, element.cause) for at, element in array.positions.items()} == {
         0: (ENDED, "ERROR"), 1: (LIVE, ""), 2: (ENDED, "ERROR"), 3: (LIVE, ""), 4: (LIVE, ""),
         5: (ENDED, "CANCELLED"),
     }  # fmt: skip
-    assert [at for at, one in array.positions.items() if one.running] == [1, 3]
+    assert [at for at, element in array.positions.items() if element.running] == [1, 3]
     assert (array.positions[0].exit_code, array.positions[2].signal) == (3, 9)
     assert array.positions[5].started is None
 
@@ -96,20 +96,22 @@ def test_an_array_that_lives_and_its_elements() -> None:
 def test_an_array_that_has_ended() -> None:
     array = parse.jobs(read("qstat"), "reflow")["1238[].pbshost"].status
     assert (array.state, array.cause) == (ENDED, "ERROR")
-    assert {at: one.exit_code for at, one in array.positions.items()} == {0: 0, 1: 1, 2: 2}
+    assert {at: element.exit_code for at, element in array.positions.items()} == {0: 0, 1: 1, 2: 2}
     assert array.positions[0].cause == ""
 
 
 def test_an_array_that_was_deleted() -> None:
     array = parse.jobs(read("deleted_array"), "reflow")["1237[].pbshost"].status
     assert (array.state, array.cause) == (ENDED, "CANCELLED")
-    assert {one.cause for one in array.positions.values()} == {"CANCELLED"}
-    assert {one.started for at, one in array.positions.items() if at in (4, 5)} == {None}
+    assert {element.cause for element in array.positions.values()} == {"CANCELLED"}
+    assert {element.started for at, element in array.positions.items() if at in (4, 5)} == {None}
 
 
 def test_an_array_whose_last_element_ended_well_is_no_success() -> None:
-    made = parse.status(block(job_state="F", substate="93", Exit_status="0", comment="and failed"))
-    assert (made.cause, made.reason) == ("ERROR", "some of its elements failed")
+    status = parse.status(
+        block(job_state="F", substate="93", Exit_status="0", comment="and failed")
+    )
+    assert (status.cause, status.reason) == ("ERROR", "some of its elements failed")
 
 
 def test_what_is_unknown_is_left_out() -> None:
@@ -123,14 +125,14 @@ def test_jobs_of_others_are_not_ours() -> None:
 
 @pytest.mark.parametrize("state", [*parse.WAITING, *parse.RUNNING])
 def test_states_of_what_lives(state: str) -> None:
-    made = parse.status(block(job_state=state, substate="10", Hold_Types="n"))
-    assert (made.state, made.cause, made.running) == (LIVE, "", state in parse.RUNNING)
+    status = parse.status(block(job_state=state, substate="10", Hold_Types="n"))
+    assert (status.state, status.cause, status.running) == (LIVE, "", state in parse.RUNNING)
 
 
 @pytest.mark.parametrize("state", ["", "C", "Z", "f", "QH", "FX", "REBSU", "finished"])
 def test_a_state_that_is_not_known_is_unknown_and_never_a_success(state: str) -> None:
-    made = parse.status(block(job_state=state, substate="92", Exit_status="0"))
-    assert (made.state, made.cause) == (LIVE, "UNKNOWN")
+    status = parse.status(block(job_state=state, substate="92", Exit_status="0"))
+    assert (status.state, status.cause) == (LIVE, "UNKNOWN")
 
 
 @pytest.mark.parametrize(
@@ -141,9 +143,9 @@ def test_a_state_that_is_not_known_is_unknown_and_never_a_success(state: str) ->
 )  # fmt: skip
 def test_exit_codes(code: str, cause: str) -> None:
     attributes = {"job_state": "F", "substate": "92", "stime": "Wed Nov 25 03:42:31 2026"}
-    made = parse.status(block(**attributes, **({"Exit_status": code} if code else {})))
-    assert (made.state, made.cause) == (ENDED, cause)
-    assert bool(made.reason) == bool(cause)
+    status = parse.status(block(**attributes, **({"Exit_status": code} if code else {})))
+    assert (status.state, status.cause) == (ENDED, cause)
+    assert bool(status.reason) == bool(cause)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +161,13 @@ def test_holds(holds: str, substate: str, cause: str) -> None:
 
 @pytest.mark.parametrize("comment", ["Not Running: Not enough free nodes available", "", "x"])
 def test_what_passes_by_itself(comment: str) -> None:
-    made = parse.status(block(job_state="Q", substate="10", Hold_Types="n", comment=comment))
-    assert made.cause == ""
+    status = parse.status(block(job_state="Q", substate="10", Hold_Types="n", comment=comment))
+    assert status.cause == ""
 
 
 def test_nodes() -> None:
-    made = parse.status(block(job_state="R", exec_host="n1/0*4+n2/1*4+n1/2"))
-    assert made.nodes == ("n1", "n2")
+    status = parse.status(block(job_state="R", exec_host="n1/0*4+n2/1*4+n1/2"))
+    assert status.nodes == ("n1", "n2")
 
 
 @pytest.mark.parametrize(
@@ -202,9 +204,9 @@ End of File"""
 def test_what_a_refusal_is() -> None:
     for kind, text in {"refused": REFUSED, "later": LATER, "down": DOWN}.items():
         for line in text.splitlines():
-            said = f"qsub: {line}"
-            assert (parse.LIMIT.search(said) is not None) == (kind == "later"), line
-            assert (parse.UNREACHABLE.search(said) is not None) == (kind == "down"), line
+            message = f"qsub: {line}"
+            assert (parse.LIMIT.search(message) is not None) == (kind == "later"), line
+            assert (parse.UNREACHABLE.search(message) is not None) == (kind == "down"), line
 
 
 PIECES = st.lists(
@@ -220,11 +222,11 @@ PIECES = st.lists(
 
 @given(st.one_of(st.text(), PIECES))
 def test_no_text_raises(text: str) -> None:
-    for one in (text, f"Job Id: 5.h\n{text}", text.join(read("living").splitlines()[:30])):
-        parse.jobs(one)
-        parse.jobs(one, "reflow")
-        parse.listed(one)
-        parse.number(one)
+    for output in (text, f"Job Id: 5.h\n{text}", text.join(read("living").splitlines()[:30])):
+        parse.jobs(output)
+        parse.jobs(output, "reflow")
+        parse.listed(output)
+        parse.number(output)
     parse.status(text)
 
 
@@ -232,8 +234,8 @@ def test_no_text_raises(text: str) -> None:
 def test_only_a_finished_job_with_code_zero_is_a_success(
     state: str, substate: str, code: str
 ) -> None:
-    made = parse.status(block(job_state=state, substate=substate, Exit_status=code))
-    if made.state == ENDED and not made.cause:
+    status = parse.status(block(job_state=state, substate=substate, Exit_status=code))
+    if status.state == ENDED and not status.cause:
         assert state.strip() in ("F", "X")
         assert int(code) == 0
 
@@ -249,7 +251,7 @@ def test_elements_come_back(number: int, places: set[int], code: int) -> None:
         f"    Exit_status = {code}\n    stime = Wed Nov 25 03:42:31 2026\n"
         for at in places
     )
-    one = parse.jobs(text)[f"{number}[].h"].status
-    assert (one.state, one.running) == (LIVE, True)
-    assert set(one.positions) == places
-    assert {each.exit_code for each in one.positions.values()} == {code}
+    status = parse.jobs(text)[f"{number}[].h"].status
+    assert (status.state, status.running) == (LIVE, True)
+    assert set(status.positions) == places
+    assert {each.exit_code for each in status.positions.values()} == {code}

@@ -21,14 +21,14 @@ SITE = {"k": "oed", "umask": "0022"}
 
 
 def request(**fields: Any) -> JobRequest:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "tag": "flow-20260401-7c2k9q4mx1.1.3.w",
         "name": "flow-20260401-7c2k9q4mx1.step",
         "script": "/run/jobs/3.sh",
         "directory": "/home/me",
         "log": "/run/logs/3.{position}.log",
     }
-    return JobRequest(**{**given, **fields})
+    return JobRequest(**{**defaults, **fields})
 
 
 def asks(**fields: Any) -> JobRequest:
@@ -87,12 +87,12 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    made = "".join(f"{one}\n" for one in arguments(*CASES[name], NOW))
-    assert made == (GOLDEN / f"{name}.txt").read_text()
+    rendered = "".join(f"{word}\n" for word in arguments(*CASES[name], NOW))
+    assert rendered == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_every_golden_file_is_of_a_case() -> None:
-    assert {one.stem for one in GOLDEN.iterdir()} == set(CASES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_every_golden_file_is_of_a_case() -> None:
     [(0, "00:00:01"), (59, "00:00:59"), (86400, "24:00:00"), (10**9, "277777:46:40")],
 )
 def test_time_limits_have_no_days_and_are_never_zero(seconds: int, text: str) -> None:
-    made = arguments(asks(time=seconds), (), NOW)
-    assert f"walltime={text}" in made
+    argv = arguments(asks(time=seconds), (), NOW)
+    assert f"walltime={text}" in argv
 
 
 @pytest.mark.parametrize(
@@ -112,18 +112,18 @@ def test_memory_has_a_unit_and_is_rounded_up(amount: int, text: str) -> None:
 
 
 def test_one_element_is_a_plain_job_that_never_starts_again() -> None:
-    made = arguments(request(size=1, throttle=5), (SITE,), NOW)
-    assert "-J" not in made
-    assert made[made.index("-r") + 1] == "n"
-    assert made[made.index("-o") + 1] == "/run/logs/3.0.log"
+    argv = arguments(request(size=1, throttle=5), (SITE,), NOW)
+    assert "-J" not in argv
+    assert argv[argv.index("-r") + 1] == "n"
+    assert argv[argv.index("-o") + 1] == "/run/logs/3.0.log"
 
 
 @pytest.mark.parametrize("size", [2, 3, 1000, 10000])
 def test_arrays_begin_at_zero(size: int) -> None:
-    made = arguments(request(size=size), (SITE,), NOW)
-    assert made[made.index("-J") + 1] == f"0-{size - 1}"
-    assert "-r" not in made, "qsub refuses it of an array"
-    assert made[made.index("-o") + 1] == "/run/logs/3.^array_index^.log"
+    argv = arguments(request(size=size), (SITE,), NOW)
+    assert argv[argv.index("-J") + 1] == f"0-{size - 1}"
+    assert "-r" not in argv, "qsub refuses it of an array"
+    assert argv[argv.index("-o") + 1] == "/run/logs/3.^array_index^.log"
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_arrays_begin_at_zero(size: int) -> None:
      (3600, "202611250400.00"), (21 * 3600, "202611260000.00")],
 )  # fmt: skip
 def test_begin_is_a_time_of_day_and_never_early(begin: float, text: str) -> None:
-    made = arguments(request(begin=begin), (), NOW)
-    assert made[made.index("-a") + 1] == text
+    argv = arguments(request(begin=begin), (), NOW)
+    assert argv[argv.index("-a") + 1] == text
 
 
 def test_as_many_dependencies_as_are_promised_fit_into_what_qsub_takes() -> None:
@@ -145,8 +145,8 @@ def test_as_many_dependencies_as_are_promised_fit_into_what_qsub_takes() -> None
     job = f"1234567[].{server}"
     # As qsub writes it down: with the server once more.
     assert len(f"afterany:{':'.join([f'{job}@{server}'] * most)}") < 2040
-    made = arguments(request(after=(job,) * most), (), NOW)
-    assert f"depend=afterany:{':'.join([job] * most)}" in made
+    argv = arguments(request(after=(job,) * most), (), NOW)
+    assert f"depend=afterany:{':'.join([job] * most)}" in argv
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_as_many_dependencies_as_are_promised_fit_into_what_qsub_takes() -> None
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["task", "executor"])
 def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
-    mine = {option: "1"}
+    refused = {option: "1"}
     with pytest.raises(SubmissionRefusedError, match=option):
-        arguments(asks(native=mine if where == "task" else {}),
-                  (SITE, mine if where == "executor" else {}), NOW)  # fmt: skip
+        arguments(asks(native=refused if where == "task" else {}),
+                  (SITE, refused if where == "executor" else {}), NOW)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_a_job_name_is_one_that_qsub_takes(tag: str, other: str) -> None:
     st.dictionaries(st.sampled_from(["ncpus", "mem", "ngpus", "mpiprocs"]), st.just("7")),
 )  # fmt: skip
 def test_chunks_are_said_once_and_in_one_way(wants: Resources, options: dict[str, str]) -> None:
-    made = arguments(request(resources=wants), (SITE, options), NOW)
-    selects = [one for one in made if one.startswith("select=")]
+    argv = arguments(request(resources=wants), (SITE, options), NOW)
+    selects = [word for word in argv if word.startswith("select=")]
     assert len(selects) == 1
-    assert not [one for one in made if one.startswith(("ncpus=", "mem=", "ngpus=", "mpiprocs="))]
+    assert not [word for word in argv if word.startswith(("ncpus=", "mem=", "ngpus=", "mpiprocs="))]
     chunk = selects[0].partition("=")[2].split(":")
     assert chunk[0] == str(wants.nodes)
-    assert len({one.partition("=")[0] for one in chunk}) == len(chunk)
-    wanted = str(wants.cpus) if wants.cpus != 1 else options.get("ncpus", "1")
-    assert f"ncpus={wanted}" in chunk
+    assert len({resource.partition("=")[0] for resource in chunk}) == len(chunk)
+    cpus = str(wants.cpus) if wants.cpus != 1 else options.get("ncpus", "1")
+    assert f"ncpus={cpus}" in chunk

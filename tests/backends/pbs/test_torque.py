@@ -59,14 +59,14 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    wanted, layers = CASES[name]
-    made = "".join(f"{one}\n" for one in arguments(wanted, layers, NOW, on_torque=True))
-    made += f"<\n{torque.script(wanted, '0022')}"
-    assert made == (GOLDEN / f"{name}.txt").read_text()
+    job_request, layers = CASES[name]
+    rendered = "".join(f"{word}\n" for word in arguments(job_request, layers, NOW, on_torque=True))
+    rendered += f"<\n{torque.script(job_request, '0022')}"
+    assert rendered == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_every_golden_file_is_of_a_case() -> None:
-    assert {one.stem for one in GOLDEN.iterdir()} == set(CASES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
 @pytest.mark.parametrize("option", ["t", "N", "o", "J", "depend", "r"])
@@ -86,11 +86,11 @@ def test_the_script_runs_the_jobs_and_keeps_what_the_log_has(tmp_path: Path, she
             (place / "job.sh").write_text("umask; echo err >&2; cat\n")
             log = place / "log.1.x" if size > 1 else place / "log.0.x"
             log.write_text("first\n")
-            wanted = evolve(
+            job_request = evolve(
                 REQUEST, script=f"{place}/job.sh", log=f"{place}/log.{{position}}.x", size=size
             )
             done = subprocess.run(
-                [shell], input=torque.script(wanted, "0027"), text=True, capture_output=True,
+                [shell], input=torque.script(job_request, "0027"), text=True, capture_output=True,
                 check=False,
                     env={**os.environ, **({"PBS_ARRAYID": "1"} if size > 1 else {})},
             )  # fmt: skip
@@ -101,13 +101,13 @@ def test_the_script_runs_the_jobs_and_keeps_what_the_log_has(tmp_path: Path, she
 def test_the_file_of_an_element_in_the_spool_is_removed(tmp_path: Path) -> None:
     (tmp_path / "job.sh").write_text("exit 3\n")
     log = f"{tmp_path}/{{position}}.log"
-    wanted = evolve(REQUEST, script=f"{tmp_path}/job.sh", log=log, size=2)
+    job_request = evolve(REQUEST, script=f"{tmp_path}/job.sh", log=log, size=2)
     for name, left in (("1-0.host.OU", False), ("other", True)):
         spooled = tmp_path / name
         with spooled.open("w") as file:
             done = subprocess.run(
-                ["sh"], input=torque.script(wanted, "022"), text=True, stdout=file, check=False,
-                env={**os.environ, "PBS_ARRAYID": "0"},
+                ["sh"], input=torque.script(job_request, "022"), text=True, stdout=file,
+                check=False, env={**os.environ, "PBS_ARRAYID": "0"},
             )  # fmt: skip
         assert done.returncode == 3
         assert spooled.exists() == left
@@ -121,7 +121,7 @@ def read(name: str) -> str:
 
 
 def block(**attributes: str) -> str:
-    lines = "".join(f"    {name} = {one}\n" for name, one in attributes.items())
+    lines = "".join(f"    {name} = {value}\n" for name, value in attributes.items())
     return f"1.pbshost\n{lines}\n"
 
 
@@ -130,12 +130,12 @@ def status(text: str) -> JobStatus:
 
 
 def test_how_jobs_stand() -> None:
-    found = parse.jobs(torque.translated(read("torque")), "reflow")
+    jobs = parse.jobs(torque.translated(read("torque")), "reflow")
     stand = {
         int(job.partition(".")[0]): (
-            one.status.state, one.status.running, one.status.cause, one.status.exit_code
+            entry.status.state, entry.status.running, entry.status.cause, entry.status.exit_code
         )
-        for job, one in found.items()
+        for job, entry in jobs.items()
         if "[]" not in job
     }  # fmt: skip
     assert stand == {
@@ -150,17 +150,17 @@ def test_how_jobs_stand() -> None:
         663: (LIVE, False, "", None),
         664: (LIVE, True, "", None),
     }
-    assert found["656.pbshost"].status.signal == 9
-    assert found["655.pbshost"].status.started is not None
-    assert found["655.pbshost"].status.ended is not None
-    assert found["658.pbshost"].status.reason == "it was deleted"
-    assert found["664.pbshost"].status.nodes == ("pbshost",)
+    assert jobs["656.pbshost"].status.signal == 9
+    assert jobs["655.pbshost"].status.started is not None
+    assert jobs["655.pbshost"].status.ended is not None
+    assert jobs["658.pbshost"].status.reason == "it was deleted"
+    assert jobs["664.pbshost"].status.nodes == ("pbshost",)
 
 
 def test_an_array_is_what_its_elements_are() -> None:
     array = parse.jobs(torque.translated(read("torque")), "reflow")["661[].pbshost"].status
     assert (array.state, array.running, array.cause) == (LIVE, True, "")
-    assert {at: (one.state, one.exit_code) for at, one in array.positions.items()} == {
+    assert {at: (element.state, element.exit_code) for at, element in array.positions.items()} == {
         0: (LIVE, None), 1: (ENDED, 0), 2: (ENDED, 1), 3: (LIVE, None), 4: (ENDED, 3),
         5: (ENDED, 4),
     }  # fmt: skip
@@ -174,7 +174,7 @@ def test_elements_that_are_not_made_yet_live_unless_it_was_deleted(
     ended: str, state: str, cause: str
 ) -> None:
     text = read("torque_partly").replace("job_state = H", f"job_state = C\n    {ended}")
-    (array,) = (one.status for one in parse.jobs(torque.translated(text)).values())
+    (array,) = (entry.status for entry in parse.jobs(torque.translated(text)).values())
     assert set(array.positions) == set(range(300))
     assert array.positions[0].state == ENDED
     assert (array.positions[299].state, array.positions[299].cause) == (state, cause)
@@ -182,9 +182,9 @@ def test_elements_that_are_not_made_yet_live_unless_it_was_deleted(
 
 
 def test_jobs_are_found_by_their_names_among_all() -> None:
-    found = parse.named(read("torque_heads"), "reflow")
-    assert found["array"] == "661[].pbshost"
-    assert found["running"] == "664.pbshost"
+    jobs = parse.named(read("torque_heads"), "reflow")
+    assert jobs["array"] == "661[].pbshost"
+    assert jobs["running"] == "664.pbshost"
     assert parse.named(read("torque_heads"), "somebody") == {}
 
 
@@ -199,10 +199,10 @@ def test_jobs_of_others_are_not_ours() -> None:
      ("what", "UNKNOWN"), ("", "UNKNOWN")],
 )  # fmt: skip
 def test_exit_codes(code: str, cause: str) -> None:
-    given = {"job_state": "C", "start_time": "Wed Nov 25 03:42:31 2026"}
-    made = status(block(**given, **({"exit_status": code} if code else {})))
-    assert (made.state, made.cause) == (ENDED, cause)
-    assert bool(made.reason) == bool(cause)
+    fields = {"job_state": "C", "start_time": "Wed Nov 25 03:42:31 2026"}
+    result = status(block(**fields, **({"exit_status": code} if code else {})))
+    assert (result.state, result.cause) == (ENDED, cause)
+    assert bool(result.reason) == bool(cause)
 
 
 @pytest.mark.parametrize(
@@ -212,14 +212,14 @@ def test_exit_codes(code: str, cause: str) -> None:
      ("s", "beforeany:2.h", "HELD")],
 )  # fmt: skip
 def test_holds(holds: str, depend: str, cause: str) -> None:
-    made = status(block(job_state="H", Hold_Types=holds, depend=depend))
-    assert (made.state, made.cause) == (LIVE, cause)
+    result = status(block(job_state="H", Hold_Types=holds, depend=depend))
+    assert (result.state, result.cause) == (LIVE, cause)
 
 
 @pytest.mark.parametrize("state", ["", "Z", "c", "CR", "finished"])
 def test_a_state_that_is_not_known_is_unknown_and_never_a_success(state: str) -> None:
-    made = status(block(job_state=state, exit_status="0", start_time="x"))
-    assert (made.state, made.cause) == (LIVE, "UNKNOWN")
+    result = status(block(job_state=state, exit_status="0", start_time="x"))
+    assert (result.state, result.cause) == (LIVE, "UNKNOWN")
 
 
 PIECES = st.lists(
@@ -234,15 +234,15 @@ PIECES = st.lists(
 
 @given(st.one_of(st.text(), PIECES))
 def test_no_text_raises(text: str) -> None:
-    for one in (text, f"Job Id: 5[1].h\n{text}"):
-        parse.jobs(torque.translated(one))
-        parse.jobs(torque.translated(one), "reflow")
+    for output in (text, f"Job Id: 5[1].h\n{text}"):
+        parse.jobs(torque.translated(output))
+        parse.jobs(torque.translated(output), "reflow")
     status(text)
 
 
 @given(state=st.text(max_size=3), code=st.text(max_size=4))
 def test_only_a_job_that_has_ended_with_code_zero_is_a_success(state: str, code: str) -> None:
-    made = status(block(job_state=state, exit_status=code, start_time="x"))
-    if made.state == ENDED and not made.cause:
+    result = status(block(job_state=state, exit_status=code, start_time="x"))
+    if result.state == ENDED and not result.cause:
         assert state.strip() in ("C", "F", "X")
         assert int(code) == 0

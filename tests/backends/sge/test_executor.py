@@ -38,7 +38,7 @@ COMMANDS = ("qsub", "qstat", "qacct", "qdel", "qconf")
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_PAUSES", (0.0, 0.0))
-    for name in [one for one in os.environ if one.startswith("SGE_")]:
+    for name in [variable for variable in os.environ if variable.startswith("SGE_")]:
         monkeypatch.delenv(name)
 
 
@@ -98,7 +98,7 @@ def record(
         "owner": user, "jobname": name, "jobnumber": job, "taskid": task, "qsub_time":
         "Mon Nov 23 04:53:24 2026", "end_time": ended, "failed": failed, "exit_status": code,
     }  # fmt: skip
-    return "=" * 62 + "\n" + "".join(f"{one:<12} {value}  \n" for one, value in fields.items())
+    return "=" * 62 + "\n" + "".join(f"{name:<12} {value}  \n" for name, value in fields.items())
 
 
 def fields(request: JobRequest = REQUEST, **changes: object) -> JobRequest:
@@ -166,10 +166,10 @@ def test_what_of_the_environment_reaches_qsub(cell: Cell, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, "x")
     cell.says("qsub", "32\n")
     SGEExecutor().submit(REQUEST)
-    seen = cell.environment("qsub")
-    assert {name: seen.get(name) for name in stays} == dict.fromkeys(stays, "x")
-    assert [name for name in gone if name in seen] == []
-    assert seen["LC_ALL"] == "C"
+    environment = cell.environment("qsub")
+    assert {name: environment.get(name) for name in stays} == dict.fromkeys(stays, "x")
+    assert [name for name in gone if name in environment] == []
+    assert environment["LC_ALL"] == "C"
 
 
 def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(cell: Cell) -> None:
@@ -202,8 +202,8 @@ def test_jobs_that_carry_the_run_on_ask_for_what_is_set_for_them(cell: Cell) -> 
 def test_poll_asks_qstat_once_for_all_and_accounting_for_the_rest(cell: Cell) -> None:
     cell.queue(row(1), row(9))
     cell.says("qacct", record(2, "3") + record(3))
-    found = SGEExecutor().poll(["1", "2", "3", "4"])
-    assert {job: (one.state, one.exit_code) for job, one in found.items()} == {
+    statuses = SGEExecutor().poll(["1", "2", "3", "4"])
+    assert {job: (status.state, status.exit_code) for job, status in statuses.items()} == {
         "1": (LIVE, None), "2": (ENDED, 3), "3": (ENDED, 0)
     }  # fmt: skip
     assert cell.calls("qstat") == [f"-u {ME} -r -xml"]
@@ -213,8 +213,8 @@ def test_poll_asks_qstat_once_for_all_and_accounting_for_the_rest(cell: Cell) ->
 def test_of_many_that_are_gone_the_records_of_the_last_days_are_read_at_once(cell: Cell) -> None:
     jobs = [str(job) for job in range(1, 501)]
     cell.says("qacct", "".join(record(job) for job in jobs[:490]))
-    found = SGEExecutor().poll(jobs)
-    assert len(found) == 490
+    statuses = SGEExecutor().poll(jobs)
+    assert len(statuses) == 490
     assert len(cell.calls("qstat")) == 1
     # The rest one by one: they may have started long ago, or never.
     assert cell.calls("qacct")[0] == f"-o {ME} -d 2 -j"
@@ -233,7 +233,7 @@ def test_an_array_that_has_just_ended_is_not_told_of_yet(cell: Cell) -> None:
     assert SGEExecutor(accounting_lag=15).poll(["5"]) == {}
     cell.says("qacct", record(5, task="1", age=30) + record(5, "1", task="2", age=20))
     (five,) = SGEExecutor(accounting_lag=15).poll(["5"]).values()
-    assert {at: one.exit_code for at, one in five.positions.items()} == {0: 0, 1: 1}
+    assert {at: element.exit_code for at, element in five.positions.items()} == {0: 0, 1: 1}
     assert (five.state, five.cause) == (ENDED, "ERROR")
 
 
@@ -249,8 +249,8 @@ def test_what_neither_knows_is_absent_as_accounting_lags(cell: Cell) -> None:
 
 def test_a_number_that_is_another_users_by_now_is_not_our_job(cell: Cell) -> None:
     cell.says("qacct", record(1, "9", user="somebody") + record(1))
-    found = SGEExecutor().poll(["1"])
-    assert (found["1"].state, found["1"].cause) == (ENDED, "")
+    statuses = SGEExecutor().poll(["1"])
+    assert (statuses["1"].state, statuses["1"].cause) == (ENDED, "")
 
 
 def test_a_job_in_error_is_held_with_its_reason(cell: Cell) -> None:
@@ -259,13 +259,13 @@ def test_a_job_in_error_is_held_with_its_reason(cell: Cell) -> None:
         body='case "$*" in *-j*) printf "job_number:  1\\nerror reason 1:  11/23/2026 04:50:56 '
         '[1:2]: error: no such folder\\n"; exit 1;; esac',
     )  # fmt: skip
-    found = SGEExecutor().poll(["1", "2", "3"])
-    assert {one.cause for one in found.values()} == {"HELD"}
-    assert {one.state for one in found.values()} == {LIVE}
-    assert found["1"].reason == "Eqw: no such folder; mend it, then qmod -cj 1"
-    assert "qstat -j 2 says why" in found["2"].reason
-    assert found["2"].positions[2].cause == "HELD"
-    assert found["3"].reason == "hqw: it is held: qrls"
+    statuses = SGEExecutor().poll(["1", "2", "3"])
+    assert {status.cause for status in statuses.values()} == {"HELD"}
+    assert {status.state for status in statuses.values()} == {LIVE}
+    assert statuses["1"].reason == "Eqw: no such folder; mend it, then qmod -cj 1"
+    assert "qstat -j 2 says why" in statuses["2"].reason
+    assert statuses["2"].positions[2].cause == "HELD"
+    assert statuses["3"].reason == "hqw: it is held: qrls"
     assert cell.calls("qstat")[1:] == ["-j 1,2"]
 
 
@@ -302,8 +302,8 @@ def test_an_unknown_state_warns_and_is_no_success(
     cell.queue(row(1, "DANCE"), row(2, "Z", tasks="1"))
     cell.says("qacct", record(3, failed="odd"))
     with caplog.at_level(logging.WARNING):
-        found = SGEExecutor().poll(["1", "2", "3"])
-    assert {one.cause for one in found.values()} == {"UNKNOWN"}
+        statuses = SGEExecutor().poll(["1", "2", "3"])
+    assert {status.cause for status in statuses.values()} == {"UNKNOWN"}
     assert ["DANCE" in caplog.text, "Z" in caplog.text, "odd" in caplog.text] == [True] * 3
 
 
@@ -319,8 +319,10 @@ def test_of_an_array_that_lives_accounting_tells_what_has_ended(cell: Cell) -> N
     cell.says("qacct", "".join(record(5, code, task=task, age=0) for task, code in records))
     five = SGEExecutor().poll(["5"])["5"]
     assert (five.state, five.running) == (LIVE, True)
-    told = {at: (one.state, one.exit_code) for at, one in sorted(five.positions.items())}
-    assert told == {
+    elements = {
+        at: (element.state, element.exit_code) for at, element in sorted(five.positions.items())
+    }
+    assert elements == {
         0: (ENDED, 0), 1: (LIVE, None), 2: (LIVE, None), 3: (ENDED, 7), 4: (LIVE, None),
         5: (LIVE, None),
     }  # fmt: skip
@@ -330,7 +332,7 @@ def test_poll_of_ten_thousand_tasks_is_a_call_of_each(cell: Cell) -> None:
     cell.queue(row(5, "qw", tasks="5001-10000:1"))
     cell.says("qacct", "".join(record(5, task=str(task)) for task in range(1, 5001)))
     five = SGEExecutor().poll(["5"])["5"]
-    assert sum(one.state == ENDED for one in five.positions.values()) == 5000
+    assert sum(element.state == ENDED for element in five.positions.values()) == 5000
     assert len(five.positions) == 10000
     assert len(cell.calls("qstat")) == len(cell.calls("qacct")) == 1
 
@@ -346,8 +348,8 @@ def test_find_of_nothing_asks_nothing(cell: Cell) -> None:
 def test_find_looks_in_the_queue_and_then_in_accounting(cell: Cell) -> None:
     cell.queue(row(12, name="f-1.1.1.w"), row(99, name="other"))
     cell.says("qacct", record(13, task="4", name="f-1.1.2.w") + record(14, name="f-1.1.4.w"))
-    found = SGEExecutor().find(["f-1.1.1.w", "f-1.1.2.w", "f-1.1.3.g"])
-    assert found == {"f-1.1.1.w": "12", "f-1.1.2.w": "13"}
+    jobs = SGEExecutor().find(["f-1.1.1.w", "f-1.1.2.w", "f-1.1.3.g"])
+    assert jobs == {"f-1.1.1.w": "12", "f-1.1.2.w": "13"}
     assert cell.calls("qacct") == [f"-o {ME} -j f-1.1.*"]
 
 
@@ -410,30 +412,30 @@ def test_located_asks_once_for_the_settings_of_the_cell(
     monkeypatch.setenv("SGE_ROOT", "/opt/sge")
     monkeypatch.setenv("SGE_CELL", "north")
     cell.says("qconf", "max_aj_tasks 4000\nreporting_params flush_time=00:00:30\n")
-    found = SGEExecutor().located()
-    assert (found.capabilities.max_array_size, found.accounting_lag) == (4000, 30)
-    assert (found.sge_root, found.sge_cell) == ("/opt/sge", "north")
-    assert found.qsub == str(cell.folder / "qsub")
+    executor = SGEExecutor().located()
+    assert (executor.capabilities.max_array_size, executor.accounting_lag) == (4000, 30)
+    assert (executor.sge_root, executor.sge_cell) == ("/opt/sge", "north")
+    assert executor.qsub == str(cell.folder / "qsub")
     monkeypatch.delenv("SGE_ROOT")
     monkeypatch.setenv("SGE_CELL", "south")
-    assert found.located() == found
+    assert executor.located() == executor
     assert cell.calls("qconf") == ["-sconf"]
     # Wherever it is used, it is used with the same cell.
-    found.poll(["1"])
-    seen = cell.environment("qstat")
-    assert (seen["SGE_ROOT"], seen["SGE_CELL"]) == ("/opt/sge", "north")
+    executor.poll(["1"])
+    environment = cell.environment("qstat")
+    assert (environment["SGE_ROOT"], environment["SGE_CELL"]) == ("/opt/sge", "north")
 
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_where_it_is_not_told_grid_engines_own_default_counts(cell: Cell, code: int) -> None:
     cell.says("qconf", err=DOWN, code=code)
-    found = SGEExecutor().located()
-    assert (found.capabilities.max_array_size, found.accounting_lag) == (75000, None)
+    executor = SGEExecutor().located()
+    assert (executor.capabilities.max_array_size, executor.accounting_lag) == (75000, None)
 
 
 def test_given_settings_are_not_asked_for(cell: Cell) -> None:
-    found = SGEExecutor(max_array_size=50, accounting_lag=0).located()
-    assert (found.capabilities.max_array_size, found.accounting_lag) == (50, 0)
+    executor = SGEExecutor(max_array_size=50, accounting_lag=0).located()
+    assert (executor.capabilities.max_array_size, executor.accounting_lag) == (50, 0)
     assert cell.calls("qconf") == []
 
 

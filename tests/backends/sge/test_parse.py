@@ -27,7 +27,7 @@ def local(text: str) -> float:
 
 
 def ended(text: str, user: str = "reflow") -> dict[str, JobStatus]:
-    return {job: one for job, (one, _) in parse.ended(text, user).items()}
+    return {job: status for job, (status, _) in parse.ended(text, user).items()}
 
 
 # qsub
@@ -53,22 +53,24 @@ def test_no_job_id(text: str) -> None:
 def test_what_is_in_the_queue() -> None:
     rows = list(parse.listed(read("qstat.xml")))
     jobs = ["137", "170", "171", "176", "177", "178", "179", "180", "999"]
-    found = parse.living(rows, jobs)
-    assert sorted(found) == jobs[:-1]
-    assert {one.state for one in found.values()} == {LIVE}
-    assert {job for job, one in found.items() if one.running} == {"137", "176"}
-    assert {job: one.cause for job, one in found.items() if one.cause} == dict.fromkeys(
+    statuses = parse.living(rows, jobs)
+    assert sorted(statuses) == jobs[:-1]
+    assert {status.state for status in statuses.values()} == {LIVE}
+    assert {job for job, status in statuses.items() if status.running} == {"137", "176"}
+    assert {job: status.cause for job, status in statuses.items() if status.cause} == dict.fromkeys(
         ["171", "177", "180"], "HELD"
     )
-    array = found["176"]
+    array = statuses["176"]
     assert sorted(array.positions) == list(range(12))
-    assert {at for at, one in array.positions.items() if one.running} == {0, 1, 2}
+    assert {at for at, element in array.positions.items() if element.running} == {0, 1, 2}
     assert array.nodes == ("n1",)
     assert array.started == local("2026-11-25T03:25:27") or array.started is not None
     # Of an array of which other tasks have ended, what is left.
-    assert {at: one.cause for at, one in found["180"].positions.items()} == {1: "HELD"}
-    assert found["177"].reason == "hqw: it is held: qrls"
-    assert found["178"].cause == found["179"].cause == "", "they wait for others, not for people"
+    assert {at: element.cause for at, element in statuses["180"].positions.items()} == {1: "HELD"}
+    assert statuses["177"].reason == "hqw: it is held: qrls"
+    assert statuses["178"].cause == statuses["179"].cause == "", (
+        "they wait for others, not for people"
+    )
     assert {row.name for row in rows} >= {"run_it", "held", "dep", "ad", "err", "erra"}
     assert sum(len(row.positions or "1") for row in rows if row.job in ("176", "177")) == 13
 
@@ -112,13 +114,13 @@ def test_why_jobs_are_in_error() -> None:
 
 
 def test_how_jobs_ended() -> None:
-    found = ended(read("qacct.txt"))
-    told = {
-        job: (one.cause, one.exit_code, one.signal)
-        for job, one in found.items()
-        if one.state == ENDED
+    statuses = ended(read("qacct.txt"))
+    endings = {
+        job: (status.cause, status.exit_code, status.signal)
+        for job, status in statuses.items()
+        if status.state == ENDED
     }
-    assert told == {
+    assert endings == {
         "164": ("", 0, None),
         "165": ("ERROR", 3, None),
         "166": ("ERROR", None, 9),
@@ -132,17 +134,21 @@ def test_how_jobs_ended() -> None:
         "175": ("", 0, None),
         "181": ("ERROR", None, 9),
     }
-    assert {at: one.exit_code for at, one in found["172"].positions.items()} == {0: 0, 1: 1, 2: 2}
-    assert found["167"].reason == "it met its time limit of 3 s"
-    assert found["173"].reason == "it met its time limit of 2 s"
-    assert found["166"].reason == found["181"].reason, "qdel leaves what any SIGKILL leaves"
-    assert "by qdel or for its memory, Grid Engine does not tell" in found["166"].reason
-    assert found["166"].suspected == "", "what a person has deleted is not to run once more"
-    assert found["171"].reason == "Grid Engine says: opening input/output file"
-    assert (found["171"].started, found["171"].ended) == (None, None)
-    assert found["164"].nodes == ("n1",)
-    assert found["164"].started is not None
-    assert found["164"].positions == {}
+    assert {at: element.exit_code for at, element in statuses["172"].positions.items()} == {
+        0: 0,
+        1: 1,
+        2: 2,
+    }
+    assert statuses["167"].reason == "it met its time limit of 3 s"
+    assert statuses["173"].reason == "it met its time limit of 2 s"
+    assert statuses["166"].reason == statuses["181"].reason, "qdel leaves what any SIGKILL leaves"
+    assert "by qdel or for its memory, Grid Engine does not tell" in statuses["166"].reason
+    assert statuses["166"].suspected == "", "what a person has deleted is not to run once more"
+    assert statuses["171"].reason == "Grid Engine says: opening input/output file"
+    assert (statuses["171"].started, statuses["171"].ended) == (None, None)
+    assert statuses["164"].nodes == ("n1",)
+    assert statuses["164"].started is not None
+    assert statuses["164"].positions == {}
 
 
 def test_records_of_others_are_passed_over() -> None:
@@ -150,19 +156,19 @@ def test_records_of_others_are_passed_over() -> None:
 
 
 def record(**fields: Any) -> str:
-    given = {
+    defaults = {
         "owner": "me", "jobname": "x", "jobnumber": 7, "taskid": "undefined",
         "qsub_time": "Mon Nov 23 04:53:24 2026", "start_time": "Mon Nov 23 04:53:24 2026",
         "end_time": "Mon Nov 23 04:53:24 2026", "failed": "0", "exit_status": "0",
         "ru_wallclock": "4s", "maxvmem": "0.000B", "category": "NONE",
     }  # fmt: skip
     return "=" * 62 + "\n" + "".join(
-        f"{name:<12} {value!s:<20}\n" for name, value in {**given, **fields}.items()
+        f"{name:<12} {value!s:<20}\n" for name, value in {**defaults, **fields}.items()
     )
 
 
 @pytest.mark.parametrize(
-    ("fields", "cause", "said"),
+    ("fields", "cause", "reason"),
     [
         ({}, "", ""),
         ({"exit_status": "1"}, "ERROR", "exit code 1"),
@@ -190,10 +196,10 @@ def record(**fields: Any) -> str:
         ({"deleted_by": "NONE"}, "", ""),
     ],
 )  # fmt: skip
-def test_causes(fields: dict[str, str], cause: str, said: str) -> None:
-    one = ended(record(**fields), "me")["7"]
-    assert (one.state, one.cause) == (ENDED, cause)
-    assert said in one.reason
+def test_causes(fields: dict[str, str], cause: str, reason: str) -> None:
+    status = ended(record(**fields), "me")["7"]
+    assert (status.state, status.cause) == (ENDED, cause)
+    assert reason in status.reason
 
 
 def test_of_several_starts_the_last_counts_and_one_that_was_put_back_is_none() -> None:
@@ -208,19 +214,19 @@ def test_of_several_jobs_of_one_number_the_newest_counts_whatever_the_order() ->
     old = "".join(record(taskid=task, exit_status="4") for task in (1, 2, 3))
     new = record(taskid=1, qsub_time="Tue Nov 24 04:53:24 2026")
     for text in (old + new, new + old):
-        one = ended(text, "me")["7"]
-        assert (one.cause, sorted(one.positions)) == ("", [0])
+        status = ended(text, "me")["7"]
+        assert (status.cause, sorted(status.positions)) == ("", [0])
 
 
 def test_times_as_others_write_them() -> None:
-    one = ended(record(start_time="11/23/2026 04:53:24.250", end_time="-/-"), "me")["7"]
-    assert one.started == local("2026-11-23T04:53:24.250")
-    assert one.ended is None
+    status = ended(record(start_time="11/23/2026 04:53:24.250", end_time="-/-"), "me")["7"]
+    assert status.started == local("2026-11-23T04:53:24.250")
+    assert status.ended is None
 
 
 def test_names() -> None:
-    found = parse.named(read("qacct.txt"), ["arr", "ok", "no"])
-    assert found == {"ok": "164", "arr": "172"}
+    ids = parse.named(read("qacct.txt"), ["arr", "ok", "no"])
+    assert ids == {"ok": "164", "arr": "172"}
 
 
 def test_settings_of_the_cell() -> None:
@@ -247,9 +253,9 @@ def test_what_qsub_says_sorted_by_what_to_do() -> None:
     }
     for kind, text in kinds.items():
         for line in text.splitlines():
-            said = f"Unable to run job: {line}"
-            assert (parse.LIMIT.search(said) is not None) == (kind == "later"), line
-            assert (parse.UNREACHABLE.search(said) is not None) == (kind == "down"), line
+            message = f"Unable to run job: {line}"
+            assert (parse.LIMIT.search(message) is not None) == (kind == "later"), line
+            assert (parse.UNREACHABLE.search(message) is not None) == (kind == "down"), line
 
 
 # Whatever comes
@@ -268,21 +274,21 @@ PIECES = st.lists(
 
 @given(st.one_of(st.text(), PIECES))
 def test_no_text_raises(text: str) -> None:
-    for one in (text, entry(text, text, text), entry("5", "r", f"<tasks>{text}</tasks>\n"),
+    for output in (text, entry(text, text, text), entry("5", "r", f"<tasks>{text}</tasks>\n"),
                 record(failed=text, exit_status=text, category=text, end_time=text)):  # fmt: skip
-        rows = list(parse.listed(one))
+        rows = list(parse.listed(output))
         parse.living(rows, ["5", text])
-        parse.ended(one, "me")
-        parse.error_reasons(one)
-        parse.cell_settings(one)
-        parse.named(one, [text])
+        parse.ended(output, "me")
+        parse.error_reasons(output)
+        parse.cell_settings(output)
+        parse.named(output, [text])
 
 
 @given(st.text(max_size=12), st.text(max_size=12))
 def test_only_failed_0_with_exit_status_0_is_a_success(failed: str, code: str) -> None:
-    one = parse.status({"failed": failed, "exit_status": code})
+    status = parse.status({"failed": failed, "exit_status": code})
     number = re.match(r"\s*0+(\.\d*)?(?!\d)", code)
-    if one.cause == "":
+    if status.cause == "":
         assert failed.split(":")[0].strip() == "0"
         assert number is not None
 

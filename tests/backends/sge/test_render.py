@@ -22,14 +22,14 @@ NOW = datetime(2026, 11, 25, 23, 59, 1, 5000).timestamp()
 
 
 def request(**fields: Any) -> JobRequest:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "tag": "flow-20260401-7c2k9q4mx1.1.3.w",
         "name": "flow-20260401-7c2k9q4mx1.step",
         "script": "/run/jobs/3.sh",
         "directory": "/home/me",
         "log": "/run/logs/3.{position}.log",
     }
-    return JobRequest(**{**given, **fields})
+    return JobRequest(**{**defaults, **fields})
 
 
 def rendered(executor: SGEExecutor | None = None, **fields: Any) -> list[str]:
@@ -81,16 +81,16 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    made = "".join(f"{one}\n" for one in arguments(*CASES[name], NOW))
-    assert made == (GOLDEN / f"{name}.txt").read_text()
+    text = "".join(f"{word}\n" for word in arguments(*CASES[name], NOW))
+    assert text == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_every_golden_file_is_of_a_case() -> None:
-    assert {one.stem for one in GOLDEN.iterdir()} == set(CASES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
-def after(made: list[str], option: str) -> str:
-    return made[made.index(option) + 1]
+def after(argv: list[str], option: str) -> str:
+    return argv[argv.index(option) + 1]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_memory_is_for_each_slot_rounded_up_and_never_zero(
     size: int, slots: int, text: str
 ) -> None:
     assert memory(size, slots) == text
-    made = rendered(resources=Resources(mem=size, cpus=slots))
-    assert after(made, "-l") == f"h_vmem={text}"
+    argv = rendered(resources=Resources(mem=size, cpus=slots))
+    assert after(argv, "-l") == f"h_vmem={text}"
 
 
 def test_no_time_limit_is_ever_zero_which_is_none() -> None:
@@ -120,9 +120,9 @@ def test_nodes_need_a_parallel_environment_of_the_site() -> None:
 
 
 def test_one_element_is_a_plain_job() -> None:
-    made = rendered(size=1, throttle=5)
-    assert not {"-t", "-tc"} & set(made)
-    assert after(made, "-o") == "/run/logs/3.0.log"
+    argv = rendered(size=1, throttle=5)
+    assert not {"-t", "-tc"} & set(argv)
+    assert after(argv, "-o") == "/run/logs/3.0.log"
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_the_words_of_an_option_reach_qsub_as_they_are(options: dict[str, list[s
     printable = {
         name: words for name, words in options.items() if all(map(str.isprintable, words))
     }
-    found = native({name: shlex.join(words) for name, words in printable.items()})
-    assert found == printable
+    parsed = native({name: shlex.join(words) for name, words in printable.items()})
+    assert parsed == printable
 
 
 @given(st.builds(
@@ -188,11 +188,11 @@ def test_the_words_of_an_option_reach_qsub_as_they_are(options: dict[str, list[s
 def test_the_script_is_last_and_each_option_is_given_once(
     resources: Resources, size: int, folder: str
 ) -> None:
-    made = rendered(resources=resources, size=size, directory=folder, log=f"{folder}/{{position}}")
-    assert made[-1] == "/run/jobs/3.sh"
-    assert made == rendered(
+    argv = rendered(resources=resources, size=size, directory=folder, log=f"{folder}/{{position}}")
+    assert argv[-1] == "/run/jobs/3.sh"
+    assert argv == rendered(
         resources=resources, size=size, directory=folder, log=f"{folder}/{{position}}"
     )
     for option in ("-l", "-t", "-q", "-N", "-o", "-pe", "-wd", "-terse"):
-        assert made.count(option) <= 1
-    assert after(made, "-wd") == folder
+        assert argv.count(option) <= 1
+    assert after(argv, "-wd") == folder

@@ -32,7 +32,7 @@ DBD_DOWN = "sacct: error: Problem talking to the database: Connection refused"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_PAUSES", (0.0, 0.0))
-    for name in [one for one in os.environ if one.startswith(("SLURM_", "SBATCH_"))]:
+    for name in [variable for variable in os.environ if variable.startswith(("SLURM_", "SBATCH_"))]:
         monkeypatch.delenv(name)
 
 
@@ -136,10 +136,10 @@ def test_what_of_the_environment_reaches_sbatch(
         monkeypatch.setenv(name, "x")
     slurm.says("sbatch", "32;x\n")
     SlurmExecutor().submit(REQUEST)
-    seen = slurm.environment("sbatch")
-    assert {name: seen.get(name) for name in stays} == dict.fromkeys(stays, "x")
-    assert [name for name in gone if seen.get(name) == "x"] == []
-    assert (seen["SLURM_BITSTR_LEN"], seen["LC_ALL"]) == ("0", "C")
+    environment = slurm.environment("sbatch")
+    assert {name: environment.get(name) for name in stays} == dict.fromkeys(stays, "x")
+    assert [name for name in gone if environment.get(name) == "x"] == []
+    assert (environment["SLURM_BITSTR_LEN"], environment["LC_ALL"]) == ("0", "C")
 
 
 def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(slurm: Slurm) -> None:
@@ -167,7 +167,7 @@ def test_jobs_that_carry_the_run_on_ask_for_what_is_set_for_them(slurm: Slurm) -
         *auxiliary
     }
     assert "--partition=big" in worker
-    assert not any(one.startswith(("--time", "--mem")) for one in worker)
+    assert not any(word.startswith(("--time", "--mem")) for word in worker)
     with pytest.raises(DefinitionError, match="soon"):
         SlurmExecutor(dispatch_time="soon")
 
@@ -182,8 +182,8 @@ def _fields(request: JobRequest) -> dict[str, object]:
 def test_poll_asks_squeue_once_for_all_and_accounting_for_the_rest(slurm: Slurm) -> None:
     slurm.says("squeue", in_queue("1", "RUNNING") + in_queue("2", "FAILED", "NonZeroExitCode"))
     slurm.says("sacct", accounted("2", "FAILED", "3:0") + accounted("3", "COMPLETED"))
-    found = SlurmExecutor().poll(["1", "2", "3", "4"])
-    assert {job: (one.state, one.exit_code) for job, one in found.items()} == {
+    statuses = SlurmExecutor().poll(["1", "2", "3", "4"])
+    assert {job: (status.state, status.exit_code) for job, status in statuses.items()} == {
         "1": (LIVE, None), "2": (ENDED, 3), "3": (ENDED, 0)
     }  # fmt: skip
     assert [len(slurm.calls(name)) for name in ("squeue", "sacct", "scontrol")] == [1, 1, 0]
@@ -202,8 +202,8 @@ def test_an_id_alone_that_squeue_has_forgotten_is_absent(slurm: Slurm) -> None:
 def test_a_number_that_is_another_users_by_now_is_not_our_job(slurm: Slurm) -> None:
     slurm.says("squeue", in_queue("1", "RUNNING", user=ME + 1))
     slurm.says("sacct", accounted("1", "FAILED", user=ME + 1) + accounted("1", "COMPLETED"))
-    found = SlurmExecutor().poll(["1"])
-    assert (found["1"].state, found["1"].cause) == (ENDED, "")
+    statuses = SlurmExecutor().poll(["1"])
+    assert (statuses["1"].state, statuses["1"].cause) == (ENDED, "")
 
 
 @pytest.mark.parametrize(
@@ -230,10 +230,10 @@ def test_without_accounting_slurmctld_tells_of_what_it_still_has(slurm: Slurm, e
     slurm.says("squeue", in_queue("1", "FAILED") + in_queue("2", "COMPLETED"))
     slurm.says("sacct", err=f"{err}\n", code=1)
     slurm.says("scontrol", "JobId=1 JobState=FAILED ExitCode=0:9\n")
-    found = SlurmExecutor().poll(["1", "2", "3"])
-    assert (found["1"].cause, found["1"].signal) == ("ERROR", 9)
-    assert (found["2"].state, found["2"].cause) == (ENDED, "")
-    assert "3" not in found
+    statuses = SlurmExecutor().poll(["1", "2", "3"])
+    assert (statuses["1"].cause, statuses["1"].signal) == ("ERROR", 9)
+    assert (statuses["2"].state, statuses["2"].cause) == (ENDED, "")
+    assert "3" not in statuses
     assert slurm.calls("scontrol") == ["--oneliner show job 1"]
 
 
@@ -242,9 +242,9 @@ def test_what_accounting_has_not_come_to_yet_slurmctld_tells(slurm: Slurm, laggi
     slurm.says("squeue", in_queue("1", "FAILED") + in_queue("2", "FAILED"))
     slurm.says("sacct", lagging + accounted("2", "FAILED", "3:0"))
     slurm.says("scontrol", "JobId=1 JobState=FAILED ExitCode=0:53\n")
-    found = SlurmExecutor().poll(["1", "2"])
-    assert "folder of its log" in found["1"].reason
-    assert found["2"].exit_code == 3
+    statuses = SlurmExecutor().poll(["1", "2"])
+    assert "folder of its log" in statuses["1"].reason
+    assert statuses["2"].exit_code == 3
     assert slurm.calls("scontrol") == ["--oneliner show job 1"]
 
 
@@ -252,8 +252,8 @@ def test_without_accounting_calls_stay_bounded(slurm: Slurm) -> None:
     jobs = [str(job) for job in range(1, 2 * CHUNK + 1)]
     slurm.says("squeue", "".join(in_queue(job, "FAILED") for job in jobs))
     slurm.says("sacct", err=DBD_DOWN, code=1)
-    found = SlurmExecutor().poll(jobs)
-    assert len(found) == len(jobs)
+    statuses = SlurmExecutor().poll(jobs)
+    assert len(statuses) == len(jobs)
     assert len(slurm.calls("squeue")) == 2
     assert len(slurm.calls("sacct")) == 1
     assert len(slurm.calls("scontrol")) == SHOWN
@@ -261,8 +261,8 @@ def test_without_accounting_calls_stay_bounded(slurm: Slurm) -> None:
 
 def test_without_sacct_on_path(slurm: Slurm) -> None:
     slurm.says("squeue", in_queue("1", "TIMEOUT"))
-    found = SlurmExecutor(sacct="no-such-sacct", scontrol="no-such-scontrol").poll(["1", "2"])
-    assert {job: one.cause for job, one in found.items()} == {"1": "TIMEOUT"}
+    statuses = SlurmExecutor(sacct="no-such-sacct", scontrol="no-such-scontrol").poll(["1", "2"])
+    assert {job: status.cause for job, status in statuses.items()} == {"1": "TIMEOUT"}
 
 
 def test_an_element_that_was_requeued_lives(slurm: Slurm) -> None:
@@ -278,8 +278,8 @@ def test_an_unknown_state_warns_and_is_no_success(
 ) -> None:
     slurm.says("squeue", in_queue("1", "DANCING") + in_queue("2_0", "SINGING"))
     with caplog.at_level(logging.WARNING):
-        found = SlurmExecutor().poll(["1", "2"])
-    assert {one.cause for one in found.values()} == {"UNKNOWN"}
+        statuses = SlurmExecutor().poll(["1", "2"])
+    assert {status.cause for status in statuses.values()} == {"UNKNOWN"}
     assert ["DANCING" in caplog.text, "SINGING" in caplog.text] == [True, True]
 
 
@@ -294,8 +294,8 @@ def test_poll_of_nothing_asks_nothing(slurm: Slurm) -> None:
 def test_find_looks_in_the_queue_and_then_in_accounting(slurm: Slurm) -> None:
     slurm.says("squeue", "12|f-1.1.1.w\n99|other\n")
     slurm.says("sacct", "13_4|f-1.1.2.w\n13_5|f-1.1.2.w\n")
-    found = SlurmExecutor().find(["f-1.1.1.w", "f-1.1.2.w", "f-1.1.3.g"])
-    assert found == {"f-1.1.1.w": "12", "f-1.1.2.w": "13"}
+    ids = SlurmExecutor().find(["f-1.1.1.w", "f-1.1.2.w", "f-1.1.3.g"])
+    assert ids == {"f-1.1.1.w": "12", "f-1.1.2.w": "13"}
     assert "--name=f-1.1.2.w,f-1.1.3.g" in slurm.calls("sacct")[0].split()
 
 
@@ -360,10 +360,10 @@ def test_a_cancel_that_fails_says_so(
 
 def test_located_asks_once_for_the_largest_array(slurm: Slurm) -> None:
     slurm.says("scontrol", "Configuration data\nMaxArraySize            = 4001\n")
-    found = SlurmExecutor().located()
-    assert found.capabilities.max_array_size == 4001
-    assert found.sbatch == str(slurm.folder / "sbatch")
-    assert found.located() == found
+    executor = SlurmExecutor().located()
+    assert executor.capabilities.max_array_size == 4001
+    assert executor.sbatch == str(slurm.folder / "sbatch")
+    assert executor.located() == executor
     assert slurm.calls("scontrol") == ["show config"]
 
 
@@ -383,14 +383,14 @@ def test_one_cluster_goes_with_every_call(
     slurm: Slurm, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "big")
-    found = SlurmExecutor().located()
+    executor = SlurmExecutor().located()
     monkeypatch.delenv(variable)
     slurm.says("sbatch", "32;big\n")
     slurm.says("squeue", "CLUSTER: big\n" + in_queue("32", "COMPLETED"))
-    assert found.submit(REQUEST) == "32"
-    assert found.poll(["32"])["32"].state == ENDED
-    found.find(["a"])
-    found.cancel(["32"])
+    assert executor.submit(REQUEST) == "32"
+    assert executor.poll(["32"])["32"].state == ENDED
+    executor.find(["a"])
+    executor.cancel(["32"])
     for name in ("sbatch", "squeue", "sacct", "scancel", "scontrol"):
         assert all("--clusters=big" in line.split() for line in slurm.calls(name)), name
 

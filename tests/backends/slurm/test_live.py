@@ -51,8 +51,8 @@ class Site:
         self.executor.check()
         self.jobs: list[str] = []
 
-    def do(self, function: Callable[..., Any], *given: Any) -> Any:
-        return self.pool.submit(function, *given).result(timeout=120)
+    def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self.pool.submit(function, *arguments).result(timeout=120)
 
     def submit(self, body: str, **fields: Any) -> tuple[str, str]:
         tag = f"live-{uuid.uuid4().hex[:10]}.1.1.w"
@@ -67,14 +67,14 @@ class Site:
         self.jobs.append(job)
         return tag, job
 
-    def until(self, job: str, wanted: Callable[[JobStatus], bool]) -> JobStatus:
+    def until(self, job: str, condition: Callable[[JobStatus], bool]) -> JobStatus:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
-            found = self.do(self.executor.poll, [job]).get(job)
-            if found is not None and wanted(found):
-                return found  # type: ignore[no-any-return]
+            status = self.do(self.executor.poll, [job]).get(job)
+            if status is not None and condition(status):
+                return status  # type: ignore[no-any-return]
             time.sleep(0.3)
-        raise AssertionError(f"job {job}: {found}")
+        raise AssertionError(f"job {job}: {status}")
 
 
 def over(status: JobStatus) -> bool:
@@ -89,9 +89,9 @@ def site() -> Iterator[Site]:
     folder.chmod(0o777)
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, context, become, (user,)) as pool:
-        made = Site(folder, pool)
-        yield made
-        made.do(made.executor.cancel, made.jobs)
+        new_site = Site(folder, pool)
+        yield new_site
+        new_site.do(new_site.executor.cancel, new_site.jobs)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -106,8 +106,8 @@ def test_a_plain_job(site: Site) -> None:
 def test_an_array(site: Site) -> None:
     tag, job = site.submit('echo $SLURM_ARRAY_TASK_ID; [ "$SLURM_ARRAY_TASK_ID" != 2 ]', size=4,
                            throttle=2)  # fmt: skip
-    status = site.until(job, lambda one: over(one) and len(one.positions) == 4)
-    assert {at: one.cause for at, one in status.positions.items()} == {
+    status = site.until(job, lambda status: over(status) and len(status.positions) == 4)
+    assert {at: element.cause for at, element in status.positions.items()} == {
         0: "", 1: "", 2: "ERROR", 3: ""
     }  # fmt: skip
     for at in range(4):
@@ -117,10 +117,10 @@ def test_an_array(site: Site) -> None:
 
 def test_cancel_of_a_waiting_array_and_of_unknown_ids(site: Site) -> None:
     _, job = site.submit("sleep 60", size=30, begin=300.0)
-    waiting = site.until(job, lambda one: True)
+    waiting = site.until(job, lambda status: True)
     assert (waiting.state, waiting.running, len(waiting.positions)) == (LIVE, False, 30)
     site.do(site.executor.cancel, [job, "67000000"])
-    assert site.until(job, lambda one: one.state == ENDED).cause == "CANCELLED"
+    assert site.until(job, lambda status: status.state == ENDED).cause == "CANCELLED"
     site.do(site.executor.cancel, [job])
 
 
@@ -129,7 +129,7 @@ def test_all_of_a_long_sparse_expression_is_told(site: Site) -> None:
     odd = [f"{job}_{at}" for at in range(1, 200, 2)]
     site.do(site.executor.cancel, odd)
     status = site.until(
-        job, lambda one: sum(each.state == LIVE for each in one.positions.values()) == 100
+        job, lambda status: sum(each.state == LIVE for each in status.positions.values()) == 100
     )
     assert status.state == LIVE
 
@@ -153,7 +153,7 @@ def test_the_account_with_a_submission_limit(site: Site) -> None:
 
 def test_a_job_that_can_never_start_is_held(site: Site) -> None:
     _, job = site.submit("true", resources=Resources(queue="short", time=86400))
-    status = site.until(job, lambda one: bool(one.cause))
+    status = site.until(job, lambda status: bool(status.cause))
     assert (status.state, status.cause) == (LIVE, "HELD")
     assert "partition" in status.reason
 

@@ -26,63 +26,70 @@ def local(text: str) -> float:
 
 
 def test_squeue() -> None:
-    found = parse.merge(parse.squeue(read("squeue"), 1001))
-    causes = {job: one.cause for job, one in found.items() if one.cause}
+    statuses = parse.merge(parse.squeue(read("squeue"), 1001))
+    causes = {job: status.cause for job, status in statuses.items() if status.cause}
     assert causes == dict.fromkeys(["7", "61", "59", "30", "80", "81", "82"], "HELD")
-    assert {one.state for one in found.values()} == {LIVE}
-    assert "90" not in found  # another user's job: the number was ours once
-    assert found["12"].running, "the leader counts, not another component"
-    five = found["5"]
+    assert {status.state for status in statuses.values()} == {LIVE}
+    assert "90" not in statuses  # another user's job: the number was ours once
+    assert statuses["12"].running, "the leader counts, not another component"
+    five = statuses["5"]
     assert five.running
     assert sorted(five.positions) == list(range(10))
-    assert {at for at, one in five.positions.items() if one.running} == {0, 2}
-    assert {at for at, one in five.positions.items() if one.state == ENDED} == {1}
-    assert sorted(found["35"].positions) == [1, 3, 5, 7, 9]
-    assert found["30"].reason == "JobHeldUser: it is held by its user: scontrol release"
-    assert found["31"].started is None, "what squeue prints of one that waits is a forecast"
+    assert {at for at, element in five.positions.items() if element.running} == {0, 2}
+    assert {at for at, element in five.positions.items() if element.state == ENDED} == {1}
+    assert sorted(statuses["35"].positions) == [1, 3, 5, 7, 9]
+    assert statuses["30"].reason == "JobHeldUser: it is held by its user: scontrol release"
+    assert statuses["31"].started is None, "what squeue prints of one that waits is a forecast"
     assert five.positions[0].started == local("2026-11-23T04:37:12")
     assert five.positions[0].nodes == ("n1",)
 
 
 def test_sacct() -> None:
-    found = parse.merge([], parse.sacct(read("sacct"), 1001))
-    told = {job: (one.state, one.cause, one.exit_code, one.signal) for job, one in found.items()}
-    assert told["4"] == (ENDED, "CANCELLED", 0, 0)
-    assert told["12"] == (ENDED, "ERROR", 7, 0)
-    assert told["13"] == told["27"] == (ENDED, "ERROR", 0, 9)
-    assert told["26"] == (ENDED, "TIMEOUT", 0, 0)
-    assert told["31"] == (ENDED, "", 0, 0)
-    assert told["11694"] == (ENDED, "OOM", 0, 125)
-    assert {at: one.cause for at, one in found["5"].positions.items()} == {0: "", 4: "ERROR", 9: ""}
-    assert found["5"].cause == "ERROR"
-    assert found["11695"].positions[1].cause == "OOM"
-    assert "memory suspected" in found["13"].reason
-    assert "folder of its log" in found["70"].reason
-    assert "the job it waited for" in found["8"].reason
-    assert found["8"].cause == "LOST", "nobody cancelled it"
-    assert found["28"].cause == "CANCELLED"
-    assert found["28"].reason == "Slurm says CANCELLED by 1001"
-    assert (found["8"].started, found["8"].ended) == (None, local("2026-11-23T04:37:21"))
-    assert found["8"].nodes == ()
+    statuses = parse.merge([], parse.sacct(read("sacct"), 1001))
+    endings = {
+        job: (status.state, status.cause, status.exit_code, status.signal)
+        for job, status in statuses.items()
+    }
+    assert endings["4"] == (ENDED, "CANCELLED", 0, 0)
+    assert endings["12"] == (ENDED, "ERROR", 7, 0)
+    assert endings["13"] == endings["27"] == (ENDED, "ERROR", 0, 9)
+    assert endings["26"] == (ENDED, "TIMEOUT", 0, 0)
+    assert endings["31"] == (ENDED, "", 0, 0)
+    assert endings["11694"] == (ENDED, "OOM", 0, 125)
+    assert {at: element.cause for at, element in statuses["5"].positions.items()} == {
+        0: "",
+        4: "ERROR",
+        9: "",
+    }
+    assert statuses["5"].cause == "ERROR"
+    assert statuses["11695"].positions[1].cause == "OOM"
+    assert "memory suspected" in statuses["13"].reason
+    assert "folder of its log" in statuses["70"].reason
+    assert "the job it waited for" in statuses["8"].reason
+    assert statuses["8"].cause == "LOST", "nobody cancelled it"
+    assert statuses["28"].cause == "CANCELLED"
+    assert statuses["28"].reason == "Slurm says CANCELLED by 1001"
+    assert (statuses["8"].started, statuses["8"].ended) == (None, local("2026-11-23T04:37:21"))
+    assert statuses["8"].nodes == ()
 
 
 def test_of_requeued_duplicates_the_newest_counts_whatever_the_order() -> None:
     lines = read("sacct_requeued").splitlines()
     for text in ("\n".join(lines), "\n".join(reversed(lines))):
-        found = parse.merge([], parse.sacct(text, 1001))
-        assert (found["31"].state, found["31"].cause) == (ENDED, "")
-        assert found["31"].started == local("2026-11-23T04:39:16")
-        assert found["5"].positions[1].cause == ""
-        assert found["5"].positions[2].cause == "ERROR"
+        statuses = parse.merge([], parse.sacct(text, 1001))
+        assert (statuses["31"].state, statuses["31"].cause) == (ENDED, "")
+        assert statuses["31"].started == local("2026-11-23T04:39:16")
+        assert statuses["5"].positions[1].cause == ""
+        assert statuses["5"].positions[2].cause == "ERROR"
 
 
 def test_what_the_queue_has_alive_is_alive_whatever_accounting_says() -> None:
     queue = parse.squeue("5_1|PENDING|BeginTime||N/A|2026-11-23T04:37:16|1001\n"
                          "31|PENDING|BeginTime||N/A|2026-11-23T04:37:16|1001\n")  # fmt: skip
-    found = parse.merge(queue, parse.sacct(read("sacct_requeued")))
-    assert found["31"].state == LIVE
-    assert found["5"].state == found["5"].positions[1].state == LIVE
-    assert found["5"].positions[2].state == ENDED
+    statuses = parse.merge(queue, parse.sacct(read("sacct_requeued")))
+    assert statuses["31"].state == LIVE
+    assert statuses["5"].state == statuses["5"].positions[1].state == LIVE
+    assert statuses["5"].positions[2].state == ENDED
 
 
 def test_a_row_that_accounting_has_not_filled_in_yet_is_not_taken_for_the_array() -> None:
@@ -103,27 +110,31 @@ def test_whether_a_person_or_slurm_cancelled_what_waited(text: str, cause: str) 
 
 
 def test_a_job_that_runs_on_another_cluster_of_a_federation_is_not_over() -> None:
-    found = parse.merge(parse.squeue("67108868|REVOKED|None||N/A|2026-11-23T04:37:12|1\n"))
-    assert (found["67108868"].state, found["67108868"].cause) == (LIVE, "")
+    statuses = parse.merge(parse.squeue("67108868|REVOKED|None||N/A|2026-11-23T04:37:12|1\n"))
+    assert (statuses["67108868"].state, statuses["67108868"].cause) == (LIVE, "")
 
 
 def test_scontrol() -> None:
-    found = parse.merge(parse.scontrol(read("scontrol")))
-    assert {at: one.exit_code for at, one in found["935"].positions.items()} == {0: 0, 1: 3, 2: 0}
-    assert found["935"].cause == "ERROR"
-    assert found["31"].state == LIVE
-    assert sorted(found["5"].positions) == [3, 4, 5, 6, 7, 8, 9]
+    statuses = parse.merge(parse.scontrol(read("scontrol")))
+    assert {at: element.exit_code for at, element in statuses["935"].positions.items()} == {
+        0: 0,
+        1: 3,
+        2: 0,
+    }
+    assert statuses["935"].cause == "ERROR"
+    assert statuses["31"].state == LIVE
+    assert sorted(statuses["5"].positions) == [3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("word", [*parse.LIVE_STATES, *parse.ENDED_STATES])
 def test_every_state_of_the_manual(word: str) -> None:
-    made = parse.status(word)
-    assert (made.state == LIVE) == (word in parse.LIVE_STATES)
-    assert made.cause != "UNKNOWN"
-    assert (made.state == ENDED and not made.cause) == (word == "COMPLETED")
+    status = parse.status(word)
+    assert (status.state == LIVE) == (word in parse.LIVE_STATES)
+    assert status.cause != "UNKNOWN"
+    assert (status.state == ENDED and not status.cause) == (word == "COMPLETED")
     for compact, long in parse.COMPACT.items():
         if long == word:
-            assert parse.status(compact) == made
+            assert parse.status(compact) == status
 
 
 def test_the_manuals_compact_codes_are_all_there() -> None:
@@ -138,16 +149,16 @@ def test_the_manuals_compact_codes_are_all_there() -> None:
      ("COMPLETED", ""), ("CANCELLED by 0", "CANCELLED"), ("CANCELLED by someone", "CANCELLED")],
 )  # fmt: skip
 def test_shortened_and_longer_forms(text: str, cause: str) -> None:
-    made = parse.status(text)
-    assert (made.state, made.cause) == (ENDED, cause)
+    status = parse.status(text)
+    assert (status.state, status.cause) == (ENDED, cause)
 
 
 @pytest.mark.parametrize(
     "text", ["", "COMPLETE", "C+", "COMPL+", "completed", "OK", "?", "COMPLETED_TWICE"]
 )
 def test_a_state_that_is_not_known_is_unknown_and_never_a_success(text: str) -> None:
-    made = parse.status(text, code="0:0")
-    assert (made.state, made.cause) == (LIVE, "UNKNOWN")
+    status = parse.status(text, code="0:0")
+    assert (status.state, status.cause) == (LIVE, "UNKNOWN")
 
 
 @pytest.mark.parametrize("reason", [
@@ -165,9 +176,9 @@ def test_reasons_that_pass_by_themselves(reason: str) -> None:
     "QOSMaxCpuPerNode", "AssocMaxNodePerJobLimit", "launch failed requeued held",
 ])  # fmt: skip
 def test_reasons_that_need_a_person(reason: str) -> None:
-    made = parse.status("PENDING", reason=reason)
-    assert (made.state, made.cause) == (LIVE, "HELD")
-    assert made.reason.partition(": ")[2]
+    status = parse.status("PENDING", reason=reason)
+    assert (status.state, status.cause) == (LIVE, "HELD")
+    assert status.reason.partition(": ")[2]
 
 
 def test_a_held_reason_says_nothing_of_a_job_that_runs() -> None:
@@ -176,14 +187,14 @@ def test_a_held_reason_says_nothing_of_a_job_that_runs() -> None:
 
 @pytest.mark.parametrize("text", ["5_[1,3-5,7-...", "5_[1,3-5,7", "5_[1,3-5,...]"])
 def test_an_expression_cut_short_names_what_is_sure_and_keeps_the_job_alive(text: str) -> None:
-    found = parse.merge(parse.squeue(f"{text}|PENDING|None||N/A|N/A|1001"))
-    assert found["5"].state == LIVE
-    assert sorted(found["5"].positions) == [1, 3, 4, 5]
+    statuses = parse.merge(parse.squeue(f"{text}|PENDING|None||N/A|N/A|1001"))
+    assert statuses["5"].state == LIVE
+    assert sorted(statuses["5"].positions) == [1, 3, 4, 5]
 
 
 def test_a_job_of_which_nothing_is_sure_lives_all_the_same() -> None:
-    found = parse.merge(parse.squeue("5_[...]|PENDING|None||N/A|N/A|1001"))
-    assert (found["5"].state, dict(found["5"].positions)) == (LIVE, {})
+    statuses = parse.merge(parse.squeue("5_[...]|PENDING|None||N/A|N/A|1001"))
+    assert (statuses["5"].state, dict(statuses["5"].positions)) == (LIVE, {})
 
 
 @pytest.mark.parametrize(
@@ -201,8 +212,8 @@ def test_no_job_id(text: str) -> None:
 
 def test_named() -> None:
     text = "hello\n12|a.1.w\n13_[0-3]|b.2.w\n14|c|d\n15.batch|a.1.w\n16+0|e\n"
-    found = parse.named(text, ["a.1.w", "b.2.w", "c|d", "e"])
-    assert found == {"a.1.w": "12", "b.2.w": "13", "c|d": "14", "e": "16"}
+    ids = parse.named(text, ["a.1.w", "b.2.w", "c|d", "e"])
+    assert ids == {"a.1.w": "12", "b.2.w": "13", "c|d": "14", "e": "16"}
 
 
 @pytest.mark.parametrize(
@@ -237,9 +248,9 @@ def test_what_a_refusal_is() -> None:
     kinds = {"refused": REFUSED, "later": LATER, "down": DOWN}
     for kind, text in kinds.items():
         for line in text.splitlines():
-            said = f"sbatch: error: {line}"
-            assert (parse.LIMIT.search(said) is not None) == (kind == "later"), line
-            assert (parse.UNREACHABLE.search(said) is not None) == (kind == "down"), line
+            message = f"sbatch: error: {line}"
+            assert (parse.LIMIT.search(message) is not None) == (kind == "later"), line
+            assert (parse.UNREACHABLE.search(message) is not None) == (kind == "down"), line
 
 
 PIECES = st.lists(
@@ -254,16 +265,16 @@ PIECES = st.lists(
 @given(st.one_of(st.text(), PIECES))
 def test_no_text_raises(text: str) -> None:
     row = "|".join([text] * 9)
-    for one in (text, row, f"5|{row}", text.join(read("squeue").splitlines()[:3])):
-        parse.merge(parse.squeue(one), [*parse.sacct(one), *parse.scontrol(one)])
-        parse.named(one, [one])
+    for output in (text, row, f"5|{row}", text.join(read("squeue").splitlines()[:3])):
+        parse.merge(parse.squeue(output), [*parse.sacct(output), *parse.scontrol(output)])
+        parse.named(output, [output])
     parse.status(text, code=text, reason=text, nodes=text, started=text, ended=text)
 
 
 @given(st.text(string.ascii_uppercase + "_", min_size=1))
 def test_only_completed_is_a_success(word: str) -> None:
-    made = parse.status(word, code="0:0")
-    assert (made.state == ENDED and not made.cause) == (word in ("COMPLETED", "CD"))
+    status = parse.status(word, code="0:0")
+    assert (status.state == ENDED and not status.cause) == (word in ("COMPLETED", "CD"))
 
 
 @given(
@@ -280,8 +291,8 @@ def test_rows_come_back(
         inside = f"_{min(places)}"
     row = (f"{job}{inside}|{word}|{code[0]}:{code[1]}|None|n1|2026-11-23T04:37:12|"
            "2026-11-23T04:37:14|2026-11-23T04:37:11|1001")  # fmt: skip
-    found = parse.merge([], parse.sacct(f"{row}\n{job}.batch|{word}|0:0||n1||||\n", 1001))
-    one = found[str(job)]
-    assert (one.state, one.cause) == (ENDED, parse.ENDED_STATES[word])
-    assert (one.exit_code, one.signal) == code
-    assert set(one.positions) == (places or set())
+    statuses = parse.merge([], parse.sacct(f"{row}\n{job}.batch|{word}|0:0||n1||||\n", 1001))
+    status = statuses[str(job)]
+    assert (status.state, status.cause) == (ENDED, parse.ENDED_STATES[word])
+    assert (status.exit_code, status.signal) == code
+    assert set(status.positions) == (places or set())

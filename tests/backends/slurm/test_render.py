@@ -18,14 +18,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def request(**fields: Any) -> JobRequest:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "tag": "flow-20260401-7c2k9q4mx1.1.3.w",
         "name": "flow-20260401-7c2k9q4mx1.step",
         "script": "/run/jobs/3.sh",
         "directory": "/home/me",
         "log": "/run/logs/3.{position}.log",
     }
-    return JobRequest(**{**given, **fields})
+    return JobRequest(**{**defaults, **fields})
 
 
 CASES = {
@@ -86,12 +86,12 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    made = "".join(f"{one}\n" for one in arguments(*CASES[name]))
-    assert made == (GOLDEN / f"{name}.txt").read_text()
+    rendered = "".join(f"{word}\n" for word in arguments(*CASES[name]))
+    assert rendered == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_every_golden_file_is_of_a_case() -> None:
-    assert {one.stem for one in GOLDEN.iterdir()} == set(CASES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_no_time_limit_is_ever_zero_which_slurm_takes_as_none(seconds: int, text
 def test_memory_is_rounded_up_and_never_zero_which_slurm_takes_as_all(
     amount: int, text: str
 ) -> None:
-    made = arguments(request(resources=Resources(mem=amount)), SlurmExecutor())
-    assert f"--mem={text}" in made
+    argv = arguments(request(resources=Resources(mem=amount)), SlurmExecutor())
+    assert f"--mem={text}" in argv
 
 
 def test_one_element_is_a_plain_job() -> None:
-    made = arguments(request(size=1, throttle=5), SlurmExecutor())
-    assert not [one for one in made if one.startswith("--array")]
-    assert "--output=/run/logs/3.0.log" in made
+    argv = arguments(request(size=1, throttle=5), SlurmExecutor())
+    assert not [word for word in argv if word.startswith("--array")]
+    assert "--output=/run/logs/3.0.log" in argv
 
 
 @pytest.mark.parametrize(("begin", "text"), [(0.01, "now+1"), (1, "now+1"), (3599.5, "now+3600")])
@@ -127,8 +127,8 @@ def test_begin_is_never_early(begin: float, text: str) -> None:
 def test_many_dependencies_stay_in_what_slurmctld_takes_of_a_job() -> None:
     most = SlurmExecutor().capabilities.max_dependencies
     assert most is not None
-    made = arguments(request(after=("67043328",) * most), SlurmExecutor())
-    assert max(map(len, made)) < 128 * 1024
+    argv = arguments(request(after=("67043328",) * most), SlurmExecutor())
+    assert max(map(len, argv)) < 128 * 1024
 
 
 @pytest.mark.parametrize(
@@ -138,23 +138,23 @@ def test_many_dependencies_stay_in_what_slurmctld_takes_of_a_job() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["task", "executor"])
 def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
-    given = {option: "1"}
-    asked = request(resources=Resources(native=given if where == "task" else {}))
+    options = {option: "1"}
+    refused = request(resources=Resources(native=options if where == "task" else {}))
     with pytest.raises(SubmissionRefusedError, match=option):
-        arguments(asked, SlurmExecutor(options=given if where == "executor" else {}))
+        arguments(refused, SlurmExecutor(options=options if where == "executor" else {}))
 
 
 @pytest.mark.parametrize(
-    "given", [{"": "x"}, {"qos": "a\nb"}, {"q o s": "1"}, {"qos": "a\0b"}, {"comment\n": "1"}]
+    "options", [{"": "x"}, {"qos": "a\nb"}, {"q o s": "1"}, {"qos": "a\0b"}, {"comment\n": "1"}]
 )
-def test_what_can_be_no_option_is_refused(given: dict[str, str]) -> None:
+def test_what_can_be_no_option_is_refused(options: dict[str, str]) -> None:
     with pytest.raises(SubmissionRefusedError, match="not an option of sbatch"):
-        native(given)
+        native(options)
 
 
 def test_a_users_export_stands() -> None:
-    made = arguments(request(resources=Resources(native={"export": "NONE"})), SlurmExecutor())
-    assert [one for one in made if "export" in one] == ["--export=NONE"]
+    argv = arguments(request(resources=Resources(native={"export": "NONE"})), SlurmExecutor())
+    assert [word for word in argv if "export" in word] == ["--export=NONE"]
 
 
 def test_a_backslash_in_the_log_is_refused() -> None:
