@@ -48,10 +48,10 @@ class Site(Gate):
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
         return done.stdout.splitlines()
 
-    def submit(self, *arguments: str, wrap: str | None = "true", **given: str) -> str:
+    def submit(self, *arguments: str, wrap: str | None = "true", **options: str) -> str:
         """Submit a job under this test's own name and return its id."""
         more = [] if wrap is None else ["--wrap", wrap]
-        done = self.run("sbatch", "--parsable", "-J", self.name, *arguments, *more, **given)
+        done = self.run("sbatch", "--parsable", "-J", self.name, *arguments, *more, **options)
         assert done.returncode == 0, (arguments, done.stderr)
         assert done.stdout.strip().isdigit(), done.stdout
         self.submitted.append(done.stdout.strip())
@@ -70,10 +70,10 @@ class Site(Gate):
     def until(self, condition: Callable[[], Any], seconds: float = 0) -> Any:
         """Wait until something holds, and return it; the real one takes its time."""
         end = time.monotonic() + (seconds or 60)
-        while not (found := condition()):
+        while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.2 if self.live else 0.02)
-        return found
+        return result
 
     def queue(self, job: str, form: str, *more: str) -> list[str]:
         """Return what squeue says of a job, ended or not."""
@@ -83,7 +83,11 @@ class Site(Gate):
     def wait(self, job: str, *states: str) -> str:
         """Wait until all rows of a job are in one of these states; return the first row's."""
         return self.until(
-            lambda: (found := self.queue(job, "%T")) and set(found) <= set(states) and found[0]
+            lambda: (
+                (states_now := self.queue(job, "%T"))
+                and set(states_now) <= set(states)
+                and states_now[0]
+            )
         )
 
     def accounted(self, job: str, form: str, *more: str) -> list[str]:
@@ -116,13 +120,13 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(prefix="facts", dir="/var/tmp"))
     folder.chmod(0o755)
     if request.param == "live":
-        made = _live_site(folder)
+        new_site = _live_site(folder)
     else:
         # What is put back into the queue stays there for a minute, to be looked at.
         simulator = request.getfixturevalue("slurm_simulators")(requeue_pause=3600.0)
         own = pwd.getpwuid(os.getuid()).pw_name
         path = f"{simulator.path}{os.pathsep}{os.environ['PATH']}"
-        made = Site(folder, [], path, own, live=False)
-    yield made
-    made.clean()
+        new_site = Site(folder, [], path, own, live=False)
+    yield new_site
+    new_site.clean()
     shutil.rmtree(folder, ignore_errors=True)

@@ -66,18 +66,18 @@ class SchedulerContract(ExecutorContract):
         with ProcessPoolExecutor(1, context, become_user) as self._pool:
             yield
 
-    def do(self, function: Callable[..., Any], *given: object) -> Any:
+    def do(self, function: Callable[..., Any], *arguments: object) -> Any:
         if self._pool is None:
-            return function(*given)
-        return self._pool.submit(function, *given).result(timeout=300)
+            return function(*arguments)
+        return self._pool.submit(function, *arguments).result(timeout=300)
 
     @pytest.fixture
     def folder(self) -> Iterator[Path]:
         # Below /var/tmp, where another user may go.
-        made = Path(tempfile.mkdtemp(prefix="reflow-contract-", dir="/var/tmp"))
-        os.chmod(made, 0o777)
-        yield made
-        shutil.rmtree(made, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix="reflow-contract-", dir="/var/tmp"))
+        os.chmod(folder, 0o777)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
 
     def sim(self, what: str) -> Simulator:
         """Return the simulator; where there is none, report that something cannot be made."""

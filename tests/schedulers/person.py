@@ -62,8 +62,8 @@ class Person:
         return out.split()[-1]
 
     def status(self, run: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.reflow("status", run, "--json"))
-        return found
+        status: dict[str, Any] = json.loads(self.reflow("status", run, "--json"))
+        return status
 
     def until(
         self, run: str, condition: Callable[[dict[str, Any]], Any], seconds: float = 240
@@ -87,7 +87,7 @@ class Person:
 
 def _toml(value: object) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {_toml(entry)}" for key, entry in value.items()) + "}"
     return json.dumps(value)
 
 

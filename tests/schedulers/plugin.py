@@ -44,7 +44,7 @@ def simulators() -> Iterator[Callable[..., Simulator]]:
         return started[-1]
 
     yield begin
-    complaints = [one.stop() for one in started]
+    complaints = [simulator.stop() for simulator in started]
     assert complaints == [""] * len(started)
 
 

@@ -53,9 +53,9 @@ SOURCE = """
 
 @pytest.fixture(params=["slurm", "local"])
 def person(request: pytest.FixtureRequest, tmp_path: Path, slurm_simulator: Any) -> Person:
-    made = Person(tmp_path, slurm_simulator, request.param)
-    made.write(SOURCE)
-    return made
+    new_person = Person(tmp_path, slurm_simulator, request.param)
+    new_person.write(SOURCE)
+    return new_person
 
 
 def edited(person: Person, before: str, after: str | None, files: int = 1) -> dict[str, Any]:
@@ -114,8 +114,8 @@ def test_what_is_queued_ahead_finds_the_older_result_of_what_is_there_now(
     if person.executor == "slurm":
         assert states(status, "ahead") == ["CACHED"]
         assert ran(person) == ["each", "each"]
-    told = ("parameter 'data' names", "parameter 'many' names")
-    pairs = zip(sorted(status["notes"]), told, strict=True)
+    beginnings = ("parameter 'data' names", "parameter 'many' names")
+    pairs = zip(sorted(status["notes"]), beginnings, strict=True)
     assert all(note.startswith(text) for note, text in pairs)
     assert not [element["error_text"] for element in status["instances"] if element["error_text"]]
 
@@ -124,8 +124,9 @@ def test_what_is_edited_while_it_is_read_counts_for_its_run_alone(person: Person
     (person.folder / "meanwhile").write_text("newer")
     status = edited(person, "old", "old")
     assert outputs(status)[0] == "old"
-    told = [note for note in status["notes"] if "while task 'ahead' ran: its result counts" in note]
-    assert len(told) == 1
+    text = "while task 'ahead' ran: its result counts"
+    notes = [note for note in status["notes"] if text in note]
+    assert len(notes) == 1
     (person.folder / "meanwhile").unlink()
     for content in ("newer", "old"):
         status = edited(person, content, content)
@@ -190,7 +191,8 @@ def test_code_and_file_may_both_be_edited(tmp_path: Path, slurm_simulator: Any) 
     assert any("the new code counts; parameter 'data' names" in note for note in status["notes"])
     record = RunRecord(str(person.folder / "out" / FOLDER / run))
     records = JournalReader(record.files, record.segments).read()
-    assert {one.task: one.edited for one in records if isinstance(one, Outcome)} == {
+    outcomes = [record for record in records if isinstance(record, Outcome)]
+    assert {outcome.task: outcome.edited for outcome in outcomes} == {
         "first": (), "ahead": (CODE_EDITED, "data"), "each": ("many",)
     }  # fmt: skip
     for source, content, rerun in (
@@ -249,8 +251,8 @@ def test_a_name_that_is_no_text(person: Person) -> None:
     (person.folder / "go").touch()
     status = person.ended(run)
     assert outputs(status) == ["newer", "1newer", "2newer"]
-    told = " ".join(status["notes"]).encode("utf-8", "surrogateescape")
-    assert b"caf\xe9, which was changed since the run was submitted" in told
+    notes = " ".join(status["notes"]).encode("utf-8", "surrogateescape")
+    assert b"caf\xe9, which was changed since the run was submitted" in notes
     assert "which was changed" in person.reflow("status", run)
 
 

@@ -56,23 +56,23 @@ class Site:
         [job] = self.ask("submit", "-n1", *arguments, **variables)
         return job
 
-    def told(self, form, *jobs):
+    def shown(self, form, *jobs):
         return sorted(self.ask("jobs", "-n", "-o", form, *jobs))
 
     def ended(self, *jobs, form=SHOWN):
         """Wait until jobs have ended, and return what is told of them."""
-        self.until(lambda: set(self.told("{state}", *jobs)) == {"INACTIVE"})
-        return self.told(form, *jobs)
+        self.until(lambda: set(self.shown("{state}", *jobs)) == {"INACTIVE"})
+        return self.shown(form, *jobs)
 
     def until(self, condition, seconds=0):
         end = time.monotonic() + (seconds or 90)
-        while not (found := condition()):
+        while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.2 if self.live else 0.02)
-        return found
+        return result
 
     def wait(self, job, state):
-        self.until(lambda: self.told("{state}", job) == [state])
+        self.until(lambda: self.shown("{state}", job) == [state])
 
     def read(self, name):
         """Return a log, once something stands in it; without what the job's shell says."""
@@ -105,13 +105,13 @@ def flux(request):
     folder = Path(tempfile.mkdtemp(prefix="facts", dir="/var/tmp"))
     folder.chmod(0o755)
     if request.param == "live":
-        made = _live(folder)
+        site = _live(folder)
     else:
         simulator = request.getfixturevalue("simulators")("flux")
         path = f"{simulator.path}{os.pathsep}{os.environ['PATH']}"
-        made = Site(folder, [], {"PATH": path, "HOME": str(folder)}, live=False)
-    yield made
-    made.clean()
+        site = Site(folder, [], {"PATH": path, "HOME": str(folder)}, live=False)
+    yield site
+    site.clean()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -186,9 +186,11 @@ ROWS = {
 }  # fmt: skip
 
 
-def fits(wanted, told):
-    told = told.strip("\n").rstrip()
-    return told == wanted if isinstance(wanted, str) else wanted.fullmatch(told) is not None
+def fits(expected, output):
+    output = output.strip("\n").rstrip()
+    if isinstance(expected, str):
+        return output == expected
+    return expected.fullmatch(output) is not None
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -235,20 +237,20 @@ ENDINGS = {
 
 @pytest.mark.parametrize("how", ENDINGS)
 def test_ending(flux, how):
-    arguments, wanted = ENDINGS[how]
-    [told] = flux.ended(flux.submit("--job-name=j", *arguments))
-    assert fits(wanted, told), told
+    arguments, expected = ENDINGS[how]
+    [ending] = flux.ended(flux.submit("--job-name=j", *arguments))
+    assert fits(expected, ending), ending
 
 
 def test_a_time_limit_without_a_unit_is_of_minutes(flux):
     jobs = [flux.submit("--urgency=hold", "-t", text, "true") for text in ("90", "90s", "0.5h")]
-    assert [flux.told("{duration}", job) for job in jobs] == [["5400.0"], ["90.0"], ["1800.0"]]
+    assert [flux.shown("{duration}", job) for job in jobs] == [["5400.0"], ["90.0"], ["1800.0"]]
 
 
 def test_a_job_that_was_cancelled(flux):
     running, waiting = flux.submit("sleep", "60"), flux.submit("--urgency=hold", "true")
     flux.wait(running, "RUN")
-    assert flux.told("{state} {urgency}", waiting) == ["SCHED 0"]
+    assert flux.shown("{state} {urgency}", waiting) == ["SCHED 0"]
     assert flux.ask("cancel", running, waiting) == []
     assert flux.ended(running, form=SHOWN) == ["sleep INACTIVE CANCELED 143|cancel|"]
     assert flux.ended(waiting, form=SHOWN + "|{t_run}") == [
@@ -278,7 +280,7 @@ def test_a_job_that_ignores_sigterm_is_killed(flux):
 
 def test_a_held_job_is_let_go(flux):
     job = flux.submit("--urgency=hold", "true")
-    assert flux.told("{state} {urgency}", job) == ["SCHED 0"]
+    assert flux.shown("{state} {urgency}", job) == ["SCHED 0"]
     flux.ask("job", "urgency", job, "default")
     assert flux.ended(job, form="{result} {urgency}") == ["COMPLETED 16"]
 
@@ -317,7 +319,7 @@ def test_input_that_is_not_given_never_ends(flux):
     assert flux.ended(ends, form="{result}") == ["COMPLETED"]
     flux.wait(waits, "RUN")
     time.sleep(1)
-    assert flux.told("{state}", waits) == ["RUN"]
+    assert flux.shown("{state}", waits) == ["RUN"]
 
 
 def test_a_log_may_be_added_to(flux):
@@ -351,7 +353,7 @@ def test_ids_are_not_in_the_order_of_the_copies(flux):
     for size in (400, 800, 1600):
         last = size - 1
         jobs = flux.ask("submit", f"--cc=0-{last}", "--urgency=hold", "--job-name=y-{cc}", "true")
-        rows = dict(line.split() for line in flux.told("{id.f58plain} {name}", *jobs))
+        rows = dict(line.split() for line in flux.shown("{id.f58plain} {name}", *jobs))
         assert {*rows.values()} == {f"y-{at}" for at in range(size)}
         if [rows[job] for job in jobs] != [f"y-{at}" for at in range(size)]:
             return
@@ -374,12 +376,12 @@ def test_elements_of_bulksubmit_wait_for_their_twins(flux):
     waits = [f"afterany:{up}" for up in ups]
     downs = flux.ask("bulksubmit", "-n1", "--job-name=d[{0}]", "--dependency={1}", "true", ":::",
                      "0", "1", "2", ":::+", *waits, "begin-time:1")  # fmt: skip
-    rows = dict(line.split() for line in flux.told("{name} {id.f58plain}", *downs))
+    rows = dict(line.split() for line in flux.shown("{name} {id.f58plain}", *downs))
     flux.ended(rows["d[2]"])
-    assert flux.told("{state}", rows["d[0]"], rows["d[1]"]) == ["DEPEND", "DEPEND"]
+    assert flux.shown("{state}", rows["d[0]"], rows["d[1]"]) == ["DEPEND", "DEPEND"]
     flux.ask("cancel", ups[1])
     flux.ended(rows["d[1]"])
-    assert flux.told("{state}", rows["d[0]"]) == ["DEPEND"]
+    assert flux.shown("{state}", rows["d[0]"]) == ["DEPEND"]
 
 
 def test_copies_of_which_some_are_refused_are_taken_in_part(flux):
@@ -401,28 +403,32 @@ def test_dependencies(flux):
         "notok": [f"afternotok:{bad}"], "never": [f"afterok:{bad}"],
     }  # fmt: skip
     jobs = {
-        kind: flux.submit(f"--job-name={kind}", *(f"--dependency={one}" for one in given), "true")
-        for kind, given in kinds.items()
+        kind: flux.submit(
+            f"--job-name={kind}",
+            *(f"--dependency={dependency}" for dependency in dependencies),
+            "true",
+        )
+        for kind, dependencies in kinds.items()
     }
-    assert flux.told("{state}", *jobs.values()) == ["DEPEND"] * 4
-    assert flux.told("{dependencies}", jobs["ok"]) == [f"after-success={good}"]
+    assert flux.shown("{state}", *jobs.values()) == ["DEPEND"] * 4
+    assert flux.shown("{dependencies}", jobs["ok"]) == [f"after-success={good}"]
     flux.ask("job", "urgency", bad, "default")
     flux.ended(bad, jobs["notok"], jobs["never"])
-    assert flux.told("{state}", jobs["any"], jobs["ok"]) == ["DEPEND", "DEPEND"]
+    assert flux.shown("{state}", jobs["any"], jobs["ok"]) == ["DEPEND", "DEPEND"]
     flux.ask("job", "urgency", good, "default")
-    told = flux.ended(*jobs.values())
-    assert told[0] == "any INACTIVE COMPLETED 0||"
-    assert told[1] == (
+    endings = flux.ended(*jobs.values())
+    assert endings[0] == "any INACTIVE COMPLETED 0||"
+    assert endings[1] == (
         f"never INACTIVE FAILED 1|dependency|dependency after-success={bad} can never be satisfied"
     )
-    assert told[2:] == ["notok INACTIVE COMPLETED 0||", "ok INACTIVE COMPLETED 0||"]
+    assert endings[2:] == ["notok INACTIVE COMPLETED 0||", "ok INACTIVE COMPLETED 0||"]
 
 
 def test_dependencies_on_what_has_ended(flux):
     good, bad = flux.submit("true"), flux.submit("false")
     flux.ended(good, bad)
-    taken = [flux.submit(f"--dependency={one}", "true")
-             for one in (f"afterany:{bad}", f"afterany:{good}", f"afterok:{good}")]  # fmt: skip
+    fulfilled = (f"afterany:{bad}", f"afterany:{good}", f"afterok:{good}")
+    taken = [flux.submit(f"--dependency={dependency}", "true") for dependency in fulfilled]
     flux.ended(*taken)
     done = flux.run("submit", f"--dependency=afterok:{bad}", "true")
     assert (done.returncode, done.stderr) == (
@@ -442,7 +448,7 @@ def test_a_warning_is_an_exception_of_a_job_that_ends_well(flux):
 def test_many_dependencies(flux):
     jobs = flux.ask("submit", "--cc=0-499", "--urgency=hold", "true")
     after = flux.submit(*(f"--dependency=afterany:{job}" for job in jobs), "true")
-    assert flux.told("{state}", after) == ["DEPEND"]
+    assert flux.shown("{state}", after) == ["DEPEND"]
     for start in range(0, 500, 100):
         flux.ask("cancel", *jobs[start : start + 100])
     assert flux.ended(after, form="{result}") == ["COMPLETED"]
@@ -450,9 +456,9 @@ def test_many_dependencies(flux):
 
 def test_a_begin_time(flux):
     job = flux.submit(f"--begin-time=+{20 if flux.live else 120}s", "true")
-    assert flux.told("{state}", job) == ["DEPEND"]
+    assert flux.shown("{state}", job) == ["DEPEND"]
     flux.ended(job)
-    submitted, began = map(float, flux.told("{t_submit} {t_run}", job)[0].split())
+    submitted, began = map(float, flux.shown("{t_submit} {t_run}", job)[0].split())
     assert began - submitted >= 1.9
 
 
@@ -469,7 +475,7 @@ def test_jobs_lists_what_lives_and_what_has_ended_since(flux):
     over, running = flux.submit(f"--job-name={name}", "true"), flux.submit(
         f"--job-name={name}", "sleep", "60")  # fmt: skip
     flux.ended(over)
-    ended = float(flux.told("{t_inactive}", over)[0])
+    ended = float(flux.shown("{t_inactive}", over)[0])
     form = ["-no", "{id.f58plain}", f"--name={name}"]
     assert flux.ask("jobs", *form) == [running]
     assert sorted(flux.ask("jobs", "-a", *form)) == sorted([over, running])
@@ -488,10 +494,10 @@ def test_jobs_lists_what_lives_and_what_has_ended_since(flux):
 
 def test_ids_have_many_forms(flux):
     job = flux.submit("true", FLUX_F58_FORCE_ASCII="")
-    plain, number = flux.told("{id.f58plain} {id.dec}", job)[0].split()
+    plain, number = flux.shown("{id.f58plain} {id.dec}", job)[0].split()
     assert {"f" + job[1:], "ƒ" + job[1:]} == {plain, "ƒ" + plain[1:]}
     for form in (plain, "ƒ" + plain[1:], number, hex(int(number))):
-        assert flux.told("{id.dec}", form) == [number]
+        assert flux.shown("{id.dec}", form) == [number]
     job = flux.submit("true", LC_ALL="C", FLUX_F58_FORCE_ASCII="")
     assert job.startswith("f")
 

@@ -43,9 +43,9 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def person(tmp_path: Path, simulators: Callable[..., Simulator]) -> Person:
-    made = Person(tmp_path, simulators("flux", message_timeout=0.1), "flux")
-    made.write(SOURCE)
-    return made
+    new_person = Person(tmp_path, simulators("flux", message_timeout=0.1), "flux")
+    new_person.write(SOURCE)
+    return new_person
 
 
 def test_what_flux_can_never_run_has_failed_at_its_first_start(person: Person) -> None:

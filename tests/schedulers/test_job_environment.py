@@ -45,15 +45,15 @@ HOPS = """
 
 @pytest.fixture
 def person(tmp_path: Path, slurm_simulator: Any) -> Person:
-    made = Person(tmp_path, slurm_simulator, "slurm")
-    made.write(HOPS)
-    return made
+    new_person = Person(tmp_path, slurm_simulator, "slurm")
+    new_person.write(HOPS)
+    return new_person
 
 
 def test_the_search_path_is_the_submitter_s(person: Person) -> None:
     """One more folder from job to job would one day be too long for any process to start."""
-    given = [str(Path(one.__file__).parents[1]) for one in (reflow, reflow_slurm)]
-    person.environment["PYTHONPATH"] = ":".join(given)
+    sources = [str(Path(package.__file__).parents[1]) for package in (reflow, reflow_slurm)]
+    person.environment["PYTHONPATH"] = ":".join(sources)
     (last,) = of(person.ended(person.submit()), "last")
     assert last["output"]["PYTHONPATH"] == person.environment["PYTHONPATH"]
 

@@ -37,7 +37,7 @@ class Site(Gate):
         self.submitted = []
 
     def run(self, *arguments, stdin="", **variables):
-        handed = {one: value for one, value in os.environ.items() if one.startswith("LSF_")}
+        handed = {name: value for name, value in os.environ.items() if name.startswith("LSF_")}
         return subprocess.run(
             [*self._prefix, *arguments], cwd=self.folder, input=stdin,
             env={"PATH": self._path, "LC_ALL": "C", "HOME": str(self.folder), **handed,
@@ -55,9 +55,11 @@ class Site(Gate):
         assert (done.returncode, done.stdout) == (255, ""), done.stdout
         return done.stderr.rstrip("\n")
 
-    def submit(self, *arguments, job="true", array="", output="/dev/null", **given):
+    def submit(self, *arguments, job="true", array="", output="/dev/null", **options):
         """Submit a job under this test's own name and return its id."""
-        done = self.run("bsub", "-J", f"{self.name}{array}", "-o", output, *arguments, job, **given)
+        done = self.run(
+            "bsub", "-J", f"{self.name}{array}", "-o", output, *arguments, job, **options
+        )
         assert done.returncode == 0, (arguments, done.stderr)
         self.submitted.append(re.match(r"Job <(\d+)>", done.stdout)[1])
         return self.submitted[-1]
@@ -69,10 +71,10 @@ class Site(Gate):
     def until(self, condition, seconds=0.0):
         """Wait until something holds, and return it; the real one takes its time."""
         end = time.monotonic() + (seconds or 60)
-        while not (found := condition()):
+        while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.3 if self.live else 0.02)
-        return found
+        return result
 
     def states(self, job, *options):
         """Return STAT of each element by its name."""
@@ -83,7 +85,11 @@ class Site(Gate):
     def wait(self, job, *states):
         """Wait until all of a job is in one of these states, and return what is said of it."""
         return self.until(
-            lambda: (found := self.states(job)) and set(found.values()) <= set(states) and found,
+            lambda: (
+                (states_now := self.states(job))
+                and set(states_now.values()) <= set(states)
+                and states_now
+            ),
             150,
         )
 
@@ -102,7 +108,7 @@ class Site(Gate):
 
     def clean(self):
         if self.submitted:
-            self.run("bkill", *(f"{one}" for one in self.submitted))
+            self.run("bkill", *(f"{job}" for job in self.submitted))
             self.run("bkill", "-J", self.name, "0")
 
 
@@ -124,14 +130,14 @@ def site(request):
         if os.getuid() == 0:
             shutil.chown(folder, user)
             prefix = ["runuser", "-u", user, "--"]
-        made = Site(folder, prefix, os.environ["PATH"], user)
+        new_site = Site(folder, prefix, os.environ["PATH"], user)
     else:
         simulator = request.getfixturevalue("lsf_simulator")
         own = pwd.getpwuid(os.getuid()).pw_name
         path = f"{simulator.path}{os.pathsep}{os.environ['PATH']}"
-        made = Site(folder, [], path, own, simulator)
-    yield made
-    made.clean()
+        new_site = Site(folder, [], path, own, simulator)
+    yield new_site
+    new_site.clean()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -228,9 +234,11 @@ ROWS = {
 }  # fmt: skip
 
 
-def fits(wanted, told):
-    told = told.strip("\n").rstrip()
-    return told == wanted if isinstance(wanted, str) else wanted.fullmatch(told) is not None
+def fits(expected, output):
+    output = output.strip("\n").rstrip()
+    return (
+        output == expected if isinstance(expected, str) else expected.fullmatch(output) is not None
+    )
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -319,9 +327,9 @@ def variables_of_an_element(site):
 def slots_are_granted_and_the_command_runs_once(site):
     job = site.submit("-n", "2", job="echo $LSB_DJOB_NUMPROC $LSB_HOSTS >> out")
     site.wait(job, "DONE")
-    number, one, other = site.read("out").split()
-    assert (number, one) == ("2", other)
-    assert site.ask("bjobs", "-a", "-w", "-noheader", job)[0].split()[5] == f"{one}:{one}"
+    number, first, other = site.read("out").split()
+    assert (number, first) == ("2", other)
+    assert site.ask("bjobs", "-a", "-w", "-noheader", job)[0].split()[5] == f"{first}:{first}"
 
 
 def output_begins_with_a_report(site):
@@ -507,8 +515,8 @@ def bkill_of_a_whole_array_that_waits(site):
 def bkill_of_elements(site):
     job = site.submit(array="[1-4]", job="sleep 600")
     site.wait(job, "RUN")
-    told = site.ask("bkill", f"{job}[1-2,4]")
-    assert told == [f"Job <{job}[{one}]> is being terminated" for one in (1, 2, 4)]
+    messages = site.ask("bkill", f"{job}[1-2,4]")
+    assert messages == [f"Job <{job}[{index}]> is being terminated" for index in (1, 2, 4)]
     assert site.until(
         lambda: sorted(site.states(job).items()) == [
             ("[1]", "EXIT"), ("[2]", "EXIT"), ("[3]", "RUN"), ("[4]", "EXIT")
@@ -518,8 +526,8 @@ def bkill_of_elements(site):
 
 def bkill_by_name(site):
     job = site.submit("-H", array="[1-3]")
-    told = site.ask("bkill", "-J", site.name, "0")
-    assert sorted(told) == [f"Job <{job}[{one}]> is being terminated" for one in (1, 2, 3)]
+    messages = site.ask("bkill", "-J", site.name, "0")
+    assert sorted(messages) == [f"Job <{job}[{index}]> is being terminated" for index in (1, 2, 3)]
 
 
 def dependencies_on_any_end(site):
@@ -561,9 +569,9 @@ def dependency_on_a_whole_array(site):
     job = site.submit(array="[1-3]", job="sleep 1; [ $LSB_JOBINDEX != 2 ]")
     ended = site.submit("-w", f"ended({job})")
     done = site.submit("-w", f"done({job})")
-    one = site.submit("-w", f"done({job}[1])")
+    behind = site.submit("-w", f"done({job}[1])")
     assert site.ending(ended)[0] == "DONE"
-    assert site.ending(one)[0] == "DONE"
+    assert site.ending(behind)[0] == "DONE"
     assert site.until(lambda: "never satisfied" in site.reason(done))
 
 
@@ -597,8 +605,10 @@ def twins_need_the_same_size(site):
     job = site.submit("-H", array="[1-3]")
     wrong = "Dependent arrays do not have the same size. Job not submitted."
     for array in ("[1-4]", ""):
-        told = site.refused("bsub", "-J", f"{site.name}{array}", "-w", f"ended({job}[*])", "true")
-        assert told == wrong
+        message = site.refused(
+            "bsub", "-J", f"{site.name}{array}", "-w", f"ended({job}[*])", "true"
+        )
+        assert message == wrong
     plain = site.submit("-H")
     assert site.refused("bsub", "-J", f"{site.name}[1-3]", "-w", f"ended({plain}[*])", "true") == (
         f"{plain}: No matching job found. Job not submitted."
@@ -610,8 +620,8 @@ def begin_time(site):
     done = site.run("bsub", "-J", site.name, "-o", "/dev/null", "-b",
                     time.strftime("%m:%d:%H:%M", when), "true")  # fmt: skip
     assert (done.returncode, fits(NUMBER, done.stdout)) == (0, True)
-    told = time.strftime("Job will be scheduled after %a %b %e %H:%M:00 %Y\n", when)
-    assert done.stderr == told
+    expected = time.strftime("Job will be scheduled after %a %b %e %H:%M:00 %Y\n", when)
+    assert done.stderr == expected
     job = re.search(r"\d+", done.stdout)[0]
     site.submitted.append(job)
     assert site.until(lambda: "has a specified start time" in site.reason(job))
@@ -634,7 +644,7 @@ def held_until_resumed(site):
 def history_of_an_array(site):
     job = site.submit(array="[1-2]")
     site.wait(job, "DONE")
-    rows = site.until(lambda: (found := site.run("bhist", job).stdout.splitlines())[3:] and found)
+    rows = site.until(lambda: (lines := site.run("bhist", job).stdout.splitlines())[3:] and lines)
     assert [row.split()[0] for row in rows[2:] if row] == [f"{job}[1]", f"{job}[2]"]
     text = site.unwrapped("bhist", "-l", f"{job}[2]")
     assert f"Job Id <{job}[2]>, Job Name <{site.name}[2]>, User <{site.user}>" in text
@@ -672,11 +682,11 @@ def test_fact(site, fact):
 
 def test_daemons_that_are_down(lsf_simulator):
     lsf_simulator.inject("down")
-    told = "Failed in an LSF library call: LIM is down; try later"
+    message = "Failed in an LSF library call: LIM is down; try later"
     for command in (("bjobs",), ("bkill", "1"), ("bparams", "-l"), ("bsub", "true")):
         done = lsf_simulator.call(*command, environment={"LSB_NTRIES": "1"})
         assert (done.returncode, done.stdout) == (255, "")
-        assert done.stderr.startswith(told)
+        assert done.stderr.startswith(message)
         # Without it, clients try for ever.
         with pytest.raises(subprocess.TimeoutExpired):
             lsf_simulator.call(*command, timeout=1)

@@ -47,13 +47,13 @@ Begin = Callable[..., tuple[Person, Simulator]]
 
 @pytest.fixture
 def begin(tmp_path: Path, simulators: Callable[..., Simulator]) -> Begin:
-    def made(**settings: Any) -> tuple[Person, Simulator]:
+    def start(**settings: Any) -> tuple[Person, Simulator]:
         simulator = simulators("lsf", message_timeout=0.1, **settings)
         person = Person(tmp_path, simulator, "lsf")
         person.write(SOURCE)
         return person, simulator
 
-    return made
+    return start
 
 
 def test_an_lsf_that_forgets_at_once_keeps_nobody_waiting(begin: Begin) -> None:
@@ -88,7 +88,7 @@ def test_an_element_that_a_person_kills_is_cancelled(begin: Begin) -> None:
     person, simulator = begin(speed=1.0)
     run = person.submit("--how", "sleep")
     person.until(run, lambda status: states(status, "square").count("SUCCESS") == 3)
-    [job] = {one["id"] for one in simulator.jobs() if one["index"] == 3 and one["pid"]}
+    [job] = {row["id"] for row in simulator.jobs() if row["index"] == 3 and row["pid"]}
     assert simulator.call("bkill", f"{job}[3]").returncode == 0
     simulator.set(speed=60.0)
     status = person.ended(run)

@@ -83,10 +83,10 @@ def person(tmp_path: Path, slurm_simulator: Any) -> Person:
 
 
 def damage(person: Person) -> None:
-    made = person.folder / "made"
-    (made / "gone").unlink()
-    (made / "altered").write_text("something else")
-    (made / "refused").write_text("refuse")
+    results = person.folder / "made"
+    (results / "gone").unlink()
+    (results / "altered").write_text("something else")
+    (results / "refused").write_text("refuse")
     if os.geteuid() == 0:
         for path in person.folder.rglob("*.pickle"):
             os.chown(path, 65534, 65534)

@@ -57,7 +57,7 @@ ARRAYS = ("square", "negate", "double")
 def test_one_of_a_thousand_and_one_runs(
     tmp_path: Path, slurm_simulator: Any, executor: str
 ) -> None:
-    first, then = (Person(tmp_path, slurm_simulator, one) for one in ("local", executor))
+    first, then = (Person(tmp_path, slurm_simulator, name) for name in ("local", executor))
     first.write(SOURCE)
     items = list(range(1_000))
     (tmp_path / "before").write_text(str(items))

@@ -52,10 +52,10 @@ class Site(Gate):
         assert done.stdout == ""
         return done.returncode, done.stderr.splitlines()[0]
 
-    def submit(self, *arguments, job=("--", "/bin/true"), **given):
+    def submit(self, *arguments, job=("--", "/bin/true"), **options):
         """Submit a job under this test's own name and return its id."""
         logs = [] if {"-o", "-k", "-j"} & set(arguments) else ["-o", "/dev/null", "-e", "/dev/null"]
-        done = self.run("qsub", "-N", self.name, *logs, *arguments, *job, **given)
+        done = self.run("qsub", "-N", self.name, *logs, *arguments, *job, **options)
         assert (done.returncode, done.stderr) == (0, ""), (arguments, done.stderr)
         self.submitted.append(done.stdout.strip())
         return self.submitted[-1]
@@ -78,37 +78,39 @@ class Site(Gate):
     def until(self, condition, seconds=0.0):
         """Wait until something holds, and return it; the real one takes its time."""
         end = time.monotonic() + (seconds or 60)
-        while not (found := condition()):
+        while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.3 if self.live else 0.02)
-        return found
+        return result
 
     def full(self, job, *options):
-        """Return the attributes of each job that qstat shows, by id."""
+        """Return the fields of each job that qstat shows, by id."""
         done = self.run("qstat", "-x", "-f", "-w", *options, job)
-        found = {}
+        jobs = {}
         for block in done.stdout.split("Job Id: ")[1:]:
             name, _, rest = block.partition("\n")
-            found[name] = dict(
+            jobs[name] = dict(
                 line.strip().partition(" = ")[::2] for line in rest.splitlines() if " = " in line
             )
-        return found
+        return jobs
 
     def of(self, job, *names):
-        told = self.full(job).get(job, {})
-        return tuple(told.get(name) for name in names)
+        fields = self.full(job).get(job, {})
+        return tuple(fields.get(name) for name in names)
 
     def wait(self, job, *states):
-        """Wait until a job is in one of these states; return its attributes."""
+        """Wait until a job is in one of these states; return its fields."""
         return self.until(
             lambda: (
-                (told := self.full(job).get(job, {})) and told.get("job_state") in states and told
+                (fields := self.full(job).get(job, {}))
+                and fields.get("job_state") in states
+                and fields
             )
         )
 
     def ended(self, job):
-        told = self.wait(job, "F")
-        return tuple(told.get(name) for name in ("substate", "Exit_status"))
+        fields = self.wait(job, "F")
+        return tuple(fields.get(name) for name in ("substate", "Exit_status"))
 
     def history(self, on):
         if self.live:
@@ -143,14 +145,15 @@ def site(request):
         if os.getuid() == 0:
             shutil.chown(folder, user)
             prefix = ["runuser", "-u", user, "--"]
-        made = Site(folder, prefix, os.environ["PATH"], user)
-        assert "pbs_version" in made.ask("qstat", "--version")[0], "REFLOW_LIVE_PBS=1, but no PBS"
+        new_site = Site(folder, prefix, os.environ["PATH"], user)
+        version = new_site.ask("qstat", "--version")[0]
+        assert "pbs_version" in version, "REFLOW_LIVE_PBS=1, but no PBS"
     else:
         simulator = request.getfixturevalue("pbs_simulator")
         path = f"{simulator.path}{os.pathsep}{os.environ['PATH']}"
-        made = Site(folder, [], path, pwd.getpwuid(os.getuid()).pw_name, simulator)
-    yield made
-    made.clean()
+        new_site = Site(folder, [], path, pwd.getpwuid(os.getuid()).pw_name, simulator)
+    yield new_site
+    new_site.clean()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -167,10 +170,10 @@ def the_id_and_nothing_else_is_printed(site):
 
 def short_and_full_ids_mean_the_same_job(site):
     job, array = site.submit("-h"), site.submit("-h", "-J", "0-3")
-    for one in (job, job.partition(".")[0]):
-        assert list(site.full(one)) == [job]
-    for one in (array, array.partition(".")[0]):
-        assert list(site.full(one)) == [array]
+    for job_id in (job, job.partition(".")[0]):
+        assert list(site.full(job_id)) == [job]
+    for job_id in (array, array.partition(".")[0]):
+        assert list(site.full(job_id)) == [array]
     number = array.partition("[")[0]
     assert list(site.full(f"{number}[2]")) == [array.replace("[]", "[2]")]
     assert site.refused("qstat", number) == (
@@ -187,14 +190,14 @@ def a_script_takes_no_arguments(site):
 def script_from_standard_input(site):
     done = site.run("qsub", "-j", "oe", "-o", f"{site.folder}/log", stdin="echo hello\n")
     site.submitted.append(done.stdout.strip())
-    told = site.wait(site.submitted[-1], "F")
-    assert told["Job_Name"] == "STDIN"
+    fields = site.wait(site.submitted[-1], "F")
+    assert fields["Job_Name"] == "STDIN"
     site.until(lambda: site.read("log").endswith("hello\n"))
 
 
 def arguments_are_handed_on_as_they_are(site):
-    given = ["two words", "$HOME", "a*b", "it's"]
-    job = site.submit("-j", "oe", "-o", f"{site.folder}/log", job=("--", "/bin/echo", *given))
+    words = ["two words", "$HOME", "a*b", "it's"]
+    job = site.submit("-j", "oe", "-o", f"{site.folder}/log", job=("--", "/bin/echo", *words))
     site.wait(job, "F")
     assert site.until(lambda: site.read("log")) == "two words $HOME a*b it's\n"
 
@@ -242,9 +245,9 @@ def time_limits(site):
 
 def more_than_there_is_waits_for_ever(site):
     job = site.submit("-l", "select=1:ncpus=999")
-    told = site.until(lambda: (told := site.of(job, "job_state", "comment"))[1] and told)
-    assert told[0] == "Q"
-    assert told[1].startswith("Can Never Run")
+    shown = site.until(lambda: (shown := site.of(job, "job_state", "comment"))[1] and shown)
+    assert shown[0] == "Q"
+    assert shown[1].startswith("Can Never Run")
 
 
 def job_names(site):
@@ -285,8 +288,8 @@ def options_may_come_twice(site):
     waited = site.submit("-h")
     job = site.submit("-W", f"depend=afterany:{waited}", "-W", "umask=027", "-l",
                       "select=1:ncpus=1", "-l", "place=free", "-l", "walltime=5:00")  # fmt: skip
-    told = site.full(job)[job]
-    assert (told["job_state"], told["substate"], told["Resource_List.place"]) == (
+    fields = site.full(job)[job]
+    assert (fields["job_state"], fields["substate"], fields["Resource_List.place"]) == (
         "H", "22", "free"
     )  # fmt: skip
 
@@ -298,8 +301,8 @@ def nothing_of_qsub_is_left_behind(site):
 
 def begin_times(site):
     later = time.strftime("%Y%m%d%H%M.%S", time.localtime(time.time() + 3600))
-    told = site.wait(site.submit("-a", later), "W")
-    assert told["substate"] == "30"
+    fields = site.wait(site.submit("-a", later), "W")
+    assert fields["substate"] == "30"
     past = time.strftime("%Y%m%d%H%M.%S", time.localtime(time.time() - 60))
     assert site.ended(site.submit("-a", past)) == ("92", "0")
     assert site.refused("qsub", "-a", "now+60", "--", "/bin/true") == (
@@ -320,8 +323,8 @@ def what_a_job_finds(site):
                       job=("--", "/usr/bin/env"), OTHER="x")  # fmt: skip
     site.wait(job, "F")
     site.until(lambda: site.read("log"))
-    found = dict(line.partition("=")[::2] for line in site.read("log").splitlines())
-    assert {name: found.get(name) for name in (
+    variables = dict(line.partition("=")[::2] for line in site.read("log").splitlines())
+    assert {name: variables.get(name) for name in (
         "PBS_JOBID", "PBS_JOBNAME", "PBS_O_WORKDIR", "PBS_ENVIRONMENT", "MINE", "OTHER",
         "PBS_ARRAY_INDEX", "HOME",
     )} == {
@@ -373,18 +376,19 @@ def what_an_element_finds(site):
     for index in (3, 6, 9):
         site.until(lambda index=index: "PBS_JOBID" in site.read(f"log.{index}"))
         lines = site.read(f"log.{index}").splitlines()
-        found = dict(line.partition("=")[::2] for line in lines)
-        assert (found["PBS_ARRAY_INDEX"], found["PBS_ARRAY_ID"], found["PBS_JOBID"]) == (
+        variables = dict(line.partition("=")[::2] for line in lines)
+        names = ("PBS_ARRAY_INDEX", "PBS_ARRAY_ID", "PBS_JOBID")
+        assert [variables[name] for name in names] == [
             str(index), array, array.replace("[]", f"[{index}]")
-        )  # fmt: skip
+        ]  # fmt: skip
 
 
 def a_throttle_holds(site):
     array = site.submit("-J", "0-3%1", job=site.shell(f"{site.until_go()}; sleep 1"))
 
     def running():
-        done = site.full(array, "-t")
-        return sum(one["job_state"] == "R" for name, one in done.items() if "[]" not in name)
+        entries = site.full(array, "-t")
+        return sum(entry["job_state"] == "R" for job, entry in entries.items() if "[]" not in job)
 
     most = 0
     while site.of(array, "job_state") != ("F",):
@@ -412,9 +416,9 @@ def logs_without_a_place(site):
     site.wait(job, "F")
     site.wait(array, "F")
     number, of_array = job.partition(".")[0], array.partition("[")[0]
-    wanted = {f"{site.name}.o{number}", f"{site.name}.e{number}",
+    files = {f"{site.name}.o{number}", f"{site.name}.e{number}",
               f"{site.name}.o{of_array}.0", f"{site.name}.o{of_array}.1"}  # fmt: skip
-    site.until(lambda: {path.name for path in site.folder.iterdir()} == wanted)
+    site.until(lambda: {path.name for path in site.folder.iterdir()} == files)
 
 
 def logs_in_a_folder(site):
@@ -449,8 +453,8 @@ def live_logs_of_arrays(site):
 
 def a_missing_folder_of_the_log_is_no_failure(site):
     job = site.submit("-j", "oe", "-o", f"{site.folder}/nosuch/log")
-    told = site.until(lambda: site.of(job, "Exit_status")[0], 90)
-    assert told == "0"
+    exit_status = site.until(lambda: site.of(job, "Exit_status")[0], 90)
+    assert exit_status == "0"
 
 
 # Dependencies
@@ -459,9 +463,9 @@ def a_missing_folder_of_the_log_is_no_failure(site):
 def a_job_that_waits(site):
     first = site.submit("-h")
     later = site.submit("-W", f"depend=afterany:{first}")
-    told = site.full(later)[later]
+    fields = site.full(later)[later]
     server = first.partition(".")[2]
-    assert (told["job_state"], told["substate"], told["Hold_Types"], told["depend"]) == (
+    assert (fields["job_state"], fields["substate"], fields["Hold_Types"], fields["depend"]) == (
         "H", "22", "s", f"afterany:{first}@{server}"
     )  # fmt: skip
     site.ask("qrls", first)
@@ -483,11 +487,11 @@ def a_job_that_waits_for_an_array(site):
 def what_waits_for_the_unknown_is_deleted_without_a_word(site):
     array = site.submit("-h", "-J", "0-1")
     number = array.partition("[")[0]
-    known = site.submit("-h")
-    for waited in ("9999999", "9999999[]", number, f"{known}:9999999"):
+    existing = site.submit("-h")
+    for waited in ("9999999", "9999999[]", number, f"{existing}:9999999"):
         job = site.submit("-W", f"depend=afterany:{waited}")
-        told = site.wait(job, "F")
-        assert [told.get(name) for name in ("substate", "Exit_status", "stime", "comment")] == [
+        fields = site.wait(job, "F")
+        assert [fields.get(name) for name in ("substate", "Exit_status", "stime", "comment")] == [
             "92", None, None, None
         ]  # fmt: skip
 
@@ -516,8 +520,8 @@ def the_end_of_a_job_without_history_drops_those_behind_it(site):
         assert done.stderr.startswith("qselect: PBS is not configured to maintain job history")
 
         def elements():
-            told = site.run("qstat", "-t", "-f", "-w", array).stdout
-            return re.findall(r"job_state = (.)\n[^J]*?substate = (\d+)", told)
+            output = site.run("qstat", "-t", "-f", "-w", array).stdout
+            return re.findall(r"job_state = (.)\n[^J]*?substate = (\d+)", output)
 
         assert site.until(lambda: any(state == "X" for state, _ in elements()) or not elements())
         site.until(lambda: site.run("qstat", array).returncode == 153)
@@ -620,8 +624,8 @@ def unknown_and_finished(site):
 
 def json_shows_the_first_of_several(site):
     jobs = [site.submit("-h"), site.submit("-h")]
-    told = json.loads("\n".join(site.ask("qstat", "-x", "-f", "-F", "json", *jobs)))
-    assert list(told["Jobs"]) == jobs[:1]
+    document = json.loads("\n".join(site.ask("qstat", "-x", "-f", "-F", "json", *jobs)))
+    assert list(document["Jobs"]) == jobs[:1]
     lines = site.ask("qstat", "-x", "-f", *jobs)
     assert [line for line in lines if line.startswith("Job Id")] == [
         f"Job Id: {job}" for job in jobs
@@ -639,7 +643,7 @@ def long_lines_are_folded(site):
     unfolded = "\n".join(lines).replace("\n\t", "")
     depend = re.search("depend = (.*)", unfolded)[1]
     server = job.partition(".")[2]
-    assert depend == f"afterany:{':'.join(f'{one}@{server}' for one in waited)}"
+    assert depend == f"afterany:{':'.join(f'{number}@{server}' for number in waited)}"
 
 
 def options_of_qstat_that_conflict(site):
@@ -655,12 +659,12 @@ def how_jobs_end(site):
         ("sh -c 'kill -9 $$'; exit $?",): ("93", "137", "failed"),
         ("exit 255",): ("93", "255", "failed"),
     }  # fmt: skip
-    jobs = {site.submit(job=(*shell, *script)): wanted for script, wanted in cases.items()}
-    for job, wanted in jobs.items():
-        told = site.wait(job, "F")
-        assert (told["substate"], told["Exit_status"], told["comment"].split()[-1]) == wanted
-        assert told["stime"]
-        assert told["exec_host"]
+    jobs = {site.submit(job=(*shell, *script)): ending for script, ending in cases.items()}
+    for job, ending in jobs.items():
+        fields = site.wait(job, "F")
+        assert (fields["substate"], fields["Exit_status"], fields["comment"].split()[-1]) == ending
+        assert fields["stime"]
+        assert fields["exec_host"]
 
 
 def a_script_that_is_killed(site):
@@ -671,11 +675,11 @@ def a_script_that_is_killed(site):
 def the_time_limit(site):
     job = site.submit("-l", "walltime=00:00:03", "-j", "oe", "-k", "oed", "-o",
                       f"{site.folder}/log", job=("--", "/bin/sleep", "100"))  # fmt: skip
-    told = site.until(
-        lambda: (told := site.full(job)[job]) and told["job_state"] == "F" and told, 90
+    fields = site.until(
+        lambda: (fields := site.full(job)[job]) and fields["job_state"] == "F" and fields, 90
     )
-    assert (told["substate"], told["Exit_status"]) == ("93", "-29")
-    assert told["comment"].endswith("and exceeded resource walltime")
+    assert (fields["substate"], fields["Exit_status"]) == ("93", "-29")
+    assert fields["comment"].endswith("and exceeded resource walltime")
     assert re.search(r"=>> PBS: job killed: walltime \d+ exceeded limit 3", site.read("log"))
 
 
@@ -721,24 +725,25 @@ def deleting_what_is_being_deleted(site):
 def elements_in_one_question(site):
     array = site.submit("-J", "0-3", job=("--", "/bin/sh", "-c", "exit $((PBS_ARRAY_INDEX % 2))"))
     site.wait(array, "F")
-    found = site.full(array, "-t")
-    assert list(found) == [array, *(array.replace("[]", f"[{at}]") for at in range(4))]
-    assert [one["Exit_status"] for one in list(found.values())[1:]] == ["0", "1", "0", "1"]
-    assert {one["array_id"] for one in list(found.values())[1:]} == {array}
-    assert found[array]["array_state_count"].startswith("Queued:0 Running:0 Exiting:0 Expired:")
-    assert found[array]["substate"] == "93"
+    elements = site.full(array, "-t")
+    assert list(elements) == [array, *(array.replace("[]", f"[{at}]") for at in range(4))]
+    _, *members = elements.values()
+    assert [member["Exit_status"] for member in members] == ["0", "1", "0", "1"]
+    assert {member["array_id"] for member in members} == {array}
+    assert elements[array]["array_state_count"].startswith("Queued:0 Running:0 Exiting:0 Expired:")
+    assert elements[array]["substate"] == "93"
 
 
 def elements_that_have_ended_while_their_array_lives(site):
     script = "[ $PBS_ARRAY_INDEX = 1 ] && sleep 60; exit 3"
     array = site.submit("-J", "0-1", job=("--", "/bin/sh", "-c", script))
     first = array.replace("[]", "[0]")
-    told = site.until(
+    fields = site.until(
         lambda: (
-            (told := site.full(array, "-t").get(first)) and told["job_state"] == "X" and told
+            (fields := site.full(array, "-t").get(first)) and fields["job_state"] == "X" and fields
         )
     )
-    assert (told["Exit_status"], told["substate"]) == ("3", "93")
+    assert (fields["Exit_status"], fields["substate"]) == ("3", "93")
     assert site.of(array, "job_state") == ("B",)
 
 
@@ -747,19 +752,20 @@ def elements_that_were_deleted_before_they_began(site):
     site.wait(array, "B")
     third = array.replace("[]", "[2]")
     assert site.ask("qdel", array.replace("[]", "[2-3]")) == []
-    told = site.until(
+    fields = site.until(
         lambda: (
-            (told := site.full(array, "-t").get(third)) and told["job_state"] == "X" and told
+            (fields := site.full(array, "-t").get(third)) and fields["job_state"] == "X" and fields
         )
     )
-    assert (told.get("Exit_status"), told["comment"]) == (None, "Subjob finished")
+    assert (fields.get("Exit_status"), fields["comment"]) == (None, "Subjob finished")
     site.ask("qdel", array)
     site.wait(array, "F")
-    told = site.full(array, "-t")
-    assert (told[third]["Exit_status"], told[third]["substate"], told[third]["comment"]) == (
+    elements = site.full(array, "-t")
+    deleted = elements[third]
+    assert (deleted["Exit_status"], deleted["substate"], deleted["comment"]) == (
         "1", "91", "Subjob finished"
     )  # fmt: skip
-    assert told[array.replace("[]", "[0]")]["Exit_status"] == "271"
+    assert elements[array.replace("[]", "[0]")]["Exit_status"] == "271"
 
 
 def the_code_of_an_array_is_that_of_the_last_to_end(site):
@@ -777,16 +783,16 @@ def qselect_lists_ids(site):
     held, array = site.submit("-h"), site.submit("-h", "-J", "0-2")
     ended = site.submit()
     site.wait(ended, "F")
-    found = site.ask("qselect", "-u", site.user)
-    assert {held, array} <= set(found)
-    assert ended not in found
+    ids = site.ask("qselect", "-u", site.user)
+    assert {held, array} <= set(ids)
+    assert ended not in ids
     assert site.ask("qselect", "-u", site.user, "-N", site.name) == [held, array]
     assert site.ask("qselect", "-u", site.user, "-N", site.name, "-x") == [held, array, ended]
     assert site.ask("qselect", "-u", site.user, "-N", "nosuch") == []
     assert site.ask("qselect", "-u", site.user, "-N", site.name, "-s", "H") == [held, array]
     assert site.ask("qselect", "-u", site.user, "-N", site.name, "-s", "QR") == []
-    told = site.ask("qselect", "-u", site.user, "-N", site.name, "-T", "-s", "EHQRSTUW")
-    assert sum("[]" not in one for one in told) == 4
+    ended_ids = site.ask("qselect", "-u", site.user, "-N", site.name, "-T", "-s", "EHQRSTUW")
+    assert sum("[]" not in job_id for job_id in ended_ids) == 4
 
 
 # Control
@@ -812,9 +818,9 @@ def holding_what_runs_changes_nothing(site):
 
 
 def what_the_server_tells_of_itself(site):
-    told = "\n".join(site.ask("qstat", "-B", "-f"))
-    assert re.search(r"^    max_array_size = [0-9]+$", told, re.MULTILINE)
-    assert re.search(r"^    job_history_enable = True$", told, re.MULTILINE)
+    shown = "\n".join(site.ask("qstat", "-B", "-f"))
+    assert re.search(r"^    max_array_size = [0-9]+$", shown, re.MULTILINE)
+    assert re.search(r"^    job_history_enable = True$", shown, re.MULTILINE)
     assert site.ask("qsub", "--version") == site.ask("qstat", "--version")
 
 

@@ -72,18 +72,20 @@ def test_a_waiting_job_deleted_by_hand_holds_nothing_up(person: Person) -> None:
 
     def arrays() -> dict[str, set[str]]:
         """Return the ids of the arrays in the queue, and the states of their elements."""
-        found: dict[str, set[str]] = {}
+        states: dict[str, set[str]] = {}
         for job in person.simulator.jobs():
             if job["index"] is not None and job["state"] != "ended":
-                found.setdefault(job["id"], set()).add(job["state"])
-        return found
+                states.setdefault(job["id"], set()).add(job["state"])
+        return states
 
     def one_runs_and_one_waits(_: object) -> bool:
         """The second is submitted some time after the first, which may have begun by then."""
         return sorted("running" in of_one for of_one in arrays().values()) == [False, True]
 
     person.until(run, one_runs_and_one_waits)
-    ids = [f"{job}[]" for job, _ in sorted(arrays().items(), key=lambda one: "running" in one[1])]
+    ids = [
+        f"{job}[]" for job, _ in sorted(arrays().items(), key=lambda entry: "running" in entry[1])
+    ]
     for job in ids:  # the one that waits, and then the one that runs
         assert person.simulator.call("qdel", job).returncode == 0
     status = person.ended(run)

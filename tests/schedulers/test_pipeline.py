@@ -54,19 +54,19 @@ class Submitter(Person):
 
     def wait(self, condition: Callable[[], Any], seconds: float = 240) -> Any:
         end = time.monotonic() + seconds
-        while not (found := condition()):
+        while not (result := condition()):
             assert time.monotonic() < end, f"it did not come about: {self.live()}"
             time.sleep(0.1)
-        return found
+        return result
 
     def the_only_one_left(self, limit: int) -> dict[str, Any]:
         """Wait until one job or position with that time limit is left, and runs; return it."""
-        def found() -> dict[str, Any] | None:
-            left = [one for one in self.live() if one["limit"] == limit]
+        def single() -> dict[str, Any] | None:
+            left = [job for job in self.live() if job["limit"] == limit]
             return left[0] if len(left) == 1 and left[0]["state"] == "running" else None
 
-        one: dict[str, Any] = self.wait(found)
-        return one
+        job: dict[str, Any] = self.wait(single)
+        return job
 
     def left_alone(self, run: str) -> dict[str, Any]:
         """Wait until no job is left, with nobody to help; then the run must have ended."""
@@ -91,8 +91,8 @@ def person(
 
 
 def summary(status: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = status["summary"]
-    return found
+    counts: dict[str, dict[str, int]] = status["summary"]
+    return counts
 
 
 def outputs(status: dict[str, Any], task: str) -> list[Any]:
@@ -118,17 +118,17 @@ def test_every_way_to_fail_has_its_cause_and_retry_runs_exactly_those(person: Su
     person.simulator.inject("overdue", job=job["id"], index=job["index"])
     status = person.left_alone(run)
     assert status["run"]["status"] == "FAILED"
-    told = {
+    endings = {
         element["array_index"]: (element["cause"], (element["error_text"] or "").splitlines()[-1:])
         for element in of(status, "go")
         if element["state"] == "FAILED"
     }
-    assert {index: cause for index, (cause, _) in told.items()} == {
+    assert {index: cause for index, (cause, _) in endings.items()} == {
         1: "ERROR", 2: "ERROR", 3: "ERROR", 4: "TIMEOUT"
     }, status  # fmt: skip
-    assert told[1][1] == ["ValueError: raise"]
-    assert "killed by signal SIGKILL" in told[2][1][0]
-    assert told[3][1][0].endswith("ended with exit code 3")
+    assert endings[1][1] == ["ValueError: raise"]
+    assert "killed by signal SIGKILL" in endings[2][1][0]
+    assert endings[3][1][0].endswith("ended with exit code 3")
     assert summary(status)["then"] == {"SUCCESS": 2, "SKIPPED": 4}
     assert summary(status)["joined"] == {"SKIPPED": 1}
     assert outputs(status, "beside") == [f"{odd}yes"]

@@ -33,11 +33,11 @@ def site(request):
     if request.param == "live":
         if shutil.which("qsub") is None:
             pytest.fail("REFLOW_LIVE_SGE=1, but there is no qsub")
-        made = Site(folder)
+        new_site = Site(folder)
     else:
-        made = Site(folder, request.getfixturevalue("simulators")("sge"))
-    yield made
-    made.clean()
+        new_site = Site(folder, request.getfixturevalue("simulators")("sge"))
+    yield new_site
+    new_site.clean()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -187,9 +187,11 @@ ROWS = {
 }  # fmt: skip
 
 
-def fits(wanted, told):
-    told = told.strip("\n").rstrip()
-    return told == wanted if isinstance(wanted, str) else wanted.fullmatch(told) is not None
+def fits(expected, output):
+    output = output.strip("\n").rstrip()
+    return (
+        output == expected if isinstance(expected, str) else expected.fullmatch(output) is not None
+    )
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -233,12 +235,12 @@ def environment_of_a_job(site):
     job = site.submit("-V", "-o", "log", script="env", MULTI="a b,c=d;$x\ny", JOB_ID="old")
     site.ended(job)
     lines = site.read("log").splitlines()
-    for wanted in (
+    for expected in (
         f"JOB_ID={job}", f"JOB_NAME={site.name}", "SGE_TASK_ID=undefined", "NSLOTS=1",
         "SGE_TASK_FIRST=undefined", "RESTARTED=0", "SGE_CELL=default", "ENVIRONMENT=BATCH",
         "MULTI=a b,c=d;$x", "y", f"PWD={site.folder}",
     ):  # fmt: skip
-        assert wanted in lines, wanted
+        assert expected in lines, expected
 
 
 def environment_of_a_task(site):
@@ -327,8 +329,8 @@ def exit_100_is_an_error(site):
         for line in site.ask("qstat", "-j", job)
     )
     site.until(lambda: len(site.records(job)) >= 3)
-    said = site.ask("qmod", "-cj", job, code=1)
-    assert re.fullmatch(rf"\S+ cleared error state of job-array task {job}\.2", said[-1])
+    messages = site.ask("qmod", "-cj", job, code=1)
+    assert re.fullmatch(rf"\S+ cleared error state of job-array task {job}\.2", messages[-1])
 
 
 def missing_folder_of_the_log(site):
@@ -355,16 +357,16 @@ def missing_folder_of_the_log(site):
 def missing_working_directory(site):
     job = site.submit("-wd", "/nonexistent")
     assert site.until(lambda: site.states(job) == {"": "Eqw"})
-    said = site.ask("qstat", "-j", job)
-    assert any("can't chdir to /nonexistent: No such" in line for line in said)
+    lines = site.ask("qstat", "-j", job)
+    assert any("can't chdir to /nonexistent: No such" in line for line in lines)
 
 
 def variables_in_the_working_directory(site):
     (site.folder / "d$USER").mkdir()
     job = site.submit("-wd", f"{site.folder}/d$USER")
     assert site.until(lambda: site.states(job) == {"": "Eqw"})
-    said = site.ask("qstat", "-j", job)
-    assert any(f"can't chdir to {site.folder}/d{site.user}: " in line for line in said)
+    lines = site.ask("qstat", "-j", job)
+    assert any(f"can't chdir to {site.folder}/d{site.user}: " in line for line in lines)
 
 
 def rows_of_an_array(site):
@@ -403,8 +405,10 @@ def throttle_after_qdel_of_a_waiting_task(site):
     assert site.ask("qdel", f"{job}.5", code=0) == [
         f"{site.user} has deleted job-array task {job}.5"
     ]
-    (said,) = site.ask("qdel", job, "-t", "3-4")
-    assert re.fullmatch(rf"{site.user} has deleted job-array tasks 3(,4|-4:1) of job {job}", said)
+    (message,) = site.ask("qdel", job, "-t", "3-4")
+    assert re.fullmatch(
+        rf"{site.user} has deleted job-array tasks 3(,4|-4:1) of job {job}", message
+    )
 
 
 def throttle_after_qdel_of_a_running_task(site):
@@ -424,8 +428,8 @@ def throttle_is_lost_when_a_task_ends_after_qdel_of_a_waiting_one(site):
     site.ask("qdel", job, "-t", "7")
     site.ask("qdel", job, "-t", "1")
     assert site.until(lambda: site.running(job) > 2)
-    said = site.ask("qstat", "-j", job)
-    assert any(re.fullmatch(r"maximum concurrency: +2", line.strip()) for line in said)
+    lines = site.ask("qstat", "-j", job)
+    assert any(re.fullmatch(r"maximum concurrency: +2", line.strip()) for line in lines)
 
 
 def hold_for_a_failure(site):
@@ -513,13 +517,13 @@ def task_by_task_and_after_all_of_another(site):
 
 def task_by_task_needs_the_same_range(site):
     first = site.submit("-h", "-t", "1-4")
-    for range_, told in (
+    for range_, message in (
         (["-t", "1-3"], "This array job must have the same range of sub-tasks as the dependent "
          "array job specified with -hold_jid_ad"),
         ([], 'Can only specify "-hold_jid_ad" option with an array job (using "-t" option)'),
     ):  # fmt: skip
         done = site.run("qsub", *range_, "-hold_jid_ad", first, stdin="true\n")
-        assert (done.returncode, done.stderr.strip()) == (1, rejected(told))
+        assert (done.returncode, done.stderr.strip()) == (1, rejected(message))
 
 
 def many_holds(site):
@@ -563,19 +567,19 @@ def deleted_before_it_ran(site):
     assert site.ask("qdel", job) == [f"{site.user} has deleted job {job}"]
     time.sleep(3 if site.live else 0.3)
     assert site.records(job) == []
-    assert any(f" {job} " in one for one in site.ask("qstat", "-u", site.user, "-s", "z"))
+    assert any(f" {job} " in line for line in site.ask("qstat", "-u", site.user, "-s", "z"))
     assert site.ask("qstat", "-j", job, code=1) == []
 
 
 def deleted_array(site):
     job = site.submit("-t", "1-20", script="sleep 60")
     site.until(lambda: site.running(job) > 2)
-    said = site.ask("qdel", f"{UNKNOWN}", job, code=1)
-    assert said[0] == f'denied: job "{UNKNOWN}" does not exist'
-    assert f"{site.user} has registered the job-array task {job}.1 for deletion" in said
-    assert said[-1] == f"{site.user} has deleted job {job}"
+    messages = site.ask("qdel", f"{UNKNOWN}", job, code=1)
+    assert messages[0] == f'denied: job "{UNKNOWN}" does not exist'
+    assert f"{site.user} has registered the job-array task {job}.1 for deletion" in messages
+    assert messages[-1] == f"{site.user} has deleted job {job}"
     site.until(lambda: not site.states(job))
-    ran = {one["taskid"] for one in site.ended(job)}
+    ran = {record["taskid"] for record in site.ended(job)}
     time.sleep(2 if site.live else 0.2)
     assert len(ran) < 20
     assert {record["failed"].split()[0] for record in site.records(job)} == {"100"}
@@ -608,10 +612,10 @@ def accounting_by_name_and_owner(site):
     jobs = [site.submit(), site.submit()]
     for job in jobs:
         site.ended(job)
-    for given in ([site.name], [f"{site.name[:-3]}*"]):
-        lines = site.ask("qacct", "-o", site.user, "-j", *given)
-        found = [line.split()[1] for line in lines if line.startswith("jobnumber")]
-        assert sorted(found) == sorted(jobs)
+    for targets in ([site.name], [f"{site.name[:-3]}*"]):
+        lines = site.ask("qacct", "-o", site.user, "-j", *targets)
+        numbers = [line.split()[1] for line in lines if line.startswith("jobnumber")]
+        assert sorted(numbers) == sorted(jobs)
     lines = site.ask("qacct", "-o", site.user, "-d", "1", "-j")
     assert {line.split()[1] for line in lines if line.startswith("jobnumber")} >= set(jobs)
 

@@ -81,7 +81,7 @@ class Somebody(Person):
             assert time.monotonic() < end, self.simulator.jobs()
             time.sleep(0.1)
 
-    def told(self, run: str, of_run: str) -> None:
+    def wait_for_note(self, run: str, of_run: str) -> None:
         text = f"under way in run {of_run}"
         self.until(run, lambda status: any(text in note for note in status["notes"]))
 
@@ -108,7 +108,7 @@ def both(person: Somebody, first: str, second: str) -> dict[str, Any]:
 def test_what_one_has_queued_the_other_waits_for(person: Somebody) -> None:
     first = person.submit("--n", "3")
     second = person.submit("--n", "3", run_dir="second")
-    person.told(second, first)
+    person.wait_for_note(second, first)
     person.go("a")
     person.at_rest(4, 3)
     status = both(person, first, second)
@@ -122,7 +122,7 @@ def test_what_is_queued_ahead_of_its_inputs_is_known_by_its_lineage(person: Some
     first = person.submit("--n", "3")
     person.at_rest(7, 3)  # c runs: it was queued while nobody knew what it would receive
     second = person.submit("--n", "3", "--last", "1", run_dir="second")
-    person.told(second, first)
+    person.wait_for_note(second, first)
     status = both(person, first, second)
     assert person.ran() == ONCE + Counter(["d1"])
     assert [states(status, task) for task in "abcd"] == [
@@ -163,7 +163,7 @@ def test_nobody_waits_for_what_nobody_will_compute(person: Somebody, how: str) -
     first = person.submit("--n", "3")
     person.begun(1)
     second = person.submit("--n", "3", run_dir="second")
-    person.told(second, first)
+    person.wait_for_note(second, first)
     if how == "cancelled":
         person.reflow("cancel", first, "--yes")
     elif how == "deleted":
@@ -172,7 +172,7 @@ def test_nobody_waits_for_what_nobody_will_compute(person: Somebody, how: str) -
         take_out(person, first)
     person.begun(2)
     person.go()
-    assert person.until(second, lambda one: one["run"]["status"] == "SUCCESS")
+    assert person.until(second, lambda status: status["run"]["status"] == "SUCCESS")
     assert person.ran() == ONCE + Counter(["a"])
     if how == "taken out of the queue":
         # Who carries the first on finds what was computed in its place.
@@ -191,7 +191,7 @@ def test_a_job_that_is_held_is_not_waited_for(person: Somebody) -> None:
     person.simulator.inject("partition_up", partition="compute")
     second = person.submit("--n", "3", run_dir="second")
     person.go()
-    person.until(second, lambda one: one["run"]["status"] == "SUCCESS")
+    person.until(second, lambda status: status["run"]["status"] == "SUCCESS")
     assert person.ran() == ONCE
     command(person, "scontrol", "release", job)
     assert person.ended(first)["run"]["status"] == "SUCCESS"
@@ -207,11 +207,11 @@ def test_the_scheduler_is_asked_after_the_jobs_of_any_run(person: Somebody, wher
     else:
         person.configure(prologue="true")
         second = person.submit("--n", "3", run_dir="second")
-    person.told(second, first)
+    person.wait_for_note(second, first)
     take_out(person, first)
     person.begun(2)  # once the scheduler has had the time to tell of all its jobs
     person.go()
-    person.until(second, lambda one: one["run"]["status"] == "SUCCESS")
+    person.until(second, lambda status: status["run"]["status"] == "SUCCESS")
 
 
 def test_a_run_inside_a_job_does_not_wait_for_that_job_s_run(person: Somebody) -> None:
@@ -240,7 +240,7 @@ def test_a_run_inside_a_job_does_not_wait_for_that_job_s_run(person: Somebody) -
     job = job_of(person, run, "leaf")
     command(person, "scontrol", "hold", job)
     person.simulator.inject("partition_up", partition="compute")
-    person.until(run, lambda one: states(one, "nest") == ["SUCCESS"])
+    person.until(run, lambda status: states(status, "nest") == ["SUCCESS"])
     command(person, "scontrol", "release", job)
     assert person.ended(run)["run"]["status"] == "SUCCESS"
 
@@ -249,7 +249,7 @@ def test_a_silent_scheduler_says_nothing_of_the_other_run(person: Somebody) -> N
     first = person.submit("--n", "3")
     person.begun(1)
     second = person.submit("--n", "3", run_dir="second")
-    person.told(second, first)
+    person.wait_for_note(second, first)
     person.simulator.inject("down")
     person.reflow("status", second, "--refresh")
     person.simulator.inject("up")
@@ -263,7 +263,7 @@ def test_a_run_that_waits_can_be_cancelled(person: Somebody) -> None:
     first = person.submit("--n", "3")
     person.begun(1)
     second = person.submit("--n", "3", run_dir="second")
-    person.told(second, first)
+    person.wait_for_note(second, first)
     person.reflow("cancel", second, "--yes")
     assert person.status(second)["run"]["status"] == "CANCELLED"
     assert not person.jobs_of(second)

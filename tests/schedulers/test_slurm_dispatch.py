@@ -55,9 +55,9 @@ def person(tmp_path: Path, slurm_simulator: Any) -> Person:
 
 def ran(person: Person) -> list[str]:
     file = person.folder / "ran"
-    found = file.read_text().split() if file.exists() else []
+    lines = file.read_text().split() if file.exists() else []
     file.unlink(missing_ok=True)
-    return found
+    return lines
 
 
 def test_an_unchanged_value_stops_the_wave(person: Person) -> None:
@@ -232,8 +232,8 @@ def test_more_memory_for_what_ran_out_of_it(person: Person) -> None:
     assert [element["attempt"] for element in of(status, "eat")] == [1, 2, 1, 3]
     assert of(status, "eat")[3]["error_text"].endswith("memory suspected")
     assert states(status, "then") == ["SUCCESS", "SUCCESS", "SUCCESS", "SKIPPED"]
-    told = person.reflow("status", run, "--verbose")
-    assert "Tried again      eat OOM 3" in told
+    output = person.reflow("status", run, "--verbose")
+    assert "Tried again      eat OOM 3" in output
 
 
 KILLED_ONCE = """
@@ -344,8 +344,8 @@ def test_whatever_becomes_of_a_worker_its_tail_goes_on(
     else:
         assert first["state"] == "FAILED"
         assert status["run"]["status"] == "FAILED"
-        told = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "with exit code 0"}
-        assert told[how] in first["error_text"], first
+        reasons = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "with exit code 0"}
+        assert reasons[how] in first["error_text"], first
     # The second interpreter is there where there is memory for it.
     (script,) = (person.folder / "out").glob(".reflow/*/jobs/*.1.2.w.sh")
     assert ('"$mark" tail ||' in script.read_text()) is not bool(mem)
@@ -385,13 +385,13 @@ def test_what_is_queued_behind_a_new_file_finds_no_older_result(person: Person) 
 def test_what_is_queued_behind_a_file_made_again_finds_its_older_result(person: Person) -> None:
     person.write(WRITES)
     assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
-    made = person.folder / "out" / "made"
-    made.unlink()  # it has to be made again, and comes out the same
+    path = person.folder / "out" / "made"
+    path.unlink()  # it has to be made again, and comes out the same
     status = person.ended(person.submit("--x", "1"))
     states = {element["task_name"]: element["state"] for element in status["instances"]}
     assert states == {"write": "SUCCESS", "read": "CACHED"}
     assert of(status, "read")[0]["job_id"], "found by the worker that was queued ahead"
-    made.write_text("3")
+    path.write_text("3")
     status = person.ended(person.submit("--x", "1"))
     assert [element["output"] for element in of(status, "read")] == [1]
     assert [element["state"] for element in of(status, "write")] == ["SUCCESS"]
@@ -401,12 +401,12 @@ def test_the_scheduler_calls_of_a_run_are_told(person: Person) -> None:
     person.write(CHAIN)
     run = person.submit("--x", "10")
     person.ended(run)
-    told = person.status(run)["scheduler_calls"]  # with those of the pass that saw the end
+    counts = person.status(run)["scheduler_calls"]  # with those of the pass that saw the end
     real = person.simulator.calls
     # All but what the pass that wrote the last count called afterwards.
-    assert told["sbatch"] == real["sbatch"]
-    assert 0 <= sum(real.values()) - sum(told.values()) <= 1
-    total = sum(told.values())
+    assert counts["sbatch"] == real["sbatch"]
+    assert 0 <= sum(real.values()) - sum(counts.values()) <= 1
+    total = sum(counts.values())
     assert f"Scheduler calls  {total} (" in person.reflow("status", run, "--verbose")
 
 
@@ -458,7 +458,7 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
     config.mkdir(parents=True)
     (config / "config.toml").write_text(
         "[executor.slurm]\nprologue = 'export ON_NODE=1'\n"
-        + "".join(f"{one.name} = '{one}'\n" for one in wrappers)
+        + "".join(f"{wrapper.name} = '{wrapper}'\n" for wrapper in wrappers)
     )
 
     def take_away() -> None:
@@ -478,7 +478,7 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
     while (status := person.status(run))["run"]["status"] != "SUCCESS":
         assert time.monotonic() < end, status
         if status["run"]["status"] == "WAITING":
-            (note,) = [one for one in status["notes"] if "may not submit" in one]
+            (note,) = [text for text in status["notes"] if "may not submit" in text]
             assert f"reflow status {run} --refresh" in note
             put_back()
             person.reflow("status", run, "--refresh")
@@ -552,8 +552,8 @@ def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
     run = person.submit(run_dir=str(person.folder / "out"))
     gone.rmdir()
     person.simulator.inject("partition_up", partition="compute")
-    (one,) = of(person.ended(run), "items")
-    assert "working directory is missing" in one["error_text"]
+    (element,) = of(person.ended(run), "items")
+    assert "working directory is missing" in element["error_text"]
 
 
 def test_a_run_that_nobody_has_looked_after_for_hours_is_told(person: Person) -> None:
@@ -674,7 +674,7 @@ def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -
     person.write(TERMINATED)
     run = person.submit()
     status = person.until(run, lambda _: (person.folder / "began").exists())
-    job = next(one["job_id"] for one in status["jobs"] if one["task_name"] == "task")
+    job = next(entry["job_id"] for entry in status["jobs"] if entry["task_name"] == "task")
     worker = int((person.folder / "began").read_text())
     (person.folder / "go").touch()
     end = time.monotonic() + 60
@@ -769,7 +769,7 @@ def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person)
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    (run,) = [one["run_id"] for one in json.loads(person.reflow("runs", "--json"))]
+    (run,) = [entry["run_id"] for entry in json.loads(person.reflow("runs", "--json"))]
     assert process.returncode == 130
     assert f"reflow cancel {run}" in err
 
@@ -829,19 +829,19 @@ def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person
     run = person.submit()
     assert states(person.ended(run), "each") == ["SUCCESS", "SUCCESS", "FAILED"]
 
-    def told(*place: str) -> list[str]:
+    def log_lines(*place: str) -> list[str]:
         lines = person.reflow("logs", run, *place).splitlines()
         return [line for line in lines if line.startswith("ValueError") or "failed <==" in line]
 
     second = ["==> each[1], attempt 1 failed <==", "ValueError: try 1 of 2"]
     third = ["==> each[2], attempt 1 failed <==", "ValueError: try 1 of 3"]
-    assert told("each[0]") == []
-    assert told("each[1]") == second
-    assert told() == [*second, *third, "==> each[2] failed <==", "ValueError: try 2 of 3"]
+    assert log_lines("each[0]") == []
+    assert log_lines("each[1]") == second
+    assert log_lines() == [*second, *third, "==> each[2] failed <==", "ValueError: try 2 of 3"]
     # A retry by hand makes the last attempt one of those before.
     person.reflow("retry", run)
     assert states(person.ended(run), "each") == ["SUCCESS"] * 3
-    assert told("each[2]") == [
+    assert log_lines("each[2]") == [
         *third, "==> each[2], attempt 2 failed <==", "ValueError: try 2 of 3"
     ]  # fmt: skip
 
@@ -849,8 +849,8 @@ def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person
 def test_a_job_that_ends_before_it_begins_its_work_says_where_to_look(person: Person) -> None:
     person.write(BRANCHES)
     person.configure(prologue='case "$SLURM_JOB_NAME" in *.w) exit 0 ;; esac')
-    (one,) = of(person.ended(person.submit()), "items")
-    assert one["error_text"].endswith("vanished before they began; see its log")
+    (element,) = of(person.ended(person.submit()), "items")
+    assert element["error_text"].endswith("vanished before they began; see its log")
 
 
 def test_what_is_retried_has_failed_no_more(person: Person) -> None:
@@ -863,9 +863,9 @@ def test_what_is_retried_has_failed_no_more(person: Person) -> None:
     assert status["summary"]["each"] == {"SUCCESS": 2, "SUBMITTED": 1}
     assert status["failed_instances"] == []
     assert sorted(states(status, "each")) == ["SUBMITTED", "SUCCESS", "SUCCESS"]
-    told = person.reflow("status", run, "--task", "each")
-    assert "FAILED" not in told
-    assert "ValueError" not in told
+    output = person.reflow("status", run, "--task", "each")
+    assert "FAILED" not in output
+    assert "ValueError" not in output
     (person.folder / "mended").touch()
     person.simulator.inject("partition_up", partition="compute")
     assert person.ended(run)["summary"]["each"] == {"SUCCESS": 3}
@@ -948,11 +948,11 @@ def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> 
         (4, "RUNNING", None), (5, "SUBMITTED", None),
     ]  # fmt: skip
     assert "ValueError: one" in status["failed_instances"][0]["error_text"]
-    told = person.reflow("status", run)
-    assert "  each   SUCCESS 1, RUNNING 3, SUBMITTED 1, FAILED 1\n" in told
-    assert "  each[1] ERROR: ValueError: one\n" in told
+    output = person.reflow("status", run)
+    assert "  each   SUCCESS 1, RUNNING 3, SUBMITTED 1, FAILED 1\n" in output
+    assert "  each[1] ERROR: ValueError: one\n" in output
     (job,) = {element["job_id"] for element in of(status, "each")}
-    assert job in {str(one["id"]) for one in person.simulator.jobs()}
+    assert job in {str(entry["id"]) for entry in person.simulator.jobs()}
     assert f"  each[2]  RUNNING    attempt 1  job {job}\n" in person.reflow(
         "status", run, "--task", "each"
     )

@@ -193,9 +193,11 @@ ROWS = {
 }  # fmt: skip
 
 
-def fits(wanted, told):
-    told = told.strip("\n").rstrip()
-    return told == wanted if isinstance(wanted, str) else wanted.fullmatch(told) is not None
+def fits(expected, output):
+    output = output.strip("\n").rstrip()
+    return (
+        output == expected if isinstance(expected, str) else expected.fullmatch(output) is not None
+    )
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -237,7 +239,7 @@ def throttled_array(site):
     site.until(lambda: site.queue(job, "%T").count("RUNNING") == 2)
     assert site.until(
         lambda: [
-            one for one in site.queue(job, "%i|%r") if one == f"{job}_[2-5%2]|JobArrayTaskLimit"
+            row for row in site.queue(job, "%i|%r") if row == f"{job}_[2-5%2]|JobArrayTaskLimit"
         ]
     )
 
@@ -247,7 +249,7 @@ def array_in_accounting(site):
     site.wait(job, "COMPLETED", "FAILED")
     rows = site.until(
         lambda: (
-            len(found := site.accounted(job, "JobID,JobIDRaw,State,ExitCode", "-X")) == 5 and found
+            len(rows := site.accounted(job, "JobID,JobIDRaw,State,ExitCode", "-X")) == 5 and rows
         )
     )
     split = [row.split("|") for row in sorted(rows)]
@@ -282,9 +284,9 @@ def exit_codes(site):
     assert ended(site, high, "FAILED|127:0|FAILED|127:0")
 
 
-def ended(site, job, wanted):
+def ended(site, job, expected):
     """Wait until accounting says of job and batch step what is wanted."""
-    return site.until(lambda: "|".join(site.accounted(job, "State,ExitCode")) == wanted)
+    return site.until(lambda: "|".join(site.accounted(job, "State,ExitCode")) == expected)
 
 
 def time_limit(site):
@@ -429,7 +431,7 @@ def dependency_on_the_unknown(site):
 
 def dependencies_as_shown(site):
     first, array = site.submit("-H"), site.submit("-H", "--array=0-1")
-    for given, shown in {
+    for dependency, shown in {
         f"afterok:{first}": f"afterok:{first}(unfulfilled)",
         f"afterany:{first}:{array}":
             f"afterany:{first}(unfulfilled),afterany:{array}_*(unfulfilled)",
@@ -437,9 +439,9 @@ def dependencies_as_shown(site):
             f"afterok:{first}(unfulfilled)?afternotok:{array}_1(unfulfilled)",
         f"after:{first}+1": f"after:{first}+1(unfulfilled)",
     }.items():  # fmt: skip
-        job = site.submit("-d", given)
+        job = site.submit("-d", dependency)
         [row] = site.until(
-            lambda job=job: [one for one in site.queue(job, "%T|%r|%E") if "|Dependency|" in one]
+            lambda job=job: [row for row in site.queue(job, "%T|%r|%E") if "|Dependency|" in row]
         )
         assert sorted(row.split("|")[2].split(",")) == sorted(shown.split(","))
 
@@ -462,7 +464,7 @@ def failed_dependency(site):
         )
     )
     state, start, end = site.until(
-        lambda: [one for one in site.accounted(killed, "State,Start,End") if "None" in one]
+        lambda: [row for row in site.accounted(killed, "State,Start,End") if "None" in row]
     )[0].split("|")
     assert (state, start) == ("CANCELLED", "None")
     assert end.startswith("20")
@@ -542,7 +544,7 @@ def behind_itself(site):
 
 def begin_time(site):
     job = site.submit("--begin=now+1hour")
-    [row] = site.until(lambda: [one for one in site.queue(job, "%T|%r|%S") if "BeginTime" in one])
+    [row] = site.until(lambda: [row for row in site.queue(job, "%T|%r|%S") if "BeginTime" in row])
     planned = time.mktime(time.strptime(row.split("|")[2], "%Y-%m-%dT%H:%M:%S"))
     assert 3000 < planned - time.time() <= 3601
 
@@ -586,8 +588,8 @@ def never_starts(site):
 def variables(site):
     job = site.submit("-o", "log", wrap="env")
     site.wait(job, "COMPLETED")
-    found = dict(line.partition("=")[::2] for line in site.read("log").splitlines())
-    assert {name: found.get(name) for name in (
+    variables = dict(line.partition("=")[::2] for line in site.read("log").splitlines())
+    assert {name: variables.get(name) for name in (
         "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NAME", "SLURM_SUBMIT_DIR", "SLURM_JOB_PARTITION",
         "SLURM_JOB_ACCOUNT", "SLURM_JOB_USER", "SLURM_NNODES", "SLURM_CPUS_ON_NODE", "ENVIRONMENT",
         "SLURM_CLUSTER_NAME", "SLURM_PROCID",
@@ -598,8 +600,8 @@ def variables(site):
         "SLURM_CPUS_ON_NODE": "1", "ENVIRONMENT": "BATCH", "SLURM_CLUSTER_NAME": "reflow",
         "SLURM_PROCID": "0",
     }  # fmt: skip
-    assert found["SLURMD_NODENAME"] == found["SLURM_JOB_NODELIST"] in ("n1", "n2")
-    assert "SLURM_ARRAY_JOB_ID" not in found
+    assert variables["SLURMD_NODENAME"] == variables["SLURM_JOB_NODELIST"] in ("n1", "n2")
+    assert "SLURM_ARRAY_JOB_ID" not in variables
 
 
 def variables_of_a_position(site):
@@ -608,9 +610,9 @@ def variables_of_a_position(site):
     own = set()
     for index in (1, 3, 5, 7, 9):
         lines = site.read(f"log.{index}").splitlines()
-        found = dict(line.partition("=")[::2] for line in lines)
-        own.add(found["SLURM_JOB_ID"])
-        assert {name: value for name, value in found.items() if "_ARRAY_" in name} == {
+        variables = dict(line.partition("=")[::2] for line in lines)
+        own.add(variables["SLURM_JOB_ID"])
+        assert {name: value for name, value in variables.items() if "_ARRAY_" in name} == {
             "SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(index),
             "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "1",
             "SLURM_ARRAY_TASK_MAX": "9", "SLURM_ARRAY_TASK_STEP": "2",
@@ -623,8 +625,8 @@ def environment_handed_on(site):
     job = site.submit("-o", "all", wrap="echo $MINE", MINE="here")
     none = site.submit("-o", "nothing", "--export=NONE", wrap="echo :$MINE:", MINE="here")
     some = site.submit("-o", "some", "--export=ALL,OTHER=b", wrap="echo $MINE $OTHER", MINE="here")
-    for one in (job, none, some):
-        site.wait(one, "COMPLETED")
+    for submitted in (job, none, some):
+        site.wait(submitted, "COMPLETED")
     assert site.until(
         lambda: (
             [site.read(name).strip() for name in ("all", "nothing", "some")]
@@ -637,8 +639,8 @@ def log_names(site):
     job = site.submit("--array=3", "-o", "%A.%a.%x.%u.%%.%5j", wrap="echo hi")
     plain = site.submit("-o", "%j.%A")
     default, array = site.submit(), site.submit("--array=7")
-    for one in (job, plain, default, array):
-        site.wait(one, "COMPLETED")
+    for submitted in (job, plain, default, array):
+        site.wait(submitted, "COMPLETED")
     assert {path.name for path in site.folder.iterdir()} == {
         f"{job}.3.{site.name}.{site.user}.%.{int(job):05}", f"{plain}.{plain}",
         f"slurm-{default}.out", f"slurm-{array}_7.out",
@@ -820,14 +822,14 @@ def sizes(site):
 
 def shown_by_scontrol(site):
     job = site.submit("-H", "--comment", "why")
-    told = "\n".join(site.ask("scontrol", "show", "job", job))
-    assert told.startswith(f"JobId={job} JobName={site.name}\n   UserId={site.user}({site.uid}) ")
+    shown = "\n".join(site.ask("scontrol", "show", "job", job))
+    assert shown.startswith(f"JobId={job} JobName={site.name}\n   UserId={site.user}({site.uid}) ")
     for part in (
         "JobState=PENDING Reason=JobHeldUser Dependency=(null)", "ExitCode=0:0", "Comment=why",
         "TimeLimit=00:30:00", "Partition=compute", f"WorkDir={site.folder}",
         f"StdOut={site.folder}/slurm-{job}.out", "StartTime=Unknown EndTime=Unknown",
     ):  # fmt: skip
-        assert part in told
+        assert part in shown
     array = site.submit("-H", "--array=0-3%2")
     [line] = site.ask("scontrol", "-o", "show", "job", array)
     assert line.startswith(

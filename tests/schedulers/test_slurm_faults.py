@@ -20,10 +20,10 @@ def submit(simulator, *arguments, wrap="true"):
 
 def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.02)
-    return found
+    return result
 
 
 def states(simulator, number):
@@ -120,9 +120,9 @@ def test_accounting_knows_neither_names_nor_positions_at_first(slurm_simulator):
 
 def test_lost_without_a_trace(slurm_simulator):
     number, other = submit(slurm_simulator, wrap="sleep 60"), submit(slurm_simulator, "-H")
-    [pid] = until(lambda: [one["pid"] for one in slurm_simulator.jobs() if one["pid"]])
+    [pid] = until(lambda: [job["pid"] for job in slurm_simulator.jobs() if job["pid"]])
     slurm_simulator.inject("lose", job=number)
-    assert [one["id"] for one in slurm_simulator.jobs()] == [other]
+    assert [job["id"] for job in slurm_simulator.jobs()] == [other]
     assert accounted(slurm_simulator, number) == []
     until(lambda: not Path(f"/proc/{pid}").exists())
     assert slurm_simulator.call("squeue", "-j", str(number)).returncode == 1
@@ -137,7 +137,7 @@ def test_node_dies(slurm_simulator):
     assert accounted(slurm_simulator, kept) == [f"{kept}|NODE_FAIL"]
     # The other one begins anew, on what is left.
     [job] = until(lambda: [
-        one for one in slurm_simulator.jobs() if one["id"] == again and one["state"] == "running"
+        job for job in slurm_simulator.jobs() if job["id"] == again and job["state"] == "running"
     ])  # fmt: skip
     assert (job["nodes"], job["restarts"]) == (["n2"], 1)
     assert accounted(slurm_simulator, again, "-D") == [f"{again}|NODE_FAIL", f"{again}|RUNNING"]

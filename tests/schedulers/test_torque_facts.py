@@ -26,17 +26,17 @@ REFUSED = "qsub: submit error "
 class Site(PBSSite):
     """Commands of a Torque, and a folder that its jobs can write."""
 
-    def submit(self, *arguments, job="true", **given):
+    def submit(self, *arguments, job="true", **options):
         """Submit a job, whose script qsub reads, and return its id."""
-        done = self.qsub(*arguments, job=job, **given)
+        done = self.qsub(*arguments, job=job, **options)
         assert (done.returncode, done.stderr) == (0, ""), (arguments, done.stderr)
         self.submitted.append(done.stdout.strip())
         return self.submitted[-1]
 
-    def qsub(self, *arguments, job="true", **given):
+    def qsub(self, *arguments, job="true", **options):
         logs = [] if {"-o", "-k", "-j"} & set(arguments) else ["-j", "oe", "-o", "/dev/null"]
         name = [] if "-N" in arguments else ["-N", self.name]
-        return self.run("qsub", *name, *logs, *arguments, stdin=f"{job}\n", **given)
+        return self.run("qsub", *name, *logs, *arguments, stdin=f"{job}\n", **options)
 
     def no(self, *arguments, job="true"):
         """Return exit code and words of a submission that is refused."""
@@ -46,27 +46,27 @@ class Site(PBSSite):
 
     def full(self, job, *options):
         """Return the attributes of each job that qstat shows, by id."""
-        found = {}
-        said = self.run("qstat", "-f", *(options or ("-t",)), job).stdout.replace("\n\t", "")
-        for block in said.split("Job Id: ")[1:]:
+        jobs = {}
+        output = self.run("qstat", "-f", *(options or ("-t",)), job).stdout.replace("\n\t", "")
+        for block in output.split("Job Id: ")[1:]:
             name, _, rest = block.partition("\n")
-            found[name] = dict(
+            jobs[name] = dict(
                 line.strip().partition(" = ")[::2] for line in rest.splitlines() if " = " in line
             )
-        return found
+        return jobs
 
     def elements(self, array, count=0):
         """Return the attributes of an array's elements once all of them have ended."""
         def ended():
-            told = self.full(array)
-            over = [one["job_state"] == "C" for one in told.values()]
-            return all(over) and len(over) >= max(1, count) and told
+            elements = self.full(array)
+            over = [element["job_state"] == "C" for element in elements.values()]
+            return all(over) and len(over) >= max(1, count) and elements
 
         return self.until(ended)
 
     def ended(self, job):
-        told = self.wait(job, "C")
-        return told.get("exit_status")
+        attributes = self.wait(job, "C")
+        return attributes.get("exit_status")
 
     def clean(self):
         for job in self.submitted:
@@ -79,17 +79,17 @@ def site(scheduler):
     folder.chmod(0o755)
     user = USER or pwd.getpwuid(os.getuid()).pw_name
     shutil.chown(folder, user)
-    made = Site(folder, as_user(), scheduler.path, user)
-    yield made
-    made.clean()
+    new_site = Site(folder, as_user(), scheduler.path, user)
+    yield new_site
+    new_site.clean()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def scheduler():
-    found = SCHEDULERS["torque"]
-    found.need()
-    return found
+    torque = SCHEDULERS["torque"]
+    torque.need()
+    return torque
 
 
 # Submission
@@ -130,31 +130,31 @@ def what_an_element_finds(site):
     site.elements(array, 2)
     for index in (3, 4):
         lines = site.until(lambda index=index: site.read(str(index))).splitlines()
-        found = dict(line.partition("=")[::2] for line in lines)
-        assert (found["PBS_ARRAYID"], found["PBS_JOBID"], found["PBS_JOBNAME"]) == (
+        variables = dict(line.partition("=")[::2] for line in lines)
+        assert (variables["PBS_ARRAYID"], variables["PBS_JOBID"], variables["PBS_JOBNAME"]) == (
             str(index), array.replace("[]", f"[{index}]"), f"{site.name}-{index}"
         )  # fmt: skip
-        assert found["PBS_VERSION"].startswith("TORQUE-")
+        assert variables["PBS_VERSION"].startswith("TORQUE-")
 
 
 def elements_of_a_throttled_array_are_held(site):
     array = site.submit("-t", "0-2%1", job=site.until_go())
-    told = site.until(
+    elements = site.until(
         lambda: (
-            (told := list(site.full(array).values()))
-            and told[0]["job_state"] == "R" and len(told) == 3 and told
+            (elements := list(site.full(array).values()))
+            and elements[0]["job_state"] == "R" and len(elements) == 3 and elements
         )
     )  # fmt: skip
-    assert [one["job_state"] for one in told] == ["R", "H", "H"]
-    assert told[2]["Hold_Types"] == "l"
+    assert [element["job_state"] for element in elements] == ["R", "H", "H"]
+    assert elements[2]["Hold_Types"] == "l"
     site.go()
     site.elements(array, 3)
 
 
 def jobs_start_in_the_home_folder_or_where_they_are_told(site):
-    for option, wanted in (((), site.home), (("-d", "/usr"), "/usr")):
+    for option, folder in (((), site.home), (("-d", "/usr"), "/usr")):
         site.ended(site.submit(*option, job=f"pwd > {site.folder}/where"))
-        assert site.until(lambda: site.read("where")) == f"{wanted}\n"
+        assert site.until(lambda: site.read("where")) == f"{folder}\n"
         (site.folder / "where").unlink()
 
 
@@ -217,8 +217,8 @@ def logs_come_when_the_job_has_ended(site):
 def output_to_dev_null_is_written_nowhere(site):
     array = site.submit("-t", "0-1", job="echo x; readlink /proc/$$/fd/1 > "
                                          f"{site.folder}/where.$PBS_ARRAYID")  # fmt: skip
-    told = site.elements(array, 2)
-    assert [one["Output_Path"].partition(":")[2] for one in told.values()] == [
+    elements = site.elements(array, 2)
+    assert [element["Output_Path"].partition(":")[2] for element in elements.values()] == [
         "/dev/null-0", "/dev/null-1"
     ]  # fmt: skip
     assert not list(Path("/dev").glob("null-*"))
@@ -275,12 +275,12 @@ def who_waits_for_what_is_deleted_is_released(site):
     held, array = site.submit("-h"), site.submit("-h", "-t", "0-1")
     running = site.submit(job="sleep 60")
     later = [
-        site.submit("-W", f"depend={one}")
-        for one in (f"afterany:{held}", f"afteranyarray:{array}", f"afterany:{running}")
+        site.submit("-W", f"depend={dependency}")
+        for dependency in (f"afterany:{held}", f"afteranyarray:{array}", f"afterany:{running}")
     ]
     site.wait(running, "R")
     site.ask("qdel", held, array, running)
-    assert [site.ended(one) for one in later] == ["0", "0", "0"]
+    assert [site.ended(job) for job in later] == ["0", "0", "0"]
 
 
 # Status
@@ -292,9 +292,9 @@ def qstat_shows_an_array_or_its_elements(site):
     site.until(lambda: len(site.full(array)) == 2)
     assert list(site.full(array)) == [array.replace("[]", f"[{at}]") for at in (0, 1)]
     # Without -t it goes on to other jobs.
-    told = site.full(array, "-f")
-    assert {array, after} <= set(told)
-    assert told[array]["job_array_request"] == "0-1"
+    jobs = site.full(array, "-f")
+    assert {array, after} <= set(jobs)
+    assert jobs[array]["job_array_request"] == "0-1"
 
 
 def what_is_unknown(site):
@@ -322,25 +322,27 @@ def after_ten_unknown_ids_qstat_has_no_connection_left(site):
 def how_jobs_end(site):
     cases = {"exit 0": "0", "exit 7": "7", "exit 255": "255", "kill -9 $$": "137",
              "kill -15 $$": "143", "kill -9 $PPID $$": "265"}  # fmt: skip
-    jobs = {site.submit(job=job): wanted for job, wanted in cases.items()}
+    jobs = {site.submit(job=job): ending for job, ending in cases.items()}
     assert {job: site.ended(job) for job in jobs} == jobs
 
 
 def the_time_limit(site):
     job = site.submit("-l", "walltime=00:00:03", job="sleep 100")
-    told = site.until(lambda: (told := site.full(job)[job])["job_state"] == "C" and told, 120)
-    assert told["exit_status"] == "-11"
+    attributes = site.until(
+        lambda: (attributes := site.full(job)[job])["job_state"] == "C" and attributes, 120
+    )
+    assert attributes["exit_status"] == "-11"
 
 
 def deletions(site):
     running, waiting = site.submit(job="sleep 60"), site.submit("-h")
     stubborn = site.submit(job="trap '' TERM; sleep 60")
-    for one in (running, stubborn):
-        site.wait(one, "R")
+    for job in (running, stubborn):
+        site.wait(job, "R")
     site.ask("qdel", running, waiting, stubborn)
-    assert [site.ended(one) for one in (running, waiting, stubborn)] == ["271", None, "271"]
-    told = site.full(waiting)[waiting]
-    assert not {"start_time", "comp_time"} & told.keys()
+    assert [site.ended(job) for job in (running, waiting, stubborn)] == ["271", None, "271"]
+    attributes = site.full(waiting)[waiting]
+    assert not {"start_time", "comp_time"} & attributes.keys()
     assert {"start_time", "comp_time"} <= site.full(running)[running].keys()
     code, text = site.refused("qdel", running)
     assert code == 170
@@ -378,13 +380,13 @@ def limits(site):
         path = {"PATH": SCHEDULERS["torque"].path}
         subprocess.run(["qmgr", "-c", text], check=True, env=path)
 
-    told = "\n".join(site.ask("qstat", "-B", "-f"))
-    queue = re.search(r"default_queue = (\S+)", told)[1]
-    assert "max_job_array_size" not in told
+    shown = "\n".join(site.ask("qstat", "-B", "-f"))
+    queue = re.search(r"default_queue = (\S+)", shown)[1]
+    assert "max_job_array_size" not in shown
     order("set server max_job_array_size=5")
     try:
-        told = "\n".join(site.ask("qstat", "-B", "-f"))
-        assert re.search(r"^    max_job_array_size = 5$", told, re.MULTILINE)
+        shown = "\n".join(site.ask("qstat", "-B", "-f"))
+        assert re.search(r"^    max_job_array_size = 5$", shown, re.MULTILINE)
         assert site.no("-t", "0-5") == (
             235, "(Bad Job Array Request MSG=Requested array size too large, limit is 5)"
         )  # fmt: skip

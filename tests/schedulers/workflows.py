@@ -13,9 +13,9 @@ README = Path(__file__).parents[2] / "README.md"
 
 def readme() -> str:
     """Return the script that the README begins with."""
-    found = re.search(r'^```python title="squares.py"\n(.*?)^```', README.read_text(), re.M | re.S)
-    assert found is not None
-    return found[1]
+    match = re.search(r'^```python title="squares.py"\n(.*?)^```', README.read_text(), re.M | re.S)
+    assert match is not None
+    return match[1]
 
 
 def ways(limit: str) -> str:

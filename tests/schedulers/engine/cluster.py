@@ -140,11 +140,17 @@ class Cluster:
             )
             for index in (request.indices if request.indices is not None else (None,))
         ]  # fmt: skip
-        wanted = [dependency for dependency in request.dependencies if self._known(dependency)]
+        dependencies = [
+            dependency for dependency in request.dependencies if self._still_exists(dependency)
+        ]
         for job in jobs:
             job.dependencies = [
-                replace(one, array=one.job in self.jobs and self.jobs[one.job][0].index is not None)
-                for one in wanted
+                replace(
+                    dependency,
+                    array=dependency.job in self.jobs
+                    and self.jobs[dependency.job][0].index is not None,
+                )
+                for dependency in dependencies
             ]
         self.jobs[base] = self._pending[base] = jobs
         if jobs[0].index is None:
@@ -152,7 +158,7 @@ class Cluster:
         self.by_number[base] = jobs[-1]
         if delayed:
             self.after(due - time.monotonic(), self._soon)
-        if any(one.kind == "corr" for one in wanted):
+        if any(dependency.kind == "corr" for dependency in dependencies):
             for job in jobs:
                 self.part(job)
         elif jobs[0].index is not None:
@@ -176,14 +182,17 @@ class Cluster:
                 else NONE
             )  # fmt: skip
 
-    def _known(self, one: Dependency) -> bool:
-        """A condition on what is not known any more holds."""
-        if one.kind == "singleton":
+    def _still_exists(self, dependency: Dependency) -> bool:
+        """Whether the job of a dependency is remembered; a condition on a forgotten job holds."""
+        if dependency.kind == "singleton":
             return True
-        jobs = self.jobs.get(one.job, [])
-        if not jobs and one.job in self.by_number:
-            jobs = [self.by_number[one.job]]
-        return any(not job.purged and (one.index is None or job.index == one.index) for job in jobs)
+        jobs = self.jobs.get(dependency.job, [])
+        if not jobs and dependency.job in self.by_number:
+            jobs = [self.by_number[dependency.job]]
+        return any(
+            not job.purged and (dependency.index is None or job.index == dependency.index)
+            for job in jobs
+        )
 
     def part(self, job: Job) -> None:
         """Give a position of an array an id of its own; the last one has the array's."""
@@ -217,11 +226,11 @@ class Cluster:
     def find(self, number: int, index: int | None = None) -> list[Job]:
         """Return a job, the positions of an array, or one of them; forgotten ones too."""
         if number in self.jobs:
-            return [one for one in self.jobs[number] if index is None or one.index == index]
+            return [job for job in self.jobs[number] if index is None or job.index == index]
         job = self.by_number.get(number)
         return [job] if job is not None and index is None else []
 
-    def known(self) -> Iterator[Job]:
+    def remembered(self) -> Iterator[Job]:
         """Yield all jobs that the scheduler has not forgotten."""
         for jobs in self.jobs.values():
             yield from (job for job in jobs if not job.purged)
@@ -278,9 +287,9 @@ class Cluster:
         if job.begin_due > time.monotonic():
             return BEGIN
         if job.dependencies:
-            told = self._test(job)
-            if told != NONE:
-                return told
+            outcome = self._test(job)
+            if outcome != NONE:
+                return outcome
         if not job.eligible:
             job.eligible = time.time()
         if request.refused_reason:
@@ -299,12 +308,12 @@ class Cluster:
     def _test(self, job: Job) -> str:
         """Return what a job's dependencies come to, leaving those that hold out for good."""
         for dependency in job.dependencies:
-            dependency.state = self._one(job, dependency)
+            dependency.state = self._dependency_state(job, dependency)
         states = [dependency.state for dependency in job.dependencies]
-        if (any if job.request.any_of else all)(one == "fulfilled" for one in states):
+        if (any if job.request.any_of else all)(state == "fulfilled" for state in states):
             job.dependencies = []
             return NONE
-        if (all if job.request.any_of else any)(one == "failed" for one in states):
+        if (all if job.request.any_of else any)(state == "failed" for state in states):
             return NEVER
         if not job.request.any_of:
             job.dependencies = [
@@ -312,38 +321,39 @@ class Cluster:
             ]
         return DEPENDENCY
 
-    def _one(self, job: Job, one: Dependency) -> str:
-        if one.kind == "singleton":
+    def _dependency_state(self, job: Job, dependency: Dependency) -> str:
+        if dependency.kind == "singleton":
             # Among those of a name the older goes first.
             others = (
                 other
-                for other in self.known()
+                for other in self.remembered()
                 if other.request.name == job.request.name
                 and other.request.user == job.request.user
                 and (other.base, other.index or 0) < (job.base, job.index or 0)
             )
             return "unfulfilled" if any(other.live for other in others) else "fulfilled"
-        jobs = [other for other in self.find(one.job, one.index) if not other.purged]
-        if one.kind in ("corr", "each") and job.index is not None:
+        jobs = [other for other in self.find(dependency.job, dependency.index) if not other.purged]
+        if dependency.kind in ("corr", "each") and job.index is not None:
             # What has no twin waits for the whole array.
             jobs = [other for other in jobs if other.index == job.index] or jobs
-        if one.kind == "after":
+        if dependency.kind == "after":
             now = time.time()
             ready = all(
                 (other.started or not other.live)
-                and now >= (other.started or other.ended) + one.delay / self.settings.speed
+                and now >= (other.started or other.ended) + dependency.delay / self.settings.speed
                 for other in jobs
             )
-            if not ready and one.delay:
+            if not ready and dependency.delay:
                 self.after(0.05, self._soon)
             return "fulfilled" if ready else "unfulfilled"
         if self.settings.strict_dependencies and jobs:
             if any(
-                not other.live and (other.reason == NEVER or (other.dependencies and not one.array))
+                not other.live
+                and (other.reason == NEVER or (other.dependencies and not dependency.array))
                 for other in jobs
             ):
                 return "failed"
-            if not one.array and all(
+            if not dependency.array and all(
                 other.outcome == CANCELLED and not other.started for other in jobs
             ):
                 return "unfulfilled"
@@ -352,7 +362,9 @@ class Cluster:
         well = all(other.outcome == DONE for other in jobs)
         if self.settings.strict_dependencies and jobs:
             well = max(jobs, key=lambda other: other.ended).outcome == DONE
-        good = one.kind in ("any", "each") or not jobs or well == (one.kind != "notok")
+        good = (
+            dependency.kind in ("any", "each") or not jobs or well == (dependency.kind != "notok")
+        )
         return "fulfilled" if good else "failed"
 
     def _place(self, job: Job) -> list[Node]:
@@ -552,7 +564,7 @@ class Cluster:
             base
             for base in {job.base for job in chosen}
             if any(
-                one.live and not one.number and id(one) not in together for one in self.jobs[base]
+                job.live and not job.number and id(job) not in together for job in self.jobs[base]
             )
         }
         for job in chosen:
@@ -638,8 +650,8 @@ class Cluster:
     def stop(self) -> None:
         """End every process of every job, at once."""
         processes.send(list(self.running), signal.SIGKILL)  # some may not bear the mark yet
-        while found := processes.members(f"{self.folder}:"):
-            processes.send(found, signal.SIGKILL)
+        while members := processes.members(f"{self.folder}:"):
+            processes.send(members, signal.SIGKILL)
             time.sleep(0.005)
         try:
             while True:  # all that is left has been killed
@@ -665,7 +677,7 @@ class Cluster:
 
     def _tell(self, job: Job, *, group: bool = False, **changes: object) -> None:
         assert job.row is not None
-        told: dict[str, object] = {
+        report: dict[str, object] = {
             "state": job.state, "outcome": job.outcome,
             "reason": job.waited if job.started else job.reason,
             "status": job.status, "submitted": job.submitted, "started": job.started,
@@ -673,21 +685,21 @@ class Cluster:
             "nodes": [node.name for node in job.nodes], "by": job.cancelled_by,
             "eligible": job.eligible, "group": group,
         }  # fmt: skip
-        job.row.told.append((time.time(), {**told, **changes}))
+        job.row.reports.append((time.time(), {**report, **changes}))
 
     def accounted(self) -> Iterator[tuple[Row, dict[str, object]]]:
         """Yield what accounting says now of each incarnation of each job."""
         now = time.time()
         for row in self.rows:
-            said = None
-            for when, told in row.told:
+            visible = None
+            for when, report in row.reports:
                 lag = self.settings.accounting_lag
-                if told["state"] == PENDING:
+                if report["state"] == PENDING:
                     lag = max(lag, self.settings.pending_lag)
                 if when + lag <= now:
-                    said = told
-            if said is not None:
-                yield row, said
+                    visible = report
+            if visible is not None:
+                yield row, visible
 
 
 def _executable(path: str, flags: int) -> int:

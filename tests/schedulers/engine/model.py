@@ -163,10 +163,10 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """What accounting has of one incarnation of a job: what was told, and when."""
+    """What accounting has of one incarnation of a job: what was reported, and when."""
 
     job: Job
-    told: list[tuple[float, dict[str, object]]] = field(default_factory=list)
+    reports: list[tuple[float, dict[str, object]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -28,8 +28,8 @@ def start(
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for one in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
-            signal.signal(one, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for place, stream in enumerate(streams):
             os.dup2(stream, place)
@@ -59,12 +59,12 @@ def _marked(mark: bytes) -> Iterator[int]:
 
 def members(mark: str, leader: int = 0) -> list[int]:
     """Return the processes that carry a mark, or belong to the session of `leader`."""
-    found = set(_marked(f"\0{MARK}={mark}".encode()))
+    pids = set(_marked(f"\0{MARK}={mark}".encode()))
     if leader:
         for entry in os.listdir("/proc"):
             if entry.isdigit() and session(int(entry)) == leader:
-                found.add(int(entry))
-    return sorted(found)
+                pids.add(int(entry))
+    return sorted(pids)
 
 
 def session(pid: int) -> int:
@@ -88,16 +88,16 @@ def send(pids: Sequence[int], number: int) -> None:
 
 def memory(leaders: Mapping[int, object]) -> dict[int, dict[int, int]]:
     """Return the private memory in kilobytes of every process of these sessions."""
-    found: dict[int, dict[int, int]] = {leader: {} for leader in leaders}
+    usage: dict[int, dict[int, int]] = {leader: {} for leader in leaders}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         leader = session(int(entry))
-        if leader in found:
+        if leader in usage:
             try:
                 with open(f"/proc/{entry}/statm", "rb") as file:
                     fields = file.read().split()
             except OSError:
                 continue
-            found[leader][int(entry)] = (int(fields[1]) - int(fields[2])) * _PAGE
-    return found
+            usage[leader][int(entry)] = (int(fields[1]) - int(fields[2])) * _PAGE
+    return usage

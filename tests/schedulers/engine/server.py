@@ -56,12 +56,12 @@ class Faults:
     next: list[dict[str, Any]] = field(default_factory=list)
 
     def take(self, command: str) -> dict[str, Any] | None:
-        for one in self.next:
-            if one["command"] == command:
-                one["times"] -= 1
-                if not one["times"]:
-                    self.next.remove(one)
-                return one
+        for fault in self.next:
+            if fault["command"] == command:
+                fault["times"] -= 1
+                if not fault["times"]:
+                    self.next.remove(fault)
+                return fault
         return None
 
 
@@ -89,8 +89,8 @@ class Server:
         # Orphans of jobs come to this process, so that none is left a zombie.
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
         waker, waked = socket.socketpair()
-        for one in (waker, waked, listener):
-            one.setblocking(False)
+        for channel in (waker, waked, listener):
+            channel.setblocking(False)
         signal.set_wakeup_fd(waked.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -123,18 +123,18 @@ class Server:
         client.settimeout(60)
         try:
             size = int.from_bytes(_exactly(client, 8), "little")
-            given = marshal.loads(_exactly(client, size))
-            if given[0] == CONTROL:
-                self._send(client, self.control(*given[1:]))
+            message = marshal.loads(_exactly(client, size))
+            if message[0] == CONTROL:
+                self._send(client, self.control(*message[1:]))
                 return
-            call = Call(*given)
+            call = Call(*message)
             # What has happened counts before what is asked.
             self._reap()
             self.cluster.tick()
             name = self._name(call)
             fault = self.faults.take(name)
             try:
-                told = self._answer(self.cluster, call, fault)
+                answer = self._answer(self.cluster, call, fault)
             except NeedsStdin:
                 if fault is not None:
                     fault["times"] = 1
@@ -142,19 +142,23 @@ class Server:
                 self._send(client, "stdin")
                 return
             self.calls[name] += 1
-            if told.wait_for is not None and told.code == 0:
-                self._waiting.setdefault(told.wait_for, []).append(client)
+            if answer.wait_for is not None and answer.code == 0:
+                self._waiting.setdefault(answer.wait_for, []).append(client)
                 return
-            self._send(client, (told.pause, told.code, told.out.encode(), told.err.encode()))
+            self._send(
+                client, (answer.pause, answer.code, answer.out.encode(), answer.err.encode())
+            )
         except OSError:
             client.close()
 
-    def _send(self, client: socket.socket, told: Any) -> None:
+    def _send(self, client: socket.socket, reply: Any) -> None:
         with client:
-            client.sendall(marshal.dumps(told))
+            client.sendall(marshal.dumps(reply))
 
     def _wake(self, job: Job) -> None:
-        if job.base in self._waiting and not any(one.live for one in self.cluster.find(job.base)):
+        if job.base in self._waiting and not any(
+            member.live for member in self.cluster.find(job.base)
+        ):
             code = max(map(self._exit_code, self.cluster.find(job.base)), default=0)
             for client in self._waiting.pop(job.base):
                 try:
@@ -162,33 +166,33 @@ class Server:
                 except OSError:
                     continue
 
-    def control(self, order: str, given: dict[str, Any]) -> Any:
+    def control(self, order: str, arguments: dict[str, Any]) -> Any:
         """Carry out an order of the test."""
         cluster = self.cluster
         if order == "jobs":
-            return [_plain(job) for job in cluster.known()]
+            return [_plain(job) for job in cluster.remembered()]
         if order == "calls":
             return dict(self.calls)
         if order == "fault":
-            self.faults.next.append(given)
+            self.faults.next.append(arguments)
         elif order == "settings":
-            cluster.settings = replace(cluster.settings, **given)
+            cluster.settings = replace(cluster.settings, **arguments)
         elif order == "account":
-            cluster.accounts[given["account"]].max_submit = given["limit"]
+            cluster.accounts[arguments["account"]].max_submit = arguments["limit"]
         elif order == "partition":
-            cluster.partitions[given["partition"]].up = given["up"]
+            cluster.partitions[arguments["partition"]].up = arguments["up"]
             cluster.schedule()
         elif order == "default_limit":
             for partition in cluster.partitions.values():
-                partition.default_limit = min(partition.limit, given["seconds"])
+                partition.default_limit = min(partition.limit, arguments["seconds"])
         elif order == "kill_node":
-            cluster.kill_node(given["node"])
+            cluster.kill_node(arguments["node"])
         elif order == "restore_node":
-            cluster.restore_node(given["node"])
+            cluster.restore_node(arguments["node"])
         elif order in ("lose", "preempt", "overdue"):
             does = {"lose": cluster.lose, "preempt": cluster.preempt, "overdue": cluster.overdue}
-            for job in list(cluster.find(given["job"])):
-                if given.get("index") in (None, _index(job)):
+            for job in list(cluster.find(arguments["job"])):
+                if arguments.get("index") in (None, _index(job)):
                     does[order](job)
         else:
             return f"no such order: {order}"
@@ -227,7 +231,7 @@ def _exactly(client: socket.socket, size: int) -> bytes:
 
 def listen(path: str) -> socket.socket:
     """Open the socket of a cluster; it is there when this returns."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.bind(path)
-    made.listen(128)
-    return made
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(128)
+    return listener

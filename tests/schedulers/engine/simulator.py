@@ -67,9 +67,9 @@ class Simulator:
         self.path = f"{self.folder}/bin"
         os.mkdir(self.path)
         client.write(self.path, self._socket, commands)
-        given = {one: value for one, value in asdict(settings).items() if value is not None}
+        changed = {name: value for name, value in asdict(settings).items() if value is not None}
         with open(f"{self.folder}/settings", "wb") as file:
-            file.write(marshal.dumps(_plain(given)))
+            file.write(marshal.dumps(_plain(changed)))
         self.log = Path(self.folder) / "daemon.log"
         with self.log.open("wb") as log:
             # Its input ends with this process, and it with its input.
@@ -103,10 +103,10 @@ class Simulator:
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return the jobs and positions that the scheduler knows, ended ones among them."""
-        found: list[dict[str, Any]] = self._order("jobs")
-        return found
+        jobs: list[dict[str, Any]] = self._order("jobs")
+        return jobs
 
-    def inject(self, fault: str, **given: Any) -> None:
+    def inject(self, fault: str, **arguments: Any) -> None:
         """Make something go wrong.
 
         ``refuse`` (command, text, times), ``timeout_before`` and ``timeout_after`` (command,
@@ -122,10 +122,13 @@ class Simulator:
             raise ValueError(f"no fault {fault!r}; there are: {', '.join(sorted(_FAULTS))}")
         order, defaults = _FAULTS[fault]
         names = _RENAMED.get(fault, {})
-        made = {**defaults, **{names.get(one, one): value for one, value in given.items()}}
+        settings = {
+            **defaults,
+            **{names.get(name, name): value for name, value in arguments.items()},
+        }
         if order == "fault":
-            made.setdefault("command", self._commands[0])
-        self._order(order, made)
+            settings.setdefault("command", self._commands[0])
+        self._order(order, settings)
 
     def set(self, **settings: Any) -> None:
         """Change settings of the running cluster, see `Settings`."""
@@ -135,7 +138,7 @@ class Simulator:
         self._order("settings", settings)
 
     def call(
-        self, *arguments: str, stdin: str = "", **given: Any
+        self, *arguments: str, stdin: str = "", **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the commands and return how it ended."""
         return subprocess.run(
@@ -144,24 +147,24 @@ class Simulator:
             capture_output=True,
             text=True,
             check=False,
-            env={**self.environment, **given.pop("environment", {})},
-            **given,
+            env={**self.environment, **options.pop("environment", {})},
+            **options,
         )
 
-    def _order(self, order: str, given: dict[str, Any] | None = None) -> Any:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
-            made.connect(self._socket)
-            data = marshal.dumps((CONTROL, order, given or {}))
-            made.sendall(len(data).to_bytes(8, "little") + data)
+    def _order(self, order: str, arguments: dict[str, Any] | None = None) -> Any:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(self._socket)
+            data = marshal.dumps((CONTROL, order, arguments or {}))
+            connection.sendall(len(data).to_bytes(8, "little") + data)
             parts = []
-            while part := made.recv(1 << 20):
+            while part := connection.recv(1 << 20):
                 parts.append(part)
         if not parts:
             raise RuntimeError(f"the simulator has died: {self.log.read_text()}")
-        told = marshal.loads(b"".join(parts))
-        if isinstance(told, str):
-            raise ValueError(told)
-        return told
+        answer = marshal.loads(b"".join(parts))
+        if isinstance(answer, str):
+            raise ValueError(answer)
+        return answer
 
     def stop(self) -> str:
         """End the cluster and every process of its jobs; return what the daemon complained of."""
@@ -184,5 +187,5 @@ class Simulator:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -29,9 +29,9 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
                 raise Refused(f"usage: {parser.usage}\nflux-cancel: error: {text}\n", 2)
     except Refused as error:
         return Answer(error.code, err=error.text)
-    told = unreachable(cluster.settings, "cancel", fault)
-    if told is not None:
-        return told
+    answer = unreachable(cluster.settings, "cancel", fault)
+    if answer is not None:
+        return answer
     if arguments.all:
         live = [job for job in own(cluster, call) if job.live]
         cluster.cancel(live, call.uid)
@@ -43,13 +43,13 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
     err = ""
     for job_id in arguments.jobids:
         number = ids.read(job_id) or 0
-        found = [job for job in cluster.find(ids.number(number)) if not job.purged]
-        if found and found[0].live:
-            found[0].request.extra["note"] = arguments.message
-            cluster.cancel(found, call.uid)
+        jobs = [job for job in cluster.find(ids.number(number)) if not job.purged]
+        if jobs and jobs[0].live:
+            jobs[0].request.extra["note"] = arguments.message
+            cluster.cancel(jobs, call.uid)
         else:
             shown = ids.f58(number, letter=ids.letter(call.environment))
-            why = "job is inactive" if found else "unknown job id"
+            why = "job is inactive" if jobs else "unknown job id"
             err += f"flux-cancel: ERROR: {shown}: {why}\n"
     if fault:
         return timed_out(cluster.settings, "cancel")
@@ -59,21 +59,21 @@ def cancel(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
 
 
 def job(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answer:
-    told = unreachable(cluster.settings, "job", fault)
-    if told is not None:
-        return told
+    answer = unreachable(cluster.settings, "job", fault)
+    if answer is not None:
+        return answer
     match call.arguments[1:]:
         case ["purge", "--force", "--num-limit=0"]:
-            gone = [one for one in cluster.known() if not one.live]
-            for one in gone:
-                one.purged = True
-            left = len(list(cluster.known()))
+            gone = [job for job in cluster.remembered() if not job.live]
+            for job in gone:
+                job.purged = True
+            left = len(list(cluster.remembered()))
             return Answer(out=f"purged {len(gone)} inactive jobs, {left} remaining\n")
         case ["urgency", target, value]:
-            for one in cluster.find(ids.number(ids.read(target) or 0)):
+            for job in cluster.find(ids.number(ids.read(target) or 0)):
                 value = {"hold": "0", "default": "16"}.get(value, value)
-                one.request.extra["urgency"] = value
-                (cluster.hold if value == "0" else cluster.release)(one)
+                job.request.extra["urgency"] = value
+                (cluster.hold if value == "0" else cluster.release)(job)
             return Answer()
         case ["id", form, target] if form.startswith("--to="):
             number = ids.read(target)

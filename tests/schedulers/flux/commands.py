@@ -56,4 +56,4 @@ def name(call: Call) -> str:
 
 def own(cluster: Cluster, call: Call) -> list[Any]:
     """Return the jobs of the caller that have not been purged."""
-    return [job for job in cluster.known() if job.request.uid == call.uid]
+    return [job for job in cluster.remembered() if job.request.uid == call.uid]

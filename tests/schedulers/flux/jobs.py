@@ -33,13 +33,13 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
     """Return the environment of a job's command."""
     request = job.request
     text = ids.f58(ids.of(job.base), letter=ids.letter(request.environment))
-    made = {
+    variables = {
         "FLUX_JOB_ID": text, "FLUX_JOB_ID_PATH": f"/{text}", "FLUX_JOB_SIZE": str(request.tasks),
         "FLUX_JOB_NNODES": str(request.nodes), "FLUX_TASK_RANK": "0", "FLUX_TASK_LOCAL_ID": "0",
         "FLUX_KVS_NAMESPACE": f"job-{ids.of(job.base)}", "FLUX_JOB_TMPDIR": cluster.folder,
         "FLUX_URI": f"local://{cluster.folder}/local-0",
     }  # fmt: skip
-    return {**request.environment, **made}
+    return {**request.environment, **variables}
 
 
 def log_path(job: Job, pattern: str) -> str:
@@ -51,7 +51,7 @@ def log_path(job: Job, pattern: str) -> str:
         "id.f58plain": ids.f58(job_id), "id.dec": str(job_id), "id.hex": hex(job_id),
         "name": job.request.name,
     }  # fmt: skip
-    return re.sub(r"\{\{(.*?)\}\}", lambda one: values.get(one[1], one[0]), pattern)
+    return re.sub(r"\{\{(.*?)\}\}", lambda match: values.get(match[1], match[0]), pattern)
 
 
 def exit_code(job: Job) -> int:
@@ -165,22 +165,22 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
     parser.add_argument("JOBID", nargs="*")
     try:
         arguments = parser.parse_args(_joined(call.arguments[1:]))
-        for one in arguments.JOBID:
-            if ids.read(one) is None:
-                parser.error(f"argument JOBID: invalid JobID value: '{one}'")
+        for word in arguments.JOBID:
+            if ids.read(word) is None:
+                parser.error(f"argument JOBID: invalid JobID value: '{word}'")
         if arguments.since is not None and float(arguments.since) > time.time():
             raise Refused(f"--since={arguments.since} appears to be in the future")
         letter = ids.letter(call.environment)
-        fields = [one for _, one, _, _ in string.Formatter().parse(arguments.format) if one]
+        fields = [name for _, name, _, _ in string.Formatter().parse(arguments.format) if name]
         for field in fields:
             if field not in FIELDS:
                 raise Refused(f"Error in user format: Unknown format field: {field}")
     except Refused as error:
         return Answer(error.code, err=error.text if error.code == 2 else
                       f"flux-jobs: ERROR: {error.text}\n")  # fmt: skip
-    told = unreachable(cluster.settings, "jobs", fault)
-    if told is not None:
-        return told
+    answer = unreachable(cluster.settings, "jobs", fault)
+    if answer is not None:
+        return answer
     err, code = "", 0
     if arguments.JOBID:
         if (
@@ -191,23 +191,27 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
             or arguments.a
         ):
             err += "flux-jobs: WARNING: Filtering options ignored with jobid list\n"
-        known = {ids.of(one.base): one for one in cluster.known()}
-        chosen = [known[number] for one in arguments.JOBID if (number := ids.read(one)) in known]
-        unknown = [one for one in arguments.JOBID if ids.read(one) not in known]
-        err += "".join(f"JobID {one} unknown\n" for one in unknown)
+        by_number = {ids.of(job.base): job for job in cluster.remembered()}
+        chosen = [
+            by_number[number] for word in arguments.JOBID if (number := ids.read(word)) in by_number
+        ]
+        unknown = [word for word in arguments.JOBID if ids.read(word) not in by_number]
+        err += "".join(f"JobID {word} unknown\n" for word in unknown)
         code = 0 if chosen else 1
     else:
-        wanted = arguments.filter or (
+        state_filter = arguments.filter or (
             "inactive,active" if arguments.a or arguments.since else "active"
         )
-        states = {one for word in wanted.split(",") for one in STATES.get(word, (word.upper(),))}
-        everyone = list(cluster.known()) if arguments.A else own(cluster, call)
+        states = {
+            name for word in state_filter.split(",") for name in STATES.get(word, (word.upper(),))
+        }
+        everyone = list(cluster.remembered()) if arguments.A else own(cluster, call)
         chosen = [
-            one
-            for one in reversed(everyone)
-            if (state(one) in states or (not one.live and result(one)[0] in states))
-            and (arguments.name is None or one.request.name == arguments.name)
-            and (arguments.since is None or one.live or one.ended > float(arguments.since))
+            job
+            for job in reversed(everyone)
+            if (state(job) in states or (not job.live and result(job)[0] in states))
+            and (arguments.name is None or job.request.name == arguments.name)
+            and (arguments.since is None or job.live or job.ended > float(arguments.since))
         ]
         count = 1000 if arguments.count is None else arguments.count
         if count and len(chosen) > count:
@@ -217,7 +221,7 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
                     f"warning: output truncated at {count} jobs.\n"
                     "Use --count to increase returned results or use filters to alter results.\n"
                 )
-    lines = [_Formatter().vformat(arguments.format, (), row(one, letter)) for one in chosen]
+    lines = [_Formatter().vformat(arguments.format, (), row(job, letter)) for job in chosen]
     header = (
         "" if arguments.n else HEADER if arguments.format == DEFAULT else f"{arguments.format}\n"
     )
@@ -226,10 +230,10 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
 
 def _joined(arguments: list[str]) -> list[str]:
     """Part letters that stand together, of which the last may take a value."""
-    found = []
+    words = []
     for argument in arguments:
         match = re.fullmatch(r"-([aAn]+)([ocf]?)", argument)
-        found += [*(f"-{each}" for each in match[1]), *([f"-{match[2]}"] if match[2] else [])] if (
+        words += [*(f"-{each}" for each in match[1]), *([f"-{match[2]}"] if match[2] else [])] if (
             match
         ) else [argument]
-    return found
+    return words

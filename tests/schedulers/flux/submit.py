@@ -43,33 +43,33 @@ _FLAGS = "label-io unbuffered dry-run quiet exclusive watch progress jps"
 
 
 def parser(command: str) -> Parser:
-    made = Parser(f"flux {command}", f"flux {command} [OPTIONS...] COMMAND [ARGS...]")
+    new_parser = Parser(f"flux {command}", f"flux {command} [OPTIONS...] COMMAND [ARGS...]")
     for short, option in (("-q", "queue"), ("-t", "time-limit"), ("-N", "nodes"), ("-n", "ntasks"),
                           ("-c", "cores-per-task"), ("-g", "gpus-per-task")):  # fmt: skip
-        made.add_argument(short, f"--{option}")
-    made.add_argument("-B", dest="bank")
-    made.add_argument("-x", dest="exclusive", action="store_true")
-    made.add_argument("-o", "--setopt", action="append", default=[])
-    made.add_argument("-S", "--setattr", action="append", default=[])
+        new_parser.add_argument(short, f"--{option}")
+    new_parser.add_argument("-B", dest="bank")
+    new_parser.add_argument("-x", dest="exclusive", action="store_true")
+    new_parser.add_argument("-o", "--setopt", action="append", default=[])
+    new_parser.add_argument("-S", "--setattr", action="append", default=[])
     for option in _TEXT.split():
-        made.add_argument(f"--{option}")
+        new_parser.add_argument(f"--{option}")
     for option in _LISTS.split():
-        made.add_argument(f"--{option}", action="append", default=[])
+        new_parser.add_argument(f"--{option}", action="append", default=[])
     for option in _FLAGS.split():
-        made.add_argument(f"--{option}", action="store_true")
-    made.add_argument("--env-remove", action="append", default=[])
-    made.add_argument("--wait", nargs="?", const="clean")
-    made.add_argument("--cc")
-    made.add_argument("--bcc")
-    made.add_argument("command", nargs=argparse.REMAINDER)
-    return made
+        new_parser.add_argument(f"--{option}", action="store_true")
+    new_parser.add_argument("--env-remove", action="append", default=[])
+    new_parser.add_argument("--wait", nargs="?", const="clean")
+    new_parser.add_argument("--cc")
+    new_parser.add_argument("--bcc")
+    new_parser.add_argument("command", nargs=argparse.REMAINDER)
+    return new_parser
 
 
 @dataclass
 class Copy:
     """One job to submit: its options and command, and what stands before its errors."""
 
-    given: argparse.Namespace
+    options: argparse.Namespace
     label: str = ""
     position: str = ""
 
@@ -77,17 +77,17 @@ class Copy:
 def submit(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answer:
     command, *arguments = call.arguments
     try:
-        given = parser(command).parse_args(arguments)
-        copies = _bulk(given) if command == "bulksubmit" else _copies(given)
+        namespace = parser(command).parse_args(arguments)
+        copies = _bulk(namespace) if command == "bulksubmit" else _copies(namespace)
         for copy in copies:
-            _check_usage(copy.given)
+            _check_usage(copy.options)
     except Refused as error:
         text = error.text if error.code == 2 else f"flux-{command}: ERROR: {error.text}\n"
         return Answer(error.code, err=text)
-    told = unreachable(cluster.settings, command, fault)
-    if told is not None:
-        return told
-    if given.dry_run:
+    answer = unreachable(cluster.settings, command, fault)
+    if answer is not None:
+        return answer
+    if namespace.dry_run:
         return Answer(out="{}\n" * len(copies))
     out, err, code = [], "", 0
     if len(copies) > MANY:
@@ -101,7 +101,7 @@ def submit(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Ans
             err, code = f"{err}{copy.label}{error.text}\n", 1
     if fault and fault["how"] == "after":
         return timed_out(cluster.settings, command)
-    return Answer(code, out="" if given.quiet else "".join(sorted(out, key=_order)), err=err)
+    return Answer(code, out="" if namespace.quiet else "".join(sorted(out, key=_order)), err=err)
 
 
 def _order(line: str) -> int:
@@ -117,23 +117,25 @@ def _copies(arguments: argparse.Namespace) -> list[Copy]:
     if not text:
         return [Copy(arguments)]
     return [
-        Copy(_formatted(arguments, [], cc=one), f"cc={one}: ", str(one) if arguments.cc else "")
-        for one in idset(text)
+        Copy(
+            _formatted(arguments, [], cc=index), f"cc={index}: ", str(index) if arguments.cc else ""
+        )
+        for index in idset(text)
     ]
 
 
 def idset(text: str) -> list[int]:
     """Return the members of an idset: ascending, and no range of one."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
         if match is None:
             raise Refused(f"IDset(): Invalid argument: {text}")
         first, last = int(match[1]), int(match[2] or match[1])
-        if (match[2] and last <= first) or (found and first <= found[-1]):
+        if (match[2] and last <= first) or (numbers and first <= numbers[-1]):
             raise Refused(f"IDset(): Invalid argument: {text}")
-        found += range(first, last + 1)
-    return found
+        numbers += range(first, last + 1)
+    return numbers
 
 
 def _bulk(arguments: argparse.Namespace) -> list[Copy]:
@@ -146,13 +148,13 @@ def _bulk(arguments: argparse.Namespace) -> list[Copy]:
         else:
             words[-1].append(word)
     arguments.command = words[0] or ["{}"]
-    free = [one for head, one in zip(heads[1:], words[1:], strict=True) if head == ":::"]
+    free = [values for head, values in zip(heads[1:], words[1:], strict=True) if head == ":::"]
     places = list(zip(heads[1:], words[1:], strict=True))
     copies = []
     for number, chosen in enumerate(itertools.product(*free)):
         rest = iter(chosen)
         inputs = [
-            next(rest) if head == ":::" else one[number % len(one)] for head, one in places
+            next(rest) if head == ":::" else values[number % len(values)] for head, values in places
         ]
         copies.append(Copy(_formatted(arguments, inputs, cc="{cc}")))
     if not copies or not free:
@@ -163,21 +165,23 @@ def _bulk(arguments: argparse.Namespace) -> list[Copy]:
 def _formatted(arguments: argparse.Namespace, inputs: list[str], **more: Any) -> argparse.Namespace:
     """Put inputs into the command and the options, as `str.format` does; not into ``{{…}}``."""
 
-    def one(text: Any, option: str) -> Any:
+    def formatted(text: Any, option: str) -> Any:
         if isinstance(text, list):
-            return [one(each, option) for each in text]
+            return [formatted(each, option) for each in text]
         if not isinstance(text, str):
             return text
         kept = text.replace("{{", "\0").replace("}}", "\1")
         try:
-            made = kept.format(*inputs, **more)
+            result = kept.format(*inputs, **more)
         except (IndexError, KeyError, ValueError):
             if option == "command":
                 raise Refused(f"Invalid replacement string in command: '{text}'") from None
             raise Refused(f"Replacement key not found in '--{option}={text}'") from None
-        return made.replace("\0", "{{").replace("\1", "}}")
+        return result.replace("\0", "{{").replace("\1", "}}")
 
-    return argparse.Namespace(**{name: one(text, name) for name, text in vars(arguments).items()})
+    return argparse.Namespace(
+        **{name: formatted(text, name) for name, text in vars(arguments).items()}
+    )
 
 
 def _check_usage(arguments: argparse.Namespace) -> None:
@@ -210,19 +214,19 @@ def seconds(text: str | None, *, minutes: bool = False) -> float:
 
 def _submit(cluster: Cluster, call: Call, copy: Copy, out: list[str]) -> str:
     """Submit one job, and put its id into `out`; return what is said beside it."""
-    arguments = copy.given
+    arguments = copy.options
     request = _request(cluster, call, copy)
     warning = ""
-    for one in arguments.dependency:
-        warning = _dependency(cluster, call, request, one) or warning
+    for dependency in arguments.dependency:
+        warning = _dependency(cluster, call, request, dependency) or warning
     total = sum(node.cpus for node in cluster.nodes.values())
-    wanted, tasks, nodes = request.cpus, request.tasks, request.nodes
+    cores, tasks, nodes = request.cpus, request.tasks, request.nodes
     request.extra["alloc"] = (
         f"unsatisfiable request: need {nodes} exclusive node(s), only {len(cluster.nodes)} eligible"
         if nodes > len(cluster.nodes)
-        else f"unsatisfiable request: need {tasks} slot(s) of {wanted} core(s), only 0 such "
+        else f"unsatisfiable request: need {tasks} slot(s) of {cores} core(s), only 0 such "
         f"slot(s) available (total cores: {total})"
-        if wanted * tasks > total
+        if cores * tasks > total
         else f"unsatisfiable request: need {tasks} slot(s) with {arguments.gpus_per_task} GPU(s) "
         "each, only 0 available (total GPUs: 0)"
         if int(arguments.gpus_per_task or 0)
@@ -237,7 +241,7 @@ def _submit(cluster: Cluster, call: Call, copy: Copy, out: list[str]) -> str:
 
 
 def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
-    arguments = copy.given
+    arguments = copy.options
     limit = seconds(arguments.time_limit, minutes=True)
     urgency = {"hold": "0", "default": "16", "expedite": "31"}.get(
         arguments.urgency or "16", arguments.urgency or "16"
@@ -312,17 +316,19 @@ def _fsd(value: float) -> str:
 
 def _environment(call: Call, arguments: argparse.Namespace) -> dict[str, str]:
     """Return the submitter's environment under the rules of --env-remove and --env."""
-    made = dict(call.environment)
-    for rule in [*(f"-{one}" for one in arguments.env_remove), *arguments.env]:
+    variables = dict(call.environment)
+    for rule in [*(f"-{pattern}" for pattern in arguments.env_remove), *arguments.env]:
         name, equals, value = rule.partition("=")
         if rule.startswith("-"):
             pattern = rule[1:].replace("*", ".*")
-            made = {one: had for one, had in made.items() if not re.fullmatch(pattern, one)}
+            variables = {
+                name: had for name, had in variables.items() if not re.fullmatch(pattern, name)
+            }
         elif equals:
-            made[name] = value
+            variables[name] = value
         elif name in call.environment:
-            made[name] = call.environment[name]
-    return made
+            variables[name] = call.environment[name]
+    return variables
 
 
 def _dependency(cluster: Cluster, call: Call, request: Request, text: str) -> str:

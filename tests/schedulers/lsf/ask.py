@@ -50,49 +50,49 @@ def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     for word in rest:
         if words.ids(word) is None:
             return Answer(255, err=f"{word}: Illegal job ID.\n")
-    told = words.down(cluster, call, fault)
-    if told is not None:
-        return told
+    answer = words.down(cluster, call, fault)
+    if answer is not None:
+        return answer
     user = flags.get("u", pwd.getpwuid(call.uid).pw_name)
-    wanted: list[Job] = []
+    selected: list[Job] = []
     err = ""
     for word in dict.fromkeys(rest):
         number, indices = words.ids(word) or (0, [])
-        found = words.find(cluster, number, indices)
-        missing = [one for one in indices if one not in {job.index for job in found}]
+        matches = words.find(cluster, number, indices)
+        missing = [index for index in indices if index not in {job.index for job in matches}]
         for index in missing:
             err += f"Job <{number}[{index}]> is not found\n"
-        if not found and not indices:
+        if not matches and not indices:
             err += f"Job <{word}> is not found\n"
-        wanted += [one for one in found if one not in wanted]
+        selected += [job for job in matches if job not in selected]
     if not rest:
-        wanted = [
-            one for one in cluster.known()
-            if user in ("all", one.request.user)
-            and (one.live or "a" in flags or "d" in flags)
-            and ("d" not in flags or not one.live)
-            and ("J" not in flags or fnmatch.fnmatchcase(one.request.name, flags["J"]))
-            and ("q" not in flags or one.request.partition == flags["q"])
+        selected = [
+            job for job in cluster.remembered()
+            if user in ("all", job.request.user)
+            and (job.live or "a" in flags or "d" in flags)
+            and ("d" not in flags or not job.live)
+            and ("J" not in flags or fnmatch.fnmatchcase(job.request.name, flags["J"]))
+            and ("q" not in flags or job.request.partition == flags["q"])
         ]  # fmt: skip
     if "p" in flags and "a" not in flags:
-        wanted = [one for one in wanted if one.state == model.PENDING]
-        if not wanted and not err:
+        selected = [job for job in selected if job.state == model.PENDING]
+        if not selected and not err:
             err = "No pending job found\n"
     # Those that have ended come as they did, the latest first.
-    wanted.sort(key=lambda one: (not one.live, -one.ended, one.base, one.index or 0))
-    if not wanted:
+    selected.sort(key=lambda job: (not job.live, -job.ended, job.base, job.index or 0))
+    if not selected:
         kind = "" if "a" in flags else "finished " if "d" in flags else "unfinished "
         missing_name = f"Job <{flags['J']}> is not found\n" if "J" in flags else ""
         return Answer(255, err=err or missing_name or f"No {kind}job found\n")
-    if "UF" in flags and any("%" in one.request.extra["command"] for one in wanted):
+    if "UF" in flags and any("%" in job.request.extra["command"] for job in selected):
         return Answer(139)  # it takes a command for a format
     if "l" in flags or "UF" in flags:
-        out = LINE.join(_long(one, unwrapped="UF" in flags) for one in wanted)
+        out = LINE.join(_long(job, unwrapped="UF" in flags) for job in selected)
     elif "A" in flags:
-        out = SUMMARY + "".join(_summary(cluster, number) for number in {j.base for j in wanted})
+        out = SUMMARY + "".join(_summary(cluster, number) for number in {j.base for j in selected})
     else:
         out = "" if "noheader" in flags else HEADER
-        out += "".join(_row(one, wide="w" in flags, reasons="p" in flags) for one in wanted)
+        out += "".join(_row(job, wide="w" in flags, reasons="p" in flags) for job in selected)
     return Answer(255 if err else 0, out=out, err=err)
 
 
@@ -121,10 +121,10 @@ def _row(job: Job, *, wide: bool, reasons: bool) -> str:
 
 
 def _summary(cluster: Cluster, number: int) -> str:
-    found = words.find(cluster, number, [])
-    counts = [jobs.state(one) for one in found]
-    numbers = [len(found), *(counts.count(one) for one in ("PEND", "DONE", "RUN", "EXIT"))]
-    spec, user = found[0].request.extra["spec"], found[0].request.user
+    members = words.find(cluster, number, [])
+    counts = [jobs.state(member) for member in members]
+    numbers = [len(members), *(counts.count(state) for state in ("PEND", "DONE", "RUN", "EXIT"))]
+    spec, user = members[0].request.extra["spec"], members[0].request.user
     return (
         f"{number:<7}  {spec:<8.8} {user:>8.8}   {numbers[0]:5} {numbers[1]:4} {numbers[2]:4} "
         f"{numbers[3]:4} {numbers[4]:4} {0:5} {0:5} {counts.count('PSUSP'):5}\n"
@@ -180,36 +180,36 @@ def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         return Answer(255, err=f"bhist: invalid option -- '{error}'\n")
     if "V" in flags:
         return Answer(err=words.VERSION)
-    told = words.down(cluster, call, fault)
-    if told is not None:
-        return told
-    wanted: list[Job] = []
+    answer = words.down(cluster, call, fault)
+    if answer is not None:
+        return answer
+    selected: list[Job] = []
     for word in rest:
         read = words.ids(word)
         if read is None:
             return Answer(255, err=f"{word}: Illegal job ID.\n")
-        wanted += words.find(cluster, *read, past=True)
-    if not wanted:
+        selected += words.find(cluster, *read, past=True)
+    if not selected:
         return Answer(255, out="No matching job found\n")
     if "l" in flags:
-        return Answer(out=LINE.join(_long(one, history=True) for one in wanted))
+        return Answer(out=LINE.join(_long(job, history=True) for job in selected))
     head = (
         "Summary of time in seconds spent in various states:\n"
         "JOBID   USER    JOB_NAME  PEND    PSUSP   RUN     USUSP   SSUSP   UNKWN   TOTAL\n"
     )
     rows = [
-        f"{jobs.identity(one):<7} {one.request.user:<7.7} {jobs.name(one):<9.9} 0       0       "
+        f"{jobs.identity(job):<7} {job.request.user:<7.7} {jobs.name(job):<9.9} 0       0       "
         "0       0       0       0       0         \n"
-        for one in wanted
+        for job in selected
     ]
     return Answer(out=head + "".join(rows))
 
 
 def bparams(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     """Tell how the cluster is set up."""
-    told = words.down(cluster, call, fault)
-    if told is not None:
-        return told
+    answer = words.down(cluster, call, fault)
+    if answer is not None:
+        return answer
     size = cluster.settings.max_array_size
     return Answer(
         out="The maximum number of jobs in a job array:\n"

@@ -34,16 +34,16 @@ def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     for word in rest:
         if words.ids(word) is None:
             return Answer(255, err=f"{word}: Illegal job ID.\n")
-    told = words.down(cluster, call, fault)
-    if told is not None:
-        return told
+    answer = words.down(cluster, call, fault)
+    if answer is not None:
+        return answer
     user = pwd.getpwuid(call.uid).pw_name
     out, err = "", ""
     if "J" in flags or rest == ["0"]:
         chosen = [
-            one for one in cluster.known()
-            if one.live and one.request.user == user
-            and ("J" not in flags or one.request.name == flags["J"])
+            job for job in cluster.remembered()
+            if job.live and job.request.user == user
+            and ("J" not in flags or job.request.name == flags["J"])
         ]  # fmt: skip
         if not chosen:
             return Answer(255, err="No unfinished job found\n")
@@ -53,9 +53,9 @@ def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         return Answer(out=out)
     for word in dict.fromkeys(rest):
         number, indices = words.ids(word) or (0, [])
-        found = words.find(cluster, number, [])
-        if found and found[0].index is not None and not indices:
-            living = [one for one in found if one.live]
+        matches = words.find(cluster, number, [])
+        if matches and matches[0].index is not None and not indices:
+            living = [job for job in matches if job.live]
             if living:
                 err += f"Job <{number}>: Operation is in progress\n"
                 _one_by_one(cluster, living, call.uid)
@@ -63,24 +63,24 @@ def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
                 err += f"Job <{number}>: Job has already finished\n"
             continue
         for index in indices or [None]:
-            one = words.find(cluster, number, [] if index is None else [index])
+            matching = words.find(cluster, number, [] if index is None else [index])
             shown = word if index is None else f"{number}[{index}]"
-            if not one:
+            if not matching:
                 err += f"Job <{shown}>: No matching job found\n"
-            elif not one[0].live:
+            elif not matching[0].live:
                 err += f"Job <{shown}>: Job has already finished\n"
             else:
-                cluster.cancel(one, call.uid)
+                cluster.cancel(matching, call.uid)
                 out += f"Job <{shown}> is being terminated\n"
     return Answer(255 if err else 0, out=out, err=err)
 
 
 def _one_by_one(cluster: Cluster, living: list[Job], user: int) -> None:
-    cluster.cancel([one for one in living if one.state != RUNNING], user)
-    running = [one for one in living if one.state == RUNNING]
+    cluster.cancel([job for job in living if job.state != RUNNING], user)
+    running = [job for job in living if job.state == RUNNING]
 
     def end(job: Job) -> None:
         cluster.cancel([job], user)
 
     for place, job in enumerate(running, 1):
-        cluster.after(place * PAUSE / cluster.settings.speed, lambda one=job: end(one))
+        cluster.after(place * PAUSE / cluster.settings.speed, lambda target=job: end(target))

@@ -51,12 +51,12 @@ def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         return Answer(255, err=f"bsub: invalid option -- '{error}'\n")
     except Refused as error:
         return Answer(255, err=f"{error.text}. Job not submitted.\n")
-    told = words.down(cluster, call, fault)
-    if told is not None:
-        told.err = told.err.rstrip("\n") + (
-            "" if "still trying" in told.err else ". Job not submitted."
+    answer = words.down(cluster, call, fault)
+    if answer is not None:
+        answer.err = answer.err.rstrip("\n") + (
+            "" if "still trying" in answer.err else ". Job not submitted."
         ) + "\n"  # fmt: skip
-        return told
+        return answer
     try:
         _check(cluster, request, flags)
     except Refused as error:
@@ -79,17 +79,17 @@ def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 def _line(command: list[str]) -> str:
     """Join the words of a command, as they are but for those with blanks or a variable."""
-    found = command[:1]
-    for one in command[1:]:
-        if " " in one and '"' not in one and "$" not in one:
-            found.append(f'"{one}"')
-        elif " " in one or one.startswith("$"):
-            found.append(f"'{one}'")
+    words_shown = command[:1]
+    for word in command[1:]:
+        if " " in word and '"' not in word and "$" not in word:
+            words_shown.append(f'"{word}"')
+        elif " " in word or word.startswith("$"):
+            words_shown.append(f"'{word}'")
         else:
-            found.append(one)
-    if found == [""]:
+            words_shown.append(word)
+    if words_shown == [""]:
         raise Refused("Empty job")
-    return " ".join(found)
+    return " ".join(words_shown)
 
 
 def _file(request: Request) -> str:
@@ -196,18 +196,18 @@ def _dependency(cluster: Cluster, request: Request, text: str) -> None:
         if kind not in KINDS:
             raise Refused(f"{kind}: No matching job found", burnt=True)
         number, indices = _target(cluster, target, syntax)
-        found = words.find(cluster, number, []) if number else []
+        array = words.find(cluster, number, []) if number else []
         if target.endswith("[*]"):
-            if not found or found[0].index is None:
+            if not array or array[0].index is None:
                 raise Refused(f"{number}: No matching job found", burnt=True)
-            if len(found) != len(request.indices or ()):
+            if len(array) != len(request.indices or ()):
                 raise Refused("Dependent arrays do not have the same size", burnt=True)
             each = {"any": "each", "ok": "corr"}.get(KINDS[kind])
             if each is None:
                 raise syntax
             request.dependencies.append(Dependency(each, number))
             continue
-        if not found or (indices and not words.find(cluster, number, indices)):
+        if not array or (indices and not words.find(cluster, number, indices)):
             raise Refused(f"{target}: No matching job found", burnt=True)
         for index in indices or [None]:
             request.dependencies.append(Dependency(KINDS[kind], number, index))
@@ -217,7 +217,7 @@ def _target(cluster: Cluster, text: str, syntax: Refused) -> tuple[int, list[int
     if text.startswith('"'):
         if not re.fullmatch(r'"[^"\[\]]*"', text):
             raise syntax
-        named = [one.base for one in cluster.known() if one.request.name == text[1:-1]]
+        named = [job.base for job in cluster.remembered() if job.request.name == text[1:-1]]
         return max(named, default=0), []
     read = words.ids(text.removesuffix("[*]"))
     if read is None:

@@ -17,7 +17,7 @@ SECOND = "%a %b %e %H:%M:%S"
 def environment(cluster: Cluster, job: Job) -> dict[str, str]:
     """Return the environment of a job: a plain one has the index 0."""
     request = job.request
-    made = {
+    variables = {
         "LSB_JOBID": str(job.base), "LSB_JOBINDEX": str(job.index or 0), "LSB_QUEUE":
         request.partition, "LSB_JOBNAME": request.extra["spec"], "LSB_HOSTS":
         " ".join([HOST] * request.tasks), "LSB_DJOB_NUMPROC": str(request.tasks),
@@ -26,9 +26,9 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
         "LSB_JOBEXIT_STAT": "0", "LS_JOBPID": "1", "LSB_JOB_EXECUSER": request.user,
     }  # fmt: skip
     if job.index is not None:
-        made["LSB_JOBINDEX_END"] = str(max(request.indices or (0,)))
-        made["LSB_JOBINDEX_STEP"] = "1"
-    return {**request.environment, **made}
+        variables["LSB_JOBINDEX_END"] = str(max(request.indices or (0,)))
+        variables["LSB_JOBINDEX_STEP"] = "1"
+    return {**request.environment, **variables}
 
 
 def log_path(job: Job, path: str) -> str:
@@ -112,12 +112,12 @@ def report(job: Job) -> None:
 def _head(job: Job) -> str:
     request = job.request
     code, line = exit_code(job), "-" * 60
-    told = "Successfully completed." if code == 0 else f"Exited with exit code {code}."
+    ending = "Successfully completed." if code == 0 else f"Exited with exit code {code}."
     spec = request.extra["spec"]
     return (
         f"Sender: OpenLava System <{request.user}@{HOST}>\n"
         f"Subject: Job {identity(job)}: <{spec}> {'Done' if code == 0 else 'Exited'}\n\n"
         f"Job <{spec}> was submitted from host <{HOST}> by user <{request.user}>.\n\n"
         f"Your job looked like:\n\n{line}\n# LSBATCH: User input\n{request.extra['command']}\n"
-        f"{line}\n\n{told}\n\nThe output (if any) follows:\n\n"
+        f"{line}\n\n{ending}\n\nThe output (if any) follows:\n\n"
     )

@@ -27,23 +27,23 @@ def options(arguments: list[str], names: str) -> tuple[dict[str, str], list[str]
     One that is not known as a whole is its first letter with the rest as the value: ``-cwd x``
     is ``-c wd`` and the word ``x``.
     """
-    known = {one.rstrip(":"): one.endswith(":") for one in names.split()}
-    found: dict[str, str] = {}
+    takes_value = {name.rstrip(":"): name.endswith(":") for name in names.split()}
+    flags: dict[str, str] = {}
     left = list(arguments)
     while left and left[0].startswith("-") and len(left[0]) > 1:
         word = left.pop(0)[1:]
-        if word in known:
-            if known[word] and not left:
+        if word in takes_value:
+            if takes_value[word] and not left:
                 raise Usage(word)
-            found.setdefault(word, left.pop(0) if known[word] else "")
-        elif known.get(word[0]):
-            found.setdefault(word[0], word[1:])
-        elif word[0] in known and len(word) > 1:
-            found.setdefault(word[0], "")
+            flags.setdefault(word, left.pop(0) if takes_value[word] else "")
+        elif takes_value.get(word[0]):
+            flags.setdefault(word[0], word[1:])
+        elif word[0] in takes_value and len(word) > 1:
+            flags.setdefault(word[0], "")
             left.insert(0, f"-{word[1:]}")
         else:
             raise Usage(word[0])
-    return found, left
+    return flags, left
 
 
 def ids(word: str) -> tuple[int, list[int]] | None:
@@ -56,7 +56,7 @@ def ids(word: str) -> tuple[int, list[int]] | None:
 
 def spans(text: str) -> list[int] | None:
     """Read ``1,3,5-9:2``; None where it is no list of positive numbers."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
         if match is None:
@@ -64,14 +64,14 @@ def spans(text: str) -> list[int] | None:
         first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
         if not first or last < first or not step:
             return None
-        found += range(first, last + 1, step)
-    return found
+        numbers += range(first, last + 1, step)
+    return numbers
 
 
 def find(cluster: Cluster, number: int, indices: list[int], *, past: bool = False) -> list[Job]:
     """Return a job, or elements of it, that is still remembered, or with `past` ever was."""
-    found = [one for one in cluster.find(number) if past or not one.purged]
-    return [one for one in found if not indices or one.index in indices]
+    jobs = [job for job in cluster.find(number) if past or not job.purged]
+    return [job for job in jobs if not indices or job.index in indices]
 
 
 def down(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer | None:

@@ -22,8 +22,8 @@ def qdel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 
 def qhold(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
-    def act(cluster: Cluster, found: Found, uid: int) -> None:
-        for job in found.jobs:
+    def act(cluster: Cluster, target: Found, uid: int) -> None:
+        for job in target.jobs:
             if job.live and job.state != RUNNING:
                 cluster.hold(job)
 
@@ -31,8 +31,8 @@ def qhold(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 
 def qrls(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
-    def act(cluster: Cluster, found: Found, uid: int) -> None:
-        for job in found.jobs:
+    def act(cluster: Cluster, target: Found, uid: int) -> None:
+        for job in target.jobs:
             cluster.release(job)
 
     return _each(cluster, call, fault, "h:", act)
@@ -44,14 +44,16 @@ def qalter(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
         return Answer(2, err="qalter: the simulator alters -W depend= only\n")
     _, text, *call.arguments = call.arguments
     try:
-        wanted = depend(text.removeprefix("depend="))
+        dependencies = depend(text.removeprefix("depend="))
     except Refused as error:
         return Answer(error.code, err=error.text.replace("qsub", "qalter"))
 
-    def act(cluster: Cluster, found: Found, uid: int) -> None:
-        lost = [one for one in wanted if not good(cluster, one)]
-        for job in list(found.jobs):
-            job.dependencies = [replace(one) for one in wanted if not over(cluster, one)]
+    def act(cluster: Cluster, target: Found, uid: int) -> None:
+        lost = [dependency for dependency in dependencies if not good(cluster, dependency)]
+        for job in list(target.jobs):
+            job.dependencies = [
+                replace(dependency) for dependency in dependencies if not over(cluster, dependency)
+            ]
             if lost:
                 cluster.drop(job)
             else:
@@ -60,8 +62,8 @@ def qalter(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
     return _each(cluster, call, fault, "", act)
 
 
-def _delete(cluster: Cluster, found: Found, uid: int) -> None:
-    cluster.cancel([job for job in found.jobs if job.live], uid)
+def _delete(cluster: Cluster, target: Found, uid: int) -> None:
+    cluster.cancel([job for job in target.jobs if job.live], uid)
 
 
 def _each(
@@ -85,22 +87,22 @@ def _each(
         return words.down(call.command, settings)
     if fault and fault["how"] != "after":
         return words.silent(call.command, settings)
-    code, said = 0, ""
-    for one in rest:
-        full = ids.full(one)
+    code, errors = 0, ""
+    for word in rest:
+        full = ids.full(word)
         if full is None:
             code = 1
-            said += f"{call.command}: illegally formed job identifier: {one}\n"
+            errors += f"{call.command}: illegally formed job identifier: {word}\n"
             continue
-        found = ids.find(cluster, one)
-        if found is None:
-            code, said = 153, f"{said}{call.command}: Unknown Job Id {full}\n"
-        elif found.over or not any(job.live for job in found.jobs):
-            code, said = 35, f"{said}{call.command}: Job has finished {full}\n"
-        elif call.uid not in (0, found.group[0].request.uid):
-            code, said = 159, f"{said}{call.command}: Unauthorized Request  {full}\n"
+        target = ids.find(cluster, word)
+        if target is None:
+            code, errors = 153, f"{errors}{call.command}: Unknown Job Id {full}\n"
+        elif target.over or not any(job.live for job in target.jobs):
+            code, errors = 35, f"{errors}{call.command}: Job has finished {full}\n"
+        elif call.uid not in (0, target.group[0].request.uid):
+            code, errors = 159, f"{errors}{call.command}: Unauthorized Request  {full}\n"
         else:
-            act(cluster, found, call.uid)
+            act(cluster, target, call.uid)
     if fault:
         return words.silent(call.command, settings)
-    return Answer(code, err=said)
+    return Answer(code, err=errors)

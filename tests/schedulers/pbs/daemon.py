@@ -60,8 +60,8 @@ def vars_of(inherited: Settings) -> dict:
 
 def _listed(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _listed(one) for key, one in value.items()}
-    return [_listed(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {key: _listed(entry) for key, entry in value.items()}
+    return [_listed(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 if __name__ == "__main__":

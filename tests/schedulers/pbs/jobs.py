@@ -16,7 +16,7 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
     """Return the environment of a job's script: little, but for what -v and -V hand on."""
     request = job.request
     home = pwd.getpwuid(request.uid).pw_dir
-    made = {
+    variables = {
         "PATH": "/usr/bin:/bin", "HOME": home, "LOGNAME": request.user, "USER": request.user,
         "SHELL": "/bin/bash", "ENVIRONMENT": "BATCH", "TMPDIR": f"/var/tmp/pbs.{ids.of(job)}",
         **request.environment,
@@ -29,11 +29,11 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
         "PBS_O_QUEUE": request.partition, "PBS_O_SYSTEM": "Linux",
     }  # fmt: skip
     if job.index is not None:
-        made |= {
+        variables |= {
             "PBS_ARRAY_INDEX": str(job.index), "PBS_ARRAY_ID": ids.of(job, whole=True)
         }  # fmt: skip
-    os.makedirs(made["TMPDIR"], exist_ok=True)
-    return made
+    os.makedirs(variables["TMPDIR"], exist_ok=True)
+    return variables
 
 
 def final_path(job: Job, pattern: str, letter: str) -> str:

@@ -44,18 +44,18 @@ def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
     lines = []
     for group in cluster.jobs.values():
         first = group[0]
-        found = ids.find(cluster, ids.of(first, whole=True))
+        target = ids.find(cluster, ids.of(first, whole=True))
         if (
-            found is None
-            or (found.over and not history)
-            or ("-H" in flags and not found.over)
+            target is None
+            or (target.over and not history)
+            or ("-H" in flags and not target.over)
             or flags.get("-u", first.request.user) != first.request.user
             or flags.get("-N", first.request.name) != first.request.name
-            or ("-T" not in flags and state(found) not in flags.get("-s", "QRHWEBSTUXFM"))
+            or ("-T" not in flags and state(target) not in flags.get("-s", "QRHWEBSTUXFM"))
         ):
             continue
         lines.append(ids.of(first, whole=True))
-        if "-T" in flags and found.array:
+        if "-T" in flags and target.array:
             states = flags.get("-s", "")
             lines += [
                 ids.of(job)

@@ -43,50 +43,50 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     as_json = flags.get("-F", "").lower() == "json"
     settings = cluster.settings
     if settings.controller == "down" or fault:
-        told = words.down("qstat", settings)
+        answer = words.down("qstat", settings)
         if fault and fault["how"] != "down":
-            told = words.silent("qstat", settings)
-        told.out = _json(head) if as_json else ""
-        return told
+            answer = words.silent("qstat", settings)
+        answer.out = _json(head) if as_json else ""
+        return answer
     if "-B" in flags:
         return Answer(out=_server(cluster))
     history = "-x" in flags
     if history and settings.accounting == "off":
-        return Answer(err="".join(f"qstat: {words.HISTORY} {ids.full(one) or one}\n"
-                                  for one in rest or [""]))  # fmt: skip
+        return Answer(err="".join(f"qstat: {words.HISTORY} {ids.full(word) or word}\n"
+                                  for word in rest or [""]))  # fmt: skip
     code, complaints, chosen = 0, "", []
-    for one in rest:
-        if not one[:1].isdigit():
-            code, complaints = 170, f"{complaints}qstat: Unknown queue destination {one}\n"
+    for word in rest:
+        if not word[:1].isdigit():
+            code, complaints = 170, f"{complaints}qstat: Unknown queue destination {word}\n"
             continue
-        full = ids.full(one)
+        full = ids.full(word)
         if full is None:
             code = 1
-            complaints += f"qstat: illegally formed job identifier: {one}\n"
+            complaints += f"qstat: illegally formed job identifier: {word}\n"
             continue
-        found = ids.find(cluster, one)
-        if found is None:
+        target = ids.find(cluster, word)
+        if target is None:
             code, complaints = 153, f"{complaints}qstat: Unknown Job Id {full}\n"
-        elif found.over and not history:
+        elif target.over and not history:
             code = 35
             complaints += (
                 f"qstat: {full} Job has finished, use -x or -H to obtain historical job "
                 "information\n"
             )
         else:
-            chosen.append(found)
+            chosen.append(target)
     if not rest:
         for group in cluster.jobs.values():
             every = ids.find(cluster, ids.of(group[0], whole=True))
             if every is not None and (history or not every.over):
                 chosen.append(every)
     shown: dict[str, Attributes] = {}
-    for found in chosen:
-        if found.whole:
-            shown[ids.of(found.group[0], whole=True)] = _attributes(found.group, None)
-        if not found.whole or ("-t" in flags and found.array):
-            for job in found.jobs:
-                shown[ids.of(job)] = _attributes(found.group, job)
+    for target in chosen:
+        if target.whole:
+            shown[ids.of(target.group[0], whole=True)] = _attributes(target.group, None)
+        if not target.whole or ("-t" in flags and target.array):
+            for job in target.jobs:
+                shown[ids.of(job)] = _attributes(target.group, job)
         if as_json and rest:
             break  # of several ids only what the first means is shown
     if as_json:
@@ -96,8 +96,8 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     return Answer(code, _table(shown), complaints)
 
 
-def _json(told: Attributes) -> str:
-    return json.dumps(told, indent="\t", separators=(",", ":\t")) + "\n"
+def _json(attributes: Attributes) -> str:
+    return json.dumps(attributes, indent="\t", separators=(",", ":\t")) + "\n"
 
 
 def _full(shown: dict[str, Attributes], *, wide: bool) -> str:
@@ -112,21 +112,21 @@ def _full(shown: dict[str, Attributes], *, wide: bool) -> str:
 
 
 def _flat(attributes: Attributes) -> list[tuple[str, Any]]:
-    found = []
+    pairs = []
     for key, value in attributes.items():
         if key == "Variable_List":
-            found.append((key, ",".join(f"{name}={one}" for name, one in value.items())))
+            pairs.append((key, ",".join(f"{name}={entry}" for name, entry in value.items())))
         elif isinstance(value, dict):
-            found += [(f"{key}.{name}", one) for name, one in value.items()]
+            pairs += [(f"{key}.{name}", entry) for name, entry in value.items()]
         else:
-            found.append((key, value))
-    return found
+            pairs.append((key, value))
+    return pairs
 
 
 def _wrapped(line: str) -> list[str]:
     """Fold a line of more than 79 columns; what follows begins with a tab."""
     first, *rest = textwrap.wrap(line, 78, drop_whitespace=False, break_on_hyphens=False) or [""]
-    return [first, *(f"\t{one}" for one in rest)]
+    return [first, *(f"\t{line}" for line in rest)]
 
 
 def _table(shown: dict[str, Attributes]) -> str:
@@ -134,11 +134,11 @@ def _table(shown: dict[str, Attributes]) -> str:
         return ""
     lines = ["Job id            Name             User              Time Use S Queue",
              "----------------  ---------------- ----------------  -------- - -----"]  # fmt: skip
-    for name, one in shown.items():
-        user = one["Job_Owner"].partition("@")[0]
+    for name, attributes in shown.items():
+        user = attributes["Job_Owner"].partition("@")[0]
         lines.append(
-            f"{name:<19} {one['Job_Name'][:15]:<16} {user:<16} {'0':>8} {one['job_state']} "
-            f"{one['queue']:<16}"
+            f"{name:<19} {attributes['Job_Name'][:15]:<16} {user:<16} {'0':>8} "
+            f"{attributes['job_state']} {attributes['queue']:<16}"
         )
     return "".join(f"{line}\n" for line in lines)
 
@@ -147,62 +147,66 @@ def _attributes(group: list[Job], job: Job | None) -> Attributes:
     """Return the attributes of a job, of an array (`job` is None) or of an element."""
     first = group[0]
     array = first.index is not None
-    one = job or first
-    request = one.request
+    leader = job or first
+    request = leader.request
     element = array and job is not None
     if array and not element:
         state, substate = _array_state(group)
     else:
-        state, substate = words.state(one)
+        state, substate = words.state(leader)
         if element and state == "F" and any(other.live for other in group):
-            state, substate = "X", 70 if not one.started else substate
-        if element and one.state == model.PENDING:
+            state, substate = "X", 70 if not leader.started else substate
+        if element and leader.state == model.PENDING:
             state, substate = "Q", 10
-    told: Attributes = {
+    attributes: Attributes = {
         "Job_Name": request.name, "Job_Owner": f"{request.user}@{words.SERVER}",
         "job_state": state, "queue": request.partition, "server": words.SERVER,
     }  # fmt: skip
     if request.extra["account"]:
-        told["Account_Name"] = request.extra["account"]
-    told |= {"Checkpoint": "u", "ctime": words.moment(one.submitted)}
+        attributes["Account_Name"] = request.extra["account"]
+    attributes |= {"Checkpoint": "u", "ctime": words.moment(leader.submitted)}
     waits = [] if element else _depends(group)
     if waits:
-        told["depend"] = ",".join(waits)
-    if one.nodes and not (array and not element):
-        told["exec_host"] = "+".join(f"{node.name}/0" for node in one.nodes)
-    held = "u" if one.held else "s" if substate == 22 else "n"
-    told |= {
+        attributes["depend"] = ",".join(waits)
+    if leader.nodes and not (array and not element):
+        attributes["exec_host"] = "+".join(f"{node.name}/0" for node in leader.nodes)
+    held = "u" if leader.held else "s" if substate == 22 else "n"
+    attributes |= {
         "Hold_Types": held, "Join_Path": request.extra["join"], "Keep_Files": request.extra["keep"],
-        "mtime": words.moment(one.ended or one.started or one.submitted), "Priority": 0,
-        "qtime": words.moment(one.submitted),
+        "mtime": words.moment(leader.ended or leader.started or leader.submitted), "Priority": 0,
+        "qtime": words.moment(leader.submitted),
         "Rerunable": "True" if request.extra["rerun"] == "y" else "False",
         "Resource_List": {
             "ncpus": request.cpus * request.tasks, "nodect": request.tasks,
             "place": request.extra["place"],
             "select": request.extra["select"],
-            **({"walltime": words.span(one.limit)} if one.limit else {}),
+            **({"walltime": words.span(leader.limit)} if leader.limit else {}),
         },
     }  # fmt: skip
     began = min((other.started for other in group if other.started), default=0.0)
-    started = one.started if not (array and not element) else began
-    if substate == 91 and element and not one.started:
+    started = leader.started if not (array and not element) else began
+    if substate == 91 and element and not leader.started:
         started = began
     if started:
-        told["stime"] = words.moment(started)
-    if one.ended and started and state in "FX":
-        told["obittime"] = words.moment(max(other.ended for other in ([one] if element else group)))
-    told["substate"] = substate
-    told["Variable_List"] = {"PBS_O_HOME": request.extra["home"], "PBS_O_LOGNAME": request.user,
-                             **request.environment}  # fmt: skip
-    comment = _comment(group, one, state, substate, element=element, array=array)
+        attributes["stime"] = words.moment(started)
+    if leader.ended and started and state in "FX":
+        members = [leader] if element else group
+        attributes["obittime"] = words.moment(max(other.ended for other in members))
+    attributes["substate"] = substate
+    attributes["Variable_List"] = {
+        "PBS_O_HOME": request.extra["home"],
+        "PBS_O_LOGNAME": request.user,
+        **request.environment,
+    }
+    comment = _comment(group, leader, state, substate, element=element, array=array)
     if comment:
-        told["comment"] = comment
-    code = _exit_status(group, one, state, element=element, array=array)
+        attributes["comment"] = comment
+    code = _exit_status(group, leader, state, element=element, array=array)
     if code is not None:
-        told["Exit_status"] = code
+        attributes["Exit_status"] = code
     if array and not element:
         indices, counts = request.indices or (), Counter(other.state for other in group)
-        told |= {
+        attributes |= {
             "array": "True",
             "array_state_count": (
                 f"Queued:{counts[model.PENDING]} Running:{counts[model.RUNNING]} "
@@ -214,12 +218,12 @@ def _attributes(group: list[Job], job: Job | None) -> Attributes:
             ) or "-",
         }  # fmt: skip
         if request.throttle:
-            told["max_run_subjobs"] = request.throttle
+            attributes["max_run_subjobs"] = request.throttle
         assert indices
     elif element:
-        told |= {"array_id": ids.of(one, whole=True), "array_index": one.index}
-    told["project"] = "_pbs_project_default"
-    return told
+        attributes |= {"array_id": ids.of(leader, whole=True), "array_index": leader.index}
+    attributes["project"] = "_pbs_project_default"
+    return attributes
 
 
 def _array_state(group: list[Job]) -> tuple[str, int]:
@@ -232,28 +236,28 @@ def _array_state(group: list[Job]) -> tuple[str, int]:
     return words.state(next(job for job in group if job.live))
 
 
-def state(found: ids.Found) -> str:
+def state(target: ids.Found) -> str:
     """Return the state of a job or of an array."""
-    if found.array:
-        return _array_state(found.group)[0]
-    return words.state(found.group[0])[0]
+    if target.array:
+        return _array_state(target.group)[0]
+    return words.state(target.group[0])[0]
 
 
 def _depends(group: list[Job]) -> list[str]:
     names = {"any": "afterany", "ok": "afterok", "notok": "afternotok", "after": "after"}
-    one = next((job for job in group if job.live), group[0])
+    leader = next((job for job in group if job.live), group[0])
     kinds: dict[str, list[str]] = {}
-    for each in one.dependencies:
+    for each in leader.dependencies:
         job = f"{each.job}{'[]' if each.array else ''}.{words.SERVER}@{words.SERVER}"
         kinds.setdefault(names[each.kind], []).append(job)
     return [":".join([kind, *jobs_waited]) for kind, jobs_waited in kinds.items()]
 
 
 def _comment(
-    group: list[Job], one: Job, state: str, substate: int, *, element: bool, array: bool
+    group: list[Job], leader: Job, state: str, substate: int, *, element: bool, array: bool
 ) -> str:
-    cpus = one.request.cpus
-    if state == "Q" and one.reason == model.PARTITION_SIZE:
+    cpus = leader.request.cpus
+    if state == "Q" and leader.reason == model.PARTITION_SIZE:
         return (
             "Can Never Run: Insufficient amount of resource: ncpus "
             f"(R: {cpus} A: 8 T: 8)"
@@ -263,28 +267,28 @@ def _comment(
     if array and not element:
         text = f"Job Array Began at {words.begun(began)}" if began else ""
         return f"{text} and {ends[substate]}" if text and state == "F" else text
-    if not one.started:
+    if not leader.started:
         return "Subjob finished" if element and state in "FX" else ""
-    text = f"Job run at {words.begun(one.started)} on (pbshost:ncpus={cpus})"
-    if one.outcome in (model.TIMEOUT, model.MEMORY):
+    text = f"Job run at {words.begun(leader.started)} on (pbshost:ncpus={cpus})"
+    if leader.outcome in (model.TIMEOUT, model.MEMORY):
         return f"{text} and exceeded resource " + (
-            "walltime" if one.outcome == model.TIMEOUT else "mem"
+            "walltime" if leader.outcome == model.TIMEOUT else "mem"
         )
     if state in "FX":
-        if substate == 91 or one.outcome == model.CANCELLED:
-            return f"{text} and terminated by {one.request.user}@{words.SERVER}"
+        if substate == 91 or leader.outcome == model.CANCELLED:
+            return f"{text} and terminated by {leader.request.user}@{words.SERVER}"
         return f"{text} and {ends[substate]}"
     return text
 
 
 def _exit_status(
-    group: list[Job], one: Job, state: str, *, element: bool, array: bool
+    group: list[Job], leader: Job, state: str, *, element: bool, array: bool
 ) -> int | None:
     if state not in "FX":
         return None
     if not array or element:
-        if one.started:
-            return jobs.exit_status(one)
+        if leader.started:
+            return jobs.exit_status(leader)
         # Of a deleted array that had begun, those that never ran get its end.
         return 1 if state == "F" and element and any(job.started for job in group) else None
     if not any(job.started for job in group):

@@ -111,8 +111,8 @@ def _script(call: Call, rest: list[str], direct: bool) -> tuple[bytes, str]:
     if direct:
         program, *more = rest
         if not program.startswith("/"):
-            said = f"pbs_mom, exec of {program} failed with error: No such file or directory"
-            return f"#!/bin/sh\necho {shlex.quote(said)} >&2\nexit 254\n".encode(), "STDIN"
+            message = f"pbs_mom, exec of {program} failed with error: No such file or directory"
+            return f"#!/bin/sh\necho {shlex.quote(message)} >&2\nexit 254\n".encode(), "STDIN"
         return f"#!/bin/sh\nexec {shlex.join([program, *more])}\n".encode(), "STDIN"
     if not rest:
         if call.stdin is None:
@@ -148,10 +148,10 @@ def _request(
         if letter == "l":
             resources.update(_named(value, "l"))
         elif letter == "W":
-            for one, text in _named(value, "W").items():
-                if one == "max_run_subjobs" and "%" in flags.get("J", ""):
+            for key, text in _named(value, "W").items():
+                if key == "max_run_subjobs" and "%" in flags.get("J", ""):
                     raise Refused("qsub: multiple max_run_subjobs values found", usage=True)
-                attributes[one] = text
+                attributes[key] = text
     if not set(attributes) <= ATTRIBUTES:
         raise illegal("W")
     job_name = flags.get("N", name)
@@ -203,13 +203,13 @@ def _request(
 
 
 def _named(value: str, letter: str) -> dict[str, str]:
-    found = {}
+    fields = {}
     for part in re.split(r",(?=[A-Za-z_.]+=)", value):
         name, equals, text = part.partition("=")
         if not equals or not name or (not text and letter == "l"):
             raise illegal(letter)
-        found[name.strip()] = text
-    return found
+        fields[name.strip()] = text
+    return fields
 
 
 def _resources(resources: dict[str, str]) -> tuple[int, int, int]:
@@ -231,7 +231,7 @@ def _resources(resources: dict[str, str]) -> tuple[int, int, int]:
             count = int(first)
         else:
             rest = [first, *rest]
-        chunk = dict(one.partition("=")[::2] for one in rest)
+        chunk = dict(resource.partition("=")[::2] for resource in rest)
         for name in chunk:
             if name not in CHUNK:
                 raise Refused(f"qsub: Unknown resource: {name}", 187)
@@ -282,7 +282,7 @@ def _array(flags: dict[str, str]) -> tuple[tuple[int, ...] | None, int]:
 
 
 def depend(text: str | None) -> list[Dependency]:
-    found: list[Dependency] = []
+    dependencies: list[Dependency] = []
     for clause in text.split(",") if text is not None else ():
         kind, *targets = clause.split(":")
         if kind not in KINDS or not targets or len(text or "") > 2040:
@@ -292,37 +292,37 @@ def depend(text: str | None) -> list[Dependency]:
             if full is None or re.search(r"\[\d", full):
                 raise illegal("W")
             number = int(re.match(r"\d+", full)[0])  # type: ignore[index]
-            found.append(Dependency(KINDS[kind], number, array="[]" in full))
-    return found
+            dependencies.append(Dependency(KINDS[kind], number, array="[]" in full))
+    return dependencies
 
 
-def over(cluster: Cluster, one: Dependency) -> bool:
-    found = ids.find(cluster, f"{one.job}{'[]' if one.array else ''}")
-    return found is None or found.over
+def over(cluster: Cluster, dependency: Dependency) -> bool:
+    target = ids.find(cluster, f"{dependency.job}{'[]' if dependency.array else ''}")
+    return target is None or target.over
 
 
-def good(cluster: Cluster, one: Dependency) -> bool:
+def good(cluster: Cluster, dependency: Dependency) -> bool:
     """Whether the server takes a dependency: the job is there, or ended as it is to have."""
-    found = ids.find(cluster, f"{one.job}{'[]' if one.array else ''}")
-    if found is None:
+    target = ids.find(cluster, f"{dependency.job}{'[]' if dependency.array else ''}")
+    if target is None:
         return False
-    if not found.over or one.kind in ("any", "after"):
+    if not target.over or dependency.kind in ("any", "after"):
         return True
-    well = all(job.outcome == "done" for job in found.group)
-    return well == (one.kind == "ok")
+    well = all(job.outcome == "done" for job in target.group)
+    return well == (dependency.kind == "ok")
 
 
 def _environment(call: Call, flags: dict[str, str]) -> dict[str, str]:
     if "V" in flags:
         return {name: value for name, value in call.environment.items() if name[:4] != "PBS_"}
-    made = {}
+    variables = {}
     for part in re.split(r"(?<!\\),(?=[A-Za-z_])", flags.get("v", "")):
         name, equals, value = part.partition("=")
         if equals:
-            made[name] = value.replace("\\,", ",").strip("\"'")
+            variables[name] = value.replace("\\,", ",").strip("\"'")
         elif name in call.environment:
-            made[name] = call.environment[name]
-    return made
+            variables[name] = call.environment[name]
+    return variables
 
 
 def _check(cluster: Cluster, request: Request) -> None:

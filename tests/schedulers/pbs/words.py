@@ -48,14 +48,14 @@ def ended(job: Job) -> int:
 
 def down(command: str, settings: model.Settings) -> Answer:
     """What a client says where the server does not answer."""
-    said = f"{command}: cannot connect to server {SERVER} (errno=15010)"
+    message = f"{command}: cannot connect to server {SERVER} (errno=15010)"
     if command == "qdel":
-        said = f"Couldn't connect to cluster: {SERVER}"
+        message = f"Couldn't connect to cluster: {SERVER}"
     code = 255 if command == "qstat" else 162
-    return Answer(code, err=f"Connection refused\n{said}\n", pause=settings.message_timeout)
+    return Answer(code, err=f"Connection refused\n{message}\n", pause=settings.message_timeout)
 
 
 def silent(command: str, settings: model.Settings) -> Answer:
     """What a client says where the server has taken the connection and then says nothing."""
-    said = f"{command}: End of File\n"
-    return Answer(255 if command == "qstat" else 162, err=said, pause=settings.message_timeout)
+    message = f"{command}: End of File\n"
+    return Answer(255 if command == "qstat" else 162, err=message, pause=settings.message_timeout)

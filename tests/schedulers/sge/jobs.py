@@ -21,7 +21,7 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
         step = str(indices[1] - indices[0]) if len(indices) > 1 else "1"
     queue = job.nodes[0].name
     scratch = f"/tmp/{number}.{task if indices else 1}.{queue}"
-    made = {
+    variables = {
         "ENVIRONMENT": "BATCH", "HOSTNAME": words.HOST, "JOB_ID": number,
         "JOB_NAME": request.name, "JOB_SCRIPT": request.script, "NHOSTS": "1", "NQUEUES": "1",
         "NSLOTS": str(request.cpus), "QUEUE": queue, "REQNAME": request.name,
@@ -35,10 +35,10 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
         "TMPDIR": scratch, "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
     }  # fmt: skip
     if request.extra["pe"]:
-        made["PE"] = request.extra["pe"]
+        variables["PE"] = request.extra["pe"]
     os.makedirs(scratch, exist_ok=True)
     os.chown(scratch, request.uid, request.gid)
-    return {**request.environment, **made}
+    return {**request.environment, **variables}
 
 
 def log_path(job: Job, pattern: str) -> str:
@@ -48,7 +48,7 @@ def log_path(job: Job, pattern: str) -> str:
         "JOB_ID": str(job.base), "JOB_NAME": request.name, "USER": request.user,
         "HOSTNAME": words.HOST, "TASK_ID": str(job.index or 0), "HOME": request.extra["home"],
     }  # fmt: skip
-    path = re.sub(r"\$(\w+)", lambda one: values.get(one[1], one[0]), pattern)
+    path = re.sub(r"\$(\w+)", lambda match: values.get(match[1], match[0]), pattern)
     if os.path.isdir(path):
         tail = f".{job.index}" if job.index is not None else ""
         path = os.path.join(path, f"{request.name}.o{job.base}{tail}")

@@ -39,25 +39,25 @@ def qacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     elif flags.get("b"):
         since = words.moment(flags["b"]) or 0.0
     tasks = words.span(flags["t"]) if flags.get("t") else None
-    wanted = flags.get("j", "")
-    number = wanted and wanted[0].isdigit()
+    target = flags.get("j", "")
+    number = target and target[0].isdigit()
     text = []
-    for job, told in records(cluster):
+    for job, report in records(cluster):
         request = job.request
-        if number and str(job.base) != _digits(wanted):
+        if number and str(job.base) != _digits(target):
             continue
-        if not number and wanted and not fnmatch.fnmatchcase(request.name, wanted):
+        if not number and target and not fnmatch.fnmatchcase(request.name, target):
             continue
         if flags.get("o") and request.user != flags["o"]:
             continue
         if tasks is not None and job.index not in tasks:
             continue
-        started = 0.0 if told["status"] == model.MISSING_FOLDER else float(told["started"])
+        started = 0.0 if report["status"] == model.MISSING_FOLDER else float(report["started"])
         if since and started < since:
             continue
-        text.append("=" * 62 + "\n" + _record(job, told))
-    if not text and wanted:
-        what = f"id {_digits(wanted)}" if number else f"name {wanted}"
+        text.append("=" * 62 + "\n" + _record(job, report))
+    if not text and target:
+        what = f"id {_digits(target)}" if number else f"name {target}"
         return Answer(1, err=f"error: job {what} not found\n")
     return Answer(out="".join(text))
 
@@ -68,26 +68,26 @@ def _digits(text: str) -> str:
 
 def records(cluster: Cluster) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Yield each start that has ended, in the order of their ends; no other leaves a record."""
-    found = []
+    ended = []
     due = time.time() - cluster.settings.accounting_lag
     for row in cluster.rows:
         ends = [
-            (when, told)
-            for when, told in row.told
-            if told["state"] == model.ENDED and told["started"] and not told["group"]
+            (when, report)
+            for when, report in row.reports
+            if report["state"] == model.ENDED and report["started"] and not report["group"]
         ]
         if ends and ends[0][0] <= due:
-            found.append((ends[0][0], row.job, ends[0][1]))
-    found.sort(key=lambda one: one[0])
-    for _, job, told in found:
-        yield job, told
+            ended.append((ends[0][0], row.job, ends[0][1]))
+    ended.sort(key=lambda entry: entry[0])
+    for _, job, report in ended:
+        yield job, report
 
 
-def _record(job: Job, told: dict[str, Any]) -> str:
+def _record(job: Job, report: dict[str, Any]) -> str:
     request = job.request
-    killed, code = words.exit_status(told["status"])
-    failed, outcome = "0", told["outcome"]
-    if told["status"] == model.MISSING_FOLDER:
+    killed, code = words.exit_status(report["status"])
+    failed, outcome = "0", report["outcome"]
+    if report["status"] == model.MISSING_FOLDER:
         failed = "26  : opening input/output file"
     elif outcome == model.TIMEOUT:
         failed = "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit"
@@ -100,34 +100,34 @@ def _record(job: Job, told: dict[str, Any]) -> str:
     elif code == 100:
         failed = "30  : rescheduling on application error"
     name = f" ({_signal(code - 128)})" if code > 128 else ""
-    none = told["status"] == model.MISSING_FOLDER
+    none = report["status"] == model.MISSING_FOLDER
     category = " ".join(
         filter(None, [request.extra["l"] and f"-l {request.extra['l']}",
                       request.extra["pe"] and f"-pe {request.extra['pe']} {request.cpus}"])
     )  # fmt: skip
     fields = {
-        "qname": told["nodes"][0], "hostname": words.HOST, "group": request.user,
+        "qname": report["nodes"][0], "hostname": words.HOST, "group": request.user,
         "owner": request.user, "project": "NONE", "department": "defaultdepartment",
         "jobname": request.name, "jobnumber": job.base,
         "taskid": "undefined" if job.index is None else job.index,
         "account": request.extra["account"], "priority": 0,
-        "qsub_time": words.long_time(told["submitted"]),
-        "start_time": words.long_time(0 if none else told["started"]),
-        "end_time": words.long_time(0 if none else told["ended"]),
+        "qsub_time": words.long_time(report["submitted"]),
+        "start_time": words.long_time(0 if none else report["started"]),
+        "end_time": words.long_time(0 if none else report["ended"]),
         "granted_pe": request.extra["pe"] or "NONE", "slots": request.cpus, "failed": failed,
         "exit_status": f"{code:<19}{name}" if name else code,
-        "ru_wallclock": f"{_wallclock(told):.0f}s", "ru_utime": "0.010s", "ru_stime": "0.000s",
+        "ru_wallclock": f"{_wallclock(report):.0f}s", "ru_utime": "0.010s", "ru_stime": "0.000s",
         "cpu": "0.010s", "mem": "0.000Bs", "io": "0.000B", "iow": "0.000s",
-        "maxvmem": f"{told['peak']}.000KB", "arid": "undefined", "ar_sub_time": "undefined",
+        "maxvmem": f"{report['peak']}.000KB", "arid": "undefined", "ar_sub_time": "undefined",
         "category": category or "NONE",
     }  # fmt: skip
     return "".join(f"{title:<12} {value!s:<20}\n" for title, value in fields.items())
 
 
-def _wallclock(told: dict[str, Any]) -> float:
+def _wallclock(report: dict[str, Any]) -> float:
     # The engine's clock goes faster than that of the wall.
-    passed = float(told["ended"]) - float(told["started"])
-    return max(passed, told["limit"] + 1) if told["outcome"] == model.TIMEOUT else passed
+    passed = float(report["ended"]) - float(report["started"])
+    return max(passed, report["limit"] + 1) if report["outcome"] == model.TIMEOUT else passed
 
 
 def _signal(number: int) -> str:

@@ -23,5 +23,5 @@ def qconf(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         "max_jobs": 0, "max_aj_instances": 2000, "max_aj_tasks": settings.max_array_size,
         "reporting_params": reporting,
     }  # fmt: skip
-    lines = "".join(f"{one:<29}{value}\n" for one, value in fields.items())
+    lines = "".join(f"{name:<29}{value}\n" for name, value in fields.items())
     return Answer(out=f"#global:\n{lines}")

@@ -13,7 +13,7 @@ from . import words
 
 def qdel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     own = pwd.getpwuid(call.uid).pw_name
-    wanted: list[tuple[str, str]] = []
+    targets: list[tuple[str, str]] = []
     users: list[str] = []
     left = list(call.arguments)
     while left:
@@ -22,30 +22,30 @@ def qdel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             return Answer(out=words.VERSION + "usage: qdel [options] job_task_list\n")
         if word in ("-u", "-uall") and left:
             users += left.pop(0).split(",")
-        elif word == "-t" and left and wanted:
-            wanted[-1] = (wanted[-1][0], left.pop(0))
+        elif word == "-t" and left and targets:
+            targets[-1] = (targets[-1][0], left.pop(0))
         elif word == "-f":
             continue
         elif word.startswith("-"):
             return Answer(1, err=f'error: ERROR! invalid option argument "{word}"\n')
         else:
-            wanted += [(one, "") for one in word.split(",") if one]
-    if not wanted and not users:
+            targets += [(target, "") for target in word.split(",") if target]
+    if not targets and not users:
         return Answer(1, err="error: ERROR! no option argument provided\n")
-    said, code = "", 0
+    output, code = "", 0
     for user in users:
         bases = sorted(
-            {job.base for job in cluster.known() if job.live and job.request.user == user}
+            {job.base for job in cluster.remembered() if job.live and job.request.user == user}
         )
         if not bases:
-            said, code = f"{said}There are no jobs registered for user {user}\n", 1
-        wanted += [(str(base), "") for base in bases]
-    for word, flags in wanted:
+            output, code = f"{output}There are no jobs registered for user {user}\n", 1
+        targets += [(str(base), "") for base in bases]
+    for word, flags in targets:
         jobs, tasks = words.chosen(cluster, word, own)
         tasks = words.span(flags) if flags else tasks
         if not jobs:
             code = 1
-            said += (
+            output += (
                 f'denied: job "{word}" does not exist\n'
                 if word.partition(".")[0].isdigit()
                 else f"The job {word} of user(s) {own} does not exist\n"
@@ -55,36 +55,36 @@ def qdel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             some = whole if tasks is None else [job for job in whole if job.index in tasks]
             if not some:
                 assert tasks is not None
-                said += f'job "{base}" task "{tasks[0]}" does not exist\n'
+                output += f'job "{base}" task "{tasks[0]}" does not exist\n'
             elif call.uid not in (0, some[0].request.uid):
                 code = 1
-                said += f"{own} - you do not have the necessary privileges to delete the job \"{base}\"\n"  # noqa: E501
+                output += f"{own} - you do not have the necessary privileges to delete the job \"{base}\"\n"  # noqa: E501
             else:
-                said += _delete(cluster, own, call.uid, base, some, len(some) == len(whole))
-    return Answer(code, out=said)
+                output += _delete(cluster, own, call.uid, base, some, len(some) == len(whole))
+    return Answer(code, out=output)
 
 
 def _delete(
     cluster: Cluster, own: str, uid: int, base: int, jobs: list[Job], whole: bool
 ) -> str:
-    said = ""
+    output = ""
     array = jobs[0].index is not None
     running = [job for job in jobs if job.state != PENDING]
     waiting = [job for job in jobs if job.state == PENDING]
     for job in running:
         what = f"job-array task {base}.{job.index}" if array else f"job {base}"
         if job.state == COMPLETING:
-            said += f"job {base} is already in deletion\n"
+            output += f"job {base} is already in deletion\n"
         else:
-            said += f"{own} has registered the {what} for deletion\n"
+            output += f"{own} has registered the {what} for deletion\n"
     if waiting and array and not whole:
         jobs[0].request.extra["miscounted"] = "yes"
     if waiting and (whole or not array):
-        said += f"{own} has deleted job {base}\n"
+        output += f"{own} has deleted job {base}\n"
     elif len(waiting) == 1:
-        said += f"{own} has deleted job-array task {base}.{waiting[0].index}\n"
+        output += f"{own} has deleted job-array task {base}.{waiting[0].index}\n"
     elif waiting:
         listed = words.task_list(job.index or 0 for job in waiting)
-        said += f"{own} has deleted job-array tasks {listed} of job {base}\n"
+        output += f"{own} has deleted job-array tasks {listed} of job {base}\n"
     cluster.cancel(jobs, uid)
-    return said
+    return output

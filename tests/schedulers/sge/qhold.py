@@ -21,31 +21,31 @@ def qrls(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 def _each(cluster: Cluster, call: Call, act: Any) -> Answer:
     own = pwd.getpwuid(call.uid).pw_name
-    said, code = "", 0
-    wanted: list[tuple[str, str]] = []
+    output, code = "", 0
+    targets: list[tuple[str, str]] = []
     left = list(call.arguments)
     while left:
         word = left.pop(0)
-        if word == "-t" and left and wanted:
-            wanted[-1] = (wanted[-1][0], left.pop(0))
+        if word == "-t" and left and targets:
+            targets[-1] = (targets[-1][0], left.pop(0))
         elif word.startswith("-"):
             return Answer(1, err=f'error: ERROR! invalid option argument "{word}"\n')
         else:
-            wanted += [(one, "") for one in word.split(",") if one]
-    for word, flags in wanted:
+            targets += [(target, "") for target in word.split(",") if target]
+    for word, flags in targets:
         jobs, tasks = words.chosen(cluster, word, own)
         tasks = words.span(flags) if flags else tasks
         if not jobs:
-            said, code = f'{said}denied: job "{word}" does not exist\n', 3
+            output, code = f'{output}denied: job "{word}" does not exist\n', 3
             continue
         some: list[Job] = [job for job in jobs if tasks is None or job.index in tasks]
         for job in some:
             act(job)
         if tasks is not None and len(some) == 1:
-            said += f"modified hold of job-array task {some[0].base}.{some[0].index}\n"
+            output += f"modified hold of job-array task {some[0].base}.{some[0].index}\n"
         else:
-            said += f"modified hold of job {jobs[0].base}\n"
-    return Answer(code, out=said)
+            output += f"modified hold of job {jobs[0].base}\n"
+    return Answer(code, out=output)
 
 
 def qmod(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
@@ -55,11 +55,11 @@ def qmod(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     jobs, _ = words.chosen(cluster, call.arguments[1], own)
     if not jobs:
         return Answer(1, out=f'invalid queue or job "{call.arguments[1]}"\n')
-    said = ""
+    output = ""
     for job in jobs:
         if job.error:
             cluster.mend(job)
             task = f"job-array task {job.base}.{job.index}"
             what = f"job {job.base}" if job.index is None else task
-            said += f"{own}@{words.HOST} cleared error state of {what}\n"
-    return Answer(1, out=said)  # so it does, whatever it did
+            output += f"{own}@{words.HOST} cleared error state of {what}\n"
+    return Answer(1, out=output)  # so it does, whatever it did

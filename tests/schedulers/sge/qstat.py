@@ -60,13 +60,13 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     if "j" in flags:
         return _details(cluster, flags["j"], own, xml="xml" in flags)
     users = flags.get("u", own).split(",")
-    known = [
+    jobs = [
         job
         for jobs in list(cluster.jobs.values())
         for job in jobs
-        if any(fnmatch.fnmatchcase(job.request.user, one) for one in users)
+        if any(fnmatch.fnmatchcase(job.request.user, pattern) for pattern in users)
     ]
-    rows = _rows(known, flags.get("s", "prs"), apart=flags.get("g") == "d")
+    rows = _rows(jobs, flags.get("s", "prs"), apart=flags.get("g") == "d")
     if "xml" in flags:
         return Answer(out=_xml(cluster, rows, at_length="r" in flags))
     if not rows:
@@ -139,34 +139,44 @@ def _entry(cluster: Cluster, row: Row, at_length: bool) -> str:
     if at_length:
         fields.append(("full_job_name", request.name))
         for kind_of, title in (("any", ""), ("each", "ad_")):
-            wanted = [
+            predecessors = [
                 dependency.job for dependency in request.dependencies if dependency.kind == kind_of
             ]
-            left = [one for one in wanted if any(other.live for other in cluster.find(one))]
-            fields += [(f"{title}predecessor_jobs_req", str(one)) for one in wanted]
-            fields += [(f"{title}predecessor_jobs", str(one)) for one in left if kind == "pending"]
+            left = [
+                predecessor
+                for predecessor in predecessors
+                if any(other.live for other in cluster.find(predecessor))
+            ]
+            fields += [
+                (f"{title}predecessor_jobs_req", str(predecessor)) for predecessor in predecessors
+            ]
+            fields += [
+                (f"{title}predecessor_jobs", str(predecessor))
+                for predecessor in left
+                if kind == "pending"
+            ]
         fields.append(("binding", "NONE"))
     lines = "".join(f"      <{name}>{escape(value)}</{name}>\n" for name, value in fields)
     return f'    <job_list state="{kind}">\n{lines}    </job_list>\n'
 
 
 def _details(cluster: Cluster, flags: str, own: str, *, xml: bool) -> Answer:
-    found: list[list[Job]] = []
+    groups: list[list[Job]] = []
     unknown = []
     for word in flags.split(","):
         jobs, _ = words.chosen(cluster, word, own)
         if not jobs:
             unknown.append(word)
         for base in sorted({job.base for job in jobs}):
-            found.append([job for job in jobs if job.base == base])
+            groups.append([job for job in jobs if job.base == base])
     if xml:
-        names = "".join(f"    <ST_name>{one}</ST_name>\n" for one in unknown)
+        names = "".join(f"    <ST_name>{name}</ST_name>\n" for name in unknown)
         return Answer(out=f"<?xml version='1.0'?>\n<unknown_jobs >\n{names}</unknown_jobs>\n")
     # Where some are known, the unknown ones are passed over.
-    if not found:
-        lines = "".join(f"{one}\n" for one in unknown)
+    if not groups:
+        lines = "".join(f"{name}\n" for name in unknown)
         return Answer(1, err=f"Following jobs do not exist: \n{lines}")
-    return Answer(out="".join("=" * 62 + "\n" + _at_length(jobs) for jobs in found))
+    return Answer(out="".join("=" * 62 + "\n" + _at_length(jobs) for jobs in groups))
 
 
 def _at_length(jobs: list[Job]) -> str:
@@ -185,18 +195,18 @@ def _at_length(jobs: list[Job]) -> str:
     ]
     if request.extra["l"]:
         fields.append(("hard resource_list", request.extra["l"]))
-    wanted = ",".join(
+    predecessors = ",".join(
         str(dependency.job) for dependency in request.dependencies if dependency.kind == "any"
     )
-    if wanted:
-        fields.append(("jid_predecessor_list (req)", wanted))
+    if predecessors:
+        fields.append(("jid_predecessor_list (req)", predecessors))
     if request.indices:
         fields.append(("job-array tasks", words.task_list(request.indices)))
         if request.extra["tc"]:
             fields.append(("maximum concurrency", request.extra["tc"]))
-    for one in jobs:
-        if one.error:
-            fields.append((f"error reason {one.index or 1:>4}", f"     {one.error}"))
-    if any(one.error for one in jobs):
+    for failed in jobs:
+        if failed.error:
+            fields.append((f"error reason {failed.index or 1:>4}", f"     {failed.error}"))
+    if any(job.error for job in jobs):
         fields.append(("scheduling info", "Job is in error state"))
     return "".join(f"{name + ':':<28}{value}\n" for name, value in fields)

@@ -94,7 +94,7 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 def read(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     """Return the options, several of ``-l`` and ``-hold_jid`` as one, and the other words."""
-    found: dict[str, list[str]] = {}
+    options: dict[str, list[str]] = {}
     left = list(arguments)
     while left and left[0].startswith("-") and left[0] != "-":
         word = left.pop(0)
@@ -106,12 +106,12 @@ def read(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
         if len(left) < count:
             raise Refused(f"qsub: ERROR! {word} option must have argument", 2)
         values, left = left[:count], left[count:]
-        if word[1:] in ("l", "hold_jid", "hold_jid_ad", "v") and word[1:] in found:
-            values = [f"{found[word[1:]][0]},{values[0]}"]
-        found[word[1:]] = values
+        if word[1:] in ("l", "hold_jid", "hold_jid_ad", "v") and word[1:] in options:
+            values = [f"{options[word[1:]][0]},{values[0]}"]
+        options[word[1:]] = values
         if word in ("-cwd", "-wd"):  # the last of them counts
-            found.pop("wd" if word == "-cwd" else "cwd", None)
-    return found, left
+            options.pop("wd" if word == "-cwd" else "cwd", None)
+    return options, left
 
 
 def _script(call: Call, flags: dict[str, list[str]], rest: list[str]) -> tuple[bytes, str]:
@@ -140,11 +140,11 @@ def _script(call: Call, flags: dict[str, list[str]], rest: list[str]) -> tuple[b
 
 
 def _directives(script: bytes, prefix: str) -> list[str]:
-    found: list[str] = []
+    options: list[str] = []
     for line in script.decode("utf-8", "surrogateescape").splitlines():
         if line.startswith(prefix):
-            found += shlex.split(line[len(prefix) :])
-    return found
+            options += shlex.split(line[len(prefix) :])
+    return options
 
 
 def _request(
@@ -168,14 +168,17 @@ def _request(
                 f'"{trailer}"',
                 7,
             )
-        found = words.span(text("t"))
-        if found is None:
+        positions = words.span(text("t"))
+        if positions is None:
             raise Refused(
                 "qsub: Numerical value invalid!\nThe initial portion of string "
                 f'"{text("t").rpartition("-")[2]}" contains no decimal number',
                 7,
             )
-        indices, range_ = tuple(found), f"{found.start} {found.stop - 1} {found.step}"
+        indices, range_ = (
+            tuple(positions),
+            f"{positions.start} {positions.stop - 1} {positions.step}",
+        )
     name = text("N", name)
     if "/" in name:
         raise Refused("qsub: argument to -N option must not contain / ", 2)
@@ -225,16 +228,16 @@ def _log(target: str, directory: str, array: bool, letter: str = "o") -> str:
 def _environment(call: Call, flags: dict[str, list[str]], home: str) -> dict[str, str]:
     """Return what of the submitter's environment a job gets."""
     user = pwd.getpwuid(call.uid).pw_name
-    made = {"HOME": home, "SHELL": "/bin/sh", "USER": user, "LOGNAME": user, "TERM": ""}
+    variables = {"HOME": home, "SHELL": "/bin/sh", "USER": user, "LOGNAME": user, "TERM": ""}
     if "V" in flags:
-        made = {**made, **call.environment}
+        variables = {**variables, **call.environment}
     for word in flags.get("v", [""])[0].split(","):
         name, equals, value = word.partition("=")
         if equals or name in call.environment:
-            made[name] = value if equals else call.environment[name]
+            variables[name] = value if equals else call.environment[name]
         elif name:
-            made[name] = ""
-    return made
+            variables[name] = ""
+    return variables
 
 
 def _check(cluster: Cluster, request: Request, flags: dict[str, list[str]]) -> None:
@@ -263,7 +266,7 @@ def _check(cluster: Cluster, request: Request, flags: dict[str, list[str]]) -> N
             )
     _resources(request, flags)
     if "q" in flags and flags["q"][0]:
-        queues = [one.partition("@")[0] for one in flags["q"][0].split(",")]
+        queues = [queue.partition("@")[0] for queue in flags["q"][0].split(",")]
         for queue in queues:
             if queue not in cluster.partitions:
                 raise Rejected(f'Job was rejected because job requests unknown queue "{queue}"')
@@ -283,15 +286,15 @@ def _check(cluster: Cluster, request: Request, flags: dict[str, list[str]]) -> N
         raise Rejected("job rejected: positive submission priority requires operator privileges")
     _dependencies(cluster, request, flags)
     limit = cluster.accounts["science"].max_submit
-    mine = [
+    own_jobs = [
         jobs
         for jobs in list(cluster.jobs.values())
         if jobs[0].request.user == request.user and any(job.live for job in jobs)
     ]
-    if limit is not None and len(mine) >= limit:  # an array counts as one
+    if limit is not None and len(own_jobs) >= limit:  # an array counts as one
         raise Rejected(
             f"job rejected: only {limit} jobs are allowed per user (current job count: "
-            f"{len(mine)})",
+            f"{len(own_jobs)})",
             25,
         )
 
@@ -303,18 +306,18 @@ def _resources(request: Request, flags: dict[str, list[str]]) -> None:
             raise Rejected(f'unknown resource "{name}"')
         kind = COMPLEXES[name]
         try:
-            found = kind(value)
+            parsed = kind(value)
         except ValueError:
-            found = None
-        if found is None:
+            parsed = None
+        if parsed is None:
             what = "time" if kind is words.seconds else "memory"
             raise Rejected(f'attribute "{name}" is not a {what} value')
         if name == "h_rt":
-            request.limit = int(found)
-            value = str(found)
+            request.limit = int(parsed)
+            value = str(parsed)
         elif name == "h_vmem":
-            request.address_space = int(found)
-        elif name in ("mem_free", "mf") and found > 64 << 30:
+            request.address_space = int(parsed)
+        elif name in ("mem_free", "mf") and parsed > 64 << 30:
             request.refused_reason = "resources"
         request.extra["l"] += f"{',' if request.extra['l'] else ''}{name}={value}"
 

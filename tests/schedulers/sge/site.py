@@ -77,21 +77,21 @@ class Site(Gate):
     def until(self, condition: Callable[[], Any], seconds: float = 0) -> Any:
         """Wait until something holds, and return it; the real one takes its time."""
         end = time.monotonic() + (seconds or 60)
-        while not (found := condition()):
+        while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.2 if self.live else 0.02)
-        return found
+        return result
 
     def rows(self, job: str, *more: str) -> list[dict[str, Any]]:
         """Return what ``qstat -r -xml`` says of a job."""
         text = "\n".join(self.ask("qstat", "-u", self.user, "-r", "-xml", *more))
         entries = re.findall(r"<job_list state=\"(\w+)\">(.*?)</job_list>", text, re.DOTALL)
-        found = []
+        rows = []
         for kind, entry in entries:
             fields = dict(re.findall(r"<(\w+)>([^<]*)</", entry))
             if fields["JB_job_number"] == job:
-                found.append({**fields, "kind": kind})
-        return sorted(found, key=lambda row: row.get("tasks", ""))
+                rows.append({**fields, "kind": kind})
+        return sorted(rows, key=lambda row: row.get("tasks", ""))
 
     def states(self, job: str) -> dict[str, str]:
         """Return the state of each row of a job, by its tasks."""
@@ -117,7 +117,7 @@ class Site(Gate):
 
     def ended(self, job: str, count: int = 1) -> list[dict[str, str]]:
         """Wait until so many records of a job are there."""
-        return self.until(lambda: len(found := self.records(job)) >= count and found)
+        return self.until(lambda: len(records := self.records(job)) >= count and records)
 
     def end(self, job: str) -> tuple[str, str]:
         """Wait for a job's record; return its code of failure and its exit status."""

@@ -56,11 +56,11 @@ def task_list(tasks: Iterable[int]) -> str:
         if all(b - a == step for a, b in pairwise(indices)):
             return f"{indices[0]}-{indices[-1]}:{step}"
     spans: list[list[int]] = []
-    for one in indices:
-        if spans and one == spans[-1][-1] + 1:
-            spans[-1].append(one)
+    for index in indices:
+        if spans and index == spans[-1][-1] + 1:
+            spans[-1].append(index)
         else:
-            spans.append([one])
+            spans.append([index])
     return ",".join(
         f"{span[0]}-{span[-1]}:1" if len(span) > 2 else ",".join(map(str, span)) for span in spans
     )
@@ -137,8 +137,8 @@ def chosen(cluster: Cluster, word: str, user: str) -> tuple[list[Job], range | N
     match = re.fullmatch(r"(\d+)(?:\.(.+))?", word)
     if match:
         tasks = span(match[2]) if match[2] else None
-        found = cluster.jobs.get(int(match[1]), [])
-        return [job for job in found if job.live], tasks
+        jobs = cluster.jobs.get(int(match[1]), [])
+        return [job for job in jobs if job.live], tasks
     return [
         job
         for jobs in list(cluster.jobs.values())

@@ -26,16 +26,16 @@ def parse(
     `short` gives the long name of each letter, `long` whether a long one takes a value.
     Without `anywhere` the first argument that is no option ends them.
     """
-    found: list[tuple[str, str | None]] = []
+    options: list[tuple[str, str | None]] = []
     rest: list[str] = []
     left = list(arguments)
     while left:
-        one = left.pop(0)
-        if one == "--":
+        word = left.pop(0)
+        if word == "--":
             rest += left
             break
-        if one.startswith("--"):
-            option, equals, value = one[2:].partition("=")
+        if word.startswith("--"):
+            option, equals, value = word[2:].partition("=")
             name = _full(command, option, long)
             if equals and long[name] == NO:
                 raise BadOption(f"{command}: option '--{name}' doesn't allow an argument")
@@ -43,38 +43,38 @@ def parse(
                 if not left:
                     raise BadOption(f"{command}: option '--{name}' requires an argument")
                 value, equals = left.pop(0), "="
-            found.append((name, value if equals else None))
-        elif one.startswith("-") and one != "-":
-            letters = one[1:]
+            options.append((name, value if equals else None))
+        elif word.startswith("-") and word != "-":
+            letters = word[1:]
             while letters:
                 letter, letters = letters[0], letters[1:]
                 if letter not in short:
                     raise BadOption(f"{command}: invalid option -- '{letter}'")
                 name = short[letter]
                 if long[name] == NO:
-                    found.append((name, None))
+                    options.append((name, None))
                     continue
                 if not letters and long[name] == YES:
                     if not left:
                         raise BadOption(f"{command}: option requires an argument -- '{letter}'")
                     letters = left.pop(0)
-                found.append((name, letters or None))
+                options.append((name, letters or None))
                 break
         else:
-            rest.append(one)
+            rest.append(word)
             if not anywhere:
                 rest += left
                 break
-    return found, rest
+    return options, rest
 
 
 def _full(command: str, option: str, long: Mapping[str, int]) -> str:
     if option in long:
         return option
-    fitting = sorted(one for one in long if one.startswith(option))
+    fitting = sorted(name for name in long if name.startswith(option))
     if not fitting:
         raise BadOption(f"{command}: unrecognized option '--{option}'")
     if len(fitting) > 1:
-        possible = " ".join(f"'--{one}'" for one in fitting)
+        possible = " ".join(f"'--{name}'" for name in fitting)
         raise BadOption(f"{command}: option '--{option}' is ambiguous; possibilities: {possible}")
     return fitting[0]

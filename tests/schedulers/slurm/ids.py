@@ -63,18 +63,18 @@ def parse(text: str) -> tuple[int, list[int] | None] | None:
     if single is not None:
         return int(number), [int(single)]
     if several is not None:
-        found: list[int] = []
+        indices: list[int] = []
         for part in several.partition("%")[0].split(","):
             span, _, step = part.partition(":")
             first, _, last = span.partition("-")
-            found += range(int(first), int(last or first) + 1, int(step or 1))
-        return int(number), found
+            indices += range(int(first), int(last or first) + 1, int(step or 1))
+        return int(number), indices
     return int(number), None
 
 
 def chosen(cluster: Cluster, number: int, indices: list[int] | None) -> list[Job]:
     """Return what slurmctld knows of an id: of an array all positions, unless some are named."""
-    found = [job for job in cluster.find(number) if not job.purged]
+    jobs = [job for job in cluster.find(number) if not job.purged]
     if indices is None:
-        return found
-    return [job for job in found if number in cluster.jobs and job.index in indices]
+        return jobs
+    return [job for job in jobs if number in cluster.jobs and job.index in indices]

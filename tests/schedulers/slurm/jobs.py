@@ -23,7 +23,7 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
     number, nodes = str(job.number), words.hosts(names)
     each = "1" if len(names) == 1 else f"1(x{len(names)})"
     cpus = str(request.cpus)
-    made = {
+    variables = {
         "ENVIRONMENT": "BATCH", "HOSTNAME": names[0], "TMPDIR": "/tmp",
         "SLURMD_NODENAME": names[0], "SLURM_CLUSTER_NAME": "reflow", "SLURM_CPUS_ON_NODE": cpus,
         "SLURM_GTIDS": "0", "SLURM_JOBID": number, "SLURM_JOB_ACCOUNT": request.account,
@@ -40,19 +40,19 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
         "SLURM_TOPOLOGY_ADDR_PATTERN": "node", "SLURM_MEM_PER_NODE": str(job.memory),
     }  # fmt: skip
     if request.cpus > 1:
-        made["SLURM_CPUS_PER_TASK"] = cpus
+        variables["SLURM_CPUS_PER_TASK"] = cpus
     if job.restarts:
-        made["SLURM_RESTART_COUNT"] = str(job.restarts)
+        variables["SLURM_RESTART_COUNT"] = str(job.restarts)
     if job.index is not None:
         indices = request.indices or ()
         step = indices[1] - indices[0] if len(indices) > 1 else 1
-        made |= {
+        variables |= {
             "SLURM_ARRAY_JOB_ID": str(job.base), "SLURM_ARRAY_TASK_ID": str(job.index),
             "SLURM_ARRAY_TASK_COUNT": str(len(indices)),
             "SLURM_ARRAY_TASK_MIN": str(min(indices)), "SLURM_ARRAY_TASK_MAX": str(max(indices)),
             "SLURM_ARRAY_TASK_STEP": str(step),
         }  # fmt: skip
-    return {**request.environment, **made}
+    return {**request.environment, **variables}
 
 
 def log_path(job: Job, pattern: str) -> str:
@@ -65,7 +65,7 @@ def log_path(job: Job, pattern: str) -> str:
         "s": "batch", "%": "%",
     }  # fmt: skip
 
-    def one(match: re.Match[str]) -> str:
+    def expand(match: re.Match[str]) -> str:
         width, letter = match.groups()
         if letter not in values:
             return match.group()
@@ -74,7 +74,7 @@ def log_path(job: Job, pattern: str) -> str:
 
     if "\\" in pattern:
         return pattern.replace("\\", "")
-    return re.sub(r"%(\d*)([A-Za-z%])", one, pattern)
+    return re.sub(r"%(\d*)([A-Za-z%])", expand, pattern)
 
 
 def says(job: Job, outcome: str) -> str:

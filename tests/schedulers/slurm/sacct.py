@@ -42,14 +42,14 @@ REFUSED = (
     "sacct: error: Sending PersistInit msg: Connection refused\n"
     "sacct: error: Problem talking to the database: Connection refused\n"
 )
-Told = dict[str, Any]
+Report = dict[str, Any]
 
 
 class Line:
     """A line of accounting: an incarnation of a job, or its batch step."""
 
-    def __init__(self, row: Row, told: Told, *, batch: bool = False) -> None:
-        self.row, self.told, self.batch = row, told, batch
+    def __init__(self, row: Row, report: Report, *, batch: bool = False) -> None:
+        self.row, self.report, self.batch = row, report, batch
         self.job, self.bare = row.job, False
 
     @property
@@ -57,7 +57,7 @@ class Line:
         job = self.job
         if job.index is None or self.bare:
             return str(job.base)
-        if self.told["group"]:
+        if self.report["group"]:
             rest = [member.index or 0 for member in self.members() if not member.number]
             return f"{job.base}_[{words.indices(rest, job.request.throttle)}]"
         return f"{job.base}_{job.index}"
@@ -69,26 +69,26 @@ class Line:
 
     @property
     def state(self) -> str:
-        state = self.told["outcome"] or self.told["state"]
+        state = self.report["outcome"] or self.report["state"]
         if state == model.COMPLETING:
             state = model.RUNNING
         name = words.STATES[state][0]
         if self.batch:
             if state in (model.TIMEOUT, model.REQUEUED, model.PREEMPTED, model.NODE):
                 return "CANCELLED"
-            status = self.told["status"]
+            status = self.report["status"]
             if state == model.FAILED and status is not None and (status < 0 or status & 127):
                 return "CANCELLED"
             return name
-        by = self.told["by"]
+        by = self.report["by"]
         return f"{name} by {by}" if name == "CANCELLED" and by is not None else name
 
     @property
     def code(self) -> str:
-        outcome = self.told["outcome"]
+        outcome = self.report["outcome"]
         if not self.batch or outcome in (model.DONE, model.FAILED, model.MEMORY, ""):
-            return words.exit_code(self.told["status"], outcome)
-        return words.exit_code(self.told["status"], model.FAILED)
+            return words.exit_code(self.report["status"], outcome)
+        return words.exit_code(self.report["status"], model.FAILED)
 
     @property
     def name(self) -> str:
@@ -97,18 +97,18 @@ class Line:
     @property
     def reason(self) -> str:
         """Why it waited: how it ended is not what accounting keeps here."""
-        reason = self.told["reason"]
+        reason = self.report["reason"]
         return words.REASONS[model.DEPENDENCY if reason == model.NEVER else reason]
 
     @property
     def elapsed(self) -> float:
-        start = self.told["started"]
-        return (self.told["ended"] or time.time()) - start if start else 0.0
+        start = self.report["started"]
+        return (self.report["ended"] or time.time()) - start if start else 0.0
 
     @property
     def start(self) -> str:
-        ended_early = self.told["ended"] and not self.told["started"]
-        return words.moment(self.told["started"], "None" if ended_early else "Unknown")
+        ended_early = self.report["ended"] and not self.report["started"]
+        return words.moment(self.report["started"], "None" if ended_early else "Unknown")
 
 
 def _cpus(line: Line) -> object:
@@ -124,13 +124,15 @@ FIELDS: dict[str, tuple[str, int, Callable[[Line], object]]] = {
     "exitcode": ("ExitCode", 8, lambda r: r.code),
     "derivedexitcode": ("DerivedExitCode", 15, lambda r: "" if r.batch else "0:0"),
     "reason": ("Reason", 22, lambda r: "" if r.batch else r.reason),
-    "submit": ("Submit", 19, lambda r: words.moment(r.told["started" if r.batch else "submitted"])),
+    "submit": ("Submit", 19,
+               lambda r: words.moment(r.report["started" if r.batch else "submitted"])),
     "start": ("Start", 19, lambda r: r.start),
-    "end": ("End", 19, lambda r: words.moment(r.told["ended"])),
+    "end": ("End", 19, lambda r: words.moment(r.report["ended"])),
     "elapsed": ("Elapsed", 10, lambda r: words.span(r.elapsed)),
-    "timelimit": ("Timelimit", 10, lambda r: "" if r.batch else words.span(r.told["limit"])),
-    "nodelist": ("NodeList", 15, lambda r: words.hosts(r.told["nodes"]) or "None assigned"),
-    "maxrss": ("MaxRSS", 10, lambda r: f"{r.told['peak']}K" if r.batch and r.told["peak"] else ""),
+    "timelimit": ("Timelimit", 10, lambda r: "" if r.batch else words.span(r.report["limit"])),
+    "nodelist": ("NodeList", 15, lambda r: words.hosts(r.report["nodes"]) or "None assigned"),
+    "maxrss": ("MaxRSS", 10,
+               lambda r: f"{r.report['peak']}K" if r.batch and r.report["peak"] else ""),
     "reqmem": ("ReqMem", 10, lambda r: "" if r.batch else words.size(r.job.memory)),
     "alloccpus": ("AllocCPUS", 10, _cpus), "ncpus": ("NCPUS", 10, _cpus),
     "comment": ("Comment", 14, lambda r: "" if r.batch else r.job.request.comment),
@@ -138,7 +140,7 @@ FIELDS: dict[str, tuple[str, int, Callable[[Line], object]]] = {
     "partition": ("Partition", 10, lambda r: "" if r.batch else r.job.request.partition),
     "user": ("User", 9, lambda r: "" if r.batch else r.job.request.user),
     "uid": ("UID", 6, lambda r: "" if r.batch else r.job.request.uid),
-    "eligible": ("Eligible", 19, lambda r: words.moment(r.told["eligible"])),
+    "eligible": ("Eligible", 19, lambda r: words.moment(r.report["eligible"])),
     "nnodes": ("NNodes", 8, lambda r: r.job.request.nodes),
     "qos": ("QOS", 10, lambda r: "" if r.batch else "normal"),
     "cluster": ("Cluster", 10, lambda r: "reflow"),
@@ -168,21 +170,21 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         if read is None:
             return Answer(1, err=f"Invalid time specification (pos=0): {flags['starttime']}\n")
         since = read
-    wanted: list[tuple[int, list[int] | None]] | None = None
+    selected: list[tuple[int, list[int] | None]] | None = None
     if flags.get("jobs"):
-        wanted = []
+        selected = []
         for word in (flags["jobs"] or "").split(","):
             if word:
                 parsed = ids.parse(word)
                 if parsed is None:
                     return Answer(1, err=f"sacct: fatal: Bad job/step specified: {word}\n")
-                wanted.append(parsed)
+                selected.append(parsed)
     states = None
     if flags.get("state"):
-        found = words.states(flags["state"] or "")
-        if isinstance(found, str):
-            return Answer(1, err=f"sacct: fatal: unrecognized job state value '{found}'\n")
-        states = found
+        parsed_states = words.states(flags["state"] or "")
+        if isinstance(parsed_states, str):
+            return Answer(1, err=f"sacct: fatal: unrecognized job state value '{parsed_states}'\n")
+        states = parsed_states
     settings = cluster.settings
     if settings.accounting == "off":
         return Answer(1, err="Slurm accounting storage is disabled\n")
@@ -196,20 +198,20 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     own = pwd.getpwuid(call.uid).pw_name
     lines: list[Line] = []
     latest: dict[tuple[int, int | None], Line] = {}
-    for row, told in cluster.accounted():
-        line = Line(row, told)
+    for row, report in cluster.accounted():
+        line = Line(row, report)
         job = row.job
         line._siblings = cluster.jobs.get(job.base, [job])
-        if told["started"] and time.time() - job.submitted < settings.array_lag:
+        if report["started"] and time.time() - job.submitted < settings.array_lag:
             # At first it knows neither names nor positions.
             if job.index is not None and job.number != job.base:
                 continue
             line.bare = True
-        if wanted is not None:
-            if not any(_named(line, number, which) for number, which in wanted):
+        if selected is not None:
+            if not any(_named(line, number, which) for number, which in selected):
                 continue
-        elif (told["ended"] and told["ended"] < since) or (
-            not told["eligible"] and not told["started"]
+        elif (report["ended"] and report["ended"] < since) or (
+            not report["eligible"] and not report["started"]
         ):
             continue
         if names and line.name not in names:
@@ -227,10 +229,12 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     lines.sort(key=lambda line: (line.job.base, line.job.index or 0))
     if "allocations" not in flags:
         lines = [
-            one
+            shown
             for line in lines
-            for one in (
-                [line, Line(line.row, line.told, batch=True)] if line.told["started"] else [line]
+            for shown in (
+                [line, Line(line.row, line.report, batch=True)]
+                if line.report["started"]
+                else [line]
             )
         ]
     return Answer(out=_written(lines, columns, flags))
@@ -242,7 +246,7 @@ def _named(line: Line, number: int, which: list[int] | None) -> bool:
         return False
     if which is None or number != job.base:
         return True
-    members = line.members() if line.told["group"] else [job]
+    members = line.members() if line.report["group"] else [job]
     return any(member.index in which for member in members)
 
 
@@ -259,10 +263,10 @@ def _written(
     text = ""
     if "noheader" not in flags:
         titles = [_fit(title, width) for title, width, _ in columns]
-        text = "".join(f"{one} " for one in titles) + "\n"
+        text = "".join(f"{title} " for title in titles) + "\n"
         text += "".join(f"{'-' * abs(width)} " for _, width, _ in columns) + "\n"
     for row in table:
-        text += "".join(f"{_fit(one, columns[at][1])} " for at, one in enumerate(row)) + "\n"
+        text += "".join(f"{_fit(value, columns[at][1])} " for at, value in enumerate(row)) + "\n"
     return text
 
 

@@ -163,13 +163,13 @@ def _script(call: Call, flags: dict[str, str | None], arguments: list[str]) -> t
 
 def _directives(script: bytes) -> list[str]:
     """Return the options of the #SBATCH lines before the first command."""
-    found: list[str] = []
+    options: list[str] = []
     for line in script.decode("utf-8", "surrogateescape").splitlines():
         if line.startswith("#SBATCH"):
-            found += shlex.split(line[len("#SBATCH") :], comments=True)
+            options += shlex.split(line[len("#SBATCH") :], comments=True)
         elif line.strip() and not line.startswith("#"):
             break
-    return found
+    return options
 
 
 def _request(
@@ -206,28 +206,28 @@ def _request(
     partition = cluster.partitions.get(text("partition", next(iter(cluster.partitions))))
     limit = partition.default_limit if partition else 60
     if "time" in flags:
-        asked = words.time_limit(text("time"))
-        if asked is None:
+        parsed = words.time_limit(text("time"))
+        if parsed is None:
             raise bad("time")
-        limit = asked or limit
+        limit = parsed or limit
     count = int(nodes.partition("-")[0])
     memory = settings.default_memory * -(-cpus * tasks // count)
     for name in ("mem", "mem-per-cpu", "mem-per-gpu", "tmp"):
         if name in flags:
-            asked = words.megabytes(text(name))
-            if asked is None:
+            parsed = words.megabytes(text(name))
+            if parsed is None:
                 raise bad(name)
             if name == "mem":
-                memory = asked
+                memory = parsed
             elif name == "mem-per-cpu":
-                memory = asked * -(-cpus * tasks // count)
+                memory = parsed * -(-cpus * tasks // count)
     begin = 0.0
     if "begin" in flags:
-        found = words.point(text("begin"))
-        if found is None:
+        moment = words.point(text("begin"))
+        if moment is None:
             error = f"Invalid time specification (pos=0): {text('begin')}\n"
             raise Refused(f"{error}sbatch: error: Invalid --begin specification\n", 255)
-        begin = found
+        begin = moment
     if text("kill-on-invalid-dep", "no") not in ("yes", "no"):
         raise bad("kill-on-invalid-dep")
     if text("open-mode", "t")[0] not in "at":
@@ -279,16 +279,16 @@ def _environment(call: Call, export: str | None) -> dict[str, str]:
     if export is None or export.upper() == "ALL":
         return {**basic, **call.environment}
     words_given = export.split(",")
-    made = {**basic, "SLURM_EXPORT_ENV": export}
+    variables = {**basic, "SLURM_EXPORT_ENV": export}
     if "ALL" in words_given:
-        made = {**basic, **call.environment, "SLURM_EXPORT_ENV": export}
-    for one in words_given:
-        name, equals, value = one.partition("=")
+        variables = {**basic, **call.environment, "SLURM_EXPORT_ENV": export}
+    for entry in words_given:
+        name, equals, value = entry.partition("=")
         if equals:
-            made[name] = value
+            variables[name] = value
         elif name in call.environment:
-            made[name] = call.environment[name]
-    return made
+            variables[name] = call.environment[name]
+    return variables
 
 
 def _check(cluster: Cluster, request: Request, flags: dict[str, str | None]) -> None:
@@ -300,7 +300,7 @@ def _check(cluster: Cluster, request: Request, flags: dict[str, str | None]) -> 
         )
     if request.account not in cluster.accounts:
         raise Refused(f"{FAILED}Invalid account or account/partition combination specified\n")
-    if any(flags.get(one) for one in ("gres", "gpus", "gpus-per-node", "gpus-per-task")):
+    if any(flags.get(option) for option in ("gres", "gpus", "gpus-per-node", "gpus-per-task")):
         raise Refused("sbatch: error: Invalid generic resource (gres) specification\n")
     for name, text in (
         ("constraint", "Invalid feature specification"),
@@ -309,8 +309,8 @@ def _check(cluster: Cluster, request: Request, flags: dict[str, str | None]) -> 
     ):
         if flags.get(name):
             raise Refused(f"{FAILED}{text}\n")
-    wanted = flags.get("nodelist")
-    if wanted and not set(wanted.split(",")) <= set(cluster.nodes):
+    node_list = flags.get("nodelist")
+    if node_list and not set(node_list.split(",")) <= set(cluster.nodes):
         raise Refused(f"{FAILED}Invalid node name specified\n")
     if flags.get("array"):
         request.indices, request.throttle = _array(cluster, flags["array"] or "")
@@ -338,19 +338,19 @@ def _check(cluster: Cluster, request: Request, flags: dict[str, str | None]) -> 
 def _array(cluster: Cluster, text: str) -> tuple[tuple[int, ...], int]:
     wrong = Refused(f"{FAILED}Invalid job array specification\n")
     spans, _, throttle = text.partition("%")
-    found: set[int] = set()
+    indices: set[int] = set()
     for part in spans.rstrip(",").split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
         if match is None:
             raise wrong
-        first, last, step = (int(one) if one else None for one in match.groups())
+        first, last, step = (int(part) if part else None for part in match.groups())
         assert first is not None
         last = first if last is None else last
         if step == 0 or last < first or last >= cluster.settings.max_array_size:
             raise wrong
-        found.update(range(first, last + 1, step or 1))
+        indices.update(range(first, last + 1, step or 1))
     digits = re.match(r"\d*", throttle)
-    return tuple(sorted(found)), int(digits.group() or 0) if digits else 0
+    return tuple(sorted(indices)), int(digits.group() or 0) if digits else 0
 
 
 def _dependency(request: Request, text: str, cluster: Cluster) -> None:

@@ -42,14 +42,14 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
             return Answer(1, err=f"Unknown job signal: {flags['signal']}\n")
     states = None
     if flags.get("state"):
-        found = words.states(flags["state"] or "")
-        if isinstance(found, str):
+        parsed_states = words.states(flags["state"] or "")
+        if isinstance(parsed_states, str):
             return Answer(
                 1,
-                err=f"Invalid job state specified: {found}\n"
+                err=f"Invalid job state specified: {parsed_states}\n"
                 "Valid job states are PENDING, RUNNING, and SUSPENDED\n",
             )
-        states = found
+        states = parsed_states
     user = flags.get("user")
     if user:
         try:
@@ -58,25 +58,25 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
             return Answer(1, err=f"scancel: error: Invalid user name: {user}\n")
     name = flags.get("name") or flags.get("jobname")
     filters = [user, name, states, flags.get("partition"), flags.get("account"), "me" in flags]
-    wanted: list[tuple[str, int, list[int] | None]] = []
+    targets: list[tuple[str, int, list[int] | None]] = []
     for word in rest:
-        for one in _split(word):
-            parsed = ids.parse(one)
+        for target in _split(word):
+            parsed = ids.parse(target)
             if parsed is None:
-                return Answer(1, err=f"scancel: error: Invalid job id {one}\n")
-            wanted.append((one, *parsed))
-    if not wanted and not any(filters):
+                return Answer(1, err=f"scancel: error: Invalid job id {target}\n")
+            targets.append((target, *parsed))
+    if not targets and not any(filters):
         return Answer(1, err="scancel: error: No job identification provided\n")
     settings = cluster.settings
     if settings.controller == "down" or (fault and fault["how"] != "after"):
         text = words.CONTACT if settings.controller == "down" else words.TIMED_OUT
         text = fault.get("text", text) if fault else text
         pause = 0.0 if fault and fault["how"] == "refuse" else settings.message_timeout
-        first = wanted[0][0] if wanted else "0"
+        first = targets[0][0] if targets else "0"
         err = f"scancel: error: Kill job error on job id {first}: {text}\n"
         return Answer(8, err=err, pause=pause)
 
-    def asked(job: Job) -> bool:
+    def selected(job: Job) -> bool:
         request = job.request
         return (
             (call.uid in (0, request.uid))
@@ -87,28 +87,30 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
             and flags.get("account") in (None, request.account)
         )
 
-    said = ""
-    if not wanted:
+    errors = ""
+    if not targets:
         _end(
             cluster,
-            [job for job in cluster.known() if asked(job) and job.live],
+            [job for job in cluster.remembered() if selected(job) and job.live],
             number,
             flags,
             call,
         )
-    for one, base, which in wanted:
+    for target, base, which in targets:
         jobs = ids.chosen(cluster, base, which)
-        live = [job for job in jobs if job.state in (PENDING, RUNNING) and asked(job)]
-        said += f"scancel: Terminating job {one}\n"
+        live = [job for job in jobs if job.state in (PENDING, RUNNING) and selected(job)]
+        errors += f"scancel: Terminating job {target}\n"
         if not jobs:
-            said += f"scancel: error: Kill job error on job id {one}: Invalid job id specified\n"
+            errors += (
+                f"scancel: error: Kill job error on job id {target}: Invalid job id specified\n"
+            )
         elif not live:
-            said += (
-                f"scancel: error: Kill job error on job id {one}: "
+            errors += (
+                f"scancel: error: Kill job error on job id {target}: "
                 "Job/step already completing or completed\n"
             )
         _end(cluster, live, number, flags, call)
-    err = said if "verbose" in flags else ""
+    err = errors if "verbose" in flags else ""
     if fault:
         return Answer(8, err=f"scancel: error: {words.TIMED_OUT}\n", pause=settings.message_timeout)
     return Answer(err=err)
@@ -129,11 +131,11 @@ def _end(
 
 def _split(word: str) -> list[str]:
     """Split a list of ids at the commas that are not within brackets."""
-    found, depth = [""], 0
+    parts, depth = [""], 0
     for letter in word:
         depth += {"[": 1, "]": -1}.get(letter, 0)
         if letter == "," and not depth:
-            found.append("")
+            parts.append("")
         else:
-            found[-1] += letter
-    return [one for one in found if one]
+            parts[-1] += letter
+    return [part for part in parts if part]

@@ -93,7 +93,7 @@ def _show(cluster: Cluster, rest: list[str], one_line: bool) -> Answer:
         return Answer(out=_config(cluster))
     if what not in ("job", "jobs"):
         return Answer(1, err=f"invalid entity:{rest[0] if rest else ''} for keyword:show \n")
-    jobs = list(cluster.known())
+    jobs = list(cluster.remembered())
     split = False
     if len(rest) > 1:
         parsed = ids.parse(rest[1])
@@ -160,14 +160,14 @@ def _job(row: Shown) -> list[str]:
 
 def _update(cluster: Cluster, rest: list[str]) -> Answer:
     flags = {}
-    for one in rest:
-        name, _, value = one.partition("=")
+    for word in rest:
+        name, _, value = word.partition("=")
         flags[name.lower()] = value
-    target = next((flags.pop(one) for one in ("jobid", "job") if one in flags), "")
+    target = next((flags.pop(name) for name in ("jobid", "job") if name in flags), "")
     parsed = ids.parse(target)
     jobs = ids.chosen(cluster, *parsed) if parsed else []
     if not set(flags) <= {"timelimit", "starttime", "comment", "jobname"}:
-        bad = next(one for one in rest if one.partition("=")[0].lower() in flags)
+        bad = next(word for word in rest if word.partition("=")[0].lower() in flags)
         return Answer(1, err=f"Update of this parameter is not supported: {bad}\nRequest aborted\n")
     if not jobs:
         return Answer(1, err=f"{INVALID} for job {target}\n")

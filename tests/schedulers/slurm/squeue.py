@@ -120,23 +120,23 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
         return Answer(1, err="squeue: error: the simulator has no --json\n")
     if "format" in flags and "Format" in flags:
         return Answer(1, err="squeue: error: -O (--Format) is incompatible with -o (--format)\n")
-    known = {"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"}
+    states = {"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"}
     if flags.get("states"):
-        found = words.states(flags["states"] or "")
-        if isinstance(found, str):
+        parsed_states = words.states(flags["states"] or "")
+        if isinstance(parsed_states, str):
             return Answer(
                 1,
-                err=f"squeue: error: Invalid job state specified: {found}\nsqueue: error: Valid "
-                f"job states include: {words.VALID_STATES}\n\n",
+                err=f"squeue: error: Invalid job state specified: {parsed_states}\n"
+                f"squeue: error: Valid job states include: {words.VALID_STATES}\n\n",
             )
-        known = found
-    wanted: list[tuple[int, list[int] | None]] = []
+        states = parsed_states
+    selected: list[tuple[int, list[int] | None]] = []
     for word in (flags.get("jobs") or "").split(","):
         if word:
             read = ids.parse(word)
             if read is None:
                 return Answer(1, err=f"squeue: error: Invalid job id: {word}\n")
-            wanted.append(read)
+            selected.append(read)
     settings = cluster.settings
     if settings.controller == "down":
         return Answer(
@@ -147,7 +147,7 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
         pause = 0.0 if fault["how"] == "refuse" else settings.message_timeout
         return Answer(1, err=f"slurm_load_jobs error: {text}\n", pause=pause)
     # An id alone that is not known is an error; among others it is passed over.
-    if len(wanted) == 1 and not ids.chosen(cluster, wanted[0][0], None):
+    if len(selected) == 1 and not ids.chosen(cluster, selected[0][0], None):
         return Answer(1, err="slurm_load_jobs error: Invalid job id specified\n")
     complaint = ""
     users = None
@@ -165,19 +165,19 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
                     complaint = f"squeue: error: Invalid user: {word}\n\n"
     if "me" in flags:
         users = {pwd.getpwuid(call.uid).pw_name}
-    if wanted:
+    if selected:
         jobs = {
-            id(job): job for number, which in wanted for job in ids.chosen(cluster, number, which)
+            id(job): job for number, which in selected for job in ids.chosen(cluster, number, which)
         }.values()
-        split = "array" in flags or any(which and len(which) == 1 for _, which in wanted)
+        split = "array" in flags or any(which and len(which) == 1 for _, which in selected)
     else:
-        jobs, split = list(cluster.known()), "array" in flags
+        jobs, split = list(cluster.remembered()), "array" in flags
     names = _listed(flags.get("name"))
     partitions, accounts = _listed(flags.get("partition")), _listed(flags.get("account"))
     shown = [
         row
         for row in ids.rows(jobs, split=split)
-        if words.state(row.job)[0] in known
+        if words.state(row.job)[0] in states
         and (names is None or row.job.request.name in names)
         and (users is None or row.job.request.user in users)
         and (partitions is None or row.job.request.partition in partitions)
@@ -199,7 +199,7 @@ def _listed(text: str | None) -> set[str] | None:
 
 
 def _line(form: str, row: Shown | None) -> str:
-    def one(match: re.Match[str]) -> str:
+    def expand(match: re.Match[str]) -> str:
         right, width, letter = match.groups()
         if letter not in FIELDS:
             return match.group()
@@ -207,7 +207,7 @@ def _line(form: str, row: Shown | None) -> str:
         text = title if row is None else str(value(row))
         return _fit(text, int(width or 0), bool(right))
 
-    return re.sub(r"%(\.?)(\d*)([A-Za-z])", one, form.replace("%%", ""))
+    return re.sub(r"%(\.?)(\d*)([A-Za-z])", expand, form.replace("%%", ""))
 
 
 def _fit(text: str, width: int, right: bool) -> str:

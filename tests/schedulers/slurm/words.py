@@ -44,16 +44,16 @@ def state(job: Job) -> tuple[str, str]:
 
 def states(text: str) -> set[str] | str:
     """Read a list of states, by long or short names; return the one that is not known."""
-    short = {two: one for one, two in STATES.values()}
-    found = set()
+    full_names = {short: full for full, short in STATES.values()}
+    names = set()
     for word in text.upper().split(","):
-        name = short.get(word, word)
+        name = full_names.get(word, word)
         if name == "ALL":
             return set(_ALL_STATES.split(","))
         if name not in _ALL_STATES.split(","):
             return text.split(",")[text.upper().split(",").index(word)]
-        found.add(name)
-    return found
+        names.add(name)
+    return names
 
 
 def exit_code(status: int | None, outcome: str) -> str:
@@ -95,14 +95,14 @@ def size(megabytes: int) -> str:
     return f"{megabytes // 1024}G" if megabytes % 1024 == 0 and megabytes else f"{megabytes}M"
 
 
-def indices(found: Iterable[int], throttle: int = 0) -> str:
+def indices(positions: Iterable[int], throttle: int = 0) -> str:
     """Write positions as Slurm does: ``0-3,7%2``."""
     spans: list[list[int]] = []
-    for one in sorted(found):
-        if spans and one == spans[-1][1] + 1:
-            spans[-1][1] = one
+    for position in sorted(positions):
+        if spans and position == spans[-1][1] + 1:
+            spans[-1][1] = position
         else:
-            spans.append([one, one])
+            spans.append([position, position])
     text = ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in spans)
     return f"{text}%{throttle}" if throttle else text
 
@@ -118,16 +118,18 @@ def hosts(names: list[str]) -> str:
 def dependency(job: Job) -> str:
     """Write what a job waits for as squeue does."""
     parts = []
-    for one in job.dependencies:
+    for dependency in job.dependencies:
         kind = {"any": "afterany", "ok": "afterok", "notok": "afternotok", "corr": "aftercorr"}
         target = ""
-        if one.kind != "singleton":
-            target = f":{one.job}" + (f"_{one.index}" if one.index is not None else "")
-            if one.index is None and one.array:
+        if dependency.kind != "singleton":
+            target = f":{dependency.job}" + (
+                f"_{dependency.index}" if dependency.index is not None else ""
+            )
+            if dependency.index is None and dependency.array:
                 target += "_*"
-            if one.delay:
-                target += f"+{int(one.delay / 60)}"
-        parts.append(f"{kind.get(one.kind, one.kind)}{target}({one.state})")
+            if dependency.delay:
+                target += f"+{int(dependency.delay / 60)}"
+        parts.append(f"{kind.get(dependency.kind, dependency.kind)}{target}({dependency.state})")
     return ("?" if job.request.any_of else ",").join(parts) or "(null)"
 
 
@@ -141,13 +143,13 @@ def time_limit(text: str) -> int | None:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     if match is None:
         return None
-    days, one, two, three = (int(part) if part else None for part in match.groups())
+    days, first, second, third = (int(part) if part else None for part in match.groups())
     if days is not None:
-        seconds = days * 86400 + (one or 0) * 3600 + (two or 0) * 60 + (three or 0)
-    elif three is not None:
-        seconds = (one or 0) * 3600 + (two or 0) * 60 + three
+        seconds = days * 86400 + (first or 0) * 3600 + (second or 0) * 60 + (third or 0)
+    elif third is not None:
+        seconds = (first or 0) * 3600 + (second or 0) * 60 + third
     else:
-        seconds = (one or 0) * 60 + (two or 0)
+        seconds = (first or 0) * 60 + (second or 0)
     return -(-seconds // 60) * 60
 
 
