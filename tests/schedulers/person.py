@@ -79,8 +79,8 @@ class Person:
         """Wait until a run has ended and none of its jobs is left; return its status."""
         status = self.until(run, lambda status: status["run"]["status"] in ENDED)
         end = time.monotonic() + 120
-        while left := [job for job in self.simulator.jobs() if job["state"] != "ended"]:
-            assert time.monotonic() < end, left
+        while jobs := [job for job in self.simulator.jobs() if job["state"] != "ended"]:
+            assert time.monotonic() < end, jobs
             time.sleep(0.1)
         return status
 

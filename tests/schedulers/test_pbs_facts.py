@@ -88,9 +88,9 @@ class Site(Gate):
         done = self.run("qstat", "-x", "-f", "-w", *options, job)
         jobs = {}
         for block in done.stdout.split("Job Id: ")[1:]:
-            name, _, rest = block.partition("\n")
+            name, _, body = block.partition("\n")
             jobs[name] = dict(
-                line.strip().partition(" = ")[::2] for line in rest.splitlines() if " = " in line
+                line.strip().partition(" = ")[::2] for line in body.splitlines() if " = " in line
             )
         return jobs
 

@@ -62,8 +62,8 @@ class Submitter(Person):
     def the_only_one_left(self, limit: int) -> dict[str, Any]:
         """Wait until one job or position with that time limit is left, and runs; return it."""
         def single() -> dict[str, Any] | None:
-            left = [job for job in self.live() if job["limit"] == limit]
-            return left[0] if len(left) == 1 and left[0]["state"] == "running" else None
+            matches = [job for job in self.live() if job["limit"] == limit]
+            return matches[0] if len(matches) == 1 and matches[0]["state"] == "running" else None
 
         job: dict[str, Any] = self.wait(single)
         return job

@@ -49,9 +49,9 @@ class Site(PBSSite):
         jobs = {}
         output = self.run("qstat", "-f", *(options or ("-t",)), job).stdout.replace("\n\t", "")
         for block in output.split("Job Id: ")[1:]:
-            name, _, rest = block.partition("\n")
+            name, _, body = block.partition("\n")
             jobs[name] = dict(
-                line.strip().partition(" = ")[::2] for line in rest.splitlines() if " = " in line
+                line.strip().partition(" = ")[::2] for line in body.splitlines() if " = " in line
             )
         return jobs
 

@@ -452,10 +452,10 @@ class SimPool:
         rng, world = self.world.rng, self.world
         proc = world.current
         assert proc is not None
-        left = rng.uniform(0.01, 40) if self.slow and rng.random() < 0.1 else seconds
-        while left > 0:
-            proc.pause(min(left, 10.0))
-            left -= 10.0
+        remaining = rng.uniform(0.01, 40) if self.slow and rng.random() < 0.1 else seconds
+        while remaining > 0:
+            proc.pause(min(remaining, 10.0))
+            remaining -= 10.0
             if world.now - self.renewed >= LEASE_SECONDS / 6:
                 self.renewed = world.now
                 self.dispatch.lease.renew()

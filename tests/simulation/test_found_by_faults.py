@@ -217,15 +217,15 @@ def test_segment_is_on_disk_before_a_seal_counts_on_it(record) -> None:
 def test_reader_waits_for_the_rest_of_a_sealed_segment(record) -> None:
     files = record.files
     first = encode(Opened(1, 1, 0, "a/1/1", 0.0))
-    rest = encode(Note("late", 0.0))
+    tail = encode(Note("late", 0.0))
     files.create(f"{record.segments}/000001.seg", first)
-    second = Opened(1, 2, len(first) + len(rest), "a/2/2", 0.0)
+    second = Opened(1, 2, len(first) + len(tail), "a/2/2", 0.0)
     files.create(f"{record.segments}/000002.seg", encode(second))
     reader = JournalReader(files, record.segments)
     assert len(reader.read()) == 1
     assert reader.behind
     appender = files.open_append(f"{record.segments}/000001.seg")
-    appender.append(rest)
+    appender.append(tail)
     appender.close()
     assert reader.read() == [Note("late", 0.0), second]
     assert not reader.behind
@@ -577,14 +577,14 @@ def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
 def limited(scheduler: Scheduler, room: int, largest: int = 1000) -> list[int]:
     """Let a scheduler take so many elements more, in jobs of so many at most; return the sizes
     that are asked of it."""
-    submit, sizes, left = scheduler.submit, list[int](), [room]
+    submit, sizes, room_left = scheduler.submit, list[int](), [room]
 
     def take(request: JobRequest) -> str:
         if not request.auxiliary:
             sizes.append(request.size)
-            if request.size > min(left[0], largest):
+            if request.size > min(room_left[0], largest):
                 raise SubmissionLimitError("no more")
-            left[0] -= request.size
+            room_left[0] -= request.size
         return submit(request)
 
     scheduler.submit = take  # type: ignore[method-assign]

@@ -102,7 +102,7 @@ def test_the_file_of_an_element_in_the_spool_is_removed(tmp_path: Path) -> None:
     (tmp_path / "job.sh").write_text("exit 3\n")
     log = f"{tmp_path}/{{position}}.log"
     job_request = evolve(REQUEST, script=f"{tmp_path}/job.sh", log=log, size=2)
-    for name, left in (("1-0.host.OU", False), ("other", True)):
+    for name, stays in (("1-0.host.OU", False), ("other", True)):
         spooled = tmp_path / name
         with spooled.open("w") as file:
             done = subprocess.run(
@@ -110,7 +110,7 @@ def test_the_file_of_an_element_in_the_spool_is_removed(tmp_path: Path) -> None:
                 check=False, env={**os.environ, "PBS_ARRAYID": "0"},
             )  # fmt: skip
         assert done.returncode == 3
-        assert spooled.exists() == left
+        assert spooled.exists() == stays
 
 
 # What qstat prints

@@ -67,8 +67,8 @@ def job(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answer
             gone = [job for job in cluster.remembered() if not job.live]
             for job in gone:
                 job.purged = True
-            left = len(list(cluster.remembered()))
-            return Answer(out=f"purged {len(gone)} inactive jobs, {left} remaining\n")
+            remaining = len(list(cluster.remembered()))
+            return Answer(out=f"purged {len(gone)} inactive jobs, {remaining} remaining\n")
         case ["urgency", target, value]:
             for job in cluster.find(ids.number(ids.read(target) or 0)):
                 value = {"hold": "0", "default": "16"}.get(value, value)

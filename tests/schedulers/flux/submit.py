@@ -152,9 +152,10 @@ def _bulk(arguments: argparse.Namespace) -> list[Copy]:
     places = list(zip(heads[1:], words[1:], strict=True))
     copies = []
     for number, chosen in enumerate(itertools.product(*free)):
-        rest = iter(chosen)
+        next_values = iter(chosen)
         inputs = [
-            next(rest) if head == ":::" else values[number % len(values)] for head, values in places
+            next(next_values) if head == ":::" else values[number % len(values)]
+            for head, values in places
         ]
         copies.append(Copy(_formatted(arguments, inputs, cc="{cc}")))
     if not copies or not free:

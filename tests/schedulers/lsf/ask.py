@@ -38,7 +38,7 @@ REASONS = {
 
 def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        flags, rest = words.options(
+        flags, operands = words.options(
             call.arguments, "h V w l W a d p s r g: A m: q: u: P: N: J: UF WL WP WF noheader"
         )
     except Usage as error:
@@ -47,7 +47,7 @@ def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         return Answer(255, err=USAGE)
     if "V" in flags:
         return Answer(err=words.VERSION)
-    for word in rest:
+    for word in operands:
         if words.ids(word) is None:
             return Answer(255, err=f"{word}: Illegal job ID.\n")
     answer = words.down(cluster, call, fault)
@@ -56,7 +56,7 @@ def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     user = flags.get("u", pwd.getpwuid(call.uid).pw_name)
     selected: list[Job] = []
     err = ""
-    for word in dict.fromkeys(rest):
+    for word in dict.fromkeys(operands):
         number, indices = words.ids(word) or (0, [])
         matches = words.find(cluster, number, indices)
         missing = [index for index in indices if index not in {job.index for job in matches}]
@@ -65,7 +65,7 @@ def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         if not matches and not indices:
             err += f"Job <{word}> is not found\n"
         selected += [job for job in matches if job not in selected]
-    if not rest:
+    if not operands:
         selected = [
             job for job in cluster.remembered()
             if user in ("all", job.request.user)
@@ -175,7 +175,7 @@ def _long(job: Job, *, unwrapped: bool = False, history: bool = False) -> str:
 def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     """Tell of all jobs that ever were."""
     try:
-        flags, rest = words.options(call.arguments, "h V l a w n: J: u:")
+        flags, operands = words.options(call.arguments, "h V l a w n: J: u:")
     except Usage as error:
         return Answer(255, err=f"bhist: invalid option -- '{error}'\n")
     if "V" in flags:
@@ -184,7 +184,7 @@ def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     if answer is not None:
         return answer
     selected: list[Job] = []
-    for word in rest:
+    for word in operands:
         read = words.ids(word)
         if read is None:
             return Answer(255, err=f"{word}: Illegal job ID.\n")

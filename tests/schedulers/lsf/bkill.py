@@ -22,16 +22,16 @@ PAUSE = 120.0
 
 def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        flags, rest = words.options(call.arguments, "V h l q: u: m: s: J: g: r")
+        flags, operands = words.options(call.arguments, "V h l q: u: m: s: J: g: r")
     except Usage:
         return Answer(255, err=USAGE)
     if "V" in flags:
         return Answer(err=words.VERSION)
-    if not rest and "J" not in flags:
+    if not operands and "J" not in flags:
         return Answer(
             255, err="Job ID or one of '-m', '-u' '-q' -'g' and '-J' must be specified" + USAGE
         )
-    for word in rest:
+    for word in operands:
         if words.ids(word) is None:
             return Answer(255, err=f"{word}: Illegal job ID.\n")
     answer = words.down(cluster, call, fault)
@@ -39,7 +39,7 @@ def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         return answer
     user = pwd.getpwuid(call.uid).pw_name
     out, err = "", ""
-    if "J" in flags or rest == ["0"]:
+    if "J" in flags or operands == ["0"]:
         chosen = [
             job for job in cluster.remembered()
             if job.live and job.request.user == user
@@ -51,7 +51,7 @@ def bkill(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             cluster.cancel([job], call.uid)
             out += f"Job <{jobs.identity(job)}> is being terminated\n"
         return Answer(out=out)
-    for word in dict.fromkeys(rest):
+    for word in dict.fromkeys(operands):
         number, indices = words.ids(word) or (0, [])
         matches = words.find(cluster, number, [])
         if matches and matches[0].index is not None and not indices:

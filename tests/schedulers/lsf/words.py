@@ -29,21 +29,21 @@ def options(arguments: list[str], names: str) -> tuple[dict[str, str], list[str]
     """
     takes_value = {name.rstrip(":"): name.endswith(":") for name in names.split()}
     flags: dict[str, str] = {}
-    left = list(arguments)
-    while left and left[0].startswith("-") and len(left[0]) > 1:
-        word = left.pop(0)[1:]
+    pending = list(arguments)
+    while pending and pending[0].startswith("-") and len(pending[0]) > 1:
+        word = pending.pop(0)[1:]
         if word in takes_value:
-            if takes_value[word] and not left:
+            if takes_value[word] and not pending:
                 raise Usage(word)
-            flags.setdefault(word, left.pop(0) if takes_value[word] else "")
+            flags.setdefault(word, pending.pop(0) if takes_value[word] else "")
         elif takes_value.get(word[0]):
             flags.setdefault(word[0], word[1:])
         elif word[0] in takes_value and len(word) > 1:
             flags.setdefault(word[0], "")
-            left.insert(0, f"-{word[1:]}")
+            pending.insert(0, f"-{word[1:]}")
         else:
             raise Usage(word[0])
-    return flags, left
+    return flags, pending
 
 
 def ids(word: str) -> tuple[int, list[int]] | None:

@@ -77,10 +77,10 @@ def _each(
         else f"usage: {call.command} [-h hold_list] job_identifier...\n"
     )
     try:
-        _, rest = getopt.getopt(call.arguments, letters)
+        _, targets = getopt.getopt(call.arguments, letters)
     except getopt.GetoptError as error:
         return Answer(2, err=f"{call.command}: invalid option -- '{error.opt[:1]}'\n{usage}")
-    if not rest:
+    if not targets:
         return Answer(2, err=usage)
     settings = cluster.settings
     if settings.controller == "down":
@@ -88,7 +88,7 @@ def _each(
     if fault and fault["how"] != "after":
         return words.silent(call.command, settings)
     code, errors = 0, ""
-    for word in rest:
+    for word in targets:
         full = ids.full(word)
         if full is None:
             code = 1

@@ -24,13 +24,13 @@ def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
     if call.arguments == ["--version"]:
         return Answer(out=f"pbs_version = {words.VERSION}\n")
     try:
-        options, rest = getopt.getopt(call.arguments, "a:A:c:h:HJl:N:p:q:r:s:t:TP:xu:")
+        options, operands = getopt.getopt(call.arguments, "a:A:c:h:HJl:N:p:q:r:s:t:TP:xu:")
     except getopt.GetoptError as error:
         text = f"qselect: option requires an argument -- '{error.opt}'"
         if "requires" not in error.msg:
             text = f"qselect: invalid option -- '{error.opt[:1]}'"
         return Answer(2, err=f"{text}\n{USAGE}")
-    if rest:
+    if operands:
         return Answer(2, err=USAGE)
     flags = dict(options)
     settings = cluster.settings

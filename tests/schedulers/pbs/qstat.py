@@ -32,7 +32,7 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     if call.arguments == ["--version"]:
         return Answer(out=f"pbs_version = {words.VERSION}\n")
     try:
-        options, rest = getopt.gnu_getopt(call.arguments, "aBfF:D:HiJ1nNpqQrstu:wxEGMT")
+        options, targets = getopt.gnu_getopt(call.arguments, "aBfF:D:HiJ1nNpqQrstu:wxEGMT")
     except getopt.GetoptError as error:
         return Answer(2, err=f"qstat: invalid option -- '{error.opt[:1]}'\n{USAGE}")
     flags = dict(options)
@@ -53,9 +53,9 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     history = "-x" in flags
     if history and settings.accounting == "off":
         return Answer(err="".join(f"qstat: {words.HISTORY} {ids.full(word) or word}\n"
-                                  for word in rest or [""]))  # fmt: skip
+                                  for word in targets or [""]))  # fmt: skip
     code, complaints, chosen = 0, "", []
-    for word in rest:
+    for word in targets:
         if not word[:1].isdigit():
             code, complaints = 170, f"{complaints}qstat: Unknown queue destination {word}\n"
             continue
@@ -75,7 +75,7 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             )
         else:
             chosen.append(target)
-    if not rest:
+    if not targets:
         for group in cluster.jobs.values():
             every = ids.find(cluster, ids.of(group[0], whole=True))
             if every is not None and (history or not every.over):
@@ -87,7 +87,7 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         if not target.whole or ("-t" in flags and target.array):
             for job in target.jobs:
                 shown[ids.of(job)] = _attributes(target.group, job)
-        if as_json and rest:
+        if as_json and targets:
             break  # of several ids only what the first means is shown
     if as_json:
         return Answer(code, _json({**head, "Jobs": shown} if shown else head), complaints)
@@ -125,8 +125,10 @@ def _flat(attributes: Attributes) -> list[tuple[str, Any]]:
 
 def _wrapped(line: str) -> list[str]:
     """Fold a line of more than 79 columns; what follows begins with a tab."""
-    first, *rest = textwrap.wrap(line, 78, drop_whitespace=False, break_on_hyphens=False) or [""]
-    return [first, *(f"\t{line}" for line in rest)]
+    first, *more_lines = textwrap.wrap(line, 78, drop_whitespace=False, break_on_hyphens=False) or [
+        ""
+    ]
+    return [first, *(f"\t{line}" for line in more_lines)]
 
 
 def _table(shown: dict[str, Attributes]) -> str:

@@ -53,8 +53,8 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     if call.arguments == ["--version"]:
         return Answer(out=f"pbs_version = {words.VERSION}\n")
     try:
-        flags, rest, direct = _parse(call.arguments)
-        script, name = _script(call, rest, direct)
+        flags, command, direct = _parse(call.arguments)
+        script, name = _script(call, command, direct)
         inside = [] if direct else _directives(script)
         request = _request(cluster, call, [*inside, *flags], name)
         if cluster.settings.controller == "down":
@@ -90,7 +90,7 @@ def _parse(arguments: list[str]) -> tuple[list[tuple[str, str]], list[str], bool
     direct = "--" in arguments
     end = arguments.index("--") if direct else len(arguments)
     try:
-        options, rest = getopt.getopt(arguments[:end], LETTERS)
+        options, command = getopt.getopt(arguments[:end], LETTERS)
     except getopt.GetoptError as error:
         letter = error.opt[:1] or "-"
         text = (
@@ -101,25 +101,25 @@ def _parse(arguments: list[str]) -> tuple[list[tuple[str, str]], list[str], bool
         raise Refused(text, usage=True) from None
     flags = [(name[1:], value) for name, value in options]
     if direct:
-        rest = arguments[end + 1 :] if not rest else []
-    if (direct and not rest) or (not direct and len(rest) > 1):
+        command = arguments[end + 1 :] if not command else []
+    if (direct and not command) or (not direct and len(command) > 1):
         raise Refused(USAGE.rstrip("\n"))
-    return flags, rest, direct
+    return flags, command, direct
 
 
-def _script(call: Call, rest: list[str], direct: bool) -> tuple[bytes, str]:
+def _script(call: Call, command: list[str], direct: bool) -> tuple[bytes, str]:
     if direct:
-        program, *more = rest
+        program, *more = command
         if not program.startswith("/"):
             message = f"pbs_mom, exec of {program} failed with error: No such file or directory"
             return f"#!/bin/sh\necho {shlex.quote(message)} >&2\nexit 254\n".encode(), "STDIN"
         return f"#!/bin/sh\nexec {shlex.join([program, *more])}\n".encode(), "STDIN"
-    if not rest:
+    if not command:
         if call.stdin is None:
             raise NeedsStdin
         text, name = call.stdin, "STDIN"
     else:
-        path = os.path.join(call.directory, rest[0])
+        path = os.path.join(call.directory, command[0])
         try:
             with open(path, "rb") as file:
                 text, name = file.read(), os.path.basename(path)
@@ -226,12 +226,12 @@ def _resources(resources: dict[str, str]) -> tuple[int, int, int]:
                 )  # fmt: skip
     count, chunk = 1, {name: value for name, value in resources.items() if name in CHUNK}
     if "select" in resources:
-        first, *rest = resources["select"].split(":")
+        first, *parts = resources["select"].split(":")
         if first.isdigit():
             count = int(first)
         else:
-            rest = [first, *rest]
-        chunk = dict(resource.partition("=")[::2] for resource in rest)
+            parts = [first, *parts]
+        chunk = dict(resource.partition("=")[::2] for resource in parts)
         for name in chunk:
             if name not in CHUNK:
                 raise Refused(f"qsub: Unknown resource: {name}", 187)

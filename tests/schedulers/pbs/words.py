@@ -22,8 +22,8 @@ def begun(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    rest = int(seconds)
-    return f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    total = int(seconds)
+    return f"{total // 3600:02}:{total // 60 % 60:02}:{total % 60:02}"
 
 
 def state(job: Job) -> tuple[str, int]:

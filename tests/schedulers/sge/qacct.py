@@ -20,14 +20,14 @@ NAMES = {9: "Killed", 15: "Terminated", 10: "User defined signal 1", 11: "Segmen
 
 def qacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     flags: dict[str, str] = {}
-    left = list(call.arguments)
-    while left:
-        word = left.pop(0)
+    pending = list(call.arguments)
+    while pending:
+        word = pending.pop(0)
         if word == "-help":
             return Answer(out=words.VERSION + "usage: qacct [options]\n")
         if word not in ("-j", "-o", "-d", "-b", "-e", "-t"):
             return Answer(1, err=f'error: invalid option argument "{word}"\n')
-        flags[word[1:]] = left.pop(0) if left and not left[0].startswith("-") else ""
+        flags[word[1:]] = pending.pop(0) if pending and not pending[0].startswith("-") else ""
     if fault:
         return Answer(1, err=f"{fault.get('text', 'error: no')}\n")
     if cluster.settings.accounting != "up":

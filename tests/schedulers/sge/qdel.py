@@ -15,15 +15,15 @@ def qdel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     own = pwd.getpwuid(call.uid).pw_name
     targets: list[tuple[str, str]] = []
     users: list[str] = []
-    left = list(call.arguments)
-    while left:
-        word = left.pop(0)
+    pending = list(call.arguments)
+    while pending:
+        word = pending.pop(0)
         if word == "-help":
             return Answer(out=words.VERSION + "usage: qdel [options] job_task_list\n")
-        if word in ("-u", "-uall") and left:
-            users += left.pop(0).split(",")
-        elif word == "-t" and left and targets:
-            targets[-1] = (targets[-1][0], left.pop(0))
+        if word in ("-u", "-uall") and pending:
+            users += pending.pop(0).split(",")
+        elif word == "-t" and pending and targets:
+            targets[-1] = (targets[-1][0], pending.pop(0))
         elif word == "-f":
             continue
         elif word.startswith("-"):

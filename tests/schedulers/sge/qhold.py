@@ -23,11 +23,11 @@ def _each(cluster: Cluster, call: Call, act: Any) -> Answer:
     own = pwd.getpwuid(call.uid).pw_name
     output, code = "", 0
     targets: list[tuple[str, str]] = []
-    left = list(call.arguments)
-    while left:
-        word = left.pop(0)
-        if word == "-t" and left and targets:
-            targets[-1] = (targets[-1][0], left.pop(0))
+    pending = list(call.arguments)
+    while pending:
+        word = pending.pop(0)
+        if word == "-t" and pending and targets:
+            targets[-1] = (targets[-1][0], pending.pop(0))
         elif word.startswith("-"):
             return Answer(1, err=f'error: ERROR! invalid option argument "{word}"\n')
         else:

@@ -44,14 +44,14 @@ class Row:
 
 def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     flags: dict[str, str] = {}
-    left = list(call.arguments)
-    while left:
-        word = left.pop(0)
+    pending = list(call.arguments)
+    while pending:
+        word = pending.pop(0)
         name = word[1:]
         if word.startswith("-") and name in ALONE:
             flags[name] = ""
-        elif word.startswith("-") and name in ("u", "s", "j", "g", "q") and left:
-            flags[name] = left.pop(0)
+        elif word.startswith("-") and name in ("u", "s", "j", "g", "q") and pending:
+            flags[name] = pending.pop(0)
         else:
             return Answer(1, err=f'error: ERROR! invalid option argument "{word}"\n')
     if "help" in flags:
@@ -142,7 +142,7 @@ def _entry(cluster: Cluster, row: Row, at_length: bool) -> str:
             predecessors = [
                 dependency.job for dependency in request.dependencies if dependency.kind == kind_of
             ]
-            left = [
+            unfinished = [
                 predecessor
                 for predecessor in predecessors
                 if any(other.live for other in cluster.find(predecessor))
@@ -152,7 +152,7 @@ def _entry(cluster: Cluster, row: Row, at_length: bool) -> str:
             ]
             fields += [
                 (f"{title}predecessor_jobs", str(predecessor))
-                for predecessor in left
+                for predecessor in unfinished
                 if kind == "pending"
             ]
         fields.append(("binding", "NONE"))

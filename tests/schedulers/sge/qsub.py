@@ -60,14 +60,14 @@ class Rejected(Refused):
 def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     settings, how = cluster.settings, fault["how"] if fault else ""
     try:
-        flags, rest = read(call.arguments)
+        flags, command = read(call.arguments)
         if "help" in flags:
             return Answer(out=words.VERSION + "usage: qsub [options]\n")
-        script, name = _script(call, flags, rest)
+        script, name = _script(call, flags, command)
         if flags.get("b") != ["y"] and flags.get("C") != [""]:
             prefix = flags.get("C", ["#$"])[0]
             flags = {**read(_directives(script, prefix))[0], **flags}
-        request = _request(cluster, call, flags, rest, name)
+        request = _request(cluster, call, flags, command, name)
         if settings.controller == "down" or how == "before":
             return words.no_answer("qsub", settings.message_timeout)
         if how == "refuse":
@@ -95,45 +95,47 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 def read(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     """Return the options, several of ``-l`` and ``-hold_jid`` as one, and the other words."""
     options: dict[str, list[str]] = {}
-    left = list(arguments)
-    while left and left[0].startswith("-") and left[0] != "-":
-        word = left.pop(0)
+    pending = list(arguments)
+    while pending and pending[0].startswith("-") and pending[0] != "-":
+        word = pending.pop(0)
         if word == "--":
             break
         count = WORDS_AFTER.get(word[1:])
         if count is None:
             raise Refused(f'qsub: invalid option argument "{word}"', 2)
-        if len(left) < count:
+        if len(pending) < count:
             raise Refused(f"qsub: ERROR! {word} option must have argument", 2)
-        values, left = left[:count], left[count:]
+        values, pending = pending[:count], pending[count:]
         if word[1:] in ("l", "hold_jid", "hold_jid_ad", "v") and word[1:] in options:
             values = [f"{options[word[1:]][0]},{values[0]}"]
         options[word[1:]] = values
         if word in ("-cwd", "-wd"):  # the last of them counts
             options.pop("wd" if word == "-cwd" else "cwd", None)
-    return options, left
+    return options, pending
 
 
-def _script(call: Call, flags: dict[str, list[str]], rest: list[str]) -> tuple[bytes, str]:
+def _script(call: Call, flags: dict[str, list[str]], command: list[str]) -> tuple[bytes, str]:
     if flags.get("b") == ["y"]:
-        if not rest:
+        if not command:
             raise Refused("qsub: command required for a binary job", 2)
-        if len(rest[0]) > 4096:
+        if len(command[0]) > 4096:
             raise Rejected("a path or filename may not exceed 4096 characters")
         text = (
-            f"exec {shlex.join(rest)}\n" if flags.get("shell") == ["n"] else f"{' '.join(rest)}\n"
+            f"exec {shlex.join(command)}\n"
+            if flags.get("shell") == ["n"]
+            else f"{' '.join(command)}\n"
         )
-        return text.encode(), os.path.basename(rest[0])
-    if not rest or rest[0] == "-":
+        return text.encode(), os.path.basename(command[0])
+    if not command or command[0] == "-":
         if call.stdin is None:
             raise NeedsStdin
         return call.stdin, "STDIN"
     try:
-        with open(os.path.join(call.directory, rest[0]), "rb") as file:
-            return file.read(), os.path.basename(rest[0])
+        with open(os.path.join(call.directory, command[0]), "rb") as file:
+            return file.read(), os.path.basename(command[0])
     except OSError as error:
         raise Refused(
-            f"Unable to read script file because of error: error opening {rest[0]}: "
+            f"Unable to read script file because of error: error opening {command[0]}: "
             f"{error.strerror}",
             14,
         ) from None
@@ -148,7 +150,7 @@ def _directives(script: bytes, prefix: str) -> list[str]:
 
 
 def _request(
-    cluster: Cluster, call: Call, flags: dict[str, list[str]], rest: list[str], name: str
+    cluster: Cluster, call: Call, flags: dict[str, list[str]], command: list[str], name: str
 ) -> Request:
     """Check what qsub itself checks."""
     user = pwd.getpwuid(call.uid)
@@ -197,7 +199,7 @@ def _request(
     directory = directory.replace("$USER", user.pw_name).replace("$HOME", home)
     return Request(
         name=name, user=user.pw_name, uid=call.uid, gid=call.gid, account="science", partition="",
-        script="", arguments=() if flags.get("b") == ["y"] else tuple(rest[1:]),
+        script="", arguments=() if flags.get("b") == ["y"] else tuple(command[1:]),
         directory=directory, environment=_environment(call, flags, home),
         output=_log(text("o"), directory, indices is not None), append=True,
         error="" if text("j", "n") in ("y", "yes")

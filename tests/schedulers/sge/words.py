@@ -83,8 +83,8 @@ def seconds(text: str) -> int | None:
     match = re.fullmatch(r"(\d*):(\d*):(\d*)", text)
     if match is None:
         return None
-    hours, minutes, rest = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + rest
+    hours, minutes, last = (int(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + last
 
 
 def size(text: str) -> int | None:

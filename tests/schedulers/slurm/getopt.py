@@ -27,12 +27,12 @@ def parse(
     Without `anywhere` the first argument that is no option ends them.
     """
     options: list[tuple[str, str | None]] = []
-    rest: list[str] = []
-    left = list(arguments)
-    while left:
-        word = left.pop(0)
+    operands: list[str] = []
+    pending = list(arguments)
+    while pending:
+        word = pending.pop(0)
         if word == "--":
-            rest += left
+            operands += pending
             break
         if word.startswith("--"):
             option, equals, value = word[2:].partition("=")
@@ -40,9 +40,9 @@ def parse(
             if equals and long[name] == NO:
                 raise BadOption(f"{command}: option '--{name}' doesn't allow an argument")
             if long[name] == YES and not equals:
-                if not left:
+                if not pending:
                     raise BadOption(f"{command}: option '--{name}' requires an argument")
-                value, equals = left.pop(0), "="
+                value, equals = pending.pop(0), "="
             options.append((name, value if equals else None))
         elif word.startswith("-") and word != "-":
             letters = word[1:]
@@ -55,17 +55,17 @@ def parse(
                     options.append((name, None))
                     continue
                 if not letters and long[name] == YES:
-                    if not left:
+                    if not pending:
                         raise BadOption(f"{command}: option requires an argument -- '{letter}'")
-                    letters = left.pop(0)
+                    letters = pending.pop(0)
                 options.append((name, letters or None))
                 break
         else:
-            rest.append(word)
+            operands.append(word)
             if not anywhere:
-                rest += left
+                operands += pending
                 break
-    return options, rest
+    return options, operands
 
 
 def _full(command: str, option: str, long: Mapping[str, int]) -> str:

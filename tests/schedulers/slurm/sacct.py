@@ -58,8 +58,8 @@ class Line:
         if job.index is None or self.bare:
             return str(job.base)
         if self.report["group"]:
-            rest = [member.index or 0 for member in self.members() if not member.number]
-            return f"{job.base}_[{words.indices(rest, job.request.throttle)}]"
+            positions = [member.index or 0 for member in self.members() if not member.number]
+            return f"{job.base}_[{words.indices(positions, job.request.throttle)}]"
         return f"{job.base}_{job.index}"
 
     def members(self) -> list[model.Job]:

@@ -28,7 +28,7 @@ LONG = getopt.options(
 
 def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        options, rest = parse("scancel", call.arguments, SHORT, LONG, anywhere=True)
+        options, operands = parse("scancel", call.arguments, SHORT, LONG, anywhere=True)
     except BadOption as error:
         return Answer(1, err=f'{error}\nTry "scancel --help" for more information\n')
     flags = dict(options)
@@ -59,7 +59,7 @@ def scancel(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
     name = flags.get("name") or flags.get("jobname")
     filters = [user, name, states, flags.get("partition"), flags.get("account"), "me" in flags]
     targets: list[tuple[str, int, list[int] | None]] = []
-    for word in rest:
+    for word in operands:
         for target in _split(word):
             parsed = ids.parse(target)
             if parsed is None:

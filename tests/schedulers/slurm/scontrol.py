@@ -39,7 +39,7 @@ def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answ
     if not words_given:
         return Answer()
     settings = cluster.settings
-    verb, rest = words_given[0], words_given[1:]
+    verb, operands = words_given[0], words_given[1:]
     host = socket.gethostname().partition(".")[0]
     if verb == "ping":
         down = settings.controller == "down"
@@ -59,13 +59,13 @@ def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answ
         text = fault.get("text", words.TIMED_OUT)
         return Answer(1, err=f"slurm_load_jobs error: {text}\n", pause=pause)
     if verb == "show":
-        return _show(cluster, rest, "oneliner" in flags)
+        return _show(cluster, operands, "oneliner" in flags)
     if verb == "update":
-        return _update(cluster, rest)
+        return _update(cluster, operands)
     actions: dict[str, Callable[[Job], None]] = {
         "hold": cluster.hold, "release": cluster.release, "requeue": cluster.requeue,
     }  # fmt: skip
-    for word in ",".join(rest).split(","):
+    for word in ",".join(operands).split(","):
         parsed = ids.parse(word)
         jobs = ids.chosen(cluster, *parsed) if parsed else []
         if not jobs:
@@ -87,16 +87,18 @@ def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answ
     return Answer()
 
 
-def _show(cluster: Cluster, rest: list[str], one_line: bool) -> Answer:
-    what = rest[0].lower() if rest else ""
+def _show(cluster: Cluster, operands: list[str], one_line: bool) -> Answer:
+    what = operands[0].lower() if operands else ""
     if what == "config":
         return Answer(out=_config(cluster))
     if what not in ("job", "jobs"):
-        return Answer(1, err=f"invalid entity:{rest[0] if rest else ''} for keyword:show \n")
+        return Answer(
+            1, err=f"invalid entity:{operands[0] if operands else ''} for keyword:show \n"
+        )
     jobs = list(cluster.remembered())
     split = False
-    if len(rest) > 1:
-        parsed = ids.parse(rest[1])
+    if len(operands) > 1:
+        parsed = ids.parse(operands[1])
         if parsed is None:
             return Answer(1, err=f"scontrol_print_job error: {INVALID}\n")
         jobs = ids.chosen(cluster, *parsed)
@@ -158,16 +160,16 @@ def _job(row: Shown) -> list[str]:
     ]
 
 
-def _update(cluster: Cluster, rest: list[str]) -> Answer:
+def _update(cluster: Cluster, assignments: list[str]) -> Answer:
     flags = {}
-    for word in rest:
+    for word in assignments:
         name, _, value = word.partition("=")
         flags[name.lower()] = value
     target = next((flags.pop(name) for name in ("jobid", "job") if name in flags), "")
     parsed = ids.parse(target)
     jobs = ids.chosen(cluster, *parsed) if parsed else []
     if not set(flags) <= {"timelimit", "starttime", "comment", "jobname"}:
-        bad = next(word for word in rest if word.partition("=")[0].lower() in flags)
+        bad = next(word for word in assignments if word.partition("=")[0].lower() in flags)
         return Answer(1, err=f"Update of this parameter is not supported: {bad}\nRequest aborted\n")
     if not jobs:
         return Answer(1, err=f"{INVALID} for job {target}\n")
@@ -188,9 +190,9 @@ def _update(cluster: Cluster, rest: list[str]) -> Answer:
             if when is None:
                 return Answer(1, err=f"Invalid time specification (pos=0): {flags['starttime']}\n")
             job.begin = when if when > time.time() else 0.0
-            left = max(0.0, when - time.time()) / cluster.settings.speed
-            job.begin_due = time.monotonic() + left
-            cluster.after(left, cluster.schedule)
+            delay = max(0.0, when - time.time()) / cluster.settings.speed
+            job.begin_due = time.monotonic() + delay
+            cluster.after(delay, cluster.schedule)
         job.request.comment = flags.get("comment", job.request.comment)
     return Answer()
 

@@ -108,14 +108,14 @@ def _priority(row: Shown) -> int:
 
 def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        options, rest = parse("squeue", call.arguments, SHORT, LONG, anywhere=True)
+        options, operands = parse("squeue", call.arguments, SHORT, LONG, anywhere=True)
     except BadOption as error:
         return Answer(1, err=f'{error}\nTry "squeue --help" for more information\n')
     flags = dict(options)
     if "version" in flags:
         return Answer(out="slurm-wlm 22.05.8\n")
-    if rest:
-        return Answer(1, err=f"squeue: error: Unrecognized option: {rest[0]}\n")
+    if operands:
+        return Answer(1, err=f"squeue: error: Unrecognized option: {operands[0]}\n")
     if "json" in flags or "yaml" in flags:
         return Answer(1, err="squeue: error: the simulator has no --json\n")
     if "format" in flags and "Format" in flags:

@@ -76,19 +76,19 @@ def moment(seconds: float, otherwise: str = "Unknown") -> str:
 
 def span(seconds: float) -> str:
     """Write a duration as accounting does, ``[d-]hh:mm:ss``."""
-    days, rest = divmod(int(seconds), 86400)
-    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    days, remainder = divmod(int(seconds), 86400)
+    clock = f"{remainder // 3600:02}:{remainder // 60 % 60:02}:{remainder % 60:02}"
     return f"{days}-{clock}" if days else clock
 
 
 def short_span(seconds: float) -> str:
     """Write a duration as the queue does, without what leads and is zero."""
-    days, rest = divmod(int(seconds), 86400)
-    hours = rest // 3600
-    end = f"{rest // 60 % 60:02}:{rest % 60:02}"
+    days, remainder = divmod(int(seconds), 86400)
+    hours = remainder // 3600
+    end = f"{remainder // 60 % 60:02}:{remainder % 60:02}"
     if days:
         return f"{days}-{hours:02}:{end}"
-    return f"{hours}:{end}" if hours else f"{rest // 60 % 60}:{rest % 60:02}"
+    return f"{hours}:{end}" if hours else f"{remainder // 60 % 60}:{remainder % 60:02}"
 
 
 def size(megabytes: int) -> str:
