@@ -155,7 +155,9 @@ def test_arrays_are_split_and_held_back_below_a_limit(site: Any) -> None:
     assert outputs(status, "total") == [squares(50)]
 
 
-def test_what_the_scheduler_refuses_fails_with_its_words_and_the_rest_goes_on(site: Any) -> None:
+def test_refused_element_fails_with_the_message_of_the_scheduler_and_others_go_on(
+    site: Any,
+) -> None:
     source = """
         from reflow import Workflow
         wf = Workflow("refused")
@@ -183,7 +185,7 @@ def test_runs_at_once_do_not_meet(site: Any) -> None:
         assert outputs(status, "total") == [squares(size)]
 
 
-def test_what_two_runs_need_at_once_is_computed_once(site: Any) -> None:
+def test_result_that_two_runs_need_at_once_is_computed_once(site: Any) -> None:
     first = napping(site)
     second = site.submit(SLEEPS)
     until(lambda: any(f"under way in run {first}" in note for note in site.status(second)["notes"]))

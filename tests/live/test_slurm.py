@@ -376,7 +376,9 @@ REFUSED = """
         ('dependency="1"', "set by reflow itself"),
     ],
 )
-def test_what_slurm_refuses_fails_with_its_words(site: Any, options: str, says: str) -> None:
+def test_element_that_slurm_refuses_fails_with_its_message(
+    site: Any, options: str, says: str
+) -> None:
     status = site.ended(submit(site, REFUSED.replace("{options}", options)))
     (bad,) = by_index(status, "bad").values()
     assert bad["state"] == "FAILED"
@@ -517,7 +519,7 @@ def test_the_same_value_stops_the_wave_and_runs_share_the_cache(site: Any) -> No
     assert all(set(counts) == {"CACHED"} for counts in again.values())
 
 
-def test_code_that_changes_in_the_queue_is_told(site: Any) -> None:
+def test_code_that_changes_in_the_queue_is_reported(site: Any) -> None:
     source = SLEEPS.replace("return x + 1", "return x + 2")
     run_id = submit(site, SLEEPS, "--seconds", "500")
     until(lambda: napping(site, run_id))
@@ -637,7 +639,7 @@ def test_from_a_notebook(site: Any) -> None:
     assert by_index(status, "total")[None]["output"] == 14
 
 
-def test_waiting_shows_how_it_comes_on_and_exits_by_the_outcome(site: Any) -> None:
+def test_wait_shows_progress_and_exits_with_the_outcome(site: Any) -> None:
     words = ("submit", "--executor", "slurm", "--run-dir", "out", "--wait")
     out = site.python(SQUARES, *words, "--n", "3")
     assert "square: 3/3 done" in out

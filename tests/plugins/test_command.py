@@ -228,7 +228,7 @@ class TestExtraCommands:
             ("command = print", "is not a click command"),
         ],
     )
-    def test_broken_one_breaks_itself_only(
+    def test_broken_plugin_affects_no_other(
         self, site: Any, run: Any, source: str, cause: str
     ) -> None:
         site.install("acme", commands={"bad": source, "greet": GOOD})

@@ -89,7 +89,7 @@ def test_metadata_that_is_missing_is_read_from_the_path(tmp_path: Path) -> None:
     assert str(distribution) == "bare of unknown version"
 
 
-def test_it_finds_what_the_standard_library_finds() -> None:
+def test_discovery_finds_what_the_standard_library_finds() -> None:
     expected = {
         (point.group, point.name, point.value.partition("[")[0].strip(), owner.name, owner.version)
         for owner in distributions()

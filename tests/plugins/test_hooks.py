@@ -108,12 +108,12 @@ class TestHook:
     def test_has_an_effect(self, site: Any, use: Any, tmp_path: Path, hook: str) -> None:
         assert effect_of(site, use, "@hookimpl", hook, tmp_path) == CASES[hook][2]
 
-    def test_has_none_without_its_mark(
+    def test_has_no_effect_without_its_mark(
         self, site: Any, use: Any, tmp_path: Path, hook: str
     ) -> None:
         assert effect_of(site, use, "", hook, tmp_path) != CASES[hook][2]
 
-    def test_says_what_it_is_for(self, hook: str) -> None:
+    def test_hook_has_a_docstring(self, hook: str) -> None:
         assert getattr(hookspecs, hook).__doc__
 
     def test_has_a_heading_in_the_reference(self, hook: str) -> None:

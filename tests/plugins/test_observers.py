@@ -25,7 +25,7 @@ def reflow_task_failed(run_id, task, index, cause):
 """
 
 
-def test_each_is_told_whatever_another_raises(
+def test_every_observer_is_called_whatever_another_raises(
     site: Any, use: Callable[..., Registry], tmp_path: Path
 ) -> None:
     site.install("mail", mail=FINISHED.format(name="mail"))

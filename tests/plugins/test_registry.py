@@ -263,7 +263,7 @@ class TestClash:
         registry = two.registry(pin={"x": "second"})
         assert registry.find("serializer", "x").distribution.name == "third"
 
-    def test_a_configuration_that_cannot_be_read_is_told_with_the_clash(self, two: Any) -> None:
+    def test_clash_message_says_that_the_configuration_cannot_be_read(self, two: Any) -> None:
         registry = two.registry(problem="config.toml: not valid TOML")
         assert message(registry, "x").endswith(
             "(the configuration could not be read: config.toml: not valid TOML)"
@@ -289,7 +289,7 @@ class TestClash:
         assert registry.find("executor", "x").names == ("x",)
         assert registry.find("executor", "y").names == ("y",)
 
-    def test_what_a_name_is_does_not_depend_on_what_was_loaded_before(self, two: Any) -> None:
+    def test_name_resolves_alike_whatever_was_loaded_before(self, two: Any) -> None:
         two.install("fourth", z=executors("z", "slurm"))
         two.install("reflow-slurm", slurm=executors("slurm"))
         registry = two.registry()
@@ -397,7 +397,7 @@ class TestEnabled:
             site.install(f"dist-{name}", **{name: executors(name)})
         return site
 
-    def test_only_these_are_loaded(self, three: Any) -> None:
+    def test_only_enabled_plugins_are_loaded(self, three: Any) -> None:
         registry = three.registry(enabled=("a", "c"))
         assert registry.find("executor", "a").names == ("a",)
         assert message(registry, "b") == (

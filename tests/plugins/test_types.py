@@ -107,7 +107,7 @@ def test_two_for_one_class(site: Any, use: Callable[..., Registry], shapes: Modu
         serializer_of(shapes.Frame)
 
 
-def test_what_is_found_is_what_its_name_stands_for(
+def test_serializer_counts_only_if_its_name_leads_to_it(
     site: Any, use: Callable[..., Registry], shapes: ModuleType
 ) -> None:
     """Later processes look by name, so one that is shadowed or clashes by name is no answer."""
@@ -164,7 +164,7 @@ class Remote(PurePosixPath):
     """A user's own path, of files that are not here."""
 
 
-def test_a_path_of_ones_own_can_have_its_own_verifier(
+def test_own_subclass_of_path_can_have_its_own_verifier(
     site: Any, use: Callable[..., Registry]
 ) -> None:
     use()
@@ -174,7 +174,7 @@ def test_a_path_of_ones_own_can_have_its_own_verifier(
     assert [entry.name for entry in lookup.verifier_entries_for(Remote)] == ["remote"]
 
 
-def test_nothing_claims(site: Any, use: Callable[..., Registry]) -> None:
+def test_type_without_a_plugin_has_no_entry(site: Any, use: Callable[..., Registry]) -> None:
     use()
     assert lookup.serializer_entry_for(int) is None
     assert lookup.verifier_entries_for(int) == []

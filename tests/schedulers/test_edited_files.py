@@ -86,7 +86,7 @@ def outputs(status: dict[str, Any]) -> list[str]:
 ALL = ["ahead", "each", "each"]
 
 
-def test_what_was_read_is_on_record(person: Person) -> None:
+def test_files_that_were_read_are_recorded(person: Person) -> None:
     status = edited(person, "old", "newer")
     assert outputs(status) == ["newer", "1newer", "2newer"]
     data = person.folder / "data"
@@ -105,7 +105,7 @@ def test_what_was_read_is_on_record(person: Person) -> None:
     assert (outputs(status), ran(person)) == (["newer", "1newer", "2newer"], [])
 
 
-def test_what_is_queued_ahead_finds_the_older_result_of_what_is_there_now(
+def test_job_queued_ahead_reuses_the_result_of_the_present_input(
     person: Person,
 ) -> None:
     edited(person, "newer", "newer")
@@ -120,7 +120,7 @@ def test_what_is_queued_ahead_finds_the_older_result_of_what_is_there_now(
     assert not [element["error_text"] for element in status["instances"] if element["error_text"]]
 
 
-def test_what_is_edited_while_it_is_read_counts_for_its_run_alone(person: Person) -> None:
+def test_result_of_a_file_edited_while_read_counts_for_its_run_alone(person: Person) -> None:
     (person.folder / "meanwhile").write_text("newer")
     status = edited(person, "old", "old")
     assert outputs(status)[0] == "old"
@@ -134,7 +134,7 @@ def test_what_is_edited_while_it_is_read_counts_for_its_run_alone(person: Person
         assert outputs(status)[0] == content
 
 
-def test_what_is_gone_is_told_with_the_error(person: Person) -> None:
+def test_missing_input_file_is_named_with_the_error(person: Person) -> None:
     status = edited(person, "old", None)
     assert states(status, "ahead") == ["FAILED"]
     error = of(status, "ahead")[0]["error_text"]
@@ -142,7 +142,7 @@ def test_what_is_gone_is_told_with_the_error(person: Person) -> None:
     assert "which is gone since the run was submitted: the task found nothing there" in error
 
 
-def test_how_many_files_stood_is_kept_once(person: Person) -> None:
+def test_number_of_unchanged_files_is_kept_once(person: Person) -> None:
     """Ten thousand files would be in the header of each job, and in what each pass reads."""
     person.write(SOURCE.replace("x: Annotated[list", "many: list[Path], x: Annotated[list"))
     places = []
@@ -225,7 +225,7 @@ SHARED = """
     """
 
 
-def test_who_waits_for_another_run_does_not_get_what_was_edited_under_its_hands(
+def test_waiting_run_does_not_reuse_a_result_of_an_edited_file(
     person: Person,
 ) -> None:
     person.write(SHARED)

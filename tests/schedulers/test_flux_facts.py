@@ -263,7 +263,7 @@ def test_a_job_that_was_cancelled(flux):
     )  # fmt: skip
 
 
-def test_one_that_is_gone_does_not_keep_others_from_being_cancelled(flux):
+def test_job_that_is_gone_does_not_stop_the_cancel_of_others(flux):
     over, running = flux.submit("true"), flux.submit("sleep", "60")
     flux.ended(over)
     assert flux.run("cancel", over, running, UNKNOWN).returncode == 1
@@ -314,7 +314,7 @@ def test_output_takes_errors_too(flux):
     assert "out" not in (flux.folder / "both").read_text()
 
 
-def test_input_that_is_not_given_never_ends(flux):
+def test_job_without_standard_input_never_sees_its_end(flux):
     waits, ends = flux.submit("cat"), flux.submit("--input=/dev/null", "cat")
     assert flux.ended(ends, form="{result}") == ["COMPLETED"]
     flux.wait(waits, "RUN")

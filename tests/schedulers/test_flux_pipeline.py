@@ -48,7 +48,7 @@ def person(tmp_path: Path, simulators: Callable[..., Simulator]) -> Person:
     return new_person
 
 
-def test_what_flux_can_never_run_has_failed_at_its_first_start(person: Person) -> None:
+def test_job_that_flux_can_never_run_fails_at_its_first_start(person: Person) -> None:
     status = person.ended(person.submit())
     assert status["run"]["status"] == "FAILED"
     for task, count in (("square", 2), ("beside", 1), ("behind", 1)):

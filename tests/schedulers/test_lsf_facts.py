@@ -698,7 +698,7 @@ def test_daemons_that_are_down(lsf_simulator):
     assert lsf_simulator.call("bsub", "-o", "/dev/null", "true").returncode == 0
 
 
-def test_what_is_forgotten_after_the_clean_period(simulators):
+def test_jobs_are_forgotten_after_the_clean_period(simulators):
     simulator = simulators("lsf", min_job_age=0.2)
     done = simulator.call("bsub", "-o", "/dev/null", "true")
     job = re.search(r"\d+", done.stdout)[0]

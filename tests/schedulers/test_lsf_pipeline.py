@@ -56,7 +56,7 @@ def begin(tmp_path: Path, simulators: Callable[..., Simulator]) -> Begin:
     return start
 
 
-def test_an_lsf_that_forgets_at_once_keeps_nobody_waiting(begin: Begin) -> None:
+def test_lsf_that_forgets_jobs_at_once_does_not_delay_a_run(begin: Begin) -> None:
     person, simulator = begin(min_job_age=0.01)
     status = person.ended(person.submit())
     assert [element["output"] for element in of(status, "total")] == [6], status

@@ -131,7 +131,7 @@ def test_a_plan_a_worker_and_a_pass_agree(person: Person) -> None:
         assert [note for note in notes if "reading a pickle runs code" in note] or os.geteuid()
 
 
-def test_what_was_accepted_is_decided_upon_alike(person: Person) -> None:
+def test_accepted_results_are_reused_alike_everywhere(person: Person) -> None:
     person.write(FLOW)
     first = run_locally(person, 10)["run"]["run_id"]
     damage(person)

@@ -54,7 +54,7 @@ ARRAYS = ("square", "negate", "double")
 
 
 @pytest.mark.parametrize("executor", ["slurm", "local"])
-def test_one_of_a_thousand_and_one_runs(
+def test_only_the_new_one_of_a_thousand_and_one_elements_runs(
     tmp_path: Path, slurm_simulator: Any, executor: str
 ) -> None:
     first, then = (Person(tmp_path, slurm_simulator, name) for name in ("local", executor))

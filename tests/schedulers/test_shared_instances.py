@@ -105,7 +105,7 @@ def both(person: Somebody, first: str, second: str) -> dict[str, Any]:
     return person.status(second)
 
 
-def test_what_one_has_queued_the_other_waits_for(person: Somebody) -> None:
+def test_run_waits_for_what_another_run_has_queued(person: Somebody) -> None:
     first = person.submit("--n", "3")
     second = person.submit("--n", "3", run_dir="second")
     person.wait_for_note(second, first)
@@ -116,7 +116,7 @@ def test_what_one_has_queued_the_other_waits_for(person: Somebody) -> None:
     assert of(status, "d")[0]["output"] == 0 + 1 + 1 + 1 + 4 + 1
 
 
-def test_what_is_queued_ahead_of_its_inputs_is_known_by_its_lineage(person: Somebody) -> None:
+def test_task_queued_before_its_inputs_is_reserved_by_lineage(person: Somebody) -> None:
     person.go("a")
     person.go("b")
     first = person.submit("--n", "3")
@@ -159,7 +159,9 @@ def take_out(person: Somebody, run: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "taken out of the queue", "deleted"])
-def test_nobody_waits_for_what_nobody_will_compute(person: Somebody, how: str) -> None:
+def test_run_does_not_wait_for_a_result_that_no_run_will_compute(
+    person: Somebody, how: str
+) -> None:
     first = person.submit("--n", "3")
     person.begun(1)
     second = person.submit("--n", "3", run_dir="second")

@@ -98,7 +98,7 @@ PICKLED = """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs files of another user")
-def test_the_pickle_of_another_user_is_not_read_where_it_was_queued_ahead(person: Person) -> None:
+def test_job_queued_ahead_does_not_read_another_users_pickle(person: Person) -> None:
     person.write(PICKLED)
     first = person.ended(person.submit("--x", "10"))
     folder = Path(first["run"]["run_dir"], ".reflow", first["run"]["run_id"], "values")
@@ -133,7 +133,7 @@ def release(person: Person) -> None:
     person.simulator.inject("partition_up", partition="compute")
 
 
-def test_code_that_changes_in_the_queue_is_on_record_as_it_ran(held: Person) -> None:
+def test_code_changed_in_the_queue_is_recorded_as_it_ran(held: Person) -> None:
     person = held
     person.write(CHANGING)
     run = person.submit("--x", "10")
@@ -178,7 +178,7 @@ DEEP = CHANGING.replace("return y + 1  # here", "return helper.more(y)").replace
 ).replace("from pathlib", "import helper\n    from pathlib")
 
 
-def test_a_helper_that_changes_in_the_queue_counts_where_it_was_asked_to(held: Person) -> None:
+def test_helper_changed_in_the_queue_counts_with_deep_code(held: Person) -> None:
     helper = held.folder / "helper.py"
     helper.write_text("def more(y):\n    return y + 1\n")
     held.write(DEEP)
@@ -223,7 +223,7 @@ HUNGRY = """
     """
 
 
-def test_more_memory_for_what_ran_out_of_it(person: Person) -> None:
+def test_element_out_of_memory_is_retried_with_more(person: Person) -> None:
     person.write(HUNGRY)
     run = person.submit()
     status = person.ended(run)
@@ -332,7 +332,7 @@ TAILS = """
 
 @pytest.mark.parametrize("mem", ["", 'mem="500M"'])
 @pytest.mark.parametrize("how", ["returns", "killed", "exits", "raises"])
-def test_whatever_becomes_of_a_worker_its_tail_goes_on(
+def test_job_script_carries_the_run_on_however_its_worker_ends(
     person: Person, mem: str, how: str
 ) -> None:
     person.write(TAILS.replace("MEM", mem))
@@ -372,7 +372,7 @@ WRITES = """
     """
 
 
-def test_what_is_queued_behind_a_new_file_finds_no_older_result(person: Person) -> None:
+def test_job_queued_behind_a_new_file_reuses_nothing(person: Person) -> None:
     person.write(WRITES)
     assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
     status = person.ended(person.submit("--x", "2"))  # the path is the same
@@ -382,7 +382,7 @@ def test_what_is_queued_behind_a_new_file_finds_no_older_result(person: Person) 
     assert [element["state"] for element in status["instances"]] == ["CACHED", "CACHED"]
 
 
-def test_what_is_queued_behind_a_file_made_again_finds_its_older_result(person: Person) -> None:
+def test_job_queued_behind_a_recreated_file_reuses_its_older_result(person: Person) -> None:
     person.write(WRITES)
     assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
     path = person.folder / "out" / "made"
@@ -397,7 +397,7 @@ def test_what_is_queued_behind_a_file_made_again_finds_its_older_result(person: 
     assert [element["state"] for element in of(status, "write")] == ["SUCCESS"]
 
 
-def test_the_scheduler_calls_of_a_run_are_told(person: Person) -> None:
+def test_status_counts_the_scheduler_calls_of_a_run(person: Person) -> None:
     person.write(CHAIN)
     run = person.submit("--x", "10")
     person.ended(run)
@@ -498,7 +498,7 @@ def test_an_array_above_a_limit_of_the_site_goes_in_parts(person: Person) -> Non
     assert total["output"] == sum(range(12))
 
 
-def test_a_limit_that_keeps_a_task_out_is_told(person: Person) -> None:
+def test_limit_that_keeps_a_task_out_is_reported(person: Person) -> None:
     person.simulator.inject("submit_limit", account="limited", limit=0)
     person.write(BRANCHES.replace("array=True", "array=True, account='limited'"))
     run = person.submit()
@@ -510,7 +510,7 @@ def test_a_limit_that_keeps_a_task_out_is_told(person: Person) -> None:
     assert (status["run"]["status"], status["notes"]) == ("SUCCESS", [])
 
 
-def test_a_submission_that_came_to_nothing_is_told(person: Person) -> None:
+def test_submission_that_came_to_nothing_is_reported(person: Person) -> None:
     """Nobody has a job that would carry it on: what is in doubt may not be there."""
     person.write(BRANCHES)
     person.simulator.inject("down")
@@ -556,7 +556,7 @@ def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
     assert "working directory is missing" in element["error_text"]
 
 
-def test_a_run_that_nobody_has_looked_after_for_hours_is_told(person: Person) -> None:
+def test_status_says_that_no_pass_has_run_for_hours(person: Person) -> None:
     """Whatever it was that every job of it died of: only those who ask the scheduler know."""
     person.write(BRANCHES)
     person.simulator.inject("partition_down", partition="compute")
@@ -587,7 +587,7 @@ STARTING = """
     """
 
 
-def test_a_job_that_can_never_start_is_told(person: Person) -> None:
+def test_job_that_can_never_start_is_reported(person: Person) -> None:
     person.write(STARTING)
     run = person.submit()
     person.until(run, lambda status: status["summary"]["quick"] == {"SUCCESS": 1})
@@ -669,7 +669,7 @@ TERMINATED = """
     """
 
 
-def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -> None:
+def test_cause_of_a_terminated_worker_comes_from_the_scheduler(person: Person) -> None:
     """Its job may be under way to its end, too, and only for that reason the worker is dead."""
     person.write(TERMINATED)
     run = person.submit()
@@ -688,7 +688,7 @@ def test_why_a_worker_was_terminated_is_the_scheduler_s_to_say(person: Person) -
     assert of(person.ended(run), "task")[0]["cause"] == "ERROR"
 
 
-def test_who_waits_notices_that_every_job_is_gone(person: Person) -> None:
+def test_waiting_command_notices_that_every_job_is_gone(person: Person) -> None:
     """However short the single waits are: the command line shows how it comes on in between."""
     person.write(BRANCHES)
     person.configure(min_poll_interval=0.1)
@@ -726,7 +726,7 @@ def start(person: Person, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_who_submits_or_retries_is_told_what_was_refused(person: Person) -> None:
+def test_submit_and_retry_report_refused_jobs(person: Person) -> None:
     person.write(BRANCHES)
     wrapper = person.folder / "sbatch"
     wrapper.write_text(
@@ -752,7 +752,7 @@ def test_who_submits_or_retries_is_told_what_was_refused(person: Person) -> None
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person) -> None:
+def test_interrupted_submission_says_which_run_has_begun(person: Person) -> None:
     person.write(BRANCHES)
     wrapper = person.folder / "sbatch"
     wrapper.write_text(f"#!/bin/sh\n{person.simulator.path}/sbatch \"$@\"\n"
@@ -774,7 +774,7 @@ def test_who_interrupts_a_submission_is_told_which_run_has_begun(person: Person)
     assert f"reflow cancel {run}" in err
 
 
-def test_who_waits_is_told_why_a_job_does_not_start(person: Person) -> None:
+def test_waiting_command_says_why_a_job_does_not_start(person: Person) -> None:
     person.write(STARTING)
     person.configure(min_poll_interval=0.1)
     wait = (
@@ -824,7 +824,7 @@ STUMBLING = """
     """
 
 
-def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person) -> None:
+def test_logs_show_the_errors_of_earlier_attempts(person: Person) -> None:
     person.write(STUMBLING)
     run = person.submit()
     assert states(person.ended(run), "each") == ["SUCCESS", "SUCCESS", "FAILED"]
@@ -846,14 +846,14 @@ def test_logs_tell_what_attempts_failed_of_that_were_not_the_last(person: Person
     ]  # fmt: skip
 
 
-def test_a_job_that_ends_before_it_begins_its_work_says_where_to_look(person: Person) -> None:
+def test_job_that_ends_before_its_work_points_to_its_log(person: Person) -> None:
     person.write(BRANCHES)
     person.configure(prologue='case "$SLURM_JOB_NAME" in *.w) exit 0 ;; esac')
     (element,) = of(person.ended(person.submit()), "items")
     assert element["error_text"].endswith("vanished before they began; see its log")
 
 
-def test_what_is_retried_has_failed_no_more(person: Person) -> None:
+def test_retried_element_is_no_longer_shown_as_failed(person: Person) -> None:
     person.write(FLAKY)
     run = person.submit()
     assert person.ended(run)["summary"]["each"] == {"SUCCESS": 2, "FAILED": 1}
@@ -932,7 +932,7 @@ GATED = """
     """
 
 
-def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> None:
+def test_status_shows_running_elements_before_a_dispatch_pass_records_them(person: Person) -> None:
     person.write(GATED)
     run = person.submit()
     stand = {"SUCCESS": 1, "FAILED": 1, "RUNNING": 3, "SUBMITTED": 1}
@@ -971,7 +971,7 @@ def test_what_is_under_way_is_told_before_a_pass_takes_it_up(person: Person) -> 
     assert [element["output"] for element in of(status, "each")] == [0, None, 4, 9, 16, 25]
 
 
-def test_a_failure_that_may_be_tried_again_is_none_yet(person: Person) -> None:
+def test_failure_with_retries_left_is_not_reported_as_failed(person: Person) -> None:
     source = GATED.replace("array_parallelism=3", "retry=100")
     person.write(source.replace("x == 1:", 'x == 1 and not os.path.exists(run_dir / "go"):'))
     run = person.submit()
@@ -984,7 +984,7 @@ def test_a_failure_that_may_be_tried_again_is_none_yet(person: Person) -> None:
 
 
 @pytest.mark.parametrize("log", ["", "/dev/full"])
-def test_what_there_was_no_room_for_is_written_when_there_is(person: Person, log: str) -> None:
+def test_result_is_written_when_the_disk_has_room_again(person: Person, log: str) -> None:
     person.write("""
         import errno, sys
         from pathlib import Path
@@ -1020,7 +1020,7 @@ def test_what_there_was_no_room_for_is_written_when_there_is(person: Person, log
         assert "cannot be written yet" in person.reflow("logs", run, "days")
 
 
-def test_who_asks_while_the_scheduler_is_down_is_told(
+def test_commands_say_that_the_scheduler_is_down(
     tmp_path: Path, slurm_simulators: Any
 ) -> None:
     person = Person(tmp_path, slurm_simulators(message_timeout=0.1), "slurm")

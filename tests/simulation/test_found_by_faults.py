@@ -161,7 +161,7 @@ def test_cancel_outlives_the_process_that_took_it_up(record) -> None:
     assert replay.finished == CANCELLED
 
 
-def test_what_a_holder_writes_while_it_is_judged_counts(record) -> None:
+def test_records_written_while_the_holder_is_checked_count(record) -> None:
     files, clock = record.files, Clock()
     first, _ = take_lease(files, clock, JournalReader(files, record.segments), "a/1/1")
 
@@ -176,7 +176,7 @@ def test_what_a_holder_writes_while_it_is_judged_counts(record) -> None:
     assert Note("last words", 0.0) in JournalReader(files, record.segments).read()
 
 
-def test_who_is_overtaken_while_judging_does_not_take_the_lease(record) -> None:
+def test_process_that_is_overtaken_while_it_checks_the_holder_gets_no_lease(record) -> None:
     files, clock = record.files, Clock()
     take_lease(files, clock, JournalReader(files, record.segments), "a/1/1")
 
@@ -253,7 +253,7 @@ LAST = TaskSpec(
 )
 
 
-def test_starts_count_anew_after_an_end() -> None:
+def test_starts_are_counted_from_zero_after_an_outcome() -> None:
     progress = Progress(spec(LIST))
     for attempt in range(1, 6):
         progress.launch("list", 0, attempt, "job")
@@ -264,7 +264,7 @@ def test_starts_count_anew_after_an_end() -> None:
     assert progress.tasks["list"].starts(0) == 1
 
 
-def test_what_finds_its_inputs_missing_is_not_queued_ahead_for_ever() -> None:
+def test_task_whose_inputs_are_missing_is_not_queued_ahead_for_ever() -> None:
     progress = Progress(spec(LIST, TaskSpec(name="last", after=("list",))))
     progress.launch("list", 0, 1, "job")
     for attempt in (1, 2):
@@ -324,7 +324,7 @@ def chain_with_job_above(state: str) -> Progress:
         (SUCCESS, (False, True, False)),
     ],
 )
-def test_what_is_known_of_the_inputs_of_what_is_queued_ahead(state, answers) -> None:
+def test_inputs_of_a_task_queued_ahead_are_blocked_supplied_or_stranded(state, answers) -> None:
     progress = chain_with_job_above(state)
     predicates = (progress.blocked, progress.supplied, progress.stranded)
     assert tuple(predicate("chained", 0) for predicate in predicates) == answers
@@ -501,7 +501,7 @@ def test_skip_behind_a_failure_that_is_being_retried_does_not_stand(record) -> N
     assert ("second", 1) not in outcomes(record)
 
 
-def test_what_a_scheduler_took_out_because_of_what_was_lost_runs_again(record) -> None:
+def test_job_that_the_scheduler_removed_behind_a_lost_job_runs_again(record) -> None:
     scheduler, request = Scheduler(), queued_request(*TWO)
     run_pass(record, request, scheduler)
     first, second = scheduler.job(".first"), scheduler.job(".second")
@@ -514,7 +514,7 @@ def test_what_a_scheduler_took_out_because_of_what_was_lost_runs_again(record) -
     assert scheduler.job(".second") != second
 
 
-def test_what_a_person_took_out_of_the_queue_stays_out(record) -> None:
+def test_job_that_a_person_cancelled_is_not_run_again(record) -> None:
     scheduler, request = Scheduler(), queued_request(*TWO)
     run_pass(record, request, scheduler)
     begin_and_publish(record, "first", 1, SUCCESS)
@@ -523,7 +523,7 @@ def test_what_a_person_took_out_of_the_queue_stays_out(record) -> None:
     assert outcomes(record) == {("first", 1): SUCCESS, ("second", 1): FAILED}
 
 
-def test_what_was_taken_out_because_of_a_lost_attempt_runs_behind_the_next(record) -> None:
+def test_job_removed_behind_a_lost_attempt_runs_behind_the_next_attempt(record) -> None:
     scheduler, request = Scheduler(), queued_request(*TWO)
     run_pass(record, request, scheduler)
     second = scheduler.job(".second")
@@ -591,7 +591,7 @@ def limited(scheduler: Scheduler, room: int, largest: int = 1000) -> list[int]:
     return sizes
 
 
-def test_what_room_a_limit_leaves_is_filled_in_one_pass(record) -> None:
+def test_one_pass_fills_the_room_that_a_limit_leaves(record) -> None:
     scheduler, request = Scheduler(), queued_request(LIST, ITEMS)
     scheduler.can = evolve(scheduler.can, max_array_size=16)
     run_pass(record, request, scheduler)
@@ -627,7 +627,7 @@ def test_a_limit_that_lets_nothing_in_is_asked_ever_less_often(record) -> None:
 
 
 @pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
-def test_what_a_task_started_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
+def test_child_of_a_task_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
     monkeypatch.setattr(worker, "_met_memory_limit", lambda: met)
     monkeypatch.setenv(WITHIN_TASK, "")  # put back afterwards, as other tests share this process
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
@@ -674,7 +674,7 @@ def names(scheduler: Scheduler) -> list[str]:
     return sorted(request.name.removeprefix("r.") for request in scheduler.taken)
 
 
-def test_what_goes_on_with_another_executor_has_its_guard_there(record) -> None:
+def test_run_that_continues_on_another_executor_has_its_guard_there(record) -> None:
     request, first, second = retried_elsewhere(record)
     run_pass(record, request, first, second)
     assert names(second) == ["beside", "guard", "sentinel"]

@@ -823,7 +823,7 @@ def run_seed(seed: int) -> World:
     return world
 
 
-def test_lags_are_shorter_than_the_grace() -> None:
+def test_lags_are_shorter_than_the_grace_period() -> None:
     assert 2 * LAG < GRACE_SECONDS
 
 

@@ -160,7 +160,7 @@ def test_a_submission_that_takes_too_long_is_in_doubt(flux: Flux) -> None:
     assert len(flux.calls("submit")) == 1
 
 
-def test_what_of_the_environment_reaches_flux(flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_that_reaches_flux(flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
     # flux submit hands all of it on to the job.
     gone = ("FLUX_JOB_CC", "FLUX_JOB_ID", "FLUX_TASK_RANK", "FLUX_KVS_NAMESPACE", "PMI_RANK",
             "FLUX_JOB_TMPDIR", "REFLOW_JOB_TAG")  # fmt: skip
@@ -175,7 +175,7 @@ def test_what_of_the_environment_reaches_flux(flux: Flux, monkeypatch: pytest.Mo
     assert environment["FLUX_F58_FORCE_ASCII"] == "1"
 
 
-def test_what_an_array_waits_for_is_what_is_left_of_another(flux: Flux) -> None:
+def test_dependency_on_an_array_names_its_unfinished_elements(flux: Flux) -> None:
     flux.says("submit", "f99\n")
     flux.says("jobs", row("f1", name="up[0]") + row("f3", name="up[2]") + row("f4", name="other"))
     FluxExecutor().submit(request(after=("f7", "up[]@17")))
@@ -218,7 +218,7 @@ def test_all_forgotten(flux: Flux) -> None:
     assert FluxExecutor().submit(request(after=("f2", "f3"))) == "f99"
 
 
-def test_leaving_out_has_an_end(flux: Flux) -> None:
+def test_submission_gives_up_after_leaving_out_dependencies_too_often(flux: Flux) -> None:
     flux.says("submit", err=GONE.format("f2"), code=1)
     flux.says("jobs", row("f2"))
     with pytest.raises(SubmissionRefusedError, match="job not found"):
@@ -257,7 +257,7 @@ def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(flux: Flux) 
     assert executor.capabilities.max_array_size == 2
 
 
-def test_jobs_that_carry_the_run_on_ask_for_what_is_set_for_them(flux: Flux) -> None:
+def test_auxiliary_jobs_request_the_resources_set_for_them(flux: Flux) -> None:
     flux.says("submit", "f32\n")
     executor = FluxExecutor(queue="big", account="a", dispatch_queue="small", dispatch_time="5m")
     executor.submit(request(auxiliary=True))
@@ -293,7 +293,7 @@ def test_calls_of_a_poll_are_bounded(flux: Flux) -> None:
 
 
 @pytest.mark.parametrize("jobs", [["f1", "f2"], ["a[]@17"], []])
-def test_what_is_not_known_is_absent(flux: Flux, jobs: list[str]) -> None:
+def test_jobs_unknown_to_flux_are_absent(flux: Flux, jobs: list[str]) -> None:
     flux.says("jobs", err="JobID f1 unknown\nJobID f2 unknown\n", code=1)
     assert FluxExecutor().poll(jobs) == {}
 

@@ -80,7 +80,7 @@ def row(job: str, name: str, state: str, result: str = "", code: str = "", more:
     return f"{job}|{name}|17.5|{state}|{result}|16|{code}|0.0|0.0||{more or '||'}\n"
 
 
-def test_an_array_lives_while_one_of_it_does() -> None:
+def test_an_array_lives_while_one_element_does() -> None:
     text = row("f1", "a[0]", "INACTIVE", "FAILED", "3") + row("f2", "a[1]", "RUN")
     status = parse.merge(parse.jobs(text), ["a[]@17"])["a[]@17"]
     assert (status.state, status.running, status.cause) == (LIVE, True, "")

@@ -165,7 +165,7 @@ def put_in(argv: list[str], position: int) -> list[str]:
     words=st.lists(st.text("ab{}=% é", max_size=8), min_size=4, max_size=4),
     size=st.integers(2, 5),
 )
-def test_what_is_put_in_for_a_position_is_what_a_single_job_is_given(
+def test_inputs_of_a_position_equal_the_arguments_of_a_single_job(
     words: list[str], size: int
 ) -> None:
     directory, script, value, log = words

@@ -162,7 +162,7 @@ def test_a_submission_that_waits_for_ever_is_ended(
     assert len(lsf.calls("bsub")) == 1
 
 
-def test_what_of_the_environment_reaches_bsub(lsf: Lsf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_that_reaches_bsub(lsf: Lsf, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = (
         "BSUB_QUIET", "BSUB_BLOCK", "BSUB_STDERR", "LSB_JOBID", "LSB_JOBINDEX", "LSB_BJOBS_FORMAT",
         "LSB_BJOBS_DISPLAY_ENH", "LSB_QUEUE", "LSB_JOBNAME", "LSB_NTRIES", "LS_JOBPID",
@@ -205,7 +205,7 @@ def test_dependencies_on_what_lsf_has_forgotten_are_left_out_in_few_calls(lsf: L
     assert [len(lsf.calls(name)) for name in ("bsub", "bjobs")] == [2, 1]
 
 
-def test_where_all_are_forgotten_the_job_waits_for_nothing(lsf: Lsf) -> None:
+def test_job_waits_for_nothing_when_all_its_dependencies_are_forgotten(lsf: Lsf) -> None:
     lsf.says("bsub", SUBMITTED, body=forgetful(""))
     lsf.says("bjobs", err=not_found("101"), code=255)
     assert LSFExecutor().submit(evolve(REQUEST, after=("100", "101"))) == "32"
@@ -241,7 +241,7 @@ def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(lsf: Lsf) ->
     assert executor.submit(evolve(REQUEST, size=2)) == "32"
 
 
-def test_jobs_that_carry_the_run_on_ask_for_what_is_set_for_them(lsf: Lsf) -> None:
+def test_auxiliary_jobs_request_the_resources_set_for_them(lsf: Lsf) -> None:
     lsf.says("bsub", SUBMITTED)
     executor = LSFExecutor(queue="big", account="a", dispatch_queue="small", dispatch_time="5m")
     executor.submit(evolve(REQUEST, auxiliary=True))
@@ -279,7 +279,7 @@ def test_poll_asks_once_for_all_and_once_for_how_the_failed_ended(lsf: Lsf) -> N
 BLOCKS = block("2[1]", "Exited with exit code 3.") + block("2[2]", "Exited with exit code 4.")
 
 
-def test_who_has_killed_a_job_and_what_bjobs_has_forgotten_is_asked_of_bhist(lsf: Lsf) -> None:
+def test_bhist_is_asked_who_killed_a_job_and_for_forgotten_jobs(lsf: Lsf) -> None:
     lsf.says("bjobs", row("1", "EXIT"), err=not_found("2", "3"), code=255,
              body=details(block("1", "Exited with exit code 143.")))  # fmt: skip
     lsf.says("bhist", block("1", "Signal <KILL> requested by user or administrator <me>;",
@@ -293,7 +293,7 @@ def test_who_has_killed_a_job_and_what_bjobs_has_forgotten_is_asked_of_bhist(lsf
     assert lsf.calls("bhist") == [["-l", "1", "2", "3"]]
 
 
-def test_without_bhist_what_is_forgotten_is_absent(lsf: Lsf) -> None:
+def test_forgotten_jobs_are_absent_without_bhist(lsf: Lsf) -> None:
     lsf.says("bjobs", err=not_found("1"), code=255)
     assert LSFExecutor(bhist="no-such-bhist").poll(["1"]) == {}
 
@@ -375,7 +375,7 @@ def test_a_job_that_can_never_start_is_held_with_its_reason(lsf: Lsf) -> None:
 
 
 @pytest.mark.parametrize(("dialect", "asks"), [("openlava", True), ("table", False), (None, False)])
-def test_reasons_are_asked_for_where_the_other_jobs_are_told_all_the_same(
+def test_pending_reasons_are_requested_only_where_bjobs_p_lists_all_jobs(
     lsf: Lsf, dialect: str | None, asks: bool
 ) -> None:
     lsf.says("bjobs", row("1", "RUN"))
@@ -497,7 +497,7 @@ def test_the_dialect_of_what_is_not_openlava(lsf: Lsf, err: str, dialect: str | 
     assert lsf.calls("bjobs")[0] == ["-o", "jobid", "-json"]
 
 
-def test_where_nothing_is_told_lsfs_own_defaults_count(lsf: Lsf) -> None:
+def test_defaults_of_lsf_count_where_settings_are_missing(lsf: Lsf) -> None:
     for name in COMMANDS:
         lsf.says(name, err=DOWN, code=255)
     executor = LSFExecutor().located()
@@ -505,7 +505,7 @@ def test_where_nothing_is_told_lsfs_own_defaults_count(lsf: Lsf) -> None:
     assert executor.capabilities.max_array_size == 1000
 
 
-def test_settings_that_are_given_are_not_asked_for(lsf: Lsf) -> None:
+def test_configured_settings_are_not_asked_for(lsf: Lsf) -> None:
     configured = LSFExecutor(max_array_size=50, memory_unit="GB", dialect="table")
     executor = configured.located()
     assert (executor.max_array_size, executor.memory_unit, executor.dialect) == (50, "GB", "table")
@@ -538,7 +538,7 @@ def test_settings_that_make_no_sense(make: Callable[[], LSFExecutor]) -> None:
         make()
 
 
-def test_someone_without_a_name_is_asked_for_none(
+def test_user_without_a_passwd_entry_can_poll(
     lsf: Lsf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nobody(number: int) -> None:

@@ -69,7 +69,7 @@ def test_history(name: str) -> None:
     assert statuses["102"].state == LIVE
 
 
-def test_who_killed_a_job_is_told_by_bhist_alone() -> None:
+def test_only_bhist_says_who_killed_a_job() -> None:
     statuses = parse.merge(parse.history(read("bhist")))
     assert statuses["109"].reason == "TERM_OWNER: killed by a person"
     assert statuses["112"].cause == "CANCELLED"

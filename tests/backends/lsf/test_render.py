@@ -254,7 +254,7 @@ def test_any_path_reaches_the_shell_as_it_is(
 
 
 @pytest.mark.parametrize("gone", ["directory", "script"])
-def test_what_is_missing_is_said_in_the_log(tmp_path: Path, gone: str) -> None:
+def test_log_names_the_missing_script_or_folder(tmp_path: Path, gone: str) -> None:
     job_request = request(
         script="/bin/true" if gone == "directory" else "/no/such/script",
         directory="/no/such/folder" if gone == "directory" else "/", log=f"{tmp_path}/log",

@@ -148,7 +148,7 @@ def test_a_job_that_pbs_deleted_is_submitted_again_without_what_has_ended(pbs: P
     assert "depend=afterany:30[].pbshost" in second
 
 
-def test_without_anything_left_to_wait_for_it_does_not_wait(pbs: PBS) -> None:
+def test_job_is_submitted_without_dependencies_that_are_all_gone(pbs: PBS) -> None:
     pbs.says("qsub", body='n=$(wc -l < "$0.calls"); echo $((30 + n)).pbshost')
     pbs.says("qstat", err="qstat: Unknown Job Id 31.pbshost\n", code=153)
     assert PBSExecutor().submit(evolve(REQUEST, after=("29.pbshost",))) == "32.pbshost"
@@ -169,14 +169,14 @@ def test_a_job_that_somebody_deleted_stays_deleted(pbs: PBS) -> None:
     assert len(pbs.calls("qsub")) == 1
 
 
-def test_where_the_look_for_it_fails_the_submission_is_in_doubt(pbs: PBS) -> None:
+def test_submission_is_in_doubt_when_the_job_cannot_be_looked_up(pbs: PBS) -> None:
     pbs.says("qsub", "31.pbshost\n")
     pbs.says("qselect", err=DOWN, code=162)
     with pytest.raises(SchedulerUnreachableError):
         PBSExecutor().submit(evolve(REQUEST, after=("29.pbshost",)))
 
 
-def test_what_of_the_environment_reaches_qsub(pbs: PBS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_that_reaches_qsub(pbs: PBS, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = ("PBS_JOBID", "PBS_ARRAY_INDEX", "PBS_ARRAY_ID", "PBS_O_WORKDIR", "PBS_NODEFILE",
             "PBS_DPREFIX", "PBS_ENVIRONMENT", "REFLOW_JOB_TAG")  # fmt: skip
     stays = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_EXEC", "MY_OWN")
@@ -190,7 +190,7 @@ def test_what_of_the_environment_reaches_qsub(pbs: PBS, monkeypatch: pytest.Monk
     assert environment["LC_ALL"] == "C"
 
 
-def test_the_umask_of_who_submits_goes_on(pbs: PBS) -> None:
+def test_umask_of_the_submitter_applies_to_the_job(pbs: PBS) -> None:
     pbs.says("qsub", "32.pbshost\n")
     before = os.umask(0o027)
     try:
@@ -230,7 +230,7 @@ def test_poll_of_nothing_asks_nothing(pbs: PBS) -> None:
     assert pbs.calls("qstat") == []
 
 
-def test_without_history_nothing_of_any_job_is_told_to_who_asks_for_it(pbs: PBS) -> None:
+def test_poll_asks_without_history_where_the_server_keeps_none(pbs: PBS) -> None:
     output = entry("1.pbshost", "R").replace("\n", "\\n")
     pbs.says("qstat", body=f'case "$*" in *-x*) echo "{NO_HISTORY}" >&2; exit 0;; esac\n'
                            f'printf "{output}"')  # fmt: skip
@@ -240,7 +240,7 @@ def test_without_history_nothing_of_any_job_is_told_to_who_asks_for_it(pbs: PBS)
     assert len(pbs.calls("qstat")) == 3
 
 
-def test_what_is_gone_without_history_is_absent(pbs: PBS) -> None:
+def test_job_that_is_gone_is_absent_without_history(pbs: PBS) -> None:
     pbs.says("qstat", err="qstat: Unknown Job Id 1.pbshost\n", code=153)
     assert PBSExecutor(history=False).poll(["1.pbshost"]) == {}
 
@@ -280,7 +280,7 @@ def test_many_ids_do_not_take_all_reserved_ports(pbs: PBS) -> None:
     assert jobs[499] not in statuses, "nobody knows it"
 
 
-def test_many_that_have_ended_are_told_of_one_after_the_other(pbs: PBS) -> None:
+def test_many_ended_jobs_are_asked_for_in_turns(pbs: PBS) -> None:
     jobs = [f"{number}.pbshost" for number in range(1, 101)]
     pbs.says("qselect", body=f'case "$*" in *-x*) {shell_lines(jobs)};; esac')
     pbs.says("qstat", "".join(ended(job) for job in jobs[:ASKED]))
@@ -291,7 +291,7 @@ def test_many_that_have_ended_are_told_of_one_after_the_other(pbs: PBS) -> None:
     assert PBSExecutor(history=False).poll(jobs) == {}
 
 
-def test_who_waits_for_what_is_gone_is_let_go(pbs: PBS) -> None:
+def test_job_that_waits_for_one_that_is_gone_is_released(pbs: PBS) -> None:
     gone = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
     kept = {**gone, "depend": "afterany:1.pbshost@pbshost:2.pbshost@pbshost"}
     pbs.says("qstat", entry("3.pbshost", "H", **gone) + entry("4.pbshost", "H", **kept))
@@ -301,7 +301,7 @@ def test_who_waits_for_what_is_gone_is_let_go(pbs: PBS) -> None:
     assert pbs.calls("qalter") == ["-W depend=afterany:1.pbshost 3.pbshost"]
 
 
-def test_who_waits_for_what_lives_is_left_alone(pbs: PBS) -> None:
+def test_job_that_waits_for_a_living_one_is_left_alone(pbs: PBS) -> None:
     waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
     pbs.says("qstat", entry("1.pbshost", "R") + entry("3.pbshost", "H", **waits))
     PBSExecutor().poll(["1.pbshost", "3.pbshost"])
@@ -309,7 +309,7 @@ def test_who_waits_for_what_lives_is_left_alone(pbs: PBS) -> None:
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_where_they_cannot_be_let_go_a_poll_says_so(
+def test_poll_warns_when_waiting_jobs_cannot_be_released(
     pbs: PBS, caplog: pytest.LogCaptureFixture, missing: bool
 ) -> None:
     waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
@@ -391,7 +391,7 @@ def test_cancel_in_chunks_what_is_in_the_queue(pbs: PBS) -> None:
     assert "1000.pbshost" not in " ".join(pbs.calls("qdel"))
 
 
-def test_cancel_lets_go_who_waits_for_what_never_began(pbs: PBS) -> None:
+def test_cancel_releases_jobs_behind_one_that_never_began(pbs: PBS) -> None:
     # PBS has 1 no more after its deletion, and 2 waits for it.
     body = '[ -e "$0.gone" ] && echo 2.pbshost || echo 1.pbshost; : > "$0.gone"'
     pbs.says("qselect", body=body)
@@ -413,7 +413,7 @@ def test_cancel_of_what_is_gone_or_of_nothing_deletes_nothing(pbs: PBS) -> None:
     ["qdel: Job has finished 1.pbshost", "qdel: Unknown Job Id 1.pbshost",
      "qdel: Unauthorized Request  1.pbshost", "qdel: Request invalid for state of job 1.pbshost"],
 )  # fmt: skip
-def test_what_ends_in_that_moment_is_no_error(pbs: PBS, err: str) -> None:
+def test_cancel_of_a_job_that_ends_meanwhile_is_no_error(pbs: PBS, err: str) -> None:
     pbs.says("qselect", "1.pbshost\n")
     pbs.says("qdel", err=f"{err}\n", code=35)
     PBSExecutor().cancel(["1.pbshost"])
@@ -448,7 +448,7 @@ def test_located_asks_once_for_dialect_largest_array_and_history(pbs: PBS) -> No
     assert pbs.calls("qstat") == ["--version", "-B -f"]
 
 
-def test_what_a_server_does_not_tell_is_its_default(pbs: PBS) -> None:
+def test_default_counts_for_what_the_server_does_not_report(pbs: PBS) -> None:
     pbs.says("qstat", "Server: pbshost\n")
     executor = PBSExecutor().located()
     assert (executor.capabilities.max_array_size, executor.history) == (10000, False)
@@ -460,7 +460,7 @@ def test_a_server_that_is_down_leaves_it_open(pbs: PBS) -> None:
     assert (executor.capabilities.max_array_size, executor.history) == (10000, None)
 
 
-def test_what_is_given_is_not_asked_for(pbs: PBS) -> None:
+def test_configured_settings_are_not_asked_for(pbs: PBS) -> None:
     executor = PBSExecutor(max_array_size=50, history=True, torque=False).located()
     assert executor.capabilities.max_array_size == 50
     assert pbs.calls("qstat") == []
@@ -509,7 +509,7 @@ def shown(job: str, state: str, **more: str) -> str:
 
 
 @pytest.mark.parametrize("message", ["Version: 6.1.3.h5\nCommit: \n", "version: 2.5.13\n"])
-def test_it_is_told_once_by_its_version(pbs: PBS, message: str) -> None:
+def test_torque_is_recognised_by_its_version(pbs: PBS, message: str) -> None:
     limit = "Server: pbshost\\n    pbs_version = 6.1.3\\n    max_job_array_size = 300\\n"
     body = f'case "$*" in --version) cat "$0.err" >&2;; *) printf "{limit}";; esac; exit 0'
     pbs.says("qstat", err=message, body=body)
@@ -537,7 +537,7 @@ def test_qsub_of_torque_reads_the_script(pbs: PBS) -> None:
     assert pbs.calls("qselect") == []
 
 
-def test_what_has_ended_is_left_out_where_torque_refuses_it(pbs: PBS) -> None:
+def test_ended_dependencies_that_torque_refuses_are_left_out(pbs: PBS) -> None:
     refuse = f'case "$*" in *29.pbshost*) echo "{DROPPED}" >&2; exit 208;; esac; echo 32.pbshost'
     pbs.says("qsub", body=refuse)
     pbs.says("qselect", "30[0].pbshost\n30[1].pbshost\n31.pbshost\n")
@@ -547,7 +547,7 @@ def test_what_has_ended_is_left_out_where_torque_refuses_it(pbs: PBS) -> None:
     assert pbs.calls("qselect") == [f"-u {ME} -s EHQRTW"]
 
 
-def test_where_torque_refuses_again_and_again_it_is_in_doubt(pbs: PBS) -> None:
+def test_submission_that_torque_refuses_again_and_again_is_in_doubt(pbs: PBS) -> None:
     pbs.says("qsub", err=DROPPED, code=208)
     pbs.says("qselect", "31.pbshost\n")
     with pytest.raises(SchedulerUnreachableError, match=r"31\.pbshost"):

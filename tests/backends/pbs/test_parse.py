@@ -48,7 +48,7 @@ def test_how_jobs_stand() -> None:
     }
 
 
-def test_what_is_told_of_them() -> None:
+def test_times_nodes_and_reasons_of_jobs() -> None:
     statuses = {job: entry.status for job, entry in parse.jobs(read("qstat"), "reflow").items()}
     bad, killed, wrapped = (statuses[f"{number}.pbshost"] for number in (1225, 1226, 1227))
     assert (bad.exit_code, bad.signal, bad.reason) == (7, None, "exit code 7")
@@ -114,7 +114,7 @@ def test_an_array_whose_last_element_ended_well_is_no_success() -> None:
     assert (status.cause, status.reason) == ("ERROR", "some of its elements failed")
 
 
-def test_what_is_unknown_is_left_out() -> None:
+def test_unknown_jobs_are_left_out() -> None:
     assert list(parse.jobs(read("partly"), "reflow")) == ["1224.pbshost"]
 
 
@@ -160,7 +160,7 @@ def test_holds(holds: str, substate: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize("comment", ["Not Running: Not enough free nodes available", "", "x"])
-def test_what_passes_by_itself(comment: str) -> None:
+def test_reasons_that_pass_by_themselves_are_no_cause(comment: str) -> None:
     status = parse.status(block(job_state="Q", substate="10", Hold_Types="n", comment=comment))
     assert status.cause == ""
 

@@ -165,7 +165,7 @@ def test_options_that_reflow_sets_are_refused(option: str, where: str) -> None:
 @pytest.mark.parametrize(
     "options", [{"W": "umask=022,depend=afterany:1"}, {"W": "block=true"}, {"l": "depend=on:1"}]
 )
-def test_they_are_refused_within_lists_too(options: dict[str, str]) -> None:
+def test_options_that_reflow_sets_are_refused_within_lists_too(options: dict[str, str]) -> None:
     with pytest.raises(SubmissionRefusedError, match="set by reflow itself"):
         native(options)
 
@@ -210,7 +210,9 @@ def test_a_job_name_is_one_that_qsub_takes(tag: str, other: str) -> None:
     ),
     st.dictionaries(st.sampled_from(["ncpus", "mem", "ngpus", "mpiprocs"]), st.just("7")),
 )  # fmt: skip
-def test_chunks_are_said_once_and_in_one_way(wants: Resources, options: dict[str, str]) -> None:
+def test_resources_are_written_once_and_in_one_form(
+    wants: Resources, options: dict[str, str]
+) -> None:
     argv = arguments(request(resources=wants), (SITE, options), NOW)
     selects = [word for word in argv if word.startswith("select=")]
     assert len(selects) == 1

@@ -152,7 +152,7 @@ def test_a_submission_that_takes_too_long_is_in_doubt(cell: Cell) -> None:
     assert len(cell.calls("qsub")) == 1
 
 
-def test_what_of_the_environment_reaches_qsub(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_that_reaches_qsub(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = (
         "JOB_ID", "JOB_NAME", "JOB_SCRIPT", "SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST",
         "SGE_TASK_STEPSIZE", "SGE_STDOUT_PATH", "SGE_O_HOME", "SGE_JOB_SPOOL_DIR", "NSLOTS",
@@ -183,7 +183,7 @@ def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(cell: Cell) 
     assert executor.capabilities.max_array_size == 2
 
 
-def test_jobs_that_carry_the_run_on_ask_for_what_is_set_for_them(cell: Cell) -> None:
+def test_auxiliary_jobs_request_the_resources_set_for_them(cell: Cell) -> None:
     cell.says("qsub", "32\n")
     executor = SGEExecutor(
         queue="big.q", project="sea", dispatch_queue="small.q", dispatch_time="5m",
@@ -210,7 +210,7 @@ def test_poll_asks_qstat_once_for_all_and_accounting_for_the_rest(cell: Cell) ->
     assert cell.calls("qacct") == [f"-o {ME} -j {job}" for job in "234"]
 
 
-def test_of_many_that_are_gone_the_records_of_the_last_days_are_read_at_once(cell: Cell) -> None:
+def test_records_of_the_last_days_are_read_at_once_for_many_ended_jobs(cell: Cell) -> None:
     jobs = [str(job) for job in range(1, 501)]
     cell.says("qacct", "".join(record(job) for job in jobs[:490]))
     statuses = SGEExecutor().poll(jobs)
@@ -227,7 +227,7 @@ def test_calls_stay_bounded_whatever_is_gone(cell: Cell) -> None:
     assert len(cell.calls("qstat")) == 1
 
 
-def test_an_array_that_has_just_ended_is_not_told_of_yet(cell: Cell) -> None:
+def test_array_that_has_just_ended_is_not_reported_yet(cell: Cell) -> None:
     cell.says("qacct", record(5, task="1", age=30) + record(5, "1", task="2", age=1))
     assert SGEExecutor().poll(["5"]) == {}, "there may be more of it to come"
     assert SGEExecutor(accounting_lag=15).poll(["5"]) == {}
@@ -237,12 +237,12 @@ def test_an_array_that_has_just_ended_is_not_told_of_yet(cell: Cell) -> None:
     assert (five.state, five.cause) == (ENDED, "ERROR")
 
 
-def test_a_job_that_has_just_ended_is(cell: Cell) -> None:
+def test_job_that_has_just_ended_is_reported(cell: Cell) -> None:
     cell.says("qacct", record(5, age=0))
     assert SGEExecutor().poll(["5"])["5"].cause == ""
 
 
-def test_what_neither_knows_is_absent_as_accounting_lags(cell: Cell) -> None:
+def test_job_unknown_to_queue_and_accounting_is_absent(cell: Cell) -> None:
     cell.says("qacct", err="error: job id 1 not found\n", code=1)
     assert SGEExecutor().poll(["1"]) == {}
 
@@ -312,7 +312,7 @@ def test_poll_of_nothing_asks_nothing(cell: Cell) -> None:
     assert cell.calls("qstat") == []
 
 
-def test_of_an_array_that_lives_accounting_tells_what_has_ended(cell: Cell) -> None:
+def test_accounting_reports_ended_elements_of_a_living_array(cell: Cell) -> None:
     cell.queue(row(5, tasks="3"), row(5, "qw", tasks="5-6:1"), row(5, "Eqw", tasks="2"))
     # A task that runs again, or is in error, has a record of its last start, too.
     records = [("1", "0"), ("2", "0"), ("3", "9"), ("4", "7")]
@@ -427,13 +427,13 @@ def test_located_asks_once_for_the_settings_of_the_cell(
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_where_it_is_not_told_grid_engines_own_default_counts(cell: Cell, code: int) -> None:
+def test_default_of_grid_engine_counts_where_a_setting_is_missing(cell: Cell, code: int) -> None:
     cell.says("qconf", err=DOWN, code=code)
     executor = SGEExecutor().located()
     assert (executor.capabilities.max_array_size, executor.accounting_lag) == (75000, None)
 
 
-def test_given_settings_are_not_asked_for(cell: Cell) -> None:
+def test_configured_settings_are_not_asked_for(cell: Cell) -> None:
     executor = SGEExecutor(max_array_size=50, accounting_lag=0).located()
     assert (executor.capabilities.max_array_size, executor.accounting_lag) == (50, 0)
     assert cell.calls("qconf") == []

@@ -75,7 +75,7 @@ def test_what_is_in_the_queue() -> None:
     assert sum(len(row.positions or "1") for row in rows if row.job in ("176", "177")) == 13
 
 
-def test_only_what_was_asked_for_is_told() -> None:
+def test_only_requested_jobs_are_returned() -> None:
     assert set(parse.living(list(parse.listed(read("qstat.xml"))), ["177", "1"])) == {"177"}
 
 

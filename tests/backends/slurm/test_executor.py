@@ -121,7 +121,7 @@ def test_a_submission_that_takes_too_long_is_in_doubt(slurm: Slurm) -> None:
     assert len(slurm.calls("sbatch")) == 1
 
 
-def test_what_of_the_environment_reaches_sbatch(
+def test_environment_that_reaches_sbatch(
     slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = (
@@ -155,7 +155,7 @@ def test_max_submit_jobs_holds_back_all_but_what_carries_the_run_on(slurm: Slurm
     assert "--array" in slurm.calls("squeue")[0].split()
 
 
-def test_jobs_that_carry_the_run_on_ask_for_what_is_set_for_them(slurm: Slurm) -> None:
+def test_auxiliary_jobs_request_the_resources_set_for_them(slurm: Slurm) -> None:
     slurm.says("sbatch", "32\n")
     executor = SlurmExecutor(
         queue="big", account="a", dispatch_queue="small", dispatch_time="5m", dispatch_mem="200M"
@@ -190,7 +190,7 @@ def test_poll_asks_squeue_once_for_all_and_accounting_for_the_rest(slurm: Slurm)
     assert "--jobs=2,3,4" in slurm.calls("sacct")[0].split()
 
 
-def test_what_neither_knows_yet_is_absent_as_accounting_lags(slurm: Slurm) -> None:
+def test_job_unknown_to_queue_and_accounting_is_absent(slurm: Slurm) -> None:
     assert SlurmExecutor().poll(["1"]) == {}
 
 
@@ -226,7 +226,9 @@ def test_a_scheduler_that_comes_back_is_asked_again(slurm: Slurm) -> None:
 
 
 @pytest.mark.parametrize("err", [DBD_DOWN, "Slurm accounting storage is disabled"])
-def test_without_accounting_slurmctld_tells_of_what_it_still_has(slurm: Slurm, err: str) -> None:
+def test_without_accounting_slurmctld_reports_jobs_that_it_still_has(
+    slurm: Slurm, err: str
+) -> None:
     slurm.says("squeue", in_queue("1", "FAILED") + in_queue("2", "COMPLETED"))
     slurm.says("sacct", err=f"{err}\n", code=1)
     slurm.says("scontrol", "JobId=1 JobState=FAILED ExitCode=0:9\n")
@@ -238,7 +240,7 @@ def test_without_accounting_slurmctld_tells_of_what_it_still_has(slurm: Slurm, e
 
 
 @pytest.mark.parametrize("lagging", ["", accounted("1", "RUNNING")])
-def test_what_accounting_has_not_come_to_yet_slurmctld_tells(slurm: Slurm, lagging: str) -> None:
+def test_slurmctld_reports_what_accounting_does_not_have_yet(slurm: Slurm, lagging: str) -> None:
     slurm.says("squeue", in_queue("1", "FAILED") + in_queue("2", "FAILED"))
     slurm.says("sacct", lagging + accounted("2", "FAILED", "3:0"))
     slurm.says("scontrol", "JobId=1 JobState=FAILED ExitCode=0:53\n")
@@ -368,12 +370,12 @@ def test_located_asks_once_for_the_largest_array(slurm: Slurm) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_where_it_is_not_told_slurms_own_default_counts(slurm: Slurm, code: int) -> None:
+def test_default_of_slurm_counts_where_a_setting_is_missing(slurm: Slurm, code: int) -> None:
     slurm.says("scontrol", err=DOWN, code=code)
     assert SlurmExecutor().located().capabilities.max_array_size == 1001
 
 
-def test_a_given_largest_array_is_not_asked_for(slurm: Slurm) -> None:
+def test_configured_largest_array_is_not_asked_for(slurm: Slurm) -> None:
     assert SlurmExecutor(max_array_size=50).located().capabilities.max_array_size == 50
     assert slurm.calls("scontrol") == []
 

@@ -124,7 +124,7 @@ def test_cancel_of_a_waiting_array_and_of_unknown_ids(site: Site) -> None:
     site.do(site.executor.cancel, [job])
 
 
-def test_all_of_a_long_sparse_expression_is_told(site: Site) -> None:
+def test_long_sparse_array_expression_is_reported_in_full(site: Site) -> None:
     _, job = site.submit("true", size=200, begin=300.0)
     odd = [f"{job}_{at}" for at in range(1, 200, 2)]
     site.do(site.executor.cancel, odd)

@@ -83,7 +83,7 @@ def test_of_requeued_duplicates_the_newest_counts_whatever_the_order() -> None:
         assert statuses["5"].positions[2].cause == "ERROR"
 
 
-def test_what_the_queue_has_alive_is_alive_whatever_accounting_says() -> None:
+def test_job_alive_in_the_queue_is_alive_whatever_accounting_says() -> None:
     queue = parse.squeue("5_1|PENDING|BeginTime||N/A|2026-11-23T04:37:16|1001\n"
                          "31|PENDING|BeginTime||N/A|2026-11-23T04:37:16|1001\n")  # fmt: skip
     statuses = parse.merge(queue, parse.sacct(read("sacct_requeued")))
@@ -181,7 +181,7 @@ def test_reasons_that_need_a_person(reason: str) -> None:
     assert status.reason.partition(": ")[2]
 
 
-def test_a_held_reason_says_nothing_of_a_job_that_runs() -> None:
+def test_reason_of_a_hold_is_ignored_for_a_running_job() -> None:
     assert parse.status("RUNNING", reason="JobHeldUser").cause == ""
 
 
