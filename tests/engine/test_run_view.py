@@ -10,7 +10,7 @@ from reflow.engine.replay import NOT_TAKEN, UNSEEN, Replay
 from reflow.engine.run_view import RunView
 from reflow.model.spec import Source, TaskSpec, Wire, WorkflowSpec
 from reflow.states import CANCELLED, FAILED, PENDING, RUNNING, SUCCESS, WAITING
-from reflow.storage.claims import latest_request, leave_request, read_requests
+from reflow.storage.claims import latest_request
 from reflow.storage.clock import Clock
 from reflow.storage.events import (
     Barred,
@@ -30,6 +30,7 @@ from reflow.storage.events import (
 from reflow.storage.journal import JournalReader, take_lease
 from reflow.storage.outcome import Outcome
 from reflow.storage.process_id import this_process
+from reflow.storage.requests import leave_request, read_requests
 from reflow.storage.run_directory import RunRecord
 
 PARTS = Wire(

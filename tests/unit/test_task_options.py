@@ -16,7 +16,7 @@ import reflow.model.flow
 from reflow import Retry, Scale, Workflow
 from reflow.cli.workflow import workflow_command
 from reflow.model.flow import Flow
-from reflow.model.options import ALIASES, TaskOptions
+from reflow.model.options import ALIASES, CHECKS, TaskOptions
 from reflow.model.spec import Resources
 from reflow.runs.status import describe_run
 from reflow.storage.run_directory import RunOptions
@@ -59,6 +59,10 @@ def test_the_decorator_takes_each_option() -> None:
                if name != "native"}  # fmt: skip
     defined["verify"] = None  # one that is no list may be given as well
     assert arguments == defined
+
+
+def test_every_option_has_a_check() -> None:
+    assert {*CHECKS, "native"} == set(TaskOptions._fields)
 
 
 @pytest.mark.parametrize("option", TaskOptions._fields)

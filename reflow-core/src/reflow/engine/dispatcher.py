@@ -15,12 +15,13 @@ from ..model.spec import TaskSpec
 from ..states import CANCELLED, ERROR, FAILED, SKIPPED, SUCCESS
 from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
-from ..storage.claims import latest_request, leave_request, read_requests
+from ..storage.claims import latest_request
 from ..storage.clock import Clock
 from ..storage.events import HOME, Epoch, Finished, Place, Record, Retried, Sized
 from ..storage.journal import JournalReader, take_lease
 from ..storage.outcome import WHOLE_TASK, Outcome
 from ..storage.process_id import is_alive, this_process
+from ..storage.requests import leave_request, read_requests
 from ..storage.run_directory import RunRecord, RunRequest
 from ..storage.stores.base import Store
 from .inputs import TaskInputs

@@ -14,7 +14,6 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..caching.identity import identity_of, with_files
 from ..errors import RecordError
 from ..model.entrypoint import load_tasks
 from ..states import CACHED, ERROR, FAILED, OOM, SKIPPED, SUCCESS
@@ -28,7 +27,6 @@ from ..storage.claims import (
     publish,
     read_header,
     read_position,
-    read_requests,
 )
 from ..storage.filesystem import Files
 from ..storage.gc_control import enable_collector
@@ -113,7 +111,7 @@ def take_position(
             inputs = Inputs(files, folder, header.awaited, place.items, patience)
             common, texts, stamps = inputs.common, inputs.texts, inputs.stamps
             if inputs.new_files:
-                header = header._replace(known="")  # older results are of older files
+                header = header.changed(known="")  # older results are of older files
             identity = _identity(header.order, header.identity, common, texts, stamps)
         except Deferred as error:
             print(f"reflow: not run: {error}", file=sys.stderr)
@@ -237,6 +235,8 @@ class _Worker:
         if changed:
             if changed.files is None:
                 return ""
+            from ..caching.identity import with_files
+
             parts = with_files(parts, changed.files)
             self.edited.extend(changed.files)
         return _identity(header.order, parts, element.common, element.texts, element.stamps)
@@ -352,6 +352,8 @@ def _identity(
         digests = {
             name: digest_with_marks(text, stamps.get(name, "")) for name, text in digests.items()
         }
+    from ..caching.identity import identity_of  # most workers have theirs from the pass
+
     return identity_of(
         parts,
         [(name, digests[name]) for name, each in order if not each],
@@ -431,6 +433,10 @@ def publish_answer(
 
 def _is_cancelled(files: Files, folder: str, task: str, epoch: int) -> bool:
     """Whether the run, or this task of it, was cancelled after the job was submitted."""
+    if latest_request(files, folder) <= epoch:
+        return False
+    from ..storage.requests import read_requests  # which few workers meet
+
     return any(
         request.kind == "cancel" and (not request.tasks or task in request.tasks)
         for request in read_requests(files, folder, epoch)

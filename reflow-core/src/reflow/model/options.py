@@ -1,14 +1,15 @@
 """The options of a task: the one list of them, each with its default and its check.
 
-A new option is a field of `TaskOptions`, an argument of `Flow.job` (for type checkers and
-editors), and a field of what runs record: `spec.Resources` if it goes to the scheduler, else
-`spec.ResolvedTask`. Descriptions and JSON schemas follow from these, and tests compare them.
+A new option is a field of `TaskOptions` with its check in `CHECKS`, an argument of `Flow.job`
+(for type checkers and editors), and a field of what runs record: `spec.Resources` if it goes to
+the scheduler, else `spec.ResolvedTask`. Descriptions and JSON schemas follow from these, and
+tests compare them.
 
 Workers import this, so annotations are not texts here (see `reflow.storage.outcome`).
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DefinitionError, nearest
 from .units import parse_memory, parse_time
@@ -108,31 +109,46 @@ class TaskOptions(NamedTuple):
     """
 
     # The first eight in this order: pickles in records of 0.1.0 give them by position.
-    cpus: Annotated[int, _at_least(1)] = 1
-    time: Annotated[int | None, _optional(lambda _, value: parse_time(value))] = None
-    mem: Annotated[int | None, _optional(lambda _, value: parse_memory(value))] = None
-    gpus: Annotated[int, _at_least(0)] = 0
-    nodes: Annotated[int, _at_least(1)] = 1
-    queue: Annotated[str | None, _optional(_name)] = None
-    account: Annotated[str | None, _optional(_name)] = None
+    cpus: int = 1
+    time: int | None = None
+    mem: int | None = None
+    gpus: int = 0
+    nodes: int = 1
+    queue: str | None = None
+    account: str | None = None
     native: dict[str, str] = {}  # noqa: RUF012 (never changed)
-    array: Annotated[bool, _flag] = False
-    array_parallelism: Annotated[int | None, _optional(_at_least(1))] = None
-    after: Annotated[tuple[Any, ...], _references] = ()
-    cache: Annotated[bool, _flag] = True
-    version: Annotated[str, _version] = "1"
-    verify: Annotated[tuple[Any, ...], _verifiers] = ()
-    code: Annotated[str, _one_of("function", "deep", "off")] = "function"
-    files: Annotated[str | None, _optional(_one_of(*FILE_POLICIES))] = None
-    serializer: Annotated[str | None, _optional(_name)] = None
-    retry: Annotated[Retry | None, _optional(_retry)] = None
+    array: bool = False
+    array_parallelism: int | None = None
+    after: tuple[Any, ...] = ()
+    cache: bool = True
+    version: str = "1"
+    verify: tuple[Any, ...] = ()
+    code: str = "function"
+    files: str | None = None
+    serializer: str | None = None
+    retry: Retry | None = None
 
 
-# Not `native`: it gathers what has no check here.
-_CHECKS: dict[str, Check] = {
-    option: annotation.__metadata__[0]
-    for option, annotation in TaskOptions.__annotations__.items()
-    if hasattr(annotation, "__metadata__")
+# Not as `Annotated` beside the fields, which each worker's start would pay for; and not `native`,
+# which gathers what has no check here. A test compares the names with the fields.
+CHECKS: dict[str, Check] = {
+    "cpus": _at_least(1),
+    "time": _optional(lambda _, value: parse_time(value)),
+    "mem": _optional(lambda _, value: parse_memory(value)),
+    "gpus": _at_least(0),
+    "nodes": _at_least(1),
+    "queue": _optional(_name),
+    "account": _optional(_name),
+    "array": _flag,
+    "array_parallelism": _optional(_at_least(1)),
+    "after": _references,
+    "cache": _flag,
+    "version": _version,
+    "verify": _verifiers,
+    "code": _one_of("function", "deep", "off"),
+    "files": _optional(_one_of(*FILE_POLICIES)),
+    "serializer": _optional(_name),
+    "retry": _optional(_retry),
 }
 ALIASES = {"partition": "queue"}
 """Other names under which `Flow.job` takes an option."""
@@ -154,7 +170,7 @@ def check_options(arguments: dict[str, Any]) -> TaskOptions:
     native: dict[str, str] = {}
     _resolve_aliases(arguments)
     for option, value in arguments.items():
-        check = _CHECKS.get(option)
+        check = CHECKS.get(option)
         if check is not None:
             checked[option] = check(option, value)
         elif (text := _native_text(option, value)) is not None:
@@ -175,7 +191,7 @@ def _resolve_aliases(arguments: dict[str, Any]) -> None:
             raise DefinitionError(
                 f"{option}={other!r} and {alias}={value!r} are one option: give one of them"
             )
-        arguments[option] = _CHECKS[option](alias, value)
+        arguments[option] = CHECKS[option](alias, value)
 
 
 def _native_text(option: str, value: Any) -> str | None:
@@ -198,7 +214,7 @@ def _misspelt(option: str) -> str | None:
     No more than that: a scheduler's own options may look much like ours.
     """
     letters = sorted(option.rstrip("s"))
-    names = ("name", *_CHECKS, *ALIASES)
+    names = ("name", *CHECKS, *ALIASES)
     alike = [name for name in names if sorted(name.rstrip("s")) == letters]
     # Only then: it loads difflib, and workers come by with each option of a scheduler's own.
     return nearest(option, alike) if alike else None

@@ -6,8 +6,8 @@ import json
 
 from ..executors.base import Executor
 from ..executors.local import LocalExecutor
-from ..storage.claims import read_requests
 from ..storage.events import HOME, Place
+from ..storage.requests import read_requests
 from ..storage.run_directory import INLINE, RunRecord, RunRequest
 from .lookup import executor_from_reference
 

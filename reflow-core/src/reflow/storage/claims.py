@@ -105,7 +105,7 @@ def read_outcome(
     return decode_outcome(data.rstrip(b"\n"))
 
 
-class JobHeader(NamedTuple):
+class JobHeader:
     """What all workers of a job read: their task, and how to run and to judge it.
 
     `epoch` is that of the run when the job was submitted. `identity` are the parts of its identity
@@ -139,63 +139,22 @@ class JobHeader(NamedTuple):
     known: str = ""
     result_files: str = ""
 
+    # No named tuple: making one of so many fields would be a tenth of what a worker's start takes.
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
 
-class Request(NamedTuple):
-    """A person asks to cancel or retry a run, or some `tasks` of it (none: all).
-
-    A retry may name another `executor`, with its `settings` as JSON.
-    """
-
-    number: int
-    kind: str
-    tasks: tuple[str, ...]
-    executor: str = ""
-    settings: str = ""
+    def changed(self, **fields: Any) -> "JobHeader":
+        """Return a header that differs in these fields."""
+        return JobHeader(**{**vars(self), **fields})
 
 
 def latest_request(files: Files, folder: str) -> int:
     """Return the number of the last request to the run whose record is in `folder`; 0: none."""
-    return max(_request_numbers(files, folder), default=0)
+    return max(request_numbers(files, folder), default=0)
 
 
-def read_requests(files: Files, folder: str, after: int = 0) -> list[Request]:
-    """Return the requests with higher numbers than `after`, in order."""
-    requests = []
-    for number in sorted(_request_numbers(files, folder)):
-        if number > after:
-            native = json.loads(files.read(_request_path(folder, number)))
-            place = native.get("executor", ""), native.get("settings", "")
-            requests.append(Request(number, native["kind"], tuple(native["tasks"]), *place))
-    return requests
-
-
-def leave_request(
-    files: Files,
-    folder: str,
-    kind: str,
-    tasks: Sequence[str],
-    executor: str = "",
-    settings: str = "",
-) -> int:
-    """Leave a request; return its number."""
-    native: dict[str, object] = {"kind": kind, "tasks": tasks}
-    if executor:
-        native.update(executor=executor, settings=settings)
-    text = json.dumps(native).encode()
-    number = latest_request(files, folder)
-    while True:
-        # On from a name that is taken, not listed again: the listing may be of a while ago.
-        number += 1
-        # The name says nothing of the kind: a cancel and a retry must not share a number.
-        if files.create(_request_path(folder, number), text):
-            return number
-
-
-def _request_path(folder: str, number: int) -> str:
-    return f"{folder}/epochs/{number:06d}.json"
-
-
-def _request_numbers(files: Files, folder: str) -> list[int]:
+def request_numbers(files: Files, folder: str) -> list[int]:
+    """Return the numbers of the requests to cancel or retry a run, in no order."""
     return [int(name.partition(".")[0]) for name in files.list(f"{folder}/epochs")]
 
 
@@ -232,10 +191,10 @@ def write_job(
         offsets.append(offsets[-1] + len(line))
     table = struct.pack(f"<{len(offsets)}Q", *offsets)
     files.write(f"{jobs}/{tag}.map", _HEAD.pack(len(lines)) + table + b"".join(lines))
-    defaults = JobHeader._field_defaults
+    defaults = vars(JobHeader)
     fields = {
         name: value
-        for name, value in header._asdict().items()
+        for name, value in vars(header).items()
         if name not in defaults or value != defaults[name]
     }
     # The header comes last: where it can be read, the map is there.
@@ -249,8 +208,7 @@ def _line(native: object) -> bytes:
 
 def read_header(files: Files, jobs: str, tag: str) -> JobHeader:
     """Return what all workers of a job share, also of one that another version has submitted."""
-    fields = json.loads(files.read(f"{jobs}/{tag}.json"))
-    return JobHeader(**{name: fields[name] for name in JobHeader._fields if name in fields})
+    return JobHeader(**json.loads(files.read(f"{jobs}/{tag}.json")))
 
 
 def read_position(files: Files, jobs: str, tag: str, position: int) -> Position:

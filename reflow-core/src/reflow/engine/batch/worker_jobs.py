@@ -105,7 +105,7 @@ class WorkerJobs:
     def _submit_part(self, task: str, works: Sequence[Work], causes: Sequence[str]) -> bool:
         state = self._dispatch.progress.tasks[task]
         inputs, spec = self._dispatch.inputs(state), state.spec
-        header = self._header(spec)._replace(common=inputs.common, stamps=inputs.common_stamps)
+        header = self._header(spec).changed(common=inputs.common, stamps=inputs.common_stamps)
         positions = [
             Position(work.index, work.attempt, work.identity, work.texts, {}, work.stamps)
             for work in works
@@ -159,11 +159,11 @@ class WorkerJobs:
         for index in indices:
             items = position_items(progress, values, state, index)
             positions.append(Position(index, state.tries.get(index, 0) + 1, "", {}, items))
-        header = self._header(spec)._replace(awaited=awaited(progress, values, state))
+        header = self._header(spec).changed(awaited=awaited(progress, values, state))
         # A path without a fingerprint that this run made reads like that of an older file, so
         # results of older runs do not stand behind it.
         if not any(above.made_files() for above in (*state.chains, *state.barriers)):
-            header = header._replace(known=self._results_file(spec))
+            header = header.changed(known=self._results_file(spec))
         dispatch.reservations.ahead(spec.name, indices)
         jobs = dispatch.replay.jobs
         return self._submit_job(
