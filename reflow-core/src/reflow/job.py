@@ -8,8 +8,6 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .storage.gc_control import enable_collector
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -65,6 +63,7 @@ def _usage() -> int:
 
 
 def _drive(folder: str) -> int:
+    from .engine.task_call import enable_collector
     from .runs.lifecycle import drive_recorded
 
     enable_collector()
@@ -147,6 +146,7 @@ def _record(folder: str) -> RunRecord:
 
 
 def _ready(folder: str, *tag: str) -> Callable[[], PassReport]:
+    from .engine.task_call import enable_collector
     from .runs.lifecycle import ready_pass
 
     run = ready_pass(_record(folder), *tag)

@@ -14,7 +14,7 @@ from ..storage.attachments import AttachmentFolder, may_run_code, stranger_of
 from ..storage.blobs import Values
 from ..storage.filesystem import Files
 from ..storage.outcome import UNSETTLED_DETAIL, Outcome, lacks_prints
-from ..values.references import Named, current, files_in, is_file_name
+from ..values.references import current, files_in, is_file_name
 from .file_fingerprint import HashFile
 from .output_files import find_damage
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..model.flow import TaskDefinition
     from ..model.spec import TaskSpec, WorkflowSpec
     from ..storage.stores.base import CachedResult, Store
+    from ..values.references import Named
     from .prior_results import PriorResult
     from .verifiers.base import Output
 
@@ -84,7 +85,7 @@ class Reuse:
         self,
         task: str,
         files: Files,
-        serializers: Iterable[Named],
+        serializers: "Iterable[Named]",
         load_task: "Callable[[], TaskDefinition]",
         succeeded: "Callable[[Any], bool]",
         *,

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from ..model.flow import TaskDefinition
 from ..states import ERROR, FAILED
-from ..values.references import Attachments
 from .task_call import (
     WITHIN_TASK,
     Answer,
@@ -32,6 +31,7 @@ from .task_call import (
 
 if TYPE_CHECKING:
     from ..caching.input_files import Changed, InputFiles
+    from ..values.references import Attachments
 
 Answered = tuple[Work, Answer, "Changed | None"]
 """With what the element was made of besides what was submitted."""

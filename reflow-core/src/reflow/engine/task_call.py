@@ -5,6 +5,7 @@ on a cluster. Nothing here imports attrs, cattrs or a database, or has annotatio
 (see `reflow.storage.outcome`).
 """
 
+import gc
 import os
 import sys
 import time
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import SerializationError
 from ..states import ERROR, FAILED, MEMORY_SUSPECTED, OOM, SUCCESS
 from ..values.hashing import digest
-from ..values.references import Attachments, current
+from ..values.references import current
 
 if TYPE_CHECKING:
     from ..model.flow import TaskDefinition
+    from ..values.references import Attachments
 
 
 LONGEST_TRACEBACK = 60_000
@@ -101,7 +103,7 @@ class TaskCaller:
         self,
         task: "TaskDefinition",
         common: Mapping[str, str],
-        attachments: Attachments,
+        attachments: "Attachments",
         files: str,
     ) -> None:
         from ..model.signature import PARAM, RUN_DIR
@@ -235,3 +237,13 @@ def flush_output() -> None:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             continue
+
+
+def enable_collector() -> None:
+    """Turn the collector on in a process that was started without it.
+
+    Loading modules makes many objects and no garbage: what is there by now is never searched.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()

@@ -12,7 +12,7 @@ import sys
 import time
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordError
 from ..model.entrypoint import load_tasks
@@ -21,6 +21,7 @@ from ..storage.attachments import AttachmentFolder
 from ..storage.blobs import Values
 from ..storage.claims import (
     JobHeader,
+    Position,
     begin,
     claim,
     latest_request,
@@ -29,7 +30,6 @@ from ..storage.claims import (
     read_position,
 )
 from ..storage.filesystem import Files
-from ..storage.gc_control import enable_collector
 from ..storage.outcome import CODE_EDITED, Outcome
 from ..values.hashing import digest
 from .task_call import (
@@ -38,6 +38,7 @@ from .task_call import (
     TaskCaller,
     answer_of_death,
     edited_code_text,
+    enable_collector,
     fail_unloadable,
     flush_output,
 )
@@ -60,20 +61,25 @@ TERM_SECONDS = 15.0
 SIGKILL after 10 s ($kill_delay of qmgr(8B), JOB_TERMINATE_INTERVAL of lsb.params(5))."""
 
 
-class Element(NamedTuple):
+class Element:
     """One element that a worker has claimed, with the texts of its inputs.
 
     `stamps` stand for the files that are named in them, as `caching.file_fingerprint` has it.
     """
 
-    task: str
-    index: int  # type: ignore[assignment]  # a field, not tuple.index
-    attempt: int
-    identity: str
-    common: dict[str, str]
-    texts: dict[str, str]
-    stamps: dict[str, str]
-    header: JobHeader
+    def __init__(
+        self,
+        header: JobHeader,
+        position: Position,
+        identity: str,
+        common: dict[str, str],
+        texts: dict[str, str],
+        stamps: dict[str, str],
+    ) -> None:
+        self.header = header
+        self.task, self.index, self.attempt = header.task, position.index, position.attempt
+        self.identity = identity
+        self.common, self.texts, self.stamps = common, texts, stamps
 
 
 def take_position(
@@ -130,7 +136,7 @@ def take_position(
         )  # fmt: skip
         publish(files, folder, ended)
         return None
-    return Element(task, place.index, place.attempt, identity, common, texts, stamps, header)
+    return Element(header, place, identity, common, texts, stamps)
 
 
 def run_position(folder: str, tag: str, position: int, *, mark: str) -> str:

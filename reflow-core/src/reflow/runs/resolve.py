@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import fields, frozen
 
@@ -39,9 +39,12 @@ from ..model.wiring import accepts, infer, order, raise_for, resolve
 from ..storage.run_directory import RunOptions
 from ..values.codec import codec_for, codec_or_none, serializers_of, supported
 from ..values.json_codec import Codec, dump
-from ..values.references import Named, find_with, learn
+from ..values.references import find_with, learn
 from ..values.type_text import type_text
 from .describe import ParameterDescription
+
+if TYPE_CHECKING:
+    from ..values.references import Named
 
 TypesBySerializer: TypeAlias = dict[str, list[Any]]
 """Serializers that some values need, by name, each with the classes of its values."""

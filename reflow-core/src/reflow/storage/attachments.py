@@ -9,12 +9,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PluginError, RecordError, SerializationError
-from ..values.references import KEY, Named, is_file_name, is_reference, learn, learned, reference
+from ..values.references import KEY, is_file_name, is_reference, learn, learned, reference
 from .filesystem import Files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..values.references import Named
     from ..values.serializers.base import Serializer
 
 

@@ -1,4 +1,4 @@
-"""When Python's garbage collector looks for cycles, and when that is a waste of time."""
+"""Keeps Python's garbage collector out of the way where very many rows are made."""
 
 from __future__ import annotations
 
@@ -8,16 +8,6 @@ from contextlib import contextmanager
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def enable_collector() -> None:
-    """Turn the collector on in a process that was started without it.
-
-    Loading modules makes many objects and no garbage: what is there by now is never searched.
-    """
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
 
 
 @contextmanager

@@ -11,29 +11,41 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # making a Protocol takes a worker as long as its identity
+    from typing import Protocol
+
+    class Named(Protocol):
+        """A serializer as `reflow.hookspecs.SerializerEntry` describes it."""
+
+        @property
+        def name(self) -> str:
+            """What users and references call it."""
+
+        @property
+        def target(self) -> str:
+            """Where its class is, ``"module:Class"``."""
+
+        @property
+        def types(self) -> tuple[str, ...]:
+            """The dotted names of the classes that it takes unnamed."""
+
+    class Attachments(Protocol):
+        """Where values are kept that have files of their own."""
+
+        def keep(self, serializer: str, value: object) -> dict[str, str]:
+            """Write the value to a file and return the reference to it."""
+
+        def load(self, reference: dict[str, Any]) -> Any:
+            """Return the value that a reference refers to."""
+
 
 KEY = "$attachment"
 
 # Compiled when first used (by re, which keeps them): most workers never do.
 _REFERENCE = r'\{"\$attachment":"([^"\\]+)","file":"([^"\\]+)"\}'
 _FILE = r"[0-9a-f]{64}(\.\w[\w.-]{0,31})?"
-
-
-class Named(Protocol):
-    """A serializer as `reflow.hookspecs.SerializerEntry` describes it."""
-
-    @property
-    def name(self) -> str:
-        """What users and references call it."""
-
-    @property
-    def target(self) -> str:
-        """Where its class is, ``"module:Class"``."""
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """The dotted names of the classes that it takes unnamed."""
 
 
 class StoredAs(NamedTuple):
@@ -45,24 +57,14 @@ class StoredAs(NamedTuple):
     name: str
 
 
-class Attachments(Protocol):
-    """Where values are kept that have files of their own."""
-
-    def keep(self, serializer: str, value: object) -> dict[str, str]:
-        """Write the value to a file and return the reference to it."""
-
-    def load(self, reference: dict[str, Any]) -> Any:
-        """Return the value that a reference refers to."""
-
-
-current: ContextVar[Attachments | None] = ContextVar("reflow-attachments", default=None)
+current: "ContextVar[Attachments | None]" = ContextVar("reflow-attachments", default=None)
 """Where the codecs of this thread keep such values, while values are written or read."""
 
-learned: dict[str, Named] = {}
+learned: "dict[str, Named]" = {}
 """The serializers that this process has learned of, by name."""
 
 
-def _nearest(cls: type) -> Named | None:
+def _nearest(cls: type) -> "Named | None":
     for base in cls.__mro__[:-1]:
         for serializer in learned.values():
             if any(is_called(base, name) for name in serializer.types):
@@ -71,10 +73,10 @@ def _nearest(cls: type) -> Named | None:
 
 
 # In a list: a module-level name would need `global` to be replaced.
-_finders: list[Callable[[type], Named | None]] = [_nearest]
+_finders: "list[Callable[[type], Named | None]]" = [_nearest]
 
 
-def find_with(finder: Callable[[type], Named | None]) -> None:
+def find_with(finder: "Callable[[type], Named | None]") -> None:
     """Have `serializer_for` ask `finder` instead of what this process has learned so far.
 
     Whatever ran earlier in the process must not change what a workflow is checked against. A
@@ -83,7 +85,7 @@ def find_with(finder: Callable[[type], Named | None]) -> None:
     _finders[0] = finder
 
 
-def learn(serializers: Iterable[Named]) -> None:
+def learn(serializers: "Iterable[Named]") -> None:
     """Learn of serializers, so that values of their types have codecs."""
     learned.update({serializer.name: serializer for serializer in serializers})
 
