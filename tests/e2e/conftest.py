@@ -67,41 +67,41 @@ class Watch:
 
     def outcomes(self, run: Run) -> list[Outcome]:
         record = self.record(run)
-        found = JournalReader(record.files, record.segments).read()
-        return [one for one in found if isinstance(one, Outcome)]
+        events = JournalReader(record.files, record.segments).read()
+        return [event for event in events if isinstance(event, Outcome)]
 
     def assert_recorded_once(self, run: Run) -> None:
         """At most one good outcome stands on record for each element."""
         counts = Counter(
-            (one.task, one.index) for one in self.outcomes(run) if one.state in DONE
+            (outcome.task, outcome.index) for outcome in self.outcomes(run) if outcome.state in DONE
         )
         assert [key for key, count in counts.items() if count > 1] == []
 
     def processes(self, run: Run) -> dict[int, str]:
         """The command lines of the run's driver, its shell and its workers, by pid."""
-        found = {}
+        commands = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                # Those of others may be no text.
+                # Command lines of other processes need not be valid text.
                 words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                 line = words.decode(errors="replace")
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
             if run.run_id in line and state not in "ZX":
-                found[int(entry.name)] = line
-        return found
+                commands[int(entry.name)] = line
+        return commands
 
     @staticmethod
     def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         """Wait until something holds, and return it."""
         end = time.monotonic() + seconds
-        while not (found := condition()):
+        while not (value := condition()):
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.01)
-        return found
+        return value
 
 
 @pytest.fixture
@@ -151,6 +151,6 @@ def script(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture(params=["function", "deep"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
-    made = Project(tmp_path, request.param)
-    yield made
-    made.forget()
+    project = Project(tmp_path, request.param)
+    yield project
+    project.forget()

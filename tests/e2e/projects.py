@@ -63,7 +63,7 @@ HELPERS = """
     def unrelated(x):
         return 0
     """
-GIVEN: dict[str, Any] = {"items": [10, 20, 30]}
+PARAMETERS: dict[str, Any] = {"items": [10, 20, 30]}
 TASKS = ("numbers", "each", "after", "total", "beside")
 
 
@@ -105,8 +105,8 @@ class Project:
         file = self.folder / "ran"
         lines = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
-        found = [line.split()[0] for line in lines]
-        return {task: found.count(task) for task in TASKS if task in found}
+        names = [line.split()[0] for line in lines]
+        return {task: names.count(task) for task in TASKS if task in names}
 
     def run(self, wf: Any, **parameters: Any) -> tuple[Any, dict[str, int]]:
         """Run everything here; return the run, and what really ran."""
@@ -123,4 +123,4 @@ class Project:
                 assert task.hits + task.misses == task.size
             else:
                 assert task.misses <= done, (str(plan), counts)
-            assert sum(one.elements for one in task.reasons) >= task.misses
+            assert sum(reason.elements for reason in task.reasons) >= task.misses

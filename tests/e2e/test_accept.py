@@ -12,53 +12,53 @@ from click.testing import CliRunner
 from reflow.cli.commands import reflow_command
 from reflow.errors import ParameterError, UnknownTaskError
 
-from .projects import GIVEN, Project
+from .projects import PARAMETERS, Project
 
 OWN = ("times) * SCALE", "times) * SCALE * 1")
 OTHER = ("return y //", "return +y //")
 
 
-def test_accepted_results_are_found(project: Project) -> None:
-    first, _ = project.run(project.load().wf, **GIVEN)
+def test_accepted_results_are_reused(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **PARAMETERS)
     wf = project.load(OWN, OTHER).wf
-    assert wf.plan(project.run_dir, **GIVEN).misses == 3
-    made = wf.run(first.run_id).accept()
+    assert wf.plan(project.run_dir, **PARAMETERS).misses == 3
+    accepted = wf.run(first.run_id).accept()
     assert project.ran() == {}
-    assert (made.state, made.result("total")) == ("SUCCESS", first.result("total"))
-    assert made.run_id != first.run_id
-    plan = wf.plan(project.run_dir, **GIVEN)
+    assert (accepted.state, accepted.result("total")) == ("SUCCESS", first.result("total"))
+    assert accepted.run_id != first.run_id
+    plan = wf.plan(project.run_dir, **PARAMETERS)
     assert (plan.misses, plan.complete) == (0, True)
-    run, counts = project.run(wf, **GIVEN)
+    run, counts = project.run(wf, **PARAMETERS)
     assert counts == {}
     assert run.result("total") == first.result("total")
-    # As it was before, it is found as well.
-    _, counts = project.run(project.load().wf, **GIVEN)
+    # The results of the code as it was before are reused as well.
+    _, counts = project.run(project.load().wf, **PARAMETERS)
     assert counts == {}
 
 
-def test_of_one_task(project: Project) -> None:
-    first, _ = project.run(project.load().wf, **GIVEN)
+def test_accept_of_one_task(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **PARAMETERS)
     wf = project.load(OWN, OTHER).wf
-    made = wf.run(first.run_id).accept("each")
-    assert made.state == "SUCCESS"
-    _, counts = project.run(wf, **GIVEN)
+    accepted = wf.run(first.run_id).accept("each")
+    assert accepted.state == "SUCCESS"
+    _, counts = project.run(wf, **PARAMETERS)
     assert counts == {"after": 3}
 
 
-def test_what_had_no_result_is_not_accepted(project: Project) -> None:
+def test_task_without_a_result_is_not_accepted(project: Project) -> None:
     failing = ('return f"{name}', 'raise OSError(name)\n    return f"{name}')
-    failed = project.load(failing).wf.run_local(project.run_dir, on_error="continue", **GIVEN)
+    failed = project.load(failing).wf.run_local(project.run_dir, on_error="continue", **PARAMETERS)
     assert failed.state == "FAILED"
     project.ran()
     wf = project.load(OWN).wf
-    made = wf.run(failed.run_id).accept()
+    accepted = wf.run(failed.run_id).accept()
     states = {
-        (one["task_name"], one["array_index"]): one["state"]
-        for one in made.status(as_dict=True)["instances"]
+        (element["task_name"], element["array_index"]): element["state"]
+        for element in accepted.status(as_dict=True)["instances"]
     }
     assert states["each", 0] == states["after", 2] == "CACHED"
     assert states["total", None] == "CANCELLED"
-    _, counts = project.run(wf, **GIVEN)
+    _, counts = project.run(wf, **PARAMETERS)
     assert counts == {"total": 1}
 
 
@@ -71,15 +71,16 @@ def test_a_value_that_is_gone_is_not_accepted(load: Any, tmp_path: Path) -> None
     first = load(source).wf.run_local(tmp_path)
     shutil.rmtree(Path(first.record.folder) / "values")
     wf = load(source.replace("200_000", "200000 + 0").replace("return 1", "return 1 + 0")).wf
-    made = wf.run(first.run_id).accept()
-    assert {one["task_name"]: one["state"] for one in made.status(as_dict=True)["instances"]} == {
+    accepted = wf.run(first.run_id).accept()
+    status = accepted.status(as_dict=True)
+    assert {row["task_name"]: row["state"] for row in status["instances"]} == {
         "large": "CANCELLED", "small": "CACHED",
     }  # fmt: skip
-    assert {one.name: one.misses for one in wf.plan(tmp_path).tasks} == {"large": 1, "small": 0}
+    assert {task.name: task.misses for task in wf.plan(tmp_path).tasks} == {"large": 1, "small": 0}
 
 
-def test_what_cannot_be_accepted_is_said(project: Project) -> None:
-    first, _ = project.run(project.load().wf, **GIVEN)
+def test_accept_says_why_it_refuses(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **PARAMETERS)
     same = project.load().wf.run(first.run_id)
     with pytest.raises(ParameterError, match="nothing to accept"):
         same.accept()
@@ -94,12 +95,12 @@ def test_what_cannot_be_accepted_is_said(project: Project) -> None:
 
 
 def test_the_command_loads_the_present_code(project: Project) -> None:
-    first, _ = project.run(project.load().wf, **GIVEN)
+    first, _ = project.run(project.load().wf, **PARAMETERS)
     wf = project.load(OWN).wf
     done = CliRunner().invoke(reflow_command(), ["accept", first.run_id, "--task", "each"])
     assert done.exit_code == 0, done.output
     assert "accepted for the present code" in done.output
-    _, counts = project.run(wf, **GIVEN)
+    _, counts = project.run(wf, **PARAMETERS)
     assert counts == {}
 
 
@@ -123,7 +124,7 @@ def read(path: Annotated[Path, Result(step="write")]) -> str:
 """
 
 
-def test_what_was_made_of_older_files_is_not_taken_for_what_is_missing(
+def test_result_of_older_files_is_not_accepted_for_a_missing_one(
     load: Any, tmp_path: Path
 ) -> None:
     """The path is the same, nobody knows what is in it, and `read` has not read the new file."""

@@ -52,9 +52,9 @@ def pipeline():
 
 def starters():
     return [
-        pytest.param(lambda wf, *given, **more: wf.run_local(*given, **more), id="run_local"),
+        pytest.param(lambda wf, *folder, **more: wf.run_local(*folder, **more), id="run_local"),
         pytest.param(
-            lambda wf, *given, **more: wf.submit(*given, executor="local", **more), id="submit"
+            lambda wf, *folder, **more: wf.submit(*folder, executor="local", **more), id="submit"
         ),
     ]
 
@@ -71,7 +71,7 @@ def nothing_was_created(wf, out):
 
 @both_ways
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("parameters", "message"),
     [
         ({}, r"parameter 'n' \(int\) is missing: task 'make' needs it"),
         ({"n": 1, "m": 2}, "no parameter 'm'"),
@@ -84,23 +84,23 @@ def nothing_was_created(wf, out):
         ({"n": object()}, "must be int"),
     ],
 )
-def test_parameters(out, start, given, told):
+def test_parameters(out, start, parameters, message):
     wf = pipeline()
-    with pytest.raises(ParameterError, match=told):
-        start(wf, out, **given)
+    with pytest.raises(ParameterError, match=message):
+        start(wf, out, **parameters)
     assert nothing_was_created(wf, out)
 
 
 @both_ways
-def test_all_bad_parameters_are_told_at_once(out, start):
+def test_all_bad_parameters_are_reported_at_once(out, start):
     with pytest.raises(ParameterError) as caught:
         start(pipeline(), out, word=3, m=1)
-    for told in ("'n' (int) is missing", "no parameter 'm'", "must be str, got 3"):
-        assert told in str(caught.value)
+    for message in ("'n' (int) is missing", "no parameter 'm'", "must be str, got 3"):
+        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"max_workers": 0}, "max_workers"),
         ({"max_workers": "two"}, "max_workers"),
@@ -109,9 +109,9 @@ def test_all_bad_parameters_are_told_at_once(out, start):
         ({"force_tasks": "make"}, "list of task names"),
     ],
 )
-def test_options(out, options, told):
+def test_options(out, options, message):
     wf = pipeline()
-    with pytest.raises(ParameterError, match=told):
+    with pytest.raises(ParameterError, match=message):
         wf.run_local(out, n=1, **options)
     assert nothing_was_created(wf, out)
 
@@ -213,17 +213,17 @@ def test_empty_fan_out(out, start):
     run = start(pipeline(), out, n=0)
     assert run.wait(60) == "SUCCESS"
     assert run.result("make") == run.result("shout") == run.result("join") == []
-    found = run.status(as_dict=True)
-    assert found["run"]["status"] == "SUCCESS"
-    assert found["failed_instances"] == []
-    assert not any(state != "SUCCESS" for state in found["summary"]["shout"])
+    status = run.status(as_dict=True)
+    assert status["run"]["status"] == "SUCCESS"
+    assert status["failed_instances"] == []
+    assert not any(state != "SUCCESS" for state in status["summary"]["shout"])
 
 
 def test_status_of_an_empty_array_is_success(out, capsys):
     run = pipeline().run_local(out, n=0)
     assert run.status(as_dict=True)["summary"]["shout"] == {"SUCCESS": 0}
     run.status()
-    line = next(one for one in capsys.readouterr().out.splitlines() if "shout" in one)
+    line = next(line for line in capsys.readouterr().out.splitlines() if "shout" in line)
     assert "SUCCESS 0" in line
 
 
@@ -274,7 +274,7 @@ def test_a_value_that_cannot_be_serialized(out, workers):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("announced", "value", "told"),
+    ("announced", "value", "pattern"),
     [
         (int, "text", "int.*str"),
         (int, 1.5, "int.*float"),
@@ -285,7 +285,7 @@ def test_a_value_that_cannot_be_serialized(out, workers):
         (None, 3, "None.*int"),
     ],
 )
-def test_a_task_that_returns_what_its_annotation_denies(out, announced, value, told, workers):
+def test_a_task_that_returns_what_its_annotation_denies(out, announced, value, pattern, workers):
     wf = Workflow("liar")
 
     def make():
@@ -299,15 +299,15 @@ def test_a_task_that_returns_what_its_annotation_denies(out, announced, value, t
         return 1
 
     run = wf.run_local(out, on_error="continue", max_workers=workers)
-    found = run.status(as_dict=True)
-    assert found["run"]["status"] == "FAILED"
-    assert found["summary"] == {"make": {"FAILED": 1}, "more": {"SKIPPED": 1}}
-    (failed,) = found["failed_instances"]
+    status = run.status(as_dict=True)
+    assert status["run"]["status"] == "FAILED"
+    assert status["summary"] == {"make": {"FAILED": 1}, "more": {"SKIPPED": 1}}
+    (failed,) = status["failed_instances"]
     message = failed["error_text"].splitlines()[-1]
     assert "'make'" in message
     import re
 
-    assert re.search(told, message), message
+    assert re.search(pattern, message), message
     with pytest.raises(RunFailedError, match="'make'"):
         run.result("make")
 

@@ -146,7 +146,7 @@ def test_changed_default_version_and_code_run_again(tmp_path, ran):
     assert calls(source="return x + 3", version="2") == 1
 
 
-def test_changed_code_is_ignored_where_asked(tmp_path, ran):
+def test_changed_code_is_ignored_if_the_task_says_so(tmp_path, ran):
     build(ran, code="off").run_local(tmp_path)
     assert build(ran, code="off", source="return x + 1").run_local(tmp_path).result("task") == 1
     assert len(ran.take()) == 1
@@ -368,7 +368,7 @@ def test_a_tasks_own_verifier_decides(tmp_path, workers):
     assert states(wf.run_local(tmp_path, verify=False), "make") == {"CACHED": 2}
 
 
-def test_a_verifier_that_raises_runs_the_task_again_and_is_told(tmp_path, ran):
+def test_verifier_that_raises_is_reported_and_the_task_runs_again(tmp_path, ran):
     wf = Workflow("raising")
 
     def stands(value: int) -> bool:
@@ -434,7 +434,11 @@ def test_large_values_go_every_way(tmp_path, ran, workers):
     assert run.result("direct") == LARGE
     assert run.result("gathered") == [LARGE + 2, LARGE + 3]
     assert list(tmp_path.glob(".reflow/*/values/*.json"))
-    texts = [one for one in run.status(as_dict=True)["instances"] if one["task_name"] == "text"]
+    texts = [
+        element
+        for element in run.status(as_dict=True)["instances"]
+        if element["task_name"] == "text"
+    ]
     assert texts[0]["output"] is None  # too large to be shown
 
 
@@ -474,7 +478,7 @@ def test_a_damaged_large_value_is_made_again(tmp_path, ran):
 # The run directory
 
 
-def test_what_takes_the_run_directory_is_other_work_elsewhere(tmp_path, ran):
+def test_task_with_the_run_directory_is_other_work_in_another_directory(tmp_path, ran):
     wf = Workflow("elsewhere")
 
     @wf.job()
@@ -511,11 +515,11 @@ def test_one_store_serves_scripts_that_are_edited(tmp_path, monkeypatch):
             return x + {added}
         """
     )
-    found = []
+    outcomes = []
     for comment, added in (("# one", 1), ("# two, and longer", 1), ("# one", 20)):
         script.write_text(template.format(comment=comment, added=added))
         space = {"__name__": "edited", "__file__": str(script)}
         exec(compile(script.read_text(), str(script), "exec"), space)
         run = space["wf"].run_local(tmp_path)
-        found.append((run.result("task"), *states(run, "task")))
-    assert found == [(2, "SUCCESS"), (2, "CACHED"), (21, "SUCCESS")]
+        outcomes.append((run.result("task"), *states(run, "task")))
+    assert outcomes == [(2, "SUCCESS"), (2, "CACHED"), (21, "SUCCESS")]

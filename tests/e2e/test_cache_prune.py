@@ -60,8 +60,8 @@ def wf(load: Callable[[str], Any]) -> Any:
 @pytest.fixture
 def runs(wf: Any, tmp_path: Path) -> list[Run]:
     """Two runs of letter a, the second all cached, and one of letter b."""
-    given = [{}, {}, {"letter": "b"}]
-    return [wf.run_local(tmp_path / str(n), **one) for n, one in enumerate(given)]
+    parameters = [{}, {}, {"letter": "b"}]
+    return [wf.run_local(tmp_path / str(n), **values) for n, values in enumerate(parameters)]
 
 
 def store() -> SqliteStore:
@@ -79,10 +79,10 @@ def values(run: Run) -> set[str]:
 def test_older_results_go_and_their_runs_stay(runs: list[Run], wf: Any, tmp_path: Path) -> None:
     before = [run.status(as_dict=True)["summary"] for run in runs]
     stats = [path.stat() for run in runs[:2] for path in Path(run.record.values).iterdir()]
-    size = sum({one.st_ino: one.st_size for one in stats}.values())
+    size = sum({stat.st_ino: stat.st_size for stat in stats}.values())
     plan = pruned("--older-than", "0s", "--dry-run")
-    # What the newest run has stays: `numbers`, which it has taken over.
-    assert {one["task"]: one["results"] for one in plan["tasks"]} == {
+    # What the newest run has is kept: `numbers`, which it reused.
+    assert {task["task"]: task["results"] for task in plan["tasks"]} == {
         "large": 3, "pickled": 1, "last": 1
     }  # fmt: skip
     assert plan["dry_run"] is True
@@ -91,8 +91,8 @@ def test_older_results_go_and_their_runs_stay(runs: list[Run], wf: Any, tmp_path
     assert plan["freed"] == size, "also what has a name in both runs, once"
     assert plan["size"] > size
     assert len(values(runs[0])) == 4
-    told = pruned("--older-than", "0s", "--yes")
-    assert {**told, "dry_run": True} == plan
+    answer = pruned("--older-than", "0s", "--yes")
+    assert {**answer, "dry_run": True} == plan
     assert values(runs[0]) == values(runs[1]) == set()
     assert [run.status(as_dict=True)["summary"] for run in runs] == before
     assert [run.state for run in runs] == ["SUCCESS"] * 3
@@ -112,12 +112,12 @@ def test_older_results_go_and_their_runs_stay(runs: list[Run], wf: Any, tmp_path
 
 
 def stats(task: str) -> tuple[int, int, int, float]:
-    found = as_json("cache-stats", reflow("cache", "stats", "--json"))
-    (one,) = (one for one in found if one["task"] == task)
-    return one["results"], one["out_of_cache"], one["hits"], one["share"]
+    rows = as_json("cache-stats", reflow("cache", "stats", "--json"))
+    (row,) = (row for row in rows if row["task"] == task)
+    return row["results"], row["out_of_cache"], row["hits"], row["share"]
 
 
-def test_what_was_taken_out_is_not_counted_as_a_result(runs: list[Run], tmp_path: Path) -> None:
+def test_pruned_results_are_not_counted(runs: list[Run], tmp_path: Path) -> None:
     assert stats("large") == (6, 0, 3, 0.3333)
     assert stats("last") == (2, 0, 1, 0.3333)
     pruned("--task", "large", "--keep", "0", "--yes")
@@ -130,7 +130,7 @@ def test_what_was_taken_out_is_not_counted_as_a_result(runs: list[Run], tmp_path
     assert "OUT" in reflow("cache", "stats").splitlines()[0]
 
 
-def test_it_holds_in_a_store_that_is_made_anew(runs: list[Run], wf: Any, tmp_path: Path) -> None:
+def test_pruning_holds_in_a_rebuilt_store(runs: list[Run], wf: Any, tmp_path: Path) -> None:
     pruned("--older-than", "0s", "--yes")
     before = [run.status(as_dict=True) for run in runs]
     default_store_path().unlink()
@@ -150,12 +150,12 @@ def test_it_holds_in_a_store_that_is_made_anew(runs: list[Run], wf: Any, tmp_pat
 
 
 def test_one_task_of_a_workflow(runs: list[Run], wf: Any, tmp_path: Path) -> None:
-    told = pruned("--task", "last", "--keep", "0", "--yes")
-    assert [(one["task"], one["reason"], one["results"]) for one in told["tasks"]] == [
+    answer = pruned("--task", "last", "--keep", "0", "--yes")
+    assert [(task["task"], task["reason"], task["results"]) for task in answer["tasks"]] == [
         ("last", "asked", 2)
     ]
-    assert told["freed"] == 0, "a small value stands in the record"
-    plan = {one.name: one.misses for one in wf.plan(tmp_path / "again").tasks}
+    assert answer["freed"] == 0, "a small value stands in the record"
+    plan = {task.name: task.misses for task in wf.plan(tmp_path / "again").tasks}
     assert plan == {"numbers": 0, "large": 0, "pickled": 0, "last": 1}
     assert pruned("--task", "large", "--workflow", "flow", "--yes")["results"] == 3
     assert "no task named 'larg'" in reflow("cache", "prune", "--task", "larg", code=2)
@@ -164,7 +164,7 @@ def test_one_task_of_a_workflow(runs: list[Run], wf: Any, tmp_path: Path) -> Non
     assert pruned("--workflow", "other", "--older-than", "0s")["results"] == 0
 
 
-def test_it_asks_first_and_tells(runs: list[Run]) -> None:
+def test_prune_asks_first_and_reports(runs: list[Run]) -> None:
     assert "--yes" in reflow("cache", "prune", "--older-than", "0s", code=2)
     assert len(values(runs[0])) == 4
     text = reflow("cache", "prune", "--older-than", "0s", "--dry-run")
@@ -177,14 +177,14 @@ def test_it_asks_first_and_tells(runs: list[Run]) -> None:
         assert f"'{wrong[0]}'" in reflow("cache", "prune", *wrong, code=2)
 
 
-def test_what_a_newer_run_has_taken_over_is_not_old(runs: list[Run], wf: Any) -> None:
-    """Its age is that of its last use."""
+def test_result_that_a_newer_run_reuses_is_not_old(runs: list[Run], wf: Any) -> None:
+    """A result is as old as its last use."""
     wf.run_local(runs[0].run_dir)  # letter a again, the newest
-    told = pruned("--older-than", "0s", "--dry-run")
-    assert {one["task"]: one["results"] for one in told["tasks"]} == {
+    answer = pruned("--older-than", "0s", "--dry-run")
+    assert {task["task"]: task["results"] for task in answer["tasks"]} == {
         "large": 3, "pickled": 1, "last": 1
     }  # fmt: skip
-    assert told["runs"] == [runs[2].run_id]
+    assert answer["runs"] == [runs[2].run_id]
     assert plan_pruning(store(), ResultPolicy(older_than=100)).results == 0
     assert plan_pruning(store(), ResultPolicy(older_than=100), clock=Later(200)).results == 5
 
@@ -195,20 +195,20 @@ def other(load: Callable[[str], Any]) -> Any:
     return load(SOURCE.replace('Workflow("flow")', 'Workflow("other")')).wf
 
 
-def test_what_runs_of_another_workflow_have_stays(
+def test_results_that_another_workflow_uses_are_kept(
     runs: list[Run], other: Any, tmp_path: Path
 ) -> None:
     run = other.run_local(tmp_path / "other")
     assert run.counts()["large"] == {"CACHED": 3}
     other.run_local(tmp_path / "more", letter="c")
-    told = pruned("--workflow", "flow", "--older-than", "0s", "--keep", "0", "--yes")
-    assert told["runs"] == [runs[2].run_id], "what `other` has was last used there"
+    answer = pruned("--workflow", "flow", "--older-than", "0s", "--keep", "0", "--yes")
+    assert answer["runs"] == [runs[2].run_id], "what `other` has was last used there"
     assert other.plan(tmp_path / "again").misses == 0
-    told = pruned("--workflow", "other", "--older-than", "0s", "--keep", "0", "--dry-run")
-    assert told["results"] == 5, "of letter c alone: the runs of `flow` have the others"
+    answer = pruned("--workflow", "other", "--older-than", "0s", "--keep", "0", "--dry-run")
+    assert answer["results"] == 5, "of letter c alone: the runs of `flow` have the others"
 
 
-def test_what_an_old_run_took_over_last_stays_with_one_that_is_kept(
+def test_result_that_a_kept_run_has_is_kept_though_an_old_run_reused_it_last(
     runs: list[Run], other: Any, tmp_path: Path
 ) -> None:
     assert other.run_local(tmp_path / "b", letter="b").counts()["large"] == {"CACHED": 3}
@@ -227,24 +227,24 @@ def test_superseded_results(
         new.run_local(tmp_path / "broken")
     source = SOURCE.replace("50_000", "60_000").replace('"end"', '"END"')
     load(source).wf.run_local(tmp_path / "new")
-    told = pruned("--superseded", "--yes")
-    assert {one["task"]: (one["reason"], one["results"]) for one in told["tasks"]} == {
+    answer = pruned("--superseded", "--yes")
+    assert {task["task"]: (task["reason"], task["results"]) for task in answer["tasks"]} == {
         "large": ("superseded", 6), "last": ("superseded", 2)
     }  # fmt: skip
     # What has not changed is there: the older run's `pickled` counts by its values alone.
     assert runs[0].result("pickled") == {"0a", "1a", "2a"}
     assert not any(name.endswith(".json") for name in values(runs[0]))
-    # A task that the workflow has no more.
+    # A task that the workflow no longer has.
     gone = source[: source.index("@wf.job(serializer")]
     load(gone).wf.run_local(tmp_path / "gone")
-    told = pruned("--superseded", "--yes")
-    assert {one["task"] for one in told["tasks"]} == {"pickled", "last"}
+    answer = pruned("--superseded", "--yes")
+    assert {task["task"] for task in answer["tasks"]} == {"pickled", "last"}
 
 
 def test_by_size(runs: list[Run]) -> None:
     plan = pruned("--max-size", "0", "--dry-run")
     assert plan["freed"] < plan["size"]
-    assert {one["reason"] for one in plan["tasks"]} == {"size"}
+    assert {task["reason"] for task in plan["tasks"]} == {"size"}
     enough = str(plan["size"])
     assert pruned("--max-size", enough, "--yes")["results"] == 0
     assert pruned("--max-size", str(plan["size"] - plan["freed"]), "--yes")["freed"] > 0
@@ -255,8 +255,8 @@ def test_a_run_that_may_be_retried_keeps_its_values(wf: Any, tmp_path: Path) -> 
     failed = wf.run_local(tmp_path / "failed", on_error="continue", fail=True)
     assert failed.state == "FAILED"
     before = values(failed)
-    told = pruned("--older-than", "0s", "--keep", "0", "--yes")
-    assert (told["results"], told["freed"]) == (5, 0)
+    answer = pruned("--older-than", "0s", "--keep", "0", "--yes")
+    assert (answer["results"], answer["freed"]) == (5, 0)
     assert values(failed) == before
     assert failed.result("pickled") == {"0a", "1a", "2a"}
     assert wf.plan(tmp_path / "again").misses == 1, "nobody takes them over"
@@ -266,7 +266,7 @@ def test_a_run_that_may_be_retried_keeps_its_values(wf: Any, tmp_path: Path) -> 
     assert failed.result("large")[0] == "0a" * 50_000
 
 
-def test_a_run_that_goes_on_keeps_what_it_has(
+def test_running_run_keeps_its_results(
     runs: list[Run], load: Callable[[str], Any], tmp_path: Path, watch: Any
 ) -> None:
     source = SOURCE.replace(
@@ -277,8 +277,8 @@ def test_a_run_that_goes_on_keeps_what_it_has(
     run = module.wf.submit(run_dir=tmp_path / "long", fail=True)
     watch.until(lambda: run.counts().get("pickled", {}).get("CACHED"))
     module.wf.run_local(tmp_path / "newest", letter="c")  # so that it is not kept as the newest
-    told = pruned("--older-than", "0s", "--yes")
-    assert {one["task"]: one["results"] for one in told["tasks"]} == {
+    answer = pruned("--older-than", "0s", "--yes")
+    assert {task["task"]: task["results"] for task in answer["tasks"]} == {
         "large": 3, "pickled": 1, "last": 2
     }  # fmt: skip
     assert runs[0].result("large")[0] == "0a" * 50_000
@@ -287,23 +287,23 @@ def test_a_run_that_goes_on_keeps_what_it_has(
     assert run.counts()["large"] == {"CACHED": 3}
 
 
-def test_who_is_taken_up_between_plan_and_execution_keeps_what_it_has(runs: list[Run]) -> None:
+def test_run_resumed_between_plan_and_execution_keeps_its_results(runs: list[Run]) -> None:
     plan = plan_pruning(store(), ResultPolicy(older_than=-1))
     record = runs[0].record
     lease, _ = take_lease(
         record.files, Clock(), JournalReader(record.files, record.segments), this_process()
     )
-    went = carry_out(store(), plan)
+    pruning = carry_out(store(), plan)
     lease.release()
-    assert went.runs == (runs[1].run_id,)
-    assert any("is kept" in one for one in went.problems)
+    assert pruning.runs == (runs[1].run_id,)
+    assert any("is kept" in problem for problem in pruning.problems)
     assert runs[0].result("large")[0] == "0a" * 50_000
 
 
-def test_killed_before_the_files_went(
+def test_files_are_orphans_when_prune_is_killed_before_it_removes_them(
     runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it had noted holds, and the files are orphans."""
+    """What is in the journal holds, and the files are orphans."""
 
     class Killed(BaseException):
         pass
@@ -321,12 +321,12 @@ def test_killed_before_the_files_went(
         with pytest.raises(Killed):
             carry_out(store(), plan)
     assert len(values(runs[0])) == 4
-    found = plan_cleaning(store(), Policy(), clock=Later(ORPHANED_AFTER + 10))
-    assert {Path(one.path).name for one in found.orphans} == values(runs[0])
+    cleaning = plan_cleaning(store(), Policy(), clock=Later(ORPHANED_AFTER + 10))
+    assert {Path(orphan.path).name for orphan in cleaning.orphans} == values(runs[0])
 
 
-def test_on_a_full_disk_nothing_goes(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be noted must not be taken away."""
+def test_nothing_is_pruned_on_a_full_disk(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be recorded must not be removed."""
     create = Files.create
 
     def full(self: Files, path: str, data: bytes, *, durable: bool = True) -> bool:
@@ -336,19 +336,19 @@ def test_on_a_full_disk_nothing_goes(runs: list[Run], monkeypatch: pytest.Monkey
 
     plan = plan_pruning(store(), ResultPolicy(older_than=-1))
     monkeypatch.setattr(Files, "create", full)
-    went = carry_out(store(), plan)
-    assert (went.runs, went.freed) == ((), 0)
-    assert all("no room" in one for one in went.problems)
+    pruning = carry_out(store(), plan)
+    assert (pruning.runs, pruning.freed) == ((), 0)
+    assert all("no room" in problem for problem in pruning.problems)
     assert runs[0].result("large")[0] == "0a" * 50_000
 
 
 def test_damaged_and_lost_records(runs: list[Run]) -> None:
-    """What cannot be read keeps its results; what is gone is no concern of this."""
+    """An unreadable record keeps its results; a lost one is ignored."""
     Path(runs[1].record.folder, "run.json").write_text("{}")
-    told = as_json("cache-prune", reflow("cache", "prune", "--json", "--older-than", "0s",
+    answer = as_json("cache-prune", reflow("cache", "prune", "--json", "--older-than", "0s",
                                          "--yes", code=1))  # fmt: skip
-    assert [one.split(":")[0] for one in told["problems"]] == [runs[1].run_id]
-    assert told["results"] == 0, "the damaged run has them too"
+    assert [problem.split(":")[0] for problem in answer["problems"]] == [runs[1].run_id]
+    assert answer["results"] == 0, "the damaged run has them too"
     shutil.rmtree(runs[1].run_dir)
     assert pruned("--older-than", "0s", "--yes")["runs"] == [runs[0].run_id]
 

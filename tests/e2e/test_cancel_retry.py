@@ -98,9 +98,9 @@ def alive(pid: int) -> bool:
 
 def states(run, task):
     return {
-        one["array_index"]: one["state"]
-        for one in run.status(as_dict=True)["instances"]
-        if one["task_name"] == task
+        element["array_index"]: element["state"]
+        for element in run.status(as_dict=True)["instances"]
+        if element["task_name"] == task
     }
 
 
@@ -119,8 +119,8 @@ def test_cancel_ends_everything_and_retry_goes_on(load, watch, tmp_path):
     wf = load(SLOW).wf
     run = wf.submit(run_dir=tmp_path / "r", executor=LocalExecutor(max_workers=2))
     pids = watch.until(
-        lambda: len(found := [int(p.read_text()) for p in (tmp_path / "r").glob("pid-*")]) == 2
-        and found
+        lambda: len(started := [int(p.read_text()) for p in (tmp_path / "r").glob("pid-*")]) == 2
+        and started
     )
     run.cancel()
     assert run.state == "CANCELLED"
@@ -242,7 +242,7 @@ def test_stop_begins_nothing_new(load, tmp_path, workers):
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         ("exit", "sys.exit(7)"),
         ("system", "gone"),
@@ -252,12 +252,12 @@ def test_stop_begins_nothing_new(load, tmp_path, workers):
         ("orphan", "exit code 7"),
     ],
 )
-def test_what_ends_a_process_fails_one_element(load, watch, tmp_path, how, told):
+def test_element_that_ends_its_process_fails_alone(load, watch, tmp_path, how, message):
     wf = load(FAULTY).wf
     run = wf.run_local(run_dir=tmp_path / "r", on_error="continue", max_workers=2, how=how)
     assert states(run, "work") == {i: "FAILED" if i == 3 else "SUCCESS" for i in range(6)}
     (failed,) = run.status(as_dict=True)["failed_instances"]
-    assert told in failed["error_text"]
+    assert message in failed["error_text"]
     assert run.result("apart") == "apart"
     assert ran(tmp_path / "r") == {str(i): 1 for i in range(6)}
     (tmp_path / "r" / "repaired").touch()
@@ -304,7 +304,7 @@ def test_ctrl_c_cancels_what_is_left(load, watch, tmp_path, workers):
     assert run.result("total") == 150
 
 
-def test_what_status_says_of_elements_never_lags_behind_the_run(tmp_path, monkeypatch):
+def test_elements_in_status_never_lag_behind_the_run(tmp_path, monkeypatch):
     """A run that ends while its status is read must not be SUCCESS with elements missing."""
     from reflow import Workflow
     from reflow.runs import status
@@ -316,10 +316,10 @@ def test_what_status_says_of_elements_never_lags_behind_the_run(tmp_path, monkey
         return 1
 
     run = wf.run_local(tmp_path / "out")
-    asked = []
+    calls = []
     index, view = status.bring_up_to_date, status.RunView
-    monkeypatch.setattr(status, "bring_up_to_date", lambda *a: asked.append("index") or index(*a))
-    monkeypatch.setattr(status, "RunView", lambda *a: asked.append("run") or view(*a))
+    monkeypatch.setattr(status, "bring_up_to_date", lambda *a: calls.append("index") or index(*a))
+    monkeypatch.setattr(status, "RunView", lambda *a: calls.append("run") or view(*a))
     run.status(as_dict=True)
     run.status()
-    assert asked == ["run", "index"] * 2
+    assert calls == ["run", "index"] * 2

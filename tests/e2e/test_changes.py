@@ -15,7 +15,7 @@ import pytest
 
 import reflow
 
-from .projects import GIVEN, TASKS, Project
+from .projects import PARAMETERS, TASKS, Project
 
 ALL = {"numbers": 1, "each": 3, "after": 3, "total": 1, "beside": 1}
 
@@ -28,7 +28,7 @@ class Change(NamedTuple):
 
     runs: dict[str, int]
     edits: tuple[tuple[str, str], ...] = ()
-    given: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    parameters: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     why: str = ""
     deep: dict[str, int] | None = None
     deep_why: str = ""
@@ -38,30 +38,30 @@ class Change(NamedTuple):
 EACH = {"each": 3}
 CHANGES = {
     "nothing": Change({}),
-    "default, spelled out": Change({}, given={"shift": 0}),
+    "default, spelled out": Change({}, parameters={"shift": 0}),
     "parameter": Change(
-        {"total": 1}, given={"name": "b"}, why='parameter name: "a" -> "b"'
+        {"total": 1}, parameters={"name": "b"}, why='parameter name: "a" -> "b"'
     ),
     "parameter of an array": Change(
-        {"each": 3, "after": 3, "total": 1}, given={"times": 20},
+        {"each": 3, "after": 3, "total": 1}, parameters={"times": 20},
         why="parameter times: 2 -> 20",
     ),
     "parameter that changes nothing below": Change(
-        {"numbers": 1}, given={"items": [9, 19, 29], "shift": 1},
+        {"numbers": 1}, parameters={"items": [9, 19, 29], "shift": 1},
         why="parameter items: [10,20,30] -> [9,19,29]; parameter shift: 0 -> 1",
     ),
     "default": Change(
         {"total": 1}, (('name: str = "a"', 'name: str = "b"'),), why='parameter name: "a" -> "b"'
     ),
     "one more item": Change(
-        {"numbers": 1, "each": 1, "after": 1, "total": 1}, given={"items": [10, 20, 25, 30]},
+        {"numbers": 1, "each": 1, "after": 1, "total": 1}, parameters={"items": [10, 20, 25, 30]},
         why="parameter items",
     ),
     "order of a list": Change(
-        {"numbers": 1, "total": 1}, given={"items": [30, 20, 10]}, why="parameter items"
+        {"numbers": 1, "total": 1}, parameters={"items": [30, 20, 10]}, why="parameter items"
     ),
     "one item fewer": Change(
-        {"numbers": 1, "total": 1}, given={"items": [10, 30]}, why="parameter items"
+        {"numbers": 1, "total": 1}, parameters={"items": [10, 30]}, why="parameter items"
     ),
     "upstream value that comes out the same": Change(
         {"after": 3}, (("return y //", "return y * 1 //"),), why="its code has changed"
@@ -108,42 +108,42 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_runs_again(project: Project, change: Change) -> None:
-    _, counts = project.run(project.load().wf, **GIVEN)
+    _, counts = project.run(project.load().wf, **PARAMETERS)
     assert counts == ALL
     wf = project.load(*change.edits).wf
-    given = {**GIVEN, **change.given, **change.options}
-    plan = wf.plan(project.run_dir, **given)
+    arguments = {**PARAMETERS, **change.parameters, **change.options}
+    plan = wf.plan(project.run_dir, **arguments)
     assert project.ran() == {}
-    run, counts = project.run(wf, **given)
+    run, counts = project.run(wf, **arguments)
     deep = project.code == "deep" and change.deep is not None
     assert counts == (change.deep if deep else change.runs)
     assert run.state == "SUCCESS"
     project.check_plan(plan, {**counts, "other": counts.get("beside", 0)})
-    told = [why.text for one in plan.tasks for why in one.reasons if one.misses]
+    texts = [why.text for task in plan.tasks for why in task.reasons if task.misses]
     expected = change.deep_why if deep else change.why
-    assert any(expected in text for text in told) or not expected, told
-    # What was found is there for the next run, too.
-    again = wf.plan(project.run_dir, **{**GIVEN, **change.given})
+    assert any(expected in text for text in texts) or not expected, texts
+    # The next run has these results, too.
+    again = wf.plan(project.run_dir, **{**PARAMETERS, **change.parameters})
     assert again.complete
     assert again.misses == (1 if "cache=False" in str(change.edits) else 0)
 
 
-def test_what_was_changed_back_is_found_again(project: Project) -> None:
-    project.run(project.load().wf, **GIVEN)
-    project.run(project.load(("times) * SCALE", "times) * SCALE * 10")).wf, **GIVEN)
-    _, counts = project.run(project.load().wf, **GIVEN)
+def test_result_is_reused_after_a_change_is_undone(project: Project) -> None:
+    project.run(project.load().wf, **PARAMETERS)
+    project.run(project.load(("times) * SCALE", "times) * SCALE * 10")).wf, **PARAMETERS)
+    _, counts = project.run(project.load().wf, **PARAMETERS)
     assert counts == {}
 
 
-def test_a_plan_of_what_never_ran(project: Project) -> None:
+def test_plan_of_a_workflow_that_never_ran(project: Project) -> None:
     wf = project.load().wf
-    plan = wf.plan(project.run_dir, **GIVEN)
-    assert {one.name: (one.size, one.hits, one.misses, one.unknown) for one in plan.tasks} == {
+    plan = wf.plan(project.run_dir, **PARAMETERS)
+    assert {t.name: (t.size, t.hits, t.misses, t.unknown) for t in plan.tasks} == {
         "numbers": (1, 0, 1, 0), "each": (None, 0, 0, None), "after": (None, 0, 0, None),
         "total": (1, 0, 0, 1), "beside": (1, 0, 1, 0),
     }  # fmt: skip
     assert (plan.hits, plan.misses, plan.complete) == (0, 2, False)
-    assert [one.reasons[0].text for one in plan.tasks] == [
+    assert [task.reasons[0].text for task in plan.tasks] == [
         "it has never run", "waits for numbers", "waits for each", "waits for after",
         "it has never run",
     ]  # fmt: skip
@@ -157,24 +157,24 @@ def test_a_plan_writes_nothing(project: Project, home: Path) -> None:
     wf = project.load().wf
     wf.store.list_runs(limit=0)  # makes a store where there is none
     before = sorted(home.rglob("*"))
-    wf.plan(project.run_dir, **GIVEN)
+    wf.plan(project.run_dir, **PARAMETERS)
     assert sorted(home.rglob("*")) == before
-    project.run(wf, **GIVEN)
+    project.run(wf, **PARAMETERS)
     before = sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*"))
-    assert wf.plan(project.run_dir / "elsewhere", **GIVEN).misses == 0
+    assert wf.plan(project.run_dir / "elsewhere", **PARAMETERS).misses == 0
     assert sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*")) == before
 
 
 def test_a_plan_takes_what_submit_takes(project: Project) -> None:
     wf = project.load().wf
-    plan = wf.plan(run_dir="x", executor="slurm", wait=True, on_code_change="fail", **GIVEN)
+    plan = wf.plan(run_dir="x", executor="slurm", wait=True, on_code_change="fail", **PARAMETERS)
     assert plan.run_dir == str(Path("x").absolute())
     with pytest.raises(ValueError, match=r"force_tasks: .*no task named 'eech'"):
-        wf.plan("x", force_tasks=["eech"], **GIVEN)
+        wf.plan("x", force_tasks=["eech"], **PARAMETERS)
     with pytest.raises(ValueError, match=r"parameter 'items'.* is missing"):
         wf.plan("x")
     with pytest.raises(ValueError, match="no parameter 'shifts': did you mean 'shift'"):
-        wf.plan("x", shifts=1, **GIVEN)
+        wf.plan("x", shifts=1, **PARAMETERS)
 
 
 FILES = """
@@ -212,24 +212,24 @@ def test_a_plan_verifies(load: Any, tmp_path: Path) -> None:
     (out / "1.txt").write_text("bad")
     (out / "2.txt").unlink()
     (out / "0.txt").write_text("raise")
-    told = {one.name: one for one in wf.plan(out).tasks}
-    assert (told["write"].hits, told["write"].misses) == (0, 3)
-    assert {one.text for one in told["write"].reasons} == {
+    tasks = {task.name: task for task in wf.plan(out).tasks}
+    assert (tasks["write"].hits, tasks["write"].misses) == (0, 3)
+    assert {reason.text for reason in tasks["write"].reasons} == {
         "a verifier refused the older result", f"its file {out}/2.txt is gone",
         "a verifier raised OSError('unreadable')",
     }  # fmt: skip
-    assert told["large"].reasons[0].text == "waits for write"
+    assert tasks["large"].reasons[0].text == "waits for write"
     assert wf.plan(out, verify=False).misses == 0
     # Large values are read where they are; one that is gone is made again.
     for name in ("0.txt", "1.txt", "2.txt"):
         (out / name).write_text(name[0])
     assert wf.plan(out).hits == 5
     shutil.rmtree(next(out.glob(".reflow/*/values")))
-    told = {one.name: one for one in wf.plan(out).tasks}
-    assert told["large"].reasons[0].text.startswith("the value of the older result is gone")
+    tasks = {task.name: task for task in wf.plan(out).tasks}
+    assert tasks["large"].reasons[0].text.startswith("the value of the older result is gone")
 
 
-def test_inputs_that_differ_in_length_are_told(load: Any, tmp_path: Path) -> None:
+def test_plan_reports_inputs_that_differ_in_length(load: Any, tmp_path: Path) -> None:
     wf = load(
         "from typing import Annotated\nfrom reflow import Result, Workflow\n"
         "wf = Workflow('uneven')\n"
@@ -239,9 +239,9 @@ def test_inputs_that_differ_in_length_are_told(load: Any, tmp_path: Path) -> Non
         " y: Annotated[int, Result(step=b)]) -> int: return x\n"
     ).wf
     wf.run_local(tmp_path, on_error="continue")
-    (told,) = [one for one in wf.plan(tmp_path).tasks if one.name == "c"]
-    assert (told.size, told.misses, told.unknown) == (None, 0, None)
-    assert "differ in length: x has 1, y has 2" in told.reasons[0].text
+    (planned,) = [task for task in wf.plan(tmp_path).tasks if task.name == "c"]
+    assert (planned.size, planned.misses, planned.unknown) == (None, 0, None)
+    assert "differ in length: x has 1, y has 2" in planned.reasons[0].text
 
 
 SERIALIZER = """
@@ -323,9 +323,9 @@ def test_what_runs_again_when_a_serializer_changes(
     def run(flow: str, options: str) -> list[str]:
         script(flow.replace("CODE", code).replace("OPTIONS", options), site, name="keeping.py")
         ran = tmp_path / "ran"
-        found = ran.read_text().split() if ran.exists() else []
+        names = ran.read_text().split() if ran.exists() else []
         ran.unlink(missing_ok=True)
-        return found
+        return names
 
     site = install("cells", SERIALIZER)
     # As where it is installed: what stands in a folder of one's own counts by its code.
@@ -430,28 +430,28 @@ def other_pythons() -> Iterator[str]:
     here = sys.version_info[:2]
     installed = Path(sys.base_prefix).parent.glob("*/bin/python3")
     named = (shutil.which(f"python3.{minor}") for minor in range(10, 20))
-    seen = {here}
-    asked = "import sys, attrs, cattrs, click, pluggy, reflow.workflow as _"
-    asked += "; print(*sys.version_info[:2])"
+    versions = {here}
+    question = "import sys, attrs, cattrs, click, pluggy, reflow.workflow as _"
+    question += "; print(*sys.version_info[:2])"
     for python in (*map(str, sorted(installed)), *filter(None, named)):
         done = subprocess.run(
-            [python, "-c", asked], capture_output=True, text=True, check=False, env=environment()
+            [python, "-c", question], capture_output=True, text=True, check=False, env=environment()
         )
         version = tuple(map(int, done.stdout.split())) if done.returncode == 0 else here
-        if version not in seen:
-            seen.add(version)
+        if version not in versions:
+            versions.add(version)
             yield python
 
 
 def environment() -> dict[str, str]:
     folders = [str(Path(reflow.__file__).parents[1])]
-    folders += [one for one in sys.path if one.endswith("-packages")]
+    folders += [path for path in sys.path if path.endswith("-packages")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.mark.parametrize("code", ["function", "deep"])
 def test_the_version_of_python_is_no_reason_to_run_again(code: str, tmp_path: Path) -> None:
-    """Only of a function that has no source is bytecode taken, which every version has its own."""
+    """Only functions without source count by their bytecode, which differs between versions."""
     others = list(other_pythons())
     if not others:
         pytest.skip("there is no Python of another version here that can import reflow")
@@ -459,15 +459,15 @@ def test_the_version_of_python_is_no_reason_to_run_again(code: str, tmp_path: Pa
     ran = tmp_path / "ran"
     for python in (sys.executable, *others, sys.executable):
         subprocess.run([python, "pythons.py"], cwd=tmp_path, env=environment(), check=True)
-        found = ran.read_text().split() if ran.exists() else []
+        names = ran.read_text().split() if ran.exists() else []
         ran.unlink(missing_ok=True)
         if python != sys.executable:
-            assert found == ["bare"], python
+            assert names == ["bare"], python
         elif others:
-            assert sorted(found) == ["bare", "each", "each", "last", "make"]
+            assert sorted(names) == ["bare", "each", "each", "last", "make"]
             others = []
         else:
-            assert found == [], "what was changed back is found again"
+            assert names == [], "results are reused once the change is undone"
 
 
 def test_every_task_is_in_the_table() -> None:

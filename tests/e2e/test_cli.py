@@ -149,7 +149,7 @@ def test_submit_waits_and_tells_the_id_first(shell: Shell) -> None:
         if stand["run"]["status"] == "FAILED":
             break
         assert time.monotonic() < until, stand
-    assert {one["attempt"] for one in stand["failed_instances"]} != {1}
+    assert {element["attempt"] for element in stand["failed_instances"]} != {1}
 
 
 def test_submit_and_cancel(shell: Shell) -> None:
@@ -176,14 +176,14 @@ def test_options_are_typed(shell: Shell) -> None:
         "--param-force-task", "mine",
     )  # fmt: skip
     stand = json.loads(shell.demo("status", shell.newest(), "--json").stdout)
-    given = stand["run"]["parameters"]
-    assert given["day"].startswith("2026-04-01T10:00:00")
+    parameters = stand["run"]["parameters"]
+    assert parameters["day"].startswith("2026-04-01T10:00:00")
     expected = {
         "count": 1, "seconds": 0.5, "tags": ["a", "b"], "mode": "slow", "color": "BLUE",
         "loud_voice": True, "where": "p/q", "point": {"x": 3, "y": 4}, "anything": [1, None],
         "force_task": "mine",
     }  # fmt: skip
-    assert {name: given[name] for name in expected} == expected
+    assert {name: parameters[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_help_shows_defaults_and_required(shell: Shell) -> None:
 
 def test_describe_and_dag(shell: Shell) -> None:
     described = json.loads(shell.demo("describe").stdout)
-    assert [one["name"] for one in described["tasks"]] == ["make", "double", "total"]
+    assert [task["name"] for task in described["tasks"]] == ["make", "double", "total"]
     assert shell.demo("dag").stdout.splitlines()[0] == "make"
     assert "t0 -->|fan-out| t1" in shell.demo("dag", "--format", "mermaid").stdout
     assert '"make" -> "double" [label="fan-out"];' in shell.demo("dag", "--format", "dot").stdout

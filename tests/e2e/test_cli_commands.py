@@ -230,7 +230,7 @@ def test_last_without_any_run(shell: Shell) -> None:
     assert "of workflow demo" in shell.demo("status", "--last", code=2).stderr
 
 
-def test_a_run_that_the_store_has_forgotten_is_found_by_its_directory(failed: Shell) -> None:
+def test_run_missing_in_the_store_is_named_by_its_directory(failed: Shell) -> None:
     shutil.rmtree(failed.folder / "state/reflow")
     assert "FAILED" in failed.reflow("status", "r").stdout
 
@@ -242,7 +242,7 @@ def test_status_of_a_task_and_exit_codes(failed: Shell) -> None:
     assert "make" not in out
     stand = json.loads(failed.reflow("status", "r", "--task", "make", "--json").stdout)
     assert list(stand["summary"]) == ["make"]
-    assert {one["task_name"] for one in stand["instances"]} == {"make"}
+    assert {element["task_name"] for element in stand["instances"]} == {"make"}
     done = failed.reflow("status", "r", "--task", "dubble", code=2)
     assert "did you mean 'double'" in done.stderr
     failed.reflow("status", "r")
@@ -258,19 +258,19 @@ def test_runs_are_filtered(shell: Shell) -> None:
     other.write_text(SCRIPT.replace('Workflow("demo")', 'Workflow("other")'), encoding="utf-8")
     shell.call([sys.executable, str(other), "run", "--run-dir", "c", "-n", "1"])
 
-    def found(ask: Callable[..., Any], *words: str) -> list[str]:
+    def folders(ask: Callable[..., Any], *words: str) -> list[str]:
         listed = json.loads(ask("runs", "--json", *words).stdout)
-        return [Path(one["run_dir"]).name for one in listed]
+        return [Path(row["run_dir"]).name for row in listed]
 
-    assert found(shell.reflow) == ["c", "b", "a"]
-    assert found(shell.demo) == ["b", "a"]
-    assert found(shell.demo, "--all") == ["c", "b", "a"]
-    assert found(shell.reflow, "--last") == ["c"]
-    assert found(shell.demo, "--last") == ["b"]
-    assert found(shell.reflow, "--workflow", "other") == ["c"]
-    assert found(shell.reflow, "--status", "failed") == ["b"]
-    assert found(shell.reflow, "--limit", "2") == ["c", "b"]
-    assert found(shell.reflow, "--until", "2020-01-01") == []
+    assert folders(shell.reflow) == ["c", "b", "a"]
+    assert folders(shell.demo) == ["b", "a"]
+    assert folders(shell.demo, "--all") == ["c", "b", "a"]
+    assert folders(shell.reflow, "--last") == ["c"]
+    assert folders(shell.demo, "--last") == ["b"]
+    assert folders(shell.reflow, "--workflow", "other") == ["c"]
+    assert folders(shell.reflow, "--status", "failed") == ["b"]
+    assert folders(shell.reflow, "--limit", "2") == ["c", "b"]
+    assert folders(shell.reflow, "--until", "2020-01-01") == []
     assert "goes with neither" in shell.reflow("runs", "--last", "--all", code=2).stderr
     assert "sometime" in shell.reflow("runs", "--since", "sometime", code=2).stderr
     assert "'ODD'" in shell.reflow("runs", "--status", "ODD", code=2).stderr
@@ -293,7 +293,7 @@ def test_json_is_as_its_schema_says(failed: Shell) -> None:
     assert check("runs", failed.reflow("runs", "--json", "--until", "2000-01-01").stdout) == []
     check("describe", failed.demo("describe").stdout)
     described = check("describe-run", failed.reflow("describe", "r").stdout)
-    names = {one["name"]: one["parameters"] for one in described["tasks"]}
+    names = {task["name"]: task["parameters"] for task in described["tasks"]}
     assert names["double"] == ["double_bad", "double_pause", "scale"]
     assert described == check("describe-run", failed.demo("describe", "--last").stdout)
     for words in (["dag", "r"], ["dag", "--last"]):
@@ -302,7 +302,7 @@ def test_json_is_as_its_schema_says(failed: Shell) -> None:
     assert {"source": "make", "target": "double", "mode": "fan-out"} in drawn["edges"]
     submit = ["submit", "--run-dir", "other", "-n", "3", "--plan"]
     plan = check("plan", failed.demo(*submit, "--json").stdout)
-    assert {one["name"]: one["hits"] for one in plan["tasks"]} == {
+    assert {task["name"]: task["hits"] for task in plan["tasks"]} == {
         "make": 1, "double": 0, "total": 0,
     }  # fmt: skip
     assert failed.demo(*submit).stdout.splitlines()[1].split()[:3] == ["TASK", "ELEMENTS", "CACHED"]
@@ -323,15 +323,15 @@ def test_retry_waits_and_says_what_changes(failed: Shell) -> None:
 def test_cancel_many_looks_all_up_first(shell: Shell) -> None:
     ids = [
         shell.demo(
-            "submit", "--run-dir", one, "-n", "1", "--double-pause", "60"
+            "submit", "--run-dir", run_dir, "-n", "1", "--double-pause", "60"
         ).stdout.strip()
-        for one in "ab"
+        for run_dir in "ab"
     ]
     assert "nope" in shell.reflow("cancel", *ids, "nope", "--yes", code=2).stderr
     assert "give --yes" in shell.reflow("cancel", *ids, code=2).stderr
     shell.reflow("status", "a", "--exit-code", code=3)
     out = shell.reflow("cancel", ids[0], ids[1], ids[1], "--yes").stdout
-    assert out.splitlines() == [f"{one} CANCELLED" for one in ids]
+    assert out.splitlines() == [f"{job_id} CANCELLED" for job_id in ids]
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -347,10 +347,10 @@ def test_ctrl_c_only_ends_the_waiting(shell: Shell) -> None:
     run_id = process.stdout.readline().strip()
     assert process.stderr.readline().startswith("make: ")  # it waits
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in told
-    assert f"reflow status {run_id}" in told
+    assert "Traceback" not in errors
+    assert f"reflow status {run_id}" in errors
     shell.reflow("status", run_id, "--exit-code", code=3)
     shell.reflow("cancel", run_id, "--yes")
 
@@ -367,8 +367,8 @@ def test_ctrl_c_cancels_a_run_of_this_process(shell: Shell) -> None:
     while not process.stdout.readline().startswith("doubling"):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert (process.returncode, told) == (130, "interrupted\n")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "interrupted\n")
     assert "CANCELLED" in shell.reflow("status", "r").stdout
 
 
@@ -389,13 +389,13 @@ def test_logs_of_the_local_executor_are_the_drivers(failed: Shell) -> None:
     last = failed.reflow("logs", "r", "--driver", "--tail", "1").stdout
     assert last == driver.splitlines(keepends=True)[-1]
     assert "driver-1.log" in failed.reflow("logs", "r", "--list").stdout
-    for place, told in (
+    for place, message in (
         ("dubble", "did you mean 'double'"),
         ("double[7]", "elements: 0 to 2"),
         ("make[0]", "is not an array"),
         ("double[x]", "neither TASK nor TASK[INDEX]"),
     ):
-        assert told in failed.reflow("logs", "r", place, code=2).stderr
+        assert message in failed.reflow("logs", "r", place, code=2).stderr
 
 
 def test_a_run_of_a_terminal_keeps_no_logs(shell: Shell) -> None:
@@ -515,7 +515,7 @@ def test_a_workflow_without_tasks_is_an_error_for_every_command(shell: Shell) ->
         assert "has no tasks" in shell.demo(*words, code=2).stderr
 
 
-def test_what_is_not_foreseen_keeps_its_traceback(shell: Shell) -> None:
+def test_unexpected_error_keeps_its_traceback(shell: Shell) -> None:
     code = (
         "from reflow.cli import commands\n"
         "group = commands.reflow_command()\n"

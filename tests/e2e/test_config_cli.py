@@ -18,7 +18,7 @@ from reflow.states import SUCCESS
 
 @pytest.fixture(autouse=True)
 def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [one for one in os.environ if one.startswith("REFLOW_")]:
+    for name in [variable for variable in os.environ if variable.startswith("REFLOW_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_DIRS", str(home / "site"))
@@ -40,16 +40,16 @@ def write(path: Path, text: str) -> Path:
 def shown(*arguments: str) -> dict[str, Any]:
     result = reflow("config", "show", "--json", *arguments)
     assert result.exit_code == 0, result.stderr
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
 
 
-def values(found: dict[str, Any]) -> dict[str, Any]:
-    return {one["key"]: one["value"] for one in found["settings"]}
+def values(answer: dict[str, Any]) -> dict[str, Any]:
+    return {setting["key"]: setting["value"] for setting in answer["settings"]}
 
 
-def origins(found: dict[str, Any]) -> dict[str, Any]:
-    return {one["key"]: one["from"] for one in found["settings"]}
+def origins(answer: dict[str, Any]) -> dict[str, Any]:
+    return {setting["key"]: setting["from"] for setting in answer["settings"]}
 
 
 def test_path_and_init(home: Path) -> None:
@@ -73,26 +73,29 @@ def test_show_says_where_values_come_from(
                     '[profile.big.run]\nexecutor = "pbs"\n[plugins.pin]\nnpy = "reflow-npy"\n'
                     "[executor.elsewhere]\nx = 1\n")  # fmt: skip
     monkeypatch.setenv("REFLOW_EXECUTOR_LOCAL_MAX_WORKERS", "3")
-    found = shown("--profile", "big")
-    told, origin = values(found), origins(found)
-    assert found["profile"] == "big"
-    assert told["run.executor"] == "pbs"
+    answer = shown("--profile", "big")
+    setting, origin = values(answer), origins(answer)
+    assert answer["profile"] == "big"
+    assert setting["run.executor"] == "pbs"
     assert origin["run.executor"] == {
         "kind": "file", "file": str(project), "line": 2, "profile": "big", "variable": None
     }  # fmt: skip
-    assert (told["executor.slurm.sbatch"], origin["executor.slurm.sbatch"]["line"]) == (
+    assert (setting["executor.slurm.sbatch"], origin["executor.slurm.sbatch"]["line"]) == (
         "/opt/sbatch", 4
     )  # fmt: skip
-    assert told["executor.local.max_workers"] == 3
+    assert setting["executor.local.max_workers"] == 3
     assert origin["executor.local.max_workers"]["variable"] == "REFLOW_EXECUTOR_LOCAL_MAX_WORKERS"
-    assert (told["executor.pbs.qsub"], origin["executor.pbs.qsub"]["kind"]) == ("qsub", "default")
-    assert told["plugins.pin.npy"] == "reflow-npy"
-    assert told["executor.elsewhere.x"] == 1
-    assert [(one["kind"], one["state"]) for one in found["files"]] == [
+    assert (setting["executor.pbs.qsub"], origin["executor.pbs.qsub"]["kind"]) == (
+        "qsub",
+        "default",
+    )
+    assert setting["plugins.pin.npy"] == "reflow-npy"
+    assert setting["executor.elsewhere.x"] == 1
+    assert [(file["kind"], file["state"]) for file in answer["files"]] == [
         ("project", "read"), ("user", "missing"), ("site", "read")
     ]  # fmt: skip
-    assert found["problems"] == []
-    assert ["[executor.elsewhere]: no executor" in one for one in found["notes"]] == [True]
+    assert answer["problems"] == []
+    assert ["[executor.elsewhere]: no executor" in note for note in answer["notes"]] == [True]
 
     text = reflow("config", "show", "--check")
     assert text.exit_code == 0
@@ -129,12 +132,12 @@ def test_show_tells_what_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_show_hides_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFLOW_STORE_URL", "postgresql://me:secret@host/runs")
-    found = shown()
-    assert found["store"] == values(found)["store.url"] == "postgresql://me:***@host/runs"
+    answer = shown()
+    assert answer["store"] == values(answer)["store.url"] == "postgresql://me:***@host/runs"
     assert "secret" not in reflow("config", "show").output
     monkeypatch.setenv("REFLOW_STORE_URL", "postgresql://me@host/runs?password=secret&schema=x")
-    found = shown()
-    assert found["store"] == "postgresql://me@host/runs?password=***&schema=x"
+    answer = shown()
+    assert answer["store"] == "postgresql://me@host/runs?password=***&schema=x"
     assert "secret" not in reflow("config", "show").output
 
 
@@ -166,7 +169,7 @@ def test_broken_plugin_disturbs_neither_show_nor_init(
     monkeypatch.syspath_prepend(str(home / "broken"))
     lookup.registry.cache_clear()
     try:
-        assert any("bad" in one and "no licence" in one for one in shown()["notes"])
+        assert any("bad" in note and "no licence" in note for note in shown()["notes"])
         assert reflow("config", "init").exit_code == 0
     finally:
         lookup.registry.cache_clear()

@@ -213,7 +213,7 @@ def test_module_whose_workflow_stands_under_the_guard(place):
 )
 def test_command(place, arguments):
     text = TASKS + SUBMIT + CHECK + "print('ü')"
-    out = python(place, *(one.replace("{}", text) for one in arguments))
+    out = python(place, *(argument.replace("{}", text) for argument in arguments))
     assert out.count("submitted") == 1
     assert "runs 1" in out
 

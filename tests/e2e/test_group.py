@@ -99,8 +99,8 @@ class Person(NamedTuple):
         """Run the workflow in a folder of the team; return what `status` says."""
         self.do(str(self.folder / "flow.py"), "run", "--run-dir",
                 str(self.folder / "team" / where), **more)  # fmt: skip
-        told: dict[str, Any] = json.loads(self.reflow("status", "--last", "--json"))
-        return told
+        status: dict[str, Any] = json.loads(self.reflow("status", "--last", "--json"))
+        return status
 
     def reflow(self, *words: str, **more: Any) -> str:
         return self.do("-c", "from reflow.cli import main; main()", *words, **more)
@@ -114,7 +114,7 @@ class Person(NamedTuple):
 
 
 def paths() -> str:
-    return os.pathsep.join([str(ROOT), *(one for one in sys.path if one.endswith("-packages"))])
+    return os.pathsep.join([str(ROOT), *(path for path in sys.path if path.endswith("-packages"))])
 
 
 def usable_python(name: str) -> str:
@@ -176,51 +176,51 @@ def people(accounts: str) -> Iterator[list[Person]]:
     (folder / "team").mkdir()
     os.chown(folder / "team", 0, grp.getgrnam(GROUP).gr_gid)
     (folder / "team").chmod(0o2770)
-    found = [Person(name, folder, accounts) for name in USERS]
-    for one in found:
-        one.home.mkdir()
-        os.chown(one.home, pwd.getpwnam(one.name).pw_uid, pwd.getpwnam(one.name).pw_gid)
-    yield found
+    people = [Person(name, folder, accounts) for name in USERS]
+    for person in people:
+        person.home.mkdir()
+        os.chown(person.home, pwd.getpwnam(person.name).pw_uid, pwd.getpwnam(person.name).pw_gid)
+    yield people
     shutil.rmtree(folder)
 
 
-def states(told: dict[str, Any]) -> dict[str, str]:
-    return {task: "+".join(counts) for task, counts in told["summary"].items()}
+def states(status: dict[str, Any]) -> dict[str, str]:
+    return {task: "+".join(counts) for task, counts in status["summary"].items()}
 
 
-def test_one_runs_and_the_other_takes_over(people: list[Person]) -> None:
+def test_one_user_reuses_the_results_of_another(people: list[Person]) -> None:
     ann, bob = people
     assert set(states(ann.run("ann")).values()) == {"SUCCESS"}
     assert ann.ran() == ["large", "numbers", "pickled", "written"]
-    told = bob.run("bob")
+    status = bob.run("bob")
     assert bob.ran() == ["pickled"], "what another user has pickled is not read"
-    assert states(told) == {
+    assert states(status) == {
         "numbers": "CACHED", "large": "CACHED", "pickled": "SUCCESS", "written": "CACHED"
     }  # fmt: skip
-    (note,) = told["notes"]
+    (note,) = status["notes"]
     assert "team/ann" in note
     assert "belong to the user 'reflowann', and reading a pickle runs code" in note
-    # Of the run that took them over all is the other's own.
+    # All files of the run that reused them belong to its own user.
     uid = pwd.getpwnam(bob.name).pw_uid
     folder = ann.folder / "team" / "bob"
     assert {path.lstat().st_uid for path in folder.rglob("*")} == {uid}
     assert states(bob.run("more", umask=0o022))["pickled"] == "CACHED"
     # Nor do the two make theirs again in turns.
-    told = ann.run("again")
-    assert (states(told)["pickled"], told["notes"]) == ("CACHED", [])
+    status = ann.run("again")
+    assert (states(status)["pickled"], status["notes"]) == ("CACHED", [])
     # Each sees the other's runs, and the store takes both in turns.
     runs = json.loads(ann.reflow("runs", "--all", "--json"))
-    assert {one["user_id"] for one in runs} == set(USERS)
+    assert {row["user_id"] for row in runs} == set(USERS)
     for run in runs:
-        told = json.loads(ann.reflow("status", run["run_id"], "--json"))["run"]
-        assert told["user_id"] == run["user_id"]
+        status = json.loads(ann.reflow("status", run["run_id"], "--json"))["run"]
+        assert status["user_id"] == run["user_id"]
         ann.reflow("logs", run["run_id"])
     assert "nothing is wrong" in ann.reflow("store", "check")
-    first = next(one["run_id"] for one in runs if one["user_id"] == ann.name)
+    first = next(row["run_id"] for row in runs if row["user_id"] == ann.name)
     assert "Permission denied" in bob.reflow("retry", first, code=2)
 
 
-def test_the_rights_are_those_of_the_folder_and_no_more(people: list[Person]) -> None:
+def test_permissions_are_those_of_the_folder(people: list[Person]) -> None:
     ann, bob = people
     ann.run("deep/ann")
     bob.run("deep/bob")
@@ -251,40 +251,40 @@ def test_other_folders_are_as_private_as_the_umask_says(people: list[Person]) ->
     os.chown(ann.home / "plain", pwd.getpwnam(ann.name).pw_uid, grp.getgrnam(GROUP).gr_gid)
     (ann.home / "plain").chmod(0o770)
     ann.do(str(ann.folder / "flow.py"), "run", "--run-dir", str(ann.home / "plain" / "run"))
-    found = list((ann.home / "plain" / "run").rglob("*"))
-    assert len(found) > 10
-    assert {path.lstat().st_mode & 0o077 for path in found} == {0}
+    paths_below = list((ann.home / "plain" / "run").rglob("*"))
+    assert len(paths_below) > 10
+    assert {path.lstat().st_mode & 0o077 for path in paths_below} == {0}
 
 
-def test_what_cannot_be_read_is_made_again_and_told(people: list[Person]) -> None:
+def test_unreadable_results_are_computed_again_with_a_note(people: list[Person]) -> None:
     ann, bob = people
     ann.run("ann")
     private = ann.folder / "team" / "ann"
     private.chmod(0o2700)
-    told = bob.run("bob")
-    assert states(told) == {
+    status = bob.run("bob")
+    assert states(status) == {
         # A small value stands in the store, which both may read.
         "numbers": "CACHED", "large": "SUCCESS", "pickled": "SUCCESS", "written": "CACHED"
     }  # fmt: skip
-    assert sum("may not be read by this user" in one for one in told["notes"]) == 1
-    assert str(private) in str(told["notes"])
+    assert sum("may not be read by this user" in note for note in status["notes"]) == 1
+    assert str(private) in str(status["notes"])
     bob.reflow("runs", "--all")
-    (own,) = [one for one in json.loads(bob.reflow("runs", "--all", "--json"))
-              if one["user_id"] == ann.name]  # fmt: skip
+    (own,) = [row for row in json.loads(bob.reflow("runs", "--all", "--json"))
+              if row["user_id"] == ann.name]  # fmt: skip
     assert "Permission denied" in bob.reflow("status", own["run_id"], code=2)
     assert "1 run of other users left alone" in bob.reflow("store", "gc", "--older-than", "0s")
     assert "1 run of other users left" in bob.reflow("cache", "prune", "--older-than", "0s")
 
 
-def test_a_file_that_cannot_be_read_is_made_again_and_told(people: list[Person]) -> None:
+def test_results_with_unreadable_files_are_computed_again_with_a_note(people: list[Person]) -> None:
     ann, bob = people
     ann.run("ann", MODE="600")
-    told = bob.run("bob", OUT=str(bob.home / "own.txt"))
-    assert states(told)["written"] == "SUCCESS"
-    assert "not all files that they name can be read" in str(told["notes"])
+    status = bob.run("bob", OUT=str(bob.home / "own.txt"))
+    assert states(status)["written"] == "SUCCESS"
+    assert "not all files that they name can be read" in str(status["notes"])
 
 
-def test_a_killed_writer_does_not_lock_the_other_out(people: list[Person]) -> None:
+def test_killed_writer_does_not_lock_other_users_out(people: list[Person]) -> None:
     """Its lease is known to be nobody's, and its journal is rolled back."""
     ann, bob = people
     store = str(ann.folder / "team" / "store.sqlite")

@@ -83,18 +83,18 @@ def workflow(
 ) -> Workflow:
     wf = Workflow("files", config=Config(run=RunSettings(files=configured)))
 
-    def read(given: Any) -> int:
-        calls.append(given)
+    def read(file: Any) -> int:
+        calls.append(file)
         return len(calls)
 
-    read.__annotations__["given"] = annotation
+    read.__annotations__["file"] = annotation
     wf.job(files=how)(read)
     return wf
 
 
-def runs_again(wf: Workflow, calls: list[Any], folder: Path, given: Any) -> bool:
+def runs_again(wf: Workflow, calls: list[Any], folder: Path, value: Any) -> bool:
     before = len(calls)
-    wf.run_local(folder, given=given)
+    wf.run_local(folder, file=value)
     return len(calls) > before
 
 
@@ -119,7 +119,7 @@ def test_a_file(tmp_path: Path, change: Callable[[Path], None], how: str, again:
         ("path", "auto", False),
     ],
 )  # fmt: skip
-def test_the_configuration_says_it_where_the_task_does_not(
+def test_configuration_decides_if_the_task_does_not(
     tmp_path: Path, how: str | None, configured: str, again: bool
 ) -> None:
     file = tmp_path / "in.txt"
@@ -128,11 +128,11 @@ def test_the_configuration_says_it_where_the_task_does_not(
     wf = workflow(Path, how, calls, configured)
     assert runs_again(wf, calls, tmp_path / "run", file)
     other_size(file)
-    assert wf.plan(tmp_path / "run", given=file).hits == (0 if again else 1)
+    assert wf.plan(tmp_path / "run", file=file).hits == (0 if again else 1)
     assert runs_again(wf, calls, tmp_path / "run", file) is again
 
 
-def test_the_configuration_knows_no_other_policy() -> None:
+def test_configuration_refuses_an_unknown_policy() -> None:
     with pytest.raises(ValueError, match="files"):
         RunSettings(files="mtime")
 
@@ -151,7 +151,7 @@ def test_the_configuration_says_how_files_in_results_count(
 
     run = wf.run_local(tmp_path / "run", max_workers=workers)
     (row,) = wf.store.instances(run.run_id)
-    assert [bool(one) for one in row.prints] == ([True] if kept else [])
+    assert [bool(text) for text in row.prints] == ([True] if kept else [])
 
 
 @pytest.mark.parametrize(("annotation", "make"), SHAPES)
@@ -181,7 +181,7 @@ def test_a_text_is_no_file(tmp_path: Path) -> None:
     assert not runs_again(wf, calls, tmp_path / "run", str(file))
 
 
-def test_a_link_counts_as_where_it_leads(tmp_path: Path) -> None:
+def test_link_counts_as_its_target(tmp_path: Path) -> None:
     for name, text in (("a", "one"), ("b", "one"), ("c", "eno")):
         (tmp_path / name).write_text(text)
     link = tmp_path / "link"
@@ -238,14 +238,14 @@ def test_a_damaged_memory_of_hashes_is_no_memory(tmp_path: Path, text: str) -> N
     assert not runs_again(wf, calls, tmp_path / "run", file)
 
 
-def test_a_file_that_cannot_be_read_is_told_before_anything_runs(
+def test_unreadable_file_is_reported_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     wf = workflow(Path, "auto", [])
-    with pytest.raises(ParameterError, match=r"'given' of task 'read'.*loop.*files=\"path\""):
-        wf.run_local(tmp_path / "run", given=loop)
+    with pytest.raises(ParameterError, match=r"'file' of task 'read'.*loop.*files=\"path\""):
+        wf.run_local(tmp_path / "run", file=loop)
     assert not (tmp_path / "run").exists()
 
 
@@ -269,4 +269,6 @@ def test_plan_and_why_know_of_files(load: Any, tmp_path: Path) -> None:
     assert plan.misses == 1
     assert "what stands there has changed" in plan.tasks[0].reasons[0].text
     run = wf.run_local(tmp_path / "out", data=data)
-    assert [one.after for one in run.why("size").differences] == ["what stands there has changed"]
+    assert [difference.after for difference in run.why("size").differences] == [
+        "what stands there has changed"
+    ]

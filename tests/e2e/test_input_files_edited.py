@@ -46,7 +46,7 @@ NOTICED: dict[Change, dict[str, bool]] = {
 CASES = [(change, how) for change in NOTICED for how in WAYS]
 
 
-def seen(path: Path) -> str:
+def content_of(path: Path) -> str:
     """Return what a task finds at a path."""
     return path.read_text() if path.is_file() else "a folder" if path.is_dir() else "nothing"
 
@@ -70,16 +70,16 @@ class Project:
             return [1, 2]
 
         @self.wf.job(files=how)
-        def read(given: Path, x: Annotated[list[int], Result(step=first)]) -> str:
+        def read(file: Path, x: Annotated[list[int], Result(step=first)]) -> str:
             self.note("read")
-            found = seen(given)
+            text = content_of(file)
             self.during(self.file)
-            return found
+            return text
 
         @self.wf.job(array=True, files=how)
         def each(several: list[Path], x: Annotated[int, Result(step=first)]) -> str:
             self.note("each")
-            return f"{x} {seen(several[0])}"
+            return f"{x} {content_of(several[0])}"
 
     def note(self, task: str) -> None:
         with self.ran.open("a") as file:
@@ -97,14 +97,14 @@ class Project:
         self.before, self.during = before, during
         self.ran.write_text("")
         run = self.wf.run_local(
-            self.folder / "out", given=self.file, several=[self.file], max_workers=self.workers
+            self.folder / "out", file=self.file, several=[self.file], max_workers=self.workers
         )
         return run, sorted(self.ran.read_text().split())
 
 
 def notes(run: Run) -> list[str]:
-    found: list[str] = run.status(as_dict=True)["notes"]
-    return found
+    texts: list[str] = run.status(as_dict=True)["notes"]
+    return texts
 
 
 
@@ -113,55 +113,59 @@ ALL = ["each", "each", "read"]
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("change", "how"), CASES)
-def test_what_is_changed_before_an_element_begins(
+def test_file_changed_before_an_element_begins(
     tmp_path: Path, change: Change, how: str, workers: int
 ) -> None:
     project = Project(tmp_path, how, workers)
     project.write("one")
     run, ran = project.run(before=change)
-    after = seen(project.file)
+    after = content_of(project.file)
     assert ran == ALL
     assert (run.result("read"), run.result("each")) == (after, [f"1 {after}", f"2 {after}"])
-    told = notes(run)
+    texts = notes(run)
     if NOTICED[change][how]:
-        how_told = "is gone since" if change is delete else "was changed since"
-        assert [one.split(":")[0] for one in sorted(told)] == [
-            f"parameter {name!r} names {project.file}, which {how_told} the run was submitted"
-            for name in ("given", "several")
+        change_text = "is gone since" if change is delete else "was changed since"
+        assert [text.split(":")[0] for text in sorted(texts)] == [
+            f"parameter {name!r} names {project.file}, which {change_text} the run was submitted"
+            for name in ("file", "several")
         ]
     else:
-        assert told == []
-    # Found by whoever has what was read ...
+        assert texts == []
+    # A run that is submitted with what was read reuses the result ...
     if NOTICED[change][how] and how != "stat":
         again, ran = project.run()
         assert ran == []
         assert again.result("read") == after
-    # ... and by nobody who has what was there at submission.
+    # ... and no run that is submitted with what was there at submission does.
     project.write("one")
     again, ran = project.run()
-    found = (again.result("read"), again.result("each")[1])
+    results = (again.result("read"), again.result("each")[1])
     if how == "path" or (how == "stat" and not NOTICED[change][how]):
         return  # as asked: the content does not count
-    assert found == ("one", "2 one")
+    assert results == ("one", "2 one")
     assert (ran == ALL) is (NOTICED[change][how] or how == "stat")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("change", "how"), CASES)
-def test_what_is_changed_while_an_element_runs(
+def test_file_changed_while_an_element_runs(
     tmp_path: Path, change: Change, how: str, workers: int
 ) -> None:
     project = Project(tmp_path, how, workers)
     project.write("one")
     run, _ = project.run(during=change)
     assert run.result("read") == "one"
-    told = [one for one in notes(run) if "while task 'read' ran: its result counts for this" in one]
+    texts = [
+        note for note in notes(run) if "while task 'read' ran: its result counts for this" in note
+    ]
     noticed = NOTICED[change][how]
-    assert len(told) == noticed
+    assert len(texts) == noticed
     if noticed:
-        assert "in.txt" in told[0]
-        assert 'files="path" is for what a task writes' in told[0]
-        (row,) = (one for one in project.wf.store.instances(run.run_id) if one.task == "read")
+        assert "in.txt" in texts[0]
+        assert 'files="path" is for what a task writes' in texts[0]
+        (row,) = (
+            element for element in project.wf.store.instances(run.run_id) if element.task == "read"
+        )
         assert (row.state, row.identity) == ("SUCCESS", "")
         # Neither what was there before nor what is there now was surely read.
         _, ran = project.run()
@@ -181,7 +185,7 @@ CONTENTS = st.sampled_from(["nothing", "a", "bb", "cc"])
         st.tuples(CONTENTS, st.none() | CONTENTS, st.none() | CONTENTS), min_size=1, max_size=6
     )
 )
-def test_whatever_is_changed_nobody_gets_what_was_not_read(
+def test_no_run_gets_a_result_of_content_that_was_not_read(
     runs: list[tuple[str, str | None, str | None]],
 ) -> None:
     """A model: which contents have a result. A run is what it is submitted with, what is there
@@ -189,7 +193,7 @@ def test_whatever_is_changed_nobody_gets_what_was_not_read(
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "store")
         project = Project(Path(folder), store=store)
-        ages, known = iter(range(10**6)), set[str]()
+        ages, contents_with_result = iter(range(10**6)), set[str]()
 
         def becomes(content: str | None) -> Change:
             def change(path: Path) -> None:
@@ -205,12 +209,12 @@ def test_whatever_is_changed_nobody_gets_what_was_not_read(
             becomes(submitted)(project.file)
             run, ran = project.run(becomes(before), becomes(during))
             begun = before or submitted
-            if submitted in known:
+            if submitted in contents_with_result:
                 assert (run.result("read"), "read" in ran) == (submitted, False)
                 continue
             assert (run.result("read"), "read" in ran) == (begun, True)
             if (during or begun) == begun:
-                known.add(begun)
+                contents_with_result.add(begun)
         store.close()
 
 
@@ -226,7 +230,7 @@ def test_a_file_that_comes_after_the_submission_counts_by_what_is_in_it(tmp_path
     assert (run.result("read"), ran) == ("nothing", ALL)
 
 
-def test_each_element_is_known_by_what_it_has_read(tmp_path: Path) -> None:
+def test_identity_of_each_element_follows_what_it_read(tmp_path: Path) -> None:
     wf = Workflow("steps")
     file, moving = tmp_path / "in.txt", tmp_path / "moving"
 
@@ -235,30 +239,31 @@ def test_each_element_is_known_by_what_it_has_read(tmp_path: Path) -> None:
         return [0, 1, 2, 3]
 
     @wf.job(array=True)
-    def read(given: Path, x: Annotated[int, Result(step=numbers)]) -> str:
-        found = given.read_text()
+    def read(file: Path, x: Annotated[int, Result(step=numbers)]) -> str:
+        text = file.read_text()
         if moving.exists() and x < 3:
-            given.write_text(f"text {x + 1}")
-            settle(given, 10 - x)
-        return f"{x}: {found}"
+            file.write_text(f"text {x + 1}")
+            settle(file, 10 - x)
+        return f"{x}: {text}"
 
     def states() -> list[tuple[str, bool]]:
         return [
-            (one.state, bool(one.identity)) for one in wf.store.instances(run.run_id, "read")
+            (element.state, bool(element.identity))
+            for element in wf.store.instances(run.run_id, "read")
         ]
 
     moving.touch()
     file.write_text("text 0")
-    run = wf.run_local(tmp_path / "out", given=file)
+    run = wf.run_local(tmp_path / "out", file=file)
     assert run.result("read") == [f"{x}: text {x}" for x in range(4)]
     assert states() == [*[("SUCCESS", False)] * 3, ("SUCCESS", True)]
     assert len(notes(run)) == 2
     moving.unlink()
     file.write_text("text 0")
-    run = wf.run_local(tmp_path / "out", given=file)
+    run = wf.run_local(tmp_path / "out", file=file)
     assert run.result("read") == [f"{x}: text 0" for x in range(4)]
     file.write_text("text 3")
-    run = wf.run_local(tmp_path / "out", given=file)
+    run = wf.run_local(tmp_path / "out", file=file)
     assert states() == [*[("SUCCESS", True)] * 3, ("CACHED", True)]
 
 
@@ -266,28 +271,28 @@ def test_each_element_is_known_by_what_it_has_read(tmp_path: Path) -> None:
     ("how", "edited", "touched"),
     [("auto", False, False), ("content", True, False), ("stat", True, True)],
 )
-def test_what_is_in_a_folder(tmp_path: Path, how: str, edited: bool, touched: bool) -> None:
-    def told(before: Change = nothing, during: Change = nothing) -> list[str]:
-        """Return which changes of the folder are told, at a first run."""
+def test_changes_inside_a_folder(tmp_path: Path, how: str, edited: bool, touched: bool) -> None:
+    def changes(before: Change = nothing, during: Change = nothing) -> list[str]:
+        """Return which changes of the folder the notes of a first run report."""
         project = Project(Path(tempfile.mkdtemp(dir=tmp_path)), how)
         inside = project.file / "deep" / "a.txt"
         inside.parent.mkdir(parents=True)
         inside.write_text("one")
         settle(inside)
         run, _ = project.run(lambda _: before(inside), lambda _: during(inside))
-        found = [one for one in notes(run) if one.startswith("parameter 'given' names")]
-        return [one.split(", which ")[1].split(":")[0] for one in found]
+        texts = [note for note in notes(run) if note.startswith("parameter 'file' names")]
+        return [text.split(", which ")[1].split(":")[0] for text in texts]
 
     since = ["was changed since the run was submitted"]
     meanwhile = ["was changed while task 'read' ran"]
-    assert told(before=touch) == since * touched
-    assert told(before=other_size) == since * edited
-    assert told(during=touch) == meanwhile * touched
-    assert told(during=other_size) == meanwhile * edited
-    assert told(other_size, delete) == [*since * edited, *meanwhile * edited]
+    assert changes(before=touch) == since * touched
+    assert changes(before=other_size) == since * edited
+    assert changes(during=touch) == meanwhile * touched
+    assert changes(during=other_size) == meanwhile * edited
+    assert changes(other_size, delete) == [*since * edited, *meanwhile * edited]
 
 
-def test_ten_thousand_files_are_kept_beside_and_told_in_a_line(tmp_path: Path) -> None:
+def test_ten_thousand_files_are_recorded_apart_and_reported_in_one_line(tmp_path: Path) -> None:
     many = [tmp_path / "many" / f"{number:05}.txt" for number in range(10_000)]
     many[0].parent.mkdir()
     for file in many:
@@ -311,10 +316,10 @@ def test_ten_thousand_files_are_kept_beside_and_told_in_a_line(tmp_path: Path) -
     folder = Path(run.record.folder)
     assert len(list((folder / "values").iterdir())) == 1
     # The paths stand there twice, as parameters, but not how each of them looked.
-    assert (folder / "run.json").stat().st_size < 2.5 * len(dump([str(one) for one in many]))
+    assert (folder / "run.json").stat().st_size < 2.5 * len(dump([str(file) for file in many]))
 
 
-def test_a_record_without_what_is_beside_says_so(tmp_path: Path) -> None:
+def test_record_without_its_attachment_is_an_error(tmp_path: Path) -> None:
     many = [tmp_path / f"{number:04}.txt" for number in range(1_000)]
     for file in many:
         file.write_text("one")
@@ -334,11 +339,11 @@ def test_a_record_without_what_is_beside_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError) as failed:
         wf.run_local(tmp_path / "out", files=many)
     assert failed.value.run is not None
-    (row,) = (one for one in failed.value.run.status(as_dict=True)["instances"][1:])
+    (row,) = (element for element in failed.value.run.status(as_dict=True)["instances"][1:])
     assert "how the files of the run's parameters stood; submit the run anew" in row["error_text"]
 
 
-def test_a_task_that_misses_its_file_is_told_since_when(tmp_path: Path) -> None:
+def test_error_of_a_missing_file_says_since_when_it_is_gone(tmp_path: Path) -> None:
     file = tmp_path / "in.txt"
     file.write_text("one")
     wf = Workflow("missing")
@@ -349,17 +354,17 @@ def test_a_task_that_misses_its_file_is_told_since_when(tmp_path: Path) -> None:
         return 1
 
     @wf.job()
-    def read(given: Path, x: Annotated[int, Result(step=first)]) -> str:
-        return given.read_text()
+    def read(file: Path, x: Annotated[int, Result(step=first)]) -> str:
+        return file.read_text()
 
     with pytest.raises(RunFailedError) as failed:
-        wf.run_local(tmp_path / "out", given=file)
+        wf.run_local(tmp_path / "out", file=file)
     run = failed.value.run
     assert run is not None
     error = run.status(as_dict=True)["instances"][1]["error_text"]
     assert "FileNotFoundError" in error
     assert error.endswith(
-        f"parameter 'given' names {file}, which is gone since the run was submitted: "
+        f"parameter 'file' names {file}, which is gone since the run was submitted: "
         "the task found nothing there"
     )
     # Whoever puts it back and retries runs on what was submitted.
@@ -368,7 +373,7 @@ def test_a_task_that_misses_its_file_is_told_since_when(tmp_path: Path) -> None:
     assert run.wait() == "SUCCESS"
 
 
-def test_what_cannot_be_looked_at_has_no_identity(tmp_path: Path) -> None:
+def test_element_has_no_identity_if_its_file_cannot_be_examined(tmp_path: Path) -> None:
     def loop(path: Path) -> None:
         path.unlink()
         path.symlink_to(path)
@@ -377,12 +382,12 @@ def test_what_cannot_be_looked_at_has_no_identity(tmp_path: Path) -> None:
     project.write("one")
     run, _ = project.run(before=loop)
     assert run.result("read") == "nothing"
-    assert {one.identity for one in project.wf.store.instances(run.run_id, "read")} == {""}
+    assert {element.identity for element in project.wf.store.instances(run.run_id, "read")} == {""}
     assert "which cannot be read (" in notes(run)[0]
     assert "its result counts for this run alone" in notes(run)[0]
 
 
-def test_results_of_edited_files_are_not_accepted_for_what_was_submitted(
+def test_accept_refuses_results_of_edited_files(
     load: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     source = (
@@ -401,14 +406,14 @@ def test_results_of_edited_files_are_not_accepted_for_what_was_submitted(
     run = module.wf.run_local(tmp_path / "out", data=data)
     assert (run.result("read"), len(notes(run))) == ("three", 1)
     renewed = load(source.replace("data.read_text()", "data.read_text() + ''")).wf
-    made = renewed.run(run.run_id).accept()
-    states = {one.task: one.state for one in renewed.store.instances(made.run_id)}
+    accepted = renewed.run(run.run_id).accept()
+    states = {element.task: element.state for element in renewed.store.instances(accepted.run_id)}
     assert states["read"] == "CANCELLED"
     data.write_text("one")
     assert renewed.run_local(tmp_path / "out", data=data).result("read") == "one"
 
 
-def test_why_and_plan_tell_what_was_edited(
+def test_why_and_plan_report_edited_files(
     load: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     source = (
@@ -427,8 +432,8 @@ def test_why_and_plan_tell_what_was_edited(
     module.edit = None
     data.write_text("one")
     run = module.wf.run_local(tmp_path / "out", data=data)
-    told = "what stands there was changed after the submission"
-    assert [one.after for one in run.why("read").differences] == [told]
+    text = "what stands there was changed after the submission"
+    assert [difference.after for difference in run.why("read").differences] == [text]
     assert run.why("read").compared_with.startswith(first.run_id)
     data.write_text("two")
     module.during = lambda: other_size(data)
@@ -441,7 +446,7 @@ def test_why_and_plan_tell_what_was_edited(
     assert "counts for no other run: a file that it read was changed while it ran" in reason
 
 
-def test_why_names_what_this_element_met_and_not_what_others_did(
+def test_why_names_the_changes_of_this_element_alone(
     load: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     source = (
@@ -467,5 +472,5 @@ def test_why_names_what_this_element_met_and_not_what_others_did(
     for path in paths.values():
         path.write_text("1")
     run = module.wf.run_local(tmp_path / "out", **paths)
-    assert [one.name for one in run.why("read").differences] == ["one"]
-    assert [one.name for one in run.why("later").differences] == ["two"]
+    assert [difference.name for difference in run.why("read").differences] == ["one"]
+    assert [difference.name for difference in run.why("later").differences] == ["two"]

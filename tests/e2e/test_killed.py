@@ -38,7 +38,7 @@ def plus(item: Annotated[int, Result(step="double")]) -> int:
 def total(all: Annotated[list[int], Result(step="plus")]) -> list[int]:
     return all
 """
-EXPECTED = [2 * one + 1 for one in range(8)]
+EXPECTED = [2 * index + 1 for index in range(8)]
 
 
 def kill(pid: int) -> None:
@@ -47,11 +47,11 @@ def kill(pid: int) -> None:
 
 
 def victims(watch, run, whom):
-    """The processes to kill, by what they are."""
-    found = watch.processes(run)
-    pythons = {pid: line for pid, line in found.items() if "reflow.job" in line}
+    """Return the pids to kill, by the kind of process."""
+    processes = watch.processes(run)
+    pythons = {pid: line for pid, line in processes.items() if "reflow.job" in line}
     parents = {}
-    for pid in found:
+    for pid in processes:
         try:
             with open(f"/proc/{pid}/stat") as file:
                 parents[pid] = int(file.read().rpartition(")")[2].split()[1])
@@ -63,8 +63,8 @@ def victims(watch, run, whom):
     if whom == "driver":
         return [pid for pid in pythons if pid not in workers]
     if whom == "shell":
-        return [pid for pid in found if pid not in pythons]
-    return list(found)
+        return [pid for pid in processes if pid not in pythons]
+    return list(processes)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -147,9 +147,9 @@ def test_a_killed_caller_is_taken_over(load, watch, tmp_path, workers, seed):
         "assert run.wait(60) == 'SUCCESS'\n"
         "print(run.result('total'))"
     )
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=90
     )
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.strip() == str(EXPECTED)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == str(EXPECTED)
     watch.assert_recorded_once(module.wf.run(row.run_id))

@@ -16,13 +16,13 @@ wf = Workflow("files")
 ran = []
 
 @wf.job()
-def items(given: list[int]) -> list[tuple[int, int]]:
-    return list(enumerate(given))
+def items(numbers: list[int]) -> list[tuple[int, int]]:
+    return list(enumerate(numbers))
 
 @wf.job(array=True)
-def write(one: Annotated[tuple[int, int], Result(step="items")], run_dir: RunDir) -> Path:
-    path = run_dir / f"{one[0]}.txt"
-    path.write_text(str(one[1]))
+def write(pair: Annotated[tuple[int, int], Result(step="items")], run_dir: RunDir) -> Path:
+    path = run_dir / f"{pair[0]}.txt"
+    path.write_text(str(pair[1]))
     ran.append("write")
     return path
 
@@ -34,7 +34,7 @@ def read(path: Annotated[Path, Result(step="write")]) -> int:
 @wf.job()
 def join(paths: Annotated[list[Path], Result(step="write")], run_dir: RunDir) -> Path:
     ran.append("join")
-    (run_dir / "all").write_text(" ".join(one.read_text() for one in paths))
+    (run_dir / "all").write_text(" ".join(path.read_text() for path in paths))
     return run_dir / "all"
 
 @wf.job()
@@ -45,15 +45,15 @@ def last(path: Annotated[Path, Result(step="join")]) -> str:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_made_of_files_with_other_content_is_made_anew(
+def test_results_made_of_changed_files_are_computed_again(
     load: Any, tmp_path: Path, workers: int
 ) -> None:
     module = load(SOURCE)
     out = tmp_path / "out"
 
-    def run(*given: int) -> tuple[list[int], str]:
+    def run(*numbers: int) -> tuple[list[int], str]:
         module.ran.clear()
-        done = module.wf.run_local(out, given=list(given), max_workers=workers)
+        done = module.wf.run_local(out, numbers=list(numbers), max_workers=workers)
         return done.result("read"), done.result("last")
 
     assert run(1, 2, 3) == ([1, 2, 3], "1 2 3")
@@ -63,11 +63,11 @@ def test_what_is_made_of_files_with_other_content_is_made_anew(
         assert sorted(module.ran) == ["join", "last", "read", "write"]
     assert run(1, 5, 3) == ([1, 5, 3], "1 5 3")
     assert module.ran == []
-    # What was made of them before is right again, but for the files that were overwritten.
+    # Older results are valid again, but for those whose files were overwritten.
     assert run(1, 2, 3) == ([1, 2, 3], "1 2 3")
     if workers == 1:
         assert sorted(module.ran) == ["join", "write"]
     assert run(1, 2, 3) == ([1, 2, 3], "1 2 3")
     assert module.ran == []
     assert run(1, 5, 3) == ([1, 5, 3], "1 5 3")
-    assert module.wf.plan(out, given=[1, 5, 3]).misses == 0
+    assert module.wf.plan(out, numbers=[1, 5, 3]).misses == 0

@@ -64,7 +64,7 @@ SOURCE = textwrap.dedent(
 
 
 @pytest.fixture
-def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def events_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REFLOW_TEST_SEEN", str(tmp_path / "seen"))
     return tmp_path / "seen"
 
@@ -75,8 +75,13 @@ def configure(tmp_path: Path, names: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["local", "submit"])
-def test_each_failure_and_each_end_once(
-    install: Any, script: Any, seen: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+def test_observers_hear_of_each_failure_and_each_end_once(
+    install: Any,
+    script: Any,
+    events_file: Path,
+    tmp_path: Path,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     configure(tmp_path, '["mail"]')
     site = install("mail", OBSERVER)
@@ -86,7 +91,7 @@ def test_each_failure_and_each_end_once(
         "observer 'mail' of mail 1.0: reflow_task_failed: RuntimeError: the mail server is down",
         "FAILED",
     ]
-    lines = seen.read_text().splitlines()
+    lines = events_file.read_text().splitlines()
     assert sorted(line for line in lines if line.startswith("failed")) == [
         "failed alone None ERROR",
         "failed each 1 ERROR",
@@ -97,14 +102,14 @@ def test_each_failure_and_each_end_once(
     assert (tmp_path / "out" / ".reflow" / finished[0][1]).is_dir()
 
 
-def test_an_installed_plugin_that_nobody_named_is_told_nothing(
-    install: Any, script: Any, seen: Path
+def test_observer_that_is_not_configured_is_not_called(
+    install: Any, script: Any, events_file: Path
 ) -> None:
     script(SOURCE, install("mail", OBSERVER))
-    assert not seen.exists()
+    assert not events_file.exists()
 
 
-def test_unknown_observers_are_told_before_anything_runs(script: Any, tmp_path: Path) -> None:
+def test_unknown_observers_are_reported_before_anything_runs(script: Any, tmp_path: Path) -> None:
     configure(tmp_path, '["post"]')
     source = """
         from reflow import PluginError, Workflow
@@ -122,8 +127,8 @@ def test_unknown_observers_are_told_before_anything_runs(script: Any, tmp_path: 
     assert not os.path.exists(tmp_path / "out")
 
 
-def test_one_that_breaks_later_is_noted_and_changes_nothing(
-    install: Any, script: Any, seen: Path, tmp_path: Path
+def test_observer_that_breaks_later_leaves_a_note_and_changes_nothing(
+    install: Any, script: Any, events_file: Path, tmp_path: Path
 ) -> None:
     configure(tmp_path, '["mail"]')
     site = install("mail", OBSERVER)

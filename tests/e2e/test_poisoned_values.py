@@ -76,9 +76,9 @@ def give_away(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> AttachmentFolder:
     attachments.learned.pop("text", None)
-    made = AttachmentFolder(Files(), str(tmp_path / "mine"), [PICKLE, TEXT])
-    made._loaded["text"] = TextSerializer()
-    return made
+    attachment_folder = AttachmentFolder(Files(), str(tmp_path / "mine"), [PICKLE, TEXT])
+    attachment_folder._loaded["text"] = TextSerializer()
+    return attachment_folder
 
 
 def poison(folder: Path, content: bytes, suffix: str) -> dict[str, str]:
@@ -94,30 +94,30 @@ def poison(folder: Path, content: bytes, suffix: str) -> dict[str, str]:
 def test_the_pickle_of_another_user_is_never_loaded(
     tmp_path: Path, folder: AttachmentFolder, give_away: Any
 ) -> None:
-    found = poison(tmp_path / "mine", pickle.dumps(Bomb()), ".pickle")
-    give_away(tmp_path / "mine" / found["file"])
+    stored = poison(tmp_path / "mine", pickle.dumps(Bomb()), ".pickle")
+    give_away(tmp_path / "mine" / stored["file"])
     with pytest.raises(RecordError, match=r"belongs to .*, and reading what 'pickle' wrote runs"):
-        folder.load(found)
+        folder.load(stored)
 
 
-def test_a_link_to_the_pickle_of_another_user_is_no_way_round(
+def test_link_to_the_pickle_of_another_user_is_not_loaded(
     tmp_path: Path, folder: AttachmentFolder, give_away: Any
 ) -> None:
-    found = poison(tmp_path / "theirs", pickle.dumps(Bomb()), ".pickle")
-    give_away(tmp_path / "theirs" / found["file"])
+    stored = poison(tmp_path / "theirs", pickle.dumps(Bomb()), ".pickle")
+    give_away(tmp_path / "theirs" / stored["file"])
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / found["file"]).symlink_to(tmp_path / "theirs" / found["file"])
+    (tmp_path / "mine" / stored["file"]).symlink_to(tmp_path / "theirs" / stored["file"])
     with pytest.raises(RecordError, match="belongs to"):
-        folder.load(found)
+        folder.load(stored)
 
 
 def test_a_pickle_that_was_changed_is_never_loaded(tmp_path: Path) -> None:
     folder = AttachmentFolder(Files(), str(tmp_path), [PICKLE])
-    found = folder.keep("pickle", {1, 2})
-    assert folder.load(found) == {1, 2}
-    (tmp_path / found["file"]).write_bytes(pickle.dumps(Bomb()))
+    stored = folder.keep("pickle", {1, 2})
+    assert folder.load(stored) == {1, 2}
+    (tmp_path / stored["file"]).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(RecordError, match="does not match its checksum"):
-        AttachmentFolder(Files(), str(tmp_path), [PICKLE]).load(found)
+        AttachmentFolder(Files(), str(tmp_path), [PICKLE]).load(stored)
 
 
 def decide(folder: AttachmentFolder, theirs: Path, native: object) -> Decision:
@@ -130,7 +130,7 @@ def decide(folder: AttachmentFolder, theirs: Path, native: object) -> Decision:
     return reuse.decide(result)
 
 
-def test_the_results_of_others_are_taken_over_but_for_pickles(
+def test_results_of_other_users_are_reused_but_for_pickles(
     tmp_path: Path, folder: AttachmentFolder, give_away: Any
 ) -> None:
     theirs = tmp_path / "theirs"
@@ -139,8 +139,8 @@ def test_the_results_of_others_are_taken_over_but_for_pickles(
     text = poison(theirs / "values", b"a text", ".txt")
     assert decide(folder, theirs, [bomb]).stands, "my own"
     (tmp_path / "mine" / bomb["file"]).unlink()
-    for one in (bomb, text):
-        give_away(theirs / "values" / one["file"])
+    for stored in (bomb, text):
+        give_away(theirs / "values" / stored["file"])
     assert decide(folder, theirs, {"a": [text]}) == Decision(True)
     assert folder.load(text) == "a text"
     for native in ([text, bomb], [bomb]):
@@ -162,7 +162,7 @@ def test_the_results_of_others_are_taken_over_but_for_pickles(
         reference("os.system", f"{'0' * 64}.txt"),
     ],
 )
-def test_nothing_is_taken_over_from_outside_of_a_run(
+def test_files_outside_of_a_run_are_not_reused(
     tmp_path: Path, folder: AttachmentFolder, native: dict[str, str]
 ) -> None:
     assert not decide(folder, tmp_path, native).stands
@@ -188,7 +188,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_shared_cache_makes_what_another_pickled_again(script: Any, tmp_path: Path) -> None:
+def test_pickles_of_another_user_in_a_shared_cache_are_made_again(
+    script: Any, tmp_path: Path
+) -> None:
     start = PICKLED.replace("sys.argv[1]", "'one'")
     assert script(start) == "{'SUCCESS': 1}\n"
     assert script(start) == "{'CACHED': 1}\n"

@@ -35,7 +35,7 @@ class Task:
     file: bool
 
 
-class Seen(NamedTuple):
+class Origin(NamedTuple):
     """What an instance is made of, by the model."""
 
     task: int
@@ -46,14 +46,14 @@ class Seen(NamedTuple):
 
 @st.composite
 def workflows(draw: st.DrawFn) -> list[Task]:
-    made: list[Task] = []
+    tasks: list[Task] = []
     for number in range(draw(st.integers(2, 5))):
         above = draw(st.sets(st.integers(0, number - 1), max_size=2)) if number else set()
-        made.append(
+        tasks.append(
             Task(tuple(sorted(above)), draw(st.integers(0, 2)), draw(st.integers(2, 9)), 0, 1,
                  draw(st.booleans()), draw(st.booleans()))
         )  # fmt: skip
-    return made
+    return tasks
 
 
 CHANGES = st.tuples(
@@ -71,55 +71,56 @@ def source(tasks: list[Task]) -> str:
         "from reflow import Param, Result, RunDir, Workflow",
         "ran = []", "wf = Workflow('random')",
     ]  # fmt: skip
-    for number, one in enumerate(tasks):
-        types = ["Path" if tasks[i].file else "int" for i in one.above]
+    for number, task in enumerate(tasks):
+        types = ["Path" if tasks[i].file else "int" for i in task.above]
         parts = [
             f"a{i}: Annotated[{kind}, Result(step='t{i}')]"
-            for i, kind in zip(one.above, types, strict=True)
+            for i, kind in zip(task.above, types, strict=True)
         ]
-        parts += ["p: Annotated[int, Param()]"] if one.parameter else []
-        parts += ["run_dir: RunDir"] if one.file else []
-        terms = [f"int(a{i}.read_text())" if tasks[i].file else f"a{i}" for i in one.above]
-        terms += [*(["p"] if one.parameter else []), str(one.add)]
-        made = f"min({one.limit}, {' + '.join(terms)})"
+        parts += ["p: Annotated[int, Param()]"] if task.parameter else []
+        parts += ["run_dir: RunDir"] if task.file else []
+        terms = [f"int(a{i}.read_text())" if tasks[i].file else f"a{i}" for i in task.above]
+        terms += [*(["p"] if task.parameter else []), str(task.add)]
+        value = f"min({task.limit}, {' + '.join(terms)})"
         lines += [
-            f"@wf.job(version='{one.version}')",
-            f"def t{number}({', '.join(parts)}) -> {'Path' if one.file else 'int'}:",
-            f"    {'#' * one.comment}",
+            f"@wf.job(version='{task.version}')",
+            f"def t{number}({', '.join(parts)}) -> {'Path' if task.file else 'int'}:",
+            f"    {'#' * task.comment}",
             f"    ran.append({number})",
         ]
-        if one.file:
+        if task.file:
             lines += [
-                f"    (run_dir / 't{number}').write_text(str({made}))",
+                f"    (run_dir / 't{number}').write_text(str({value}))",
                 f"    return run_dir / 't{number}'",
             ]
         else:
-            lines.append(f"    return {made}")
+            lines.append(f"    return {value}")
     return "\n".join(lines) + "\n"
 
 
-def expected(tasks: list[Task], parameter: int) -> tuple[list[int], list[Seen]]:
+def expected(tasks: list[Task], parameter: int) -> tuple[list[int], list[Origin]]:
     """The values, and what each was made of."""
     values: list[int] = []
-    made: list[Seen] = []
-    for number, one in enumerate(tasks):
-        received = tuple(values[i] for i in one.above)
-        given = (parameter,) if one.parameter else ()
-        values.append(min(one.limit, sum((*received, *given, one.add))))
-        made.append(
-            Seen(number, one.version, (one.add, one.limit), (*zip(one.above, received), given))  # noqa: B905
-        )
-    return values, made
+    origins: list[Origin] = []
+    for number, task in enumerate(tasks):
+        received = tuple(values[i] for i in task.above)
+        passed = (parameter,) if task.parameter else ()
+        values.append(min(task.limit, sum((*received, *passed, task.add))))
+        origins.append(
+            Origin(number, task.version, (task.add, task.limit),
+                   (*zip(task.above, received), passed))  # noqa: B905
+        )  # fmt: skip
+    return values, origins
 
 
 def changed(tasks: list[Task], what: str, number: int, by: int) -> list[Task]:
     place = number % len(tasks)
     if what in ("nothing", "parameter", "touch", "alter", "delete"):
         return tasks
-    one = tasks[place]
-    new = {"add": one.add + by, "limit": 1 + (one.limit + by) % 9, "comment": one.comment + by,
-           "version": one.version + by}[what]  # fmt: skip
-    return [*tasks[:place], evolve(one, **{what: new}), *tasks[place + 1 :]]
+    task = tasks[place]
+    new = {"add": task.add + by, "limit": 1 + (task.limit + by) % 9, "comment": task.comment + by,
+           "version": task.version + by}[what]  # fmt: skip
+    return [*tasks[:place], evolve(task, **{what: new}), *tasks[place + 1 :]]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -128,14 +129,14 @@ def changed(tasks: list[Task], what: str, number: int, by: int) -> list[Task]:
     changes=st.lists(CHANGES, min_size=1, max_size=5),
     start=st.integers(0, 3),
 )
-def test_what_did_not_change_does_not_run_and_what_did_runs(
+def test_a_task_runs_again_exactly_if_what_made_it_changed(
     tasks: list[Task], changes: list[tuple[str, int, int]], start: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "store")
-        seen: set[Seen] = set()
+        computed: set[Origin] = set()
         parameter = start
-        there: dict[int, int | None] = {}
+        files: dict[int, int | None] = {}
         for what, number, by in [("nothing", 0, 1), *changes]:
             file = Path(folder) / f"t{number % len(tasks)}"
             if what in ("touch", "alter", "delete") and file.exists():
@@ -146,33 +147,34 @@ def test_what_did_not_change_does_not_run_and_what_did_runs(
                 else:
                     os.utime(file, (by, by))
                 if what != "touch":
-                    there[number % len(tasks)] = None
+                    files[number % len(tasks)] = None
             tasks = changed(tasks, what, number, by)
             parameter += by if what == "parameter" else 0
-            values, made = expected(tasks, parameter)
+            values, origins = expected(tasks, parameter)
             needs: Mapping[str, Any] = (
-                {"p": parameter} if any(one.parameter for one in tasks) else {}
+                {"p": parameter} if any(task.parameter for task in tasks) else {}
             )
             module = loaded(Path(folder), source(tasks), store)
             plan = module.wf.plan(folder, **needs)
             run = module.wf.run_local(folder, **needs)
             results = [run.result(f"t{n}") for n in range(len(tasks))]
             assert [
-                int(one.read_text()) if isinstance(one, Path) else one for one in results
+                int(result.read_text()) if isinstance(result, Path) else result
+                for result in results
             ] == values, source(tasks)
             # A file that an older result names must be what it was then.
             new = [
-                one.task
-                for one in made
-                if one not in seen
-                or (tasks[one.task].file and there[one.task] != values[one.task])
+                origin.task
+                for origin in origins
+                if origin not in computed
+                or (tasks[origin.task].file and files[origin.task] != values[origin.task])
             ]
-            there = {n: values[n] for n, one in enumerate(tasks) if one.file}
+            files = {n: values[n] for n, task in enumerate(tasks) if task.file}
             assert sorted(module.ran) == new, source(tasks)
             assert plan.misses <= len(new) <= plan.misses + sum(
-                one.unknown or 0 for one in plan.tasks
+                task.unknown or 0 for task in plan.tasks
             )
-            seen.update(made)
+            computed.update(origins)
         store.close()
 
 

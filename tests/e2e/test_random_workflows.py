@@ -33,7 +33,7 @@ class Generated:
     def add(self, name: str) -> None:
         chance = self.chance
         lists = chance.random() < 0.5
-        listed = [one for one, (array, many) in self.tasks.items() if array or many]
+        listed = [task for task, (array, many) in self.tasks.items() if array or many]
         array = bool(listed) and chance.random() < 0.6
         if not self.tasks:
             lists = chance.random() < 0.8
@@ -52,7 +52,7 @@ class Generated:
             above = chance.choice(listed)
             each.append(self.fan(take, above))
             size = len(each[0][1])
-            partners = [one for one in listed if len(self.items(one, flat=True)) == size]
+            partners = [task for task in listed if len(self.items(task, flat=True)) == size]
             if partners and chance.random() < 0.3:
                 each.append(self.fan(take, chance.choice(partners), size=size))
         for above in chance.sample(sorted(self.tasks), chance.randint(0, min(2, len(self.tasks)))):
@@ -66,7 +66,7 @@ class Generated:
         constant = chance.randint(0, 5)
         length = chance.choice([0, 1, 2, 3, 3, 4])
         gives = "list[int]" if lists else "int"
-        total = " + ".join(["0", *(f"flat({one})" for one in names)])
+        total = " + ".join(["0", *(f"flat({name})" for name in names)])
         value = f"[{total} + {constant} + i for i in range({length})]" if lists else (
             f"{total} * 3 % 1000 + {constant}"
         )
@@ -97,7 +97,7 @@ class Generated:
         array, lists = self.tasks[above]
         value = self.expected[above]
         if array and lists and flat:
-            return [one for part in value for one in part]
+            return [item for part in value for item in part]
         return list(value)
 
     def fan(
@@ -120,7 +120,7 @@ class Generated:
             if self.chance.random() < 0.5:
                 annotation = "list[list[int]]"
             else:
-                value = [one for part in value for one in part]
+                value = [item for part in value for item in part]
         more = ", broadcast=True" if to_array else ""
         return take(annotation, above, more), value
 
@@ -135,26 +135,26 @@ def number_is_first(name: str) -> bool:
     return name == "t0"
 
 
-def parameters(made: Generated) -> dict[str, int]:
-    return {"base": made.base} if "base: Annotated" in made.source else {}
+def parameters(case: Generated) -> dict[str, int]:
+    return {"base": case.base} if "base: Annotated" in case.source else {}
 
 
-def check(made: Generated, run: Any) -> None:
+def check(case: Generated, run: Any) -> None:
     assert run.state == "SUCCESS"
-    got = {name: run.result(name) for name in made.expected}
-    assert got == made.expected, f"seed {made.seed}\n{made.source}"
+    got = {name: run.result(name) for name in case.expected}
+    assert got == case.expected, f"seed {case.seed}\n{case.source}"
 
 
 @pytest.mark.parametrize("chunk", range(5))
 def test_run_local_gives_what_plain_python_gives(load, tmp_path, chunk):
     for seed in range(chunk * 30, chunk * 30 + 30):
-        made = Generated(seed)
-        wf = load(made.source).wf
-        given = parameters(made)
+        case = Generated(seed)
+        wf = load(case.source).wf
+        arguments = parameters(case)
         # One store for all: an element may be taken from another seed's workflow.
-        check(made, wf.run_local(run_dir=tmp_path / "one", **given))
-        check(made, wf.run_local(run_dir=tmp_path / "four", max_workers=4, force=True, **given))
-        check(made, wf.run_local(run_dir=tmp_path / "cached", max_workers=4, **given))
+        check(case, wf.run_local(run_dir=tmp_path / "one", **arguments))
+        check(case, wf.run_local(run_dir=tmp_path / "four", max_workers=4, force=True, **arguments))
+        check(case, wf.run_local(run_dir=tmp_path / "cached", max_workers=4, **arguments))
 
 
 @pytest.mark.parametrize("chunk", range(13))
@@ -162,25 +162,25 @@ def test_submit_gives_what_plain_python_gives(load, tmp_path, chunk):
     seeds = range(1000 + chunk * 12, 1000 + chunk * 12 + 12)
     runs = []
     for seed in seeds:
-        made = Generated(seed)
-        wf = load(made.source).wf
+        case = Generated(seed)
+        wf = load(case.source).wf
         executor = LocalExecutor(max_workers=1 + seed % 3)
-        runs.append((made, wf.submit(tmp_path / "r", executor=executor, **parameters(made))))
-    for made, run in runs:
+        runs.append((case, wf.submit(tmp_path / "r", executor=executor, **parameters(case))))
+    for case, run in runs:
         assert run.wait(120) == "SUCCESS"
-        check(made, run)
+        check(case, run)
 
 
-def test_the_generator_makes_every_mode(load):
+def test_generated_workflows_have_every_mode(load):
     modes: set[str] = set()
     empty = 0
     for seed in range(150):
-        made = Generated(seed)
+        case = Generated(seed)
         from reflow.runs.resolve import build_spec
 
-        spec = build_spec("random", load(made.source).wf.tasks, parameters(made), "/r")
+        spec = build_spec("random", load(case.source).wf.tasks, parameters(case), "/r")
         modes |= {wire.mode for task in spec.tasks for wire in task.wires}
-        empty += sum(made.tasks[name][0] and not made.expected[name] for name in made.tasks)
+        empty += sum(case.tasks[name][0] and not case.expected[name] for name in case.tasks)
     assert modes >= {
         "direct", "fan-out", "gather", "gather-flatten", "chain", "chain-flatten", "broadcast"
     }  # fmt: skip

@@ -165,11 +165,11 @@ def last(all: Annotated[list[str], Result(step="pre_unpack")]) -> str:
 def test_cli_stands_under_the_main_guard(tmp_path):
     script = tmp_path / "pipeline.py"
     script.write_text(SOURCE + '\nif __name__ == "__main__":\n    wf.cli()\n')
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(script), "--help"], capture_output=True, text=True, timeout=60
     )
-    assert told.returncode == 0, told.stderr
-    assert told.stdout
+    assert process.returncode == 0, process.stderr
+    assert process.stdout
 
 
 def test_describe(module):
@@ -195,10 +195,10 @@ def test_run(module, tmp_path, capsys):
     assert "FAILED" in plain
     run.status(errors=True)
     assert 'raise ValueError("bad item")' in capsys.readouterr().out
-    told = run.status(as_dict=True)
+    status = run.status(as_dict=True)
     assert capsys.readouterr().out == ""
-    assert json.loads(json.dumps(told)) == told
-    (failed,) = told["failed_instances"]
+    assert json.loads(json.dumps(status)) == status
+    (failed,) = status["failed_instances"]
     assert failed["task_name"] == "step_b"
     assert failed["array_index"] == 0
     assert "bad item" in failed["error_text"]
@@ -267,10 +267,10 @@ def test_executors_of_backends(name):
     import reflow
 
     try:
-        found = getattr(reflow, name)
+        executor_class = getattr(reflow, name)
     except ImportError as error:
         pytest.skip(str(error))
-    assert found.__name__ == name
+    assert executor_class.__name__ == name
 
 
 def test_configuration(home):

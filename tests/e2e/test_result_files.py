@@ -22,9 +22,9 @@ wf = Workflow("files")
 ran = []
 
 @wf.job()
-def items(given: list[str]) -> list[tuple[int, str]]:
+def items(letters: list[str]) -> list[tuple[int, str]]:
     ran.append("items")
-    return list(enumerate(given))
+    return list(enumerate(letters))
 
 @wf.job(array=True, files="POLICY")
 def write(one: Annotated[tuple[int, str], Result(step="items")], run_dir: RunDir) -> Path:
@@ -54,7 +54,7 @@ def again(path: Annotated[Path, Result(step="listed")]) -> str:
     ran.append("again")
     return path.read_text()
 """
-GIVEN = ["a", "b", "c"]
+LETTERS = ["a", "b", "c"]
 ALL = {"items": 1, "write": 3, "read": 3, "after": 3, "listed": 1, "again": 3}
 
 
@@ -67,7 +67,7 @@ class Change(NamedTuple):
 
     runs: dict[str, int]
     file: Callable[[Path], object] = lambda path: None
-    given: list[str] = GIVEN
+    letters: list[str] = LETTERS
     edits: tuple[str, str] = ("", "")
     options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     why: str = ""
@@ -114,7 +114,7 @@ CHANGES = {
     ),
     "another content": Change(
         {"items": 1, "write": 1, "read": 1, "after": 1, "listed": 1, "again": 1},
-        given=["a", "B", "c"],
+        letters=["a", "B", "c"],
     ),
 }  # fmt: skip
 
@@ -123,10 +123,10 @@ CHANGES = {
 def make(load: Any, tmp_path: Path) -> Iterator[Any]:
     """Load the workflow with a policy, perhaps edited."""
 
-    def made(policy: str, edits: tuple[str, str] = ("", "")) -> Any:
+    def load_with(policy: str, edits: tuple[str, str] = ("", "")) -> Any:
         return load(SOURCE.replace("POLICY", policy).replace(*edits))
 
-    return made
+    return load_with
 
 
 @pytest.mark.parametrize("policy", ["auto", "stat", "path"])
@@ -134,29 +134,29 @@ def make(load: Any, tmp_path: Path) -> Iterator[Any]:
 def test_what_runs_again(make: Any, tmp_path: Path, change: Change, policy: str) -> None:
     out = tmp_path / "out"
     module = make(policy)
-    module.wf.run_local(out, given=GIVEN)
+    module.wf.run_local(out, letters=LETTERS)
     assert Counter(module.ran) == ALL
     change.file(out / "1.txt")
     module = make(policy, change.edits)
-    plan = module.wf.plan(out, given=change.given, **change.options)
-    run = module.wf.run_local(out, given=change.given, **change.options)
+    plan = module.wf.plan(out, letters=change.letters, **change.options)
+    run = module.wf.run_local(out, letters=change.letters, **change.options)
     other = {"stat": change.stat, "path": change.path}.get(policy)
     expected = change.runs if other is None else other
     # Upper case of "B" is that of "b": what comes out the same stops the wave.
-    same = {"after": 0} if change.given != GIVEN else {}
+    same = {"after": 0} if change.letters != LETTERS else {}
     assert Counter(module.ran) == {
         task: count for task, count in {**expected, **same}.items() if count
     }
     texts = [path.read_text() for path in run.result("listed")]
     assert texts == run.result("again")
     if not (policy == "path" and change.file is altered):
-        assert [one.upper() for one in texts] == run.result("read")
-    told = {one.name: one for one in plan.tasks}["write"]
-    if told.unknown == 0:
-        assert told.misses == module.ran.count("write")
-        if change.why and told.misses:
-            assert change.why in told.reasons[0].text
-    assert module.wf.plan(out, given=change.given).misses == 0
+        assert [text.upper() for text in texts] == run.result("read")
+    planned = {task.name: task for task in plan.tasks}["write"]
+    if planned.unknown == 0:
+        assert planned.misses == module.ran.count("write")
+        if change.why and planned.misses:
+            assert change.why in planned.reasons[0].text
+    assert module.wf.plan(out, letters=change.letters).misses == 0
 
 
 def test_a_touched_file_is_read_once(
@@ -172,60 +172,63 @@ def test_a_touched_file_is_read_once(
     monkeypatch.setattr("reflow.caching.hash_cache.DOUBT_SECONDS", -1.0)
     monkeypatch.setattr(Files, "digest", counted)
     wf, out = make("auto").wf, tmp_path / "out"
-    wf.run_local(out, given=GIVEN)
+    wf.run_local(out, letters=LETTERS)
     for name in "01":
         os.utime(out / f"{name}.txt", (1, 1))
-    assert wf.plan(out, given=GIVEN).misses == 0
-    # `write` and `listed` name them both: the pass that met them first has told the second.
+    assert wf.plan(out, letters=LETTERS).misses == 0
+    # `write` and `listed` name them both: the first lookup left its hashes for the second.
     read.clear()
     for _ in range(2):
-        assert wf.run_local(out, given=GIVEN).state == "SUCCESS"
+        assert wf.run_local(out, letters=LETTERS).state == "SUCCESS"
         assert sorted(read) == ["0.txt", "1.txt"]
     read.clear()
     altered(out / "1.txt")
     (out / "0.txt").write_text("longer")
-    assert wf.plan(out, given=GIVEN).misses == 2
+    assert wf.plan(out, letters=LETTERS).misses == 2
     assert read == ["1.txt"], "another size is another file"
 
 
-def test_a_user_without_a_home_has_touched_files_read_each_time(
+def test_touched_files_are_read_each_time_without_a_home(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     wf, out = make("auto").wf, tmp_path / "out"
-    wf.run_local(out, given=GIVEN)
+    wf.run_local(out, letters=LETTERS)
     os.utime(out / "1.txt", (1, 1))
     monkeypatch.setattr("reflow.storage.user_state.user_state_folder", nowhere)
-    run = wf.run_local(out, given=GIVEN)
+    run = wf.run_local(out, letters=LETTERS)
     assert run.status(as_dict=True)["summary"]["write"] == {"CACHED": 3}
 
 
-def test_several_files_are_told_in_one_line(make: Any, tmp_path: Path) -> None:
+def test_plan_names_several_files_in_one_line(make: Any, tmp_path: Path) -> None:
     wf, out = make("auto").wf, tmp_path / "out"
-    wf.run_local(out, given=GIVEN)
+    wf.run_local(out, letters=LETTERS)
     for name in "012":
         altered(out / f"{name}.txt")
-    (told,) = [one for one in wf.plan(out, given=GIVEN).tasks if one.name == "write"]
-    assert [(one.text, one.elements) for one in told.reasons] == [
+    (planned,) = [task for task in wf.plan(out, letters=LETTERS).tasks if task.name == "write"]
+    assert [(reason.text, reason.elements) for reason in planned.reasons] == [
         (f"its file {out}/0.txt was changed since it was made, "
          "and files of 2 more are gone or changed", 3)
     ]  # fmt: skip
-    assert wf.plan(out, given=GIVEN, verify=False).misses == 0
+    assert wf.plan(out, letters=LETTERS, verify=False).misses == 0
 
 
 def test_a_changed_file_is_named_by_why(make: Any, tmp_path: Path) -> None:
     wf, out = make("auto").wf, tmp_path / "out"
-    wf.run_local(out, given=GIVEN)
-    run = wf.run_local(out, given=["a", "x", "c"])
-    (told,) = run.why("read", 1).differences
-    assert (told.source, told.after) == ("write[1]", "what stands there has changed")
-    (told,) = run.why("again", 1).differences
-    assert (told.source, told.after) == ("listed (item 1)", "what stands there has changed")
+    wf.run_local(out, letters=LETTERS)
+    run = wf.run_local(out, letters=["a", "x", "c"])
+    (difference,) = run.why("read", 1).differences
+    assert (difference.source, difference.after) == ("write[1]", "what stands there has changed")
+    (difference,) = run.why("again", 1).differences
+    assert (difference.source, difference.after) == (
+        "listed (item 1)",
+        "what stands there has changed",
+    )
     altered(out / "2.txt")
-    run = wf.run_local(out, given=["a", "x", "c"])
-    assert "a file of it was gone or changed" in str(run.why("write", 2))
+    run = wf.run_local(out, letters=["a", "x", "c"])
+    assert "one of its files was gone or changed" in str(run.why("write", 2))
 
 
 SHAPES = {
@@ -243,10 +246,10 @@ SHAPES = {
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_wherever_a_path_stands(
+def test_paths_are_checked_wherever_a_value_holds_them(
     load: Any, tmp_path: Path, shape: tuple[str, str, str], workers: int
 ) -> None:
-    annotation, made, found = shape
+    annotation, value, path = shape
     module = load(f"""
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,18 +268,18 @@ def make(text: str, run_dir: RunDir) -> {annotation}:
     file = run_dir / "folder" / "data"
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
-    return {made}
+    return {value}
 
 @wf.job()
 def use(value: Annotated[{annotation}, Result(step="make")]) -> str:
-    return ({found}).read_text()
+    return ({path}).read_text()
 """)
     out = tmp_path / "out"
 
     def states(text: str, **options: Any) -> list[str]:
         run = module.wf.run_local(out, text=text, max_workers=workers, **options)
         assert run.result("use") == text
-        return [one["state"] for one in run.status(as_dict=True)["instances"]]
+        return [element["state"] for element in run.status(as_dict=True)["instances"]]
 
     assert states("1") == ["SUCCESS", "SUCCESS"]
     assert states("1") == ["CACHED", "CACHED"]
@@ -338,7 +341,7 @@ def write(path: Annotated[Path, Result(step="names")]) -> Path:
     assert summary == {"names": {"CACHED": 1}, "write": {"CACHED": 2}}
 
 
-def test_a_file_that_cannot_be_read_has_what_is_below_run(
+def test_tasks_below_run_if_a_file_cannot_be_examined(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = os.stat
@@ -347,36 +350,38 @@ def test_a_file_that_cannot_be_read_has_what_is_below_run(
         raise OSError(5, "Input/output error", path)
 
     module, out = make("auto"), tmp_path / "out"
-    module.wf.run_local(out, given=["a"])
+    module.wf.run_local(out, letters=["a"])
     module.ran.clear()
     with monkeypatch.context() as patch:
         patch.setattr("reflow.caching.output_files.full_print", failing)
-        run = module.wf.run_local(out, given=["a"], force_tasks=["write"])
+        run = module.wf.run_local(out, letters=["a"], force_tasks=["write"])
     assert run.state == "SUCCESS"
     assert "no fingerprint of" in capsys.readouterr().err
     assert Counter(module.ran) == {"write": 1, "read": 1, "listed": 1, "again": 1}
     assert real(out / "0.txt")
 
 
-def test_a_worker_that_dies_over_a_file_has_failed_and_is_tried_anew(
+def test_element_fails_if_its_worker_dies_over_a_file(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wf, out = make("auto").wf, tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr("reflow.caching.output_files.full_print", lambda path: os._exit(9))
-        run = wf.run_local(out, given=["a", "b"], max_workers=2, on_error="continue")
+        run = wf.run_local(out, letters=["a", "b"], max_workers=2, on_error="continue")
     assert run.state == "FAILED"
-    found = run.status(as_dict=True)
-    assert found["summary"]["write"] == {"FAILED": 2}
-    assert {one["cause"] for one in found["instances"] if one["task_name"] == "write"} == {"ERROR"}
-    assert wf.run_local(out, given=["a", "b"], max_workers=2).result("again") == ["a", "b"]
+    status = run.status(as_dict=True)
+    assert status["summary"]["write"] == {"FAILED": 2}
+    assert {
+        element["cause"] for element in status["instances"] if element["task_name"] == "write"
+    } == {"ERROR"}
+    assert wf.run_local(out, letters=["a", "b"], max_workers=2).result("again") == ["a", "b"]
 
 
-def test_results_for_other_parameters_in_the_same_place_are_not_mixed(
+def test_results_of_other_parameters_in_the_same_folder_are_not_mixed(
     make: Any, tmp_path: Path
 ) -> None:
     module, out = make("auto"), tmp_path / "out"
-    for given in (["a", "b"], ["c", "d"], ["a", "b"], ["c", "b"]):
-        run = module.wf.run_local(out, given=given)
-        assert run.result("again") == given
-        assert run.result("read") == [one.upper() for one in given]
+    for letters in (["a", "b"], ["c", "d"], ["a", "b"], ["c", "b"]):
+        run = module.wf.run_local(out, letters=letters)
+        assert run.result("again") == letters
+        assert run.result("read") == [text.upper() for text in letters]

@@ -47,7 +47,9 @@ def test_a_failure_that_passes_is_no_failure(
     assert run.result("total") == 6
     status = run.status(as_dict=True)
     assert status is not None
-    attempts = [one["attempt"] for one in status["instances"] if one["task_name"] == "each"]
+    attempts = [
+        element["attempt"] for element in status["instances"] if element["task_name"] == "each"
+    ]
     assert attempts == [1, 3, 1]
     assert (tmp_path / "tries-1").read_text() == "1"
 

@@ -199,7 +199,7 @@ def test_a_verifier_of_the_type_is_asked(install: Any, script: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["base, derived", "derived, base", "named, derived"])
-def test_the_type_decides_and_not_what_was_looked_up_before(
+def test_serializer_follows_the_type_and_not_earlier_lookups(
     install: Any, script: Any, order: str
 ) -> None:
     fine = """
@@ -244,13 +244,13 @@ def test_the_type_decides_and_not_what_was_looked_up_before(
 
         if __name__ == "__main__":
             run = wf.run_local("out")
-            for one in run.status(as_dict=True)["instances"]:
-                kept = one["output"]
-                print(one["task_name"], kept if kept == "Fine" else kept["$attachment"])
+            for row in run.status(as_dict=True)["instances"]:
+                kept = row["output"]
+                print(row["task_name"], kept if kept == "Fine" else kept["$attachment"])
         """
-    found = dict(line.split() for line in script(textwrap.dedent(source), site).splitlines())
-    wanted = {"base": "grid", "derived": "fine", "named": "grid", "end": "Fine"}
-    assert found == {name: wanted[name] for name in (*order.split(", "), "end")}
+    serializers = dict(line.split() for line in script(textwrap.dedent(source), site).splitlines())
+    expected = {"base": "grid", "derived": "fine", "named": "grid", "end": "Fine"}
+    assert serializers == {name: expected[name] for name in (*order.split(", "), "end")}
 
 
 def test_what_a_serializer_refuses_fails_the_task(install: Any, script: Any) -> None:
@@ -450,8 +450,8 @@ def test_what_validate_says() -> None:
         wf.validate()
 
 
-@pytest.mark.parametrize(("array", "wanted"), [(False, int), (True, list[int])])
-def test_what_json_could_hold_is_read_as_any(tmp_path: Path, array: bool, wanted: Any) -> None:
+@pytest.mark.parametrize(("array", "announced"), [(False, int), (True, list[int])])
+def test_what_json_could_hold_is_read_as_any(tmp_path: Path, array: bool, announced: Any) -> None:
     wf = Workflow("w", store=tmp_path / "runs.sqlite")
 
     @wf.job()
@@ -467,7 +467,7 @@ def test_what_json_could_hold_is_read_as_any(tmp_path: Path, array: bool, wanted
         return x
 
     assert wf.run_local(tmp_path / "out").result("use") == ([1] if array else 1)
-    use.__annotations__["x"] = Annotated[wanted, Result(step="whole")]
+    use.__annotations__["x"] = Annotated[announced, Result(step="whole")]
     wf.tasks["use"] = wf.tasks["use"].renamed("use", {})
     wf.tasks["use"]._signature = None
     with pytest.raises(ValidationError, match="is kept in a file by the serializer"):
@@ -559,19 +559,19 @@ def test_a_queued_worker_finds_the_serializer_without_any_plugin(
     record = RunRecord(str(folder))
     request = record.request()
     make_folders(record.files, record.folder, "use")
-    (made,) = [
-        one
-        for one in JournalReader(record.files, record.segments).read()
-        if isinstance(one, Outcome) and one.task == "make"
+    (upstream,) = [
+        event
+        for event in JournalReader(record.files, record.segments).read()
+        if isinstance(event, Outcome) and event.task == "make"
     ]
-    assert KEY in str(made.value)
+    assert KEY in str(upstream.value)
     write_job(
         record.files,
         record.jobs,
         "tag",
         JobHeader(
             task="use",
-            common={"grid": str(made.value)},
+            common={"grid": str(upstream.value)},
             epoch=0,
             entrypoint=unstructure(request.entrypoint),
             serializers=unstructure(request.spec.serializers),

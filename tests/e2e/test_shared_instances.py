@@ -67,30 +67,30 @@ def begun(watch, ran, number):
     watch.until(lambda: sum(ran().values()) >= number)
 
 
-def is_told(run, of):
+def is_noted(run, of):
     notes = run.status(as_dict=True)["notes"]
     return any(f"under way in run {of.run_id}" in note for note in notes)
 
 
-def one_that_waits(flow, watch, tmp_path):
+def waiting_run(flow, watch, tmp_path):
     """A run that has begun, and another that waits for what it has in hand."""
     wf, ran, _ = flow
     first = submit(wf, tmp_path / "a")
     begun(watch, ran, 4)
     second = submit(wf, tmp_path / "b")
-    watch.until(lambda: is_told(second, first))
+    watch.until(lambda: is_noted(second, first))
     return first, second
 
 
 def test_each_instance_is_computed_once(flow, watch, tmp_path):
     _, ran, go = flow
-    first, second = one_that_waits(flow, watch, tmp_path)
+    first, second = waiting_run(flow, watch, tmp_path)
     assert second.state == "RUNNING"
     go()
     assert (first.wait(60), second.wait(60)) == ("SUCCESS", "SUCCESS")
     assert (first.result("total"), second.result("total")) == (30, 30)
     assert ran() == {**{f"square {x}": 1 for x in range(1, 5)}, "total 4": 1}
-    assert {one.origin for one in watch.outcomes(second)} == {first.run_id}
+    assert {outcome.origin for outcome in watch.outcomes(second)} == {first.run_id}
 
 
 def test_only_what_both_need_is_awaited(flow, watch, tmp_path):
@@ -107,7 +107,7 @@ def test_only_what_both_need_is_awaited(flow, watch, tmp_path):
 
 def test_a_run_that_waits_can_be_cancelled(flow, watch, tmp_path):
     _, ran, go = flow
-    first, second = one_that_waits(flow, watch, tmp_path)
+    first, second = waiting_run(flow, watch, tmp_path)
     second.cancel()
     assert second.wait(60) == "CANCELLED"
     go()
@@ -117,9 +117,9 @@ def test_a_run_that_waits_can_be_cancelled(flow, watch, tmp_path):
     assert ran()["square 1"] == 1
 
 
-def test_what_a_cancelled_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp_path):
+def test_waiting_run_computes_what_a_cancelled_run_had_reserved(flow, watch, tmp_path):
     _, ran, go = flow
-    first, second = one_that_waits(flow, watch, tmp_path)
+    first, second = waiting_run(flow, watch, tmp_path)
     first.cancel()
     begun(watch, ran, 8)
     go()
@@ -127,9 +127,9 @@ def test_what_a_cancelled_run_had_in_hand_is_computed_by_who_waits(flow, watch, 
     assert second.result("total") == 30
 
 
-def test_what_a_killed_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp_path):
+def test_waiting_run_computes_what_a_killed_run_had_reserved(flow, watch, tmp_path):
     _, ran, go = flow
-    first, second = one_that_waits(flow, watch, tmp_path)
+    first, second = waiting_run(flow, watch, tmp_path)
     for pid in watch.processes(first):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -143,7 +143,7 @@ def test_what_a_killed_run_had_in_hand_is_computed_by_who_waits(flow, watch, tmp
 
 def test_a_run_whose_process_was_suspended_is_not_waited_for(flow, watch, tmp_path):
     _, ran, go = flow
-    first, second = one_that_waits(flow, watch, tmp_path)
+    first, second = waiting_run(flow, watch, tmp_path)
     stopped = watch.processes(first)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
@@ -157,9 +157,9 @@ def test_a_run_whose_process_was_suspended_is_not_waited_for(flow, watch, tmp_pa
     assert first.wait(60) == "SUCCESS"
 
 
-def test_whose_record_was_deleted_is_not_waited_for(flow, watch, tmp_path):
+def test_nobody_waits_for_a_run_whose_record_was_deleted(flow, watch, tmp_path):
     _, ran, go = flow
-    first, second = one_that_waits(flow, watch, tmp_path)
+    first, second = waiting_run(flow, watch, tmp_path)
     (tmp_path / "a").rename(tmp_path / "gone")
     begun(watch, ran, 8)
     go()
@@ -175,13 +175,13 @@ def test_a_failure_is_not_shared(load, watch, tmp_path):
     first = submit(wf, tmp_path / "a", 1, 2)
     watch.until(lambda: (tmp_path / "ran").exists())
     second = submit(wf, tmp_path / "b", 1, 2)
-    watch.until(lambda: is_told(second, first))
+    watch.until(lambda: is_noted(second, first))
     (tmp_path / "go").touch()
     assert first.wait(60) == "FAILED"
     (tmp_path / "good").touch()
     assert second.wait(60) in ("SUCCESS", "FAILED")  # as it goes, but of its own
-    failed = [one for one in watch.outcomes(second) if one.task == "square"]
-    assert [one.origin for one in failed] == [""]
+    failed = [outcome for outcome in watch.outcomes(second) if outcome.task == "square"]
+    assert [outcome.origin for outcome in failed] == [""]
     assert (tmp_path / "ran").read_text().count("square 1") == 2
 
 
@@ -196,7 +196,7 @@ def test_a_task_beside_what_is_awaited_can_be_cancelled(load, watch, tmp_path):
     first = submit(wf, tmp_path / "a")
     watch.until(lambda: (tmp_path / "ran").exists())
     second = submit(wf, tmp_path / "b", seed=1)
-    watch.until(lambda: is_told(second, first))
+    watch.until(lambda: is_noted(second, first))
     second.cancel("other")
     watch.until(lambda: second.counts()["other"] == {"CANCELLED": 1})
     assert second.status(as_dict=True)["run"]["status"] == "RUNNING"
@@ -208,7 +208,7 @@ def test_a_task_beside_what_is_awaited_can_be_cancelled(load, watch, tmp_path):
     assert (tmp_path / "ran").read_text().count("square 1\n") == 1
 
 
-def test_who_has_cancelled_one_task_keeps_what_it_has_in_hand(load, watch, tmp_path):
+def test_run_with_a_cancelled_task_keeps_its_other_reservations(load, watch, tmp_path):
     wf = load(SOURCE + textwrap.dedent("""
         @wf.job()
         def other() -> None:
@@ -220,14 +220,14 @@ def test_who_has_cancelled_one_task_keeps_what_it_has_in_hand(load, watch, tmp_p
     watch.until(lambda: first.counts()["other"] == {"CANCELLED": 1})
     assert first.store.run(first.run_id).status in ("PENDING", "RUNNING")
     second = submit(wf, tmp_path / "b")
-    watch.until(lambda: is_told(second, first))
+    watch.until(lambda: is_noted(second, first))
     (tmp_path / "go").touch()
     watch.until(lambda: second.counts()["total"] in ({"SUCCESS": 1}, {"CACHED": 1}))
     assert (tmp_path / "ran").read_text().count("square 1\n") == 1
     second.cancel()
 
 
-def test_what_is_tried_again_is_reserved_again(load, watch, tmp_path):
+def test_retried_elements_are_reserved_again(load, watch, tmp_path):
     source = SOURCE.replace("ran(\"square\", x)", """
     if not (HERE / "good").exists():
         raise ValueError
@@ -240,14 +240,14 @@ def test_what_is_tried_again_is_reserved_again(load, watch, tmp_path):
     watch.until(lambda: (tmp_path / "ran").exists())
     time.sleep(2.5)  # longer than outcomes of before wait to be indexed
     second = submit(wf, tmp_path / "b", 1, 3)
-    watch.until(lambda: is_told(second, first))
+    watch.until(lambda: is_noted(second, first))
     (tmp_path / "go").touch()
     assert (first.wait(60), second.wait(60)) == ("SUCCESS", "SUCCESS")
     assert (tmp_path / "ran").read_text().count("square 1\n") == 1
 
 
-def test_what_was_made_of_an_older_folder_does_not_stand(load, watch, tmp_path):
-    """A folder counts by its path: who takes it over from a run that goes on runs what is below."""
+def test_result_of_an_older_folder_is_not_reused(load, watch, tmp_path):
+    """A folder counts by its path: a run that reuses it from a live run runs the tasks below it."""
     wf = load("""
 import time
 from pathlib import Path
@@ -279,14 +279,14 @@ def down(folder: Annotated[Path, Result(step="up")]) -> str:
     for name in "ab":
         runs.append(wf.submit(run_dir=tmp_path / name, executor=FOUR, seed=2))
         watch.until(lambda: (tmp_path / "began-2").exists())
-    watch.until(lambda: is_told(runs[1], runs[0]))
+    watch.until(lambda: is_noted(runs[1], runs[0]))
     (tmp_path / "go-2").touch()
     assert [run.wait(60) for run in runs] == ["SUCCESS"] * 2
     assert [run.result("down") for run in runs] == ["2", "2"]
 
 
 def test_runs_inside_tasks_wait_for_nobody(load, watch, tmp_path):
-    """Or two runs with one worker each, whose tasks need of each other's, stood still for ever."""
+    """Otherwise two runs with one worker each, whose tasks need each other's, would deadlock."""
     wf = load("""
 import time
 from pathlib import Path
@@ -310,14 +310,14 @@ def nest(n: Annotated[int, Param()]) -> int:
 outer.job()(nest)
 outer.job()(leaf)
 """).outer
-    one = LocalExecutor(max_workers=1)
-    runs = [wf.submit(run_dir=tmp_path / str(n), executor=one, n=n) for n in (0, 1)]
+    executor = LocalExecutor(max_workers=1)
+    runs = [wf.submit(run_dir=tmp_path / str(n), executor=executor, n=n) for n in (0, 1)]
     assert [run.wait(60) for run in runs] == ["SUCCESS"] * 2
     assert [run.result("nest") for run in runs] == [1, 0]
 
 
 @pytest.mark.parametrize("how", ["cache", "force_tasks"])
-def test_what_is_to_run_anew_waits_for_nobody(load, watch, tmp_path, how):
+def test_forced_tasks_wait_for_nobody(load, watch, tmp_path, how):
     source = SOURCE
     if how == "cache":
         source = SOURCE.replace("@wf.job(array=True)", "@wf.job(array=True, cache=False)")
@@ -352,7 +352,7 @@ def test_many_runs_at_once(flow, script, tmp_path):
     _, ran, go = flow
     go()
     (tmp_path / "many.py").write_text(SOURCE)
-    told = script("""
+    output = script("""
         import subprocess, sys, threading
         from pathlib import Path
         (Path(__file__).parent / "once.py").write_text(
@@ -363,7 +363,7 @@ def test_many_runs_at_once(flow, script, tmp_path):
         runs = [subprocess.Popen([*words, f"r{i}"], stdout=subprocess.PIPE) for i in range(6)]
         print({run.communicate()[0] for run in runs})
         """.replace("\n        ", "\n"), tmp_path)  # fmt: skip
-    assert told.strip() == str({f"{sum(x * x for x in range(1, 30))}\n".encode()})
+    assert output.strip() == str({f"{sum(x * x for x in range(1, 30))}\n".encode()})
     assert max(ran().values()) == 1, ran()
 
 
@@ -376,7 +376,7 @@ def test_without_reservations_runs_go_on(flow, monkeypatch, tmp_path, broken):
     wf, _, go = flow
     go()
 
-    def fails(self, run_id, wanted):
+    def fails(self, run_id, identities):
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(SqliteStore, "reserve", fails if "raises" in broken else Store.reserve)

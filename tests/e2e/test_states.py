@@ -87,8 +87,8 @@ def test_status_text_shows_an_added_state(added: Any) -> None:
 
 def test_json_shows_an_added_state(added: Any) -> None:
     assert added["dict"]["summary"]["each"] == {"SUCCESS": 2, "EXPIRED": 1}
-    (element,) = (one for one in added["dict"]["instances"] if one["state"] == "EXPIRED")
-    assert (element["array_index"], element["error_text"]) == (1, "too late")
+    (expired,) = (row for row in added["dict"]["instances"] if row["state"] == "EXPIRED")
+    assert (expired["array_index"], expired["error_text"]) == (1, "too late")
 
 
 def test_counts_and_progress_show_an_added_state(added: Any) -> None:
@@ -109,16 +109,18 @@ def enumerations(schema: Any) -> list[list[str]]:
     """Return all lists of states in a schema."""
     if isinstance(schema, dict):
         listed = [schema["enum"]] if "PENDING" in schema.get("enum", ()) else []
-        return listed + [found for value in schema.values() for found in enumerations(value)]
+        return listed + [
+            enumeration for value in schema.values() for enumeration in enumerations(value)
+        ]
     if isinstance(schema, list):
-        return [found for value in schema for found in enumerations(value)]
+        return [enumeration for value in schema for enumeration in enumerations(value)]
     return []
 
 
 @pytest.mark.parametrize("name", ["runs", "status", "store-export"])
 def test_schemas_list_the_states(name: str) -> None:
     schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
-    found = enumerations(schema)
-    assert found
-    for listed in found:
-        assert set(listed) in (set(states.RUN_STATES), set(states.INSTANCE_STATES))
+    lists = enumerations(schema)
+    assert lists
+    for listed_states in lists:
+        assert set(listed_states) in (set(states.RUN_STATES), set(states.INSTANCE_STATES))

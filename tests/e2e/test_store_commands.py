@@ -97,7 +97,7 @@ def calls(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def runs(tmp_path: Path, calls: Path) -> list[Run]:
-    """Three runs, of which the second and the third took almost all over from those before."""
+    """Three runs; the second and the third reuse almost all results of those before."""
     wf = workflow(calls)
     return [wf.run_local(tmp_path / "runs" / str(number)) for number in range(3)]
 
@@ -112,8 +112,8 @@ def test_a_lost_store_is_rebuilt(runs: list[Run], tmp_path: Path) -> None:
     default_store_path().unlink()
     assert "3 runs indexed" in reflow("store", "rebuild", str(tmp_path / "runs"))
     assert [run.status(as_dict=True) for run in runs] == before
-    told = as_json("store-rebuild", reflow("store", "rebuild", "--json"))
-    assert told == {"runs": [run.run_id for run in runs], "problems": [], "moved_to": None}
+    answer = as_json("store-rebuild", reflow("store", "rebuild", "--json"))
+    assert answer == {"runs": [run.run_id for run in runs], "problems": [], "moved_to": None}
     assert [run.status(as_dict=True) for run in runs] == before
     assert "nothing is wrong" in reflow("store", "check")
 
@@ -123,19 +123,19 @@ def test_a_damaged_store_is_moved_away(runs: list[Run], tmp_path: Path) -> None:
     path.write_bytes(b"\xff" * 20_000)
     assert "store rebuild --new" in reflow("store", "check", code=2)
     assert "give the folders" in reflow("store", "rebuild", "--new", code=2)
-    told = as_json(
+    answer = as_json(
         "store-rebuild", reflow("store", "rebuild", "--new", "--json", str(tmp_path / "runs"))
     )
-    assert told["moved_to"] == f"{path}.1"
+    assert answer["moved_to"] == f"{path}.1"
     assert Path(f"{path}.1").read_bytes() == b"\xff" * 20_000
     assert listed() == [run.run_id for run in reversed(runs)]
 
 
 def test_a_damaged_record_does_not_stop_the_others(runs: list[Run], tmp_path: Path) -> None:
     Path(runs[1].record.folder, "run.json").write_text("{}")
-    told = as_json("store-rebuild", reflow("store", "rebuild", "--json", str(tmp_path), code=1))
-    assert told["runs"] == [runs[0].run_id, runs[2].run_id]
-    assert [one["record"] for one in told["problems"]] == [runs[1].record.folder]
+    answer = as_json("store-rebuild", reflow("store", "rebuild", "--json", str(tmp_path), code=1))
+    assert answer["runs"] == [runs[0].run_id, runs[2].run_id]
+    assert [problem["record"] for problem in answer["problems"]] == [runs[1].record.folder]
     assert "is no folder" in reflow("store", "rebuild", str(tmp_path / "none"), code=2)
 
 
@@ -163,33 +163,33 @@ def test_a_run_that_goes_on_is_rebuilt_beside_its_driver(
 
 def test_records_are_found_below_and_in_order(runs: list[Run], tmp_path: Path) -> None:
     expected = [run.record.folder for run in runs]
-    assert [one.folder for one in records_below([tmp_path])] == expected
-    assert [one.folder for one in records_below([tmp_path / "runs", tmp_path])] == expected
+    assert [record.folder for record in records_below([tmp_path])] == expected
+    assert [record.folder for record in records_below([tmp_path / "runs", tmp_path])] == expected
     here = tmp_path / "runs" / "1"
-    assert [one.folder for one in records_below([here])] == expected[1:2]
-    assert [one.folder for one in records_below([here / ".reflow"])] == expected[1:2]
+    assert [record.folder for record in records_below([here])] == expected[1:2]
+    assert [record.folder for record in records_below([here / ".reflow"])] == expected[1:2]
     (tmp_path / ".hidden").mkdir()
     shutil.copytree(tmp_path / "runs", tmp_path / ".hidden" / "runs")
-    assert [one.folder for one in records_below([tmp_path])] == expected
+    assert [record.folder for record in records_below([tmp_path])] == expected
 
 
 def test_check_says_what_is_wrong(runs: list[Run]) -> None:
     shutil.rmtree(runs[0].record.folder)
     segments = sorted(Path(runs[1].record.segments).iterdir())
     segments[-1].write_bytes(segments[-1].read_bytes()[:-100])
-    found = as_json("store-check", reflow("store", "check", "--json", code=1))
-    assert {one["run_id"] for one in found} == {runs[0].run_id, runs[1].run_id}
-    texts = {one["run_id"]: one["text"] for one in found}
+    problems = as_json("store-check", reflow("store", "check", "--json", code=1))
+    assert {problem["run_id"] for problem in problems} == {runs[0].run_id, runs[1].run_id}
+    texts = {problem["run_id"]: problem["text"] for problem in problems}
     assert "is gone" in texts[runs[0].run_id]
     assert "store rebuild" in texts[runs[1].run_id]
 
 
 def test_export(runs: list[Run], tmp_path: Path) -> None:
     lines = [as_json("store-export", line) for line in reflow("store", "export").splitlines()]
-    kinds = [one["kind"] for one in lines]
+    kinds = [row["kind"] for row in lines]
     assert (kinds.count("run"), kinds.count("task"), kinds.count("instance")) == (3, 12, 18)
-    assert [one["run_id"] for one in lines if one["kind"] == "run"] == [one.run_id for one in runs]
-    numbers = next(one for one in lines if one["kind"] == "instance" and one["task"] == "numbers")
+    assert [row["run_id"] for row in lines if row["kind"] == "run"] == [run.run_id for run in runs]
+    numbers = next(row for row in lines if row["kind"] == "instance" and row["task"] == "numbers")
     assert numbers["value"] == [1, 2, 3]
     output = tmp_path / "out.jsonl"
     reflow("store", "export", runs[1].run_id, "--output", str(output))
@@ -201,28 +201,30 @@ def test_export(runs: list[Run], tmp_path: Path) -> None:
 
 
 def test_cache_stats(runs: list[Run]) -> None:
-    found = {one["task"]: one for one in as_json("cache-stats", reflow("cache", "stats", "--json"))}
-    assert list(found) == ["numbers", "large", "pickled", "last"]
-    large = found["large"]
+    by_task = {
+        row["task"]: row for row in as_json("cache-stats", reflow("cache", "stats", "--json"))
+    }
+    assert list(by_task) == ["numbers", "large", "pickled", "last"]
+    large = by_task["large"]
     assert (large["runs"], large["results"], large["hits"], large["share"]) == (3, 3, 6, 0.6667)
-    assert found["last"]["hits"] == 0, "it takes the run directory"
+    assert by_task["last"]["hits"] == 0, "it takes the run directory"
     assert "67%" in reflow("cache", "stats", "--workflow", "flow")
     assert as_json("cache-stats", reflow("cache", "stats", "--json", "--workflow", "other")) == []
 
 
-def test_gc_takes_old_runs_and_nothing_that_a_kept_run_needs(
+def test_gc_removes_old_runs_and_keeps_what_a_kept_run_needs(
     runs: list[Run], tmp_path: Path, calls: Path
 ) -> None:
-    made = calls.read_text()
+    computed = calls.read_text()
     before = runs[2].status(as_dict=True)
-    told = as_json("store-gc", reflow("store", "gc", "--older-than", "0s", "--dry-run", "--json"))
-    assert [one["run_id"] for one in told["runs"]] == [runs[0].run_id, runs[1].run_id]
-    assert told["dry_run"] is True
+    answer = as_json("store-gc", reflow("store", "gc", "--older-than", "0s", "--dry-run", "--json"))
+    assert [row["run_id"] for row in answer["runs"]] == [runs[0].run_id, runs[1].run_id]
+    assert answer["dry_run"] is True
     assert listed() == [run.run_id for run in reversed(runs)]
     assert "--yes" in reflow("store", "gc", "--older-than", "0s", code=2)
-    told = as_json("store-gc", reflow("store", "gc", "--older-than", "0s", "--yes", "--json"))
-    assert [one["run_id"] for one in told["runs"]] == [runs[0].run_id, runs[1].run_id]
-    assert told["freed"] > 0
+    answer = as_json("store-gc", reflow("store", "gc", "--older-than", "0s", "--yes", "--json"))
+    assert [row["run_id"] for row in answer["runs"]] == [runs[0].run_id, runs[1].run_id]
+    assert answer["freed"] > 0
     assert listed() == [runs[2].run_id]
     for run in runs[:2]:
         assert not Path(run.record.folder).parent.exists()
@@ -234,22 +236,22 @@ def test_gc_takes_old_runs_and_nothing_that_a_kept_run_needs(
     again = workflow(calls).run_local(tmp_path / "runs" / "again")
     assert again.counts()["large"] == {"CACHED": 3}
     assert again.counts()["pickled"] == {"CACHED": 1}
-    assert calls.read_text() == made, "nothing was computed twice"
-    # A store that is made anew finds them too.
+    assert calls.read_text() == computed, "nothing was computed twice"
+    # A store that is rebuilt has them too.
     default_store_path().unlink()
     reflow("store", "rebuild", str(tmp_path / "runs"))
     more = workflow(calls).run_local(tmp_path / "runs" / "more")
     assert more.counts()["numbers"] == {"CACHED": 1}
-    assert calls.read_text() == made
+    assert calls.read_text() == computed
     assert "nothing is wrong" in reflow("store", "check")
 
 
 @pytest.mark.parametrize("index", ["as it was", "made anew", "forgotten"])
-def test_what_a_run_took_over_outlives_the_one_that_was_deleted_by_hand(
+def test_reused_results_outlive_the_run_that_was_deleted_by_hand(
     runs: list[Run], tmp_path: Path, calls: Path, index: str
 ) -> None:
-    """The index still has the first run, whose files are gone: the others have them all."""
-    made = calls.read_text()
+    """The index still lists the first run, whose files are gone: the other runs have them all."""
+    computed = calls.read_text()
     for run in runs[:2]:
         shutil.rmtree(run.run_dir)
     if index == "made anew":
@@ -258,18 +260,18 @@ def test_what_a_run_took_over_outlives_the_one_that_was_deleted_by_hand(
     elif index == "forgotten":
         reflow("store", "gc", "--missing", "--yes")
     wf = workflow(calls)
-    plan = {one.name: one.misses for one in wf.plan(tmp_path / "runs" / "new").tasks}
+    plan = {task.name: task.misses for task in wf.plan(tmp_path / "runs" / "new").tasks}
     assert plan == {"numbers": 0, "large": 0, "pickled": 0, "last": 1}
     again = wf.run_local(tmp_path / "runs" / "again")
-    assert calls.read_text() == made, "nothing was computed twice"
+    assert calls.read_text() == computed, "nothing was computed twice"
     rows = again.status(as_dict=True)["instances"]
-    taken = {one["task_name"]: one["cached_from"] for one in rows}
+    taken = {row["task_name"]: row["cached_from"] for row in rows}
     assert taken["pickled"] == runs[2].run_id
     assert again.result("pickled") == {100_000}
     assert again.result("large") == [str(x) * 100_000 for x in (1, 2, 3)]
 
 
-def test_what_came_out_otherwise_does_not_stand_for_what_replaced_it(
+def test_replaced_result_is_not_reused(
     tmp_path: Path, load: Callable[[str], Any]
 ) -> None:
     """Somebody forced it to be made again, perhaps for good reason."""
@@ -289,14 +291,14 @@ def test_what_came_out_otherwise_does_not_stand_for_what_replaced_it(
 
 
 def test_gc_by_size_counts_shared_files_once(runs: list[Run]) -> None:
-    told = as_json("store-gc", reflow("store", "gc", "--dry-run", "--json", "--max-size", "0"))
-    alone = [sum(one["size"] for one in told["runs"] if one["run_id"] == run.run_id)
+    answer = as_json("store-gc", reflow("store", "gc", "--dry-run", "--json", "--max-size", "0"))
+    alone = [sum(row["size"] for row in answer["runs"] if row["run_id"] == run.run_id)
              for run in runs[:2]]  # fmt: skip
-    assert told["size"] > told["freed"]
+    assert answer["size"] > answer["freed"]
     assert all(size > 300_000 for size in alone)
-    enough = str(told["size"] - 1)
-    told = as_json("store-gc", reflow("store", "gc", "--yes", "--json", "--max-size", enough))
-    assert [one["reason"] for one in told["runs"]] == ["size"]
+    enough = str(answer["size"] - 1)
+    answer = as_json("store-gc", reflow("store", "gc", "--yes", "--json", "--max-size", enough))
+    assert [row["reason"] for row in answer["runs"]] == ["size"]
     assert "0 runs" in reflow("store", "gc", "--max-size", enough)
     for wrong in (["--max-size", "many"], ["--older-than", "soon"], ["--keep", "-1"]):
         assert f"'{wrong[0]}'" in reflow("store", "gc", *wrong, code=2)
@@ -313,15 +315,15 @@ def test_gc_of_orphaned_values(runs: list[Run]) -> None:
     assert plan_cleaning(store, Policy()).orphans == (), "what is new may be needed yet"
     later = Later(ORPHANED_AFTER + 10)
     plan = plan_cleaning(store, Policy(), clock=later)
-    assert {one.path for one in plan.orphans} == {str(path) for path in orphans}
-    went = carry_out(store, plan, clock=later)
-    assert went.orphans == plan.orphans
+    assert {orphan.path for orphan in plan.orphans} == {str(path) for path in orphans}
+    cleaned = carry_out(store, plan, clock=later)
+    assert cleaned.orphans == plan.orphans
     assert {path.name for path in values.iterdir()} == needed
     assert plan_cleaning(store, Policy(older_than=5), clock=Later(1)).runs == (), "not younger"
 
 
-def test_gc_leaves_alone_what_has_not_ended(runs: list[Run]) -> None:
-    """Also what somebody takes up between the plan and its execution."""
+def test_gc_keeps_runs_that_have_not_ended(runs: list[Run]) -> None:
+    """Nor a run that somebody resumes between the plan and its execution."""
     store = SqliteStore(default_store_path())
     plan = plan_cleaning(store, Policy(older_than=-1, keep=0))
     assert len(plan.runs) == 3
@@ -329,9 +331,9 @@ def test_gc_leaves_alone_what_has_not_ended(runs: list[Run]) -> None:
     lease, _ = take_lease(
         record.files, Clock(), JournalReader(record.files, record.segments), this_process()
     )
-    went = carry_out(store, plan)
-    assert [run.run_id for run in went.runs] == [runs[0].run_id, runs[2].run_id]
-    assert [one for one in went.problems if "is kept" in one]
+    cleaned = carry_out(store, plan)
+    assert [run.run_id for run in cleaned.runs] == [runs[0].run_id, runs[2].run_id]
+    assert [problem for problem in cleaned.problems if "is kept" in problem]
     lease.release()
     assert runs[1].result("numbers") == [1, 2, 3]
     assert listed() == [runs[1].run_id]
@@ -340,13 +342,13 @@ def test_gc_leaves_alone_what_has_not_ended(runs: list[Run]) -> None:
 @pytest.mark.parametrize("step", ["renamed", "half taken away"])
 def test_a_killed_gc_is_continued_by_the_next(runs: list[Run], step: str) -> None:
     folder = Path(runs[0].record.folder)
-    left = folder.with_name(f".gone-{folder.name}")
-    folder.rename(left)
+    remainder = folder.with_name(f".gone-{folder.name}")
+    folder.rename(remainder)
     if step == "half taken away":
-        shutil.rmtree(left / "values")
-    told = as_json("store-gc", reflow("store", "gc", "--json"))
-    assert told["missing"] == [runs[0].run_id]
-    assert not left.exists()
+        shutil.rmtree(remainder / "values")
+    answer = as_json("store-gc", reflow("store", "gc", "--json"))
+    assert answer["missing"] == [runs[0].run_id]
+    assert not remainder.exists()
     assert listed() == [runs[2].run_id, runs[1].run_id]
 
 

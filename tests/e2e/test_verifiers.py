@@ -45,24 +45,24 @@ def test_by_name(tmp_path: Path) -> None:
 
 
 def test_all_of_a_list_must_agree(tmp_path: Path) -> None:
-    asked: list[Any] = []
+    values: list[Any] = []
 
-    def mine(value: Any) -> bool:
-        asked.append(value)
+    def is_full(value: Any) -> bool:
+        values.append(value)
         return value.read_text() == "full"
 
-    _, state = make_workflow(tmp_path, ["nonempty", mine])
+    _, state = make_workflow(tmp_path, ["nonempty", is_full])
     file = tmp_path / "out" / "file.txt"
     assert [state(), state()] == ["SUCCESS", "CACHED"]
-    assert asked == [file]
+    assert values == [file]
     file.write_text("other")
     assert state() == "SUCCESS"
     file.write_text("")
     assert state() == "SUCCESS"
-    assert asked == [file, file]  # the first that says no is enough
+    assert values == [file, file]  # the first that says no is enough
 
 
-def test_one_that_raises_means_again_and_is_told(tmp_path: Path) -> None:
+def test_verifier_that_raises_is_reported_and_the_task_runs_again(tmp_path: Path) -> None:
     def broken(value: Any) -> bool:
         raise RuntimeError("no idea")
 
@@ -72,7 +72,7 @@ def test_one_that_raises_means_again_and_is_told(tmp_path: Path) -> None:
     assert notes == ["the verifier of 'write' raised RuntimeError('no idea'): run anew"]
 
 
-def test_one_that_exits_ends_no_run_and_is_told_once(tmp_path: Path) -> None:
+def test_verifier_that_exits_ends_no_run_and_is_reported_once(tmp_path: Path) -> None:
     wf = Workflow("exits", store=tmp_path / "runs.sqlite")
 
     @wf.job()
@@ -84,12 +84,12 @@ def test_one_that_exits_ends_no_run_and_is_told_once(tmp_path: Path) -> None:
         return number
 
     wf.run_local(tmp_path / "out")
-    found = wf.run_local(tmp_path / "out").status(as_dict=True)
-    assert found["summary"]["keep"] == {"SUCCESS": 3}
-    assert found["notes"] == ["the verifier of 'keep' raised SystemExit(5): run anew"]
+    status = wf.run_local(tmp_path / "out").status(as_dict=True)
+    assert status["summary"]["keep"] == {"SUCCESS": 3}
+    assert status["notes"] == ["the verifier of 'keep' raised SystemExit(5): run anew"]
 
 
-def test_unknown_names_are_told_before_anything_runs(tmp_path: Path) -> None:
+def test_unknown_verifiers_are_reported_before_anything_runs(tmp_path: Path) -> None:
     wf, _ = make_workflow(tmp_path, "noempty")
     with pytest.raises(
         ValidationError, match=r"task 'write': no verifier named 'noempty'.*'nonempty'"
@@ -146,7 +146,7 @@ def later(path: Path) -> None:
     os.utime(path, ns=(1, 1))
 
 
-def test_fingerprint_does_changed_files_again_and_no_others(tmp_path: Path) -> None:
+def test_fingerprint_makes_changed_files_again_and_no_others(tmp_path: Path) -> None:
     wf = Workflow("prints", store=tmp_path / "runs.sqlite")
 
     @wf.job()
@@ -182,7 +182,7 @@ def test_fingerprint_does_changed_files_again_and_no_others(tmp_path: Path) -> N
     assert state() == {"CACHED": 3}
 
 
-def test_fingerprint_makes_again_what_has_none(tmp_path: Path) -> None:
+def test_fingerprint_makes_files_without_a_fingerprint_again(tmp_path: Path) -> None:
     _, lax = make_workflow(tmp_path, None, files="path")
     assert lax() == "SUCCESS"
     _, state = make_workflow(tmp_path, "fingerprint", files="path")
@@ -211,6 +211,6 @@ def test_a_fingerprint_that_cannot_be_taken_fails_no_task(
         patch.setattr("reflow.caching.output_files.full_print", full)
         _, state = make_workflow(tmp_path, "fingerprint")
         assert state() == "SUCCESS"
-    told = capsys.readouterr().err
-    assert f"no fingerprint of {tmp_path}/out/file.txt, so a later run makes it again" in told
+    errors = capsys.readouterr().err
+    assert f"no fingerprint of {tmp_path}/out/file.txt, so a later run makes it again" in errors
     assert [state(), state()] == ["SUCCESS", "CACHED"]

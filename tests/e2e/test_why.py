@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from reflow.cli.commands import reflow_command
 from reflow.errors import ParameterError, RunFailedError, UnknownTaskError
 
-from .projects import GIVEN, Project
+from .projects import PARAMETERS, Project
 
 SCHEMAS = Path(__file__).parents[2] / "docs/reference/json"
 
@@ -22,17 +22,17 @@ def reasons(why: Any) -> list[str]:
     return [*why.reasons, *map(str, why.differences)]
 
 
-def test_what_has_never_run(project: Project) -> None:
-    run, _ = project.run(project.load().wf, **GIVEN)
+def test_why_of_a_task_that_never_ran(project: Project) -> None:
+    run, _ = project.run(project.load().wf, **PARAMETERS)
     why = run.why("each", 1)
     assert (why.state, why.compared_with, why.differences) == ("SUCCESS", "", ())
     assert "it has never run before" in why.reasons[0]
     assert str(why).startswith(f"each[1] of run {run.run_id}: SUCCESS\n")
 
 
-def test_what_was_taken_over(project: Project) -> None:
-    first, _ = project.run(project.load().wf, **GIVEN)
-    run, counts = project.run(project.load().wf, **GIVEN)
+def test_why_of_a_reused_result(project: Project) -> None:
+    first, _ = project.run(project.load().wf, **PARAMETERS)
+    run, counts = project.run(project.load().wf, **PARAMETERS)
     assert counts == {}
     why = run.why("each", 1)
     assert (why.state, why.taken_from) == ("CACHED", first.run_id)
@@ -40,7 +40,7 @@ def test_what_was_taken_over(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "task", "index", "kind", "told"),
+    ("changed", "task", "index", "kind", "text"),
     [
         ({"times": 3}, "each", 1, "parameter", "parameter times: 2 -> 3"),
         ({"name": "b"}, "total", None, "parameter", 'parameter name: "a" -> "b"'),
@@ -52,63 +52,63 @@ def test_what_was_taken_over(project: Project) -> None:
          "value of ys from after[0], after[1], after[2]: [2,4,6] -> [30,60,90]"),
     ],
 )  # fmt: skip
-def test_what_it_received_differs(
-    project: Project, given: dict[str, Any], task: str, index: int | None, kind: str, told: str
+def test_why_names_the_input_that_differs(
+    project: Project, changed: dict[str, Any], task: str, index: int | None, kind: str, text: str
 ) -> None:
-    first, _ = project.run(project.load().wf, **GIVEN)
-    run, counts = project.run(project.load().wf, **{**GIVEN, **given})
+    first, _ = project.run(project.load().wf, **PARAMETERS)
+    run, counts = project.run(project.load().wf, **{**PARAMETERS, **changed})
     assert counts
     why = run.why(task, index)
-    assert [(one.kind, str(one)) for one in why.differences] == [(kind, told)]
+    assert [(difference.kind, str(difference)) for difference in why.differences] == [(kind, text)]
     assert why.compared_with.startswith(f"{first.run_id} {task}")
 
 
-def test_its_code_differs_and_how_is_shown(project: Project) -> None:
-    project.run(project.load().wf, **GIVEN)
-    run, _ = project.run(project.load(("times) * SCALE", "times) * SCALE * 1")).wf, **GIVEN)
+def test_why_shows_how_the_code_differs(project: Project) -> None:
+    project.run(project.load().wf, **PARAMETERS)
+    run, _ = project.run(project.load(("times) * SCALE", "times) * SCALE * 1")).wf, **PARAMETERS)
     why = run.why("each", 0)
-    assert [one.kind for one in why.differences] == ["code"]
+    assert [difference.kind for difference in why.differences] == ["code"]
     lines = why.diff.splitlines()
     assert "-    return helpers.multiplied(x, times) * SCALE" in lines
     assert "+    return helpers.multiplied(x, times) * SCALE * 1" in lines
-    assert [one for one in lines if one[:3] == "+++"] == ["+++ flow.each (now)"]
+    assert [line for line in lines if line[:3] == "+++"] == ["+++ flow.each (now)"]
     assert lines[2] in str(why)
 
 
 def test_a_helpers_code_is_shown_where_it_counts(project: Project) -> None:
-    project.run(project.load().wf, **GIVEN)
-    run, _ = project.run(project.load(("    return x\n", "    return +x\n")).wf, **GIVEN)
+    project.run(project.load().wf, **PARAMETERS)
+    run, _ = project.run(project.load(("    return x\n", "    return +x\n")).wf, **PARAMETERS)
     why = run.why("each", 0)
     if project.code == "function":
         assert why.state == "CACHED"
         return
-    assert [one.kind for one in why.differences] == ["code"]
+    assert [difference.kind for difference in why.differences] == ["code"]
     assert "-    return x" in why.diff.splitlines()
     assert "+    return +x" in why.diff.splitlines()
     assert "+++ helpers.plain (now)" in why.diff
 
 
 def test_version_force_and_no_cache(project: Project) -> None:
-    project.run(project.load().wf, **GIVEN)
-    run, _ = project.run(project.load(('version="1"', 'version="2"')).wf, **GIVEN)
+    project.run(project.load().wf, **PARAMETERS)
+    run, _ = project.run(project.load(('version="1"', 'version="2"')).wf, **PARAMETERS)
     assert reasons(run.why("total"))[1:] == ["version: 1 -> 2"]
-    run, _ = project.run(project.load().wf, force_tasks=["each"], **GIVEN)
+    run, _ = project.run(project.load().wf, force_tasks=["each"], **PARAMETERS)
     assert reasons(run.why("each", 0)) == ["it was forced: older results were not looked at"]
     never = ("@wf.job()\ndef beside", "@wf.job(cache=False)\ndef beside")
-    run, _ = project.run(project.load(never).wf, **GIVEN)
+    run, _ = project.run(project.load(never).wf, **PARAMETERS)
     assert "cache=False" in run.why("beside").reasons[0]
 
 
 def test_a_failure_is_no_result(project: Project) -> None:
     failing = ("    return x\n", "    raise OSError(x)\n")
     with pytest.raises(RunFailedError) as failed:
-        project.load(failing).wf.run_local(project.run_dir, **GIVEN)
+        project.load(failing).wf.run_local(project.run_dir, **PARAMETERS)
     run = failed.value.run
     assert run is not None
     why = run.why("after", 0)
     assert why.state in ("SKIPPED", "CANCELLED")
     assert why.reasons[0].startswith("it did not run")
-    run, _ = project.run(project.load().wf, **GIVEN)
+    run, _ = project.run(project.load().wf, **PARAMETERS)
     why = run.why("each", 0)
     if project.code == "function":
         assert "the earlier element failed" in why.reasons[0]
@@ -116,8 +116,8 @@ def test_a_failure_is_no_result(project: Project) -> None:
         assert "-    raise OSError(x)" in why.diff.splitlines()
 
 
-def test_who_asks_for_what_is_not_there(project: Project) -> None:
-    run, _ = project.run(project.load().wf, **GIVEN)
+def test_why_of_an_unknown_task_or_element_is_an_error(project: Project) -> None:
+    run, _ = project.run(project.load().wf, **PARAMETERS)
     with pytest.raises(UnknownTaskError, match=r"eech.*did you mean 'each'"):
         run.why("eech")
     with pytest.raises(UnknownTaskError, match=r"no element 3 \(elements: 0 to 2\)"):
@@ -132,10 +132,10 @@ def test_the_command(project: Project) -> None:
         assert done.exit_code == code, done.output
         return done.output
 
-    project.run(project.load().wf, **GIVEN)
-    run, _ = project.run(project.load().wf, **{**GIVEN, "times": 3})
-    told = called(run.run_id, "each[1]")
-    assert "parameter times: 2 -> 3" in told
+    project.run(project.load().wf, **PARAMETERS)
+    run, _ = project.run(project.load().wf, **{**PARAMETERS, "times": 3})
+    output = called(run.run_id, "each[1]")
+    assert "parameter times: 2 -> 3" in output
     value = json.loads(called("--last", "each[1]", "--json"))
     schema = json.loads((SCHEMAS / "why.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(value)

@@ -316,9 +316,9 @@ def test_a_class_whose_annotations_cannot_be_resolved() -> None:
 
 
 def test_two_members_of_one_name() -> None:
-    one = dataclass(type("Same", (), {"__annotations__": {"x": int}}))
-    two = dataclass(type("Same", (), {"__annotations__": {"x": int}}))
-    assert "the same name" in str(supported(Union[one, two]))
+    first = dataclass(type("Same", (), {"__annotations__": {"x": int}}))
+    second = dataclass(type("Same", (), {"__annotations__": {"x": int}}))
+    assert "the same name" in str(supported(Union[first, second]))
 
 
 def test_paths() -> None:

@@ -91,7 +91,7 @@ def test_a_time_limit_kills_all_that_the_command_started(program: Program, tmp_p
     path = program(f'echo $$ > {pids}; sleep 300 & echo $! >> {pids}; echo half; wait')
     with pytest.raises(SchedulerUnreachableError, match=r"no answer within 0\.5 s .*half"):
         Driven(command_timeout=0.5).call([path])
-    started = [int(one) for one in pids.read_text().split()]
+    started = [int(word) for word in pids.read_text().split()]
     assert len(started) == 2
     deadline = time.monotonic() + 30
     while any(map(alive, started)) and time.monotonic() < deadline:
@@ -102,19 +102,19 @@ def test_a_time_limit_kills_all_that_the_command_started(program: Program, tmp_p
 def test_an_interrupt_kills_the_command_too(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[subprocess.Popen[bytes]] = []
+    processes: list[subprocess.Popen[bytes]] = []
 
     def interrupted(self: subprocess.Popen[bytes], **_: object) -> tuple[bytes, bytes]:
-        made.append(self)
+        processes.append(self)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Driven().call([program("exec sleep 300")])
-    assert made[0].returncode == -9
+    assert processes[0].returncode == -9
 
 
-def test_only_a_question_is_asked_again(program: Program) -> None:
+def test_only_queries_are_repeated(program: Program) -> None:
     path = program("echo DOWN >&2; exit 1")
     with pytest.raises(SchedulerUnreachableError, match="sub: DOWN"):
         Driven().call([path])
@@ -141,11 +141,11 @@ def test_calls_are_counted_by_command(program: Program) -> None:
 def test_the_environment(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OUTER_ID", "OUTER_CONF", "WIDTH", "LC_ALL", "MINE"):
         monkeypatch.setenv(name, "given")
-    seen = Driven().call([program("env")]).out.splitlines()
-    told = dict(line.split("=", 1) for line in seen if "=" in line)
-    wanted = {"OUTER_CONF": "given", "WIDTH": "0", "LC_ALL": "C", "MINE": "given"}
-    assert {name: told.get(name) for name in wanted} == wanted
-    assert "OUTER_ID" not in told
+    lines = Driven().call([program("env")]).out.splitlines()
+    environment = dict(line.split("=", 1) for line in lines if "=" in line)
+    expected = {"OUTER_CONF": "given", "WIDTH": "0", "LC_ALL": "C", "MINE": "given"}
+    assert {name: environment.get(name) for name in expected} == expected
+    assert "OUTER_ID" not in environment
     assert os.environ["OUTER_ID"] == "given"
 
 
@@ -182,13 +182,13 @@ def test_a_command_that_is_no_program(program: Program, tmp_path: Path) -> None:
         Driven().call([str(path)])
 
 
-def test_a_command_that_vanishes_after_it_was_found(program: Program) -> None:
+def test_command_that_vanishes_after_it_was_located(program: Program) -> None:
     path = program("exit 0")
-    found = Driven(sub=path).located()
-    found.check()
+    executor = Driven(sub=path).located()
+    executor.check()
     Path(path).unlink()
     with pytest.raises(ExecutorError, match="No such file"):
-        found.submit(JobRequest(tag="t", name="n", script="s", directory="/", log="l"))
+        executor.submit(JobRequest(tag="t", name="n", script="s", directory="/", log="l"))
 
 
 def test_arguments_that_no_command_can_take(program: Program) -> None:
@@ -204,11 +204,11 @@ def test_a_machine_that_is_full_for_a_moment(
 ) -> None:
     path, real, refused = program("echo up"), subprocess.Popen, []
 
-    def full(*given: object, **named: object) -> object:
+    def full(*arguments: object, **options: object) -> object:
         if len(refused) < 2:
             refused.append(1)
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        return real(*given, **named)  # type: ignore[call-overload]
+        return real(*arguments, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(subprocess, "Popen", full)
     assert Driven().call([path], asks=True).out == "up\n"
@@ -217,16 +217,16 @@ def test_a_machine_that_is_full_for_a_moment(
         Driven().call([path])
 
 
-def test_located_makes_paths_of_what_is_there(
+def test_located_replaces_names_of_commands_by_paths(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = program("exit 0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = Driven().located()
-    assert (found.sub, found.history) == (path, "history")
+    executor = Driven().located()
+    assert (executor.sub, executor.history) == (path, "history")
     monkeypatch.chdir(tmp_path)
     assert Driven(sub="./sub").located().sub == path
-    assert found.located() == found
+    assert executor.located() == executor
 
 
 def test_check(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_check(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     Driven().check()
 
 
-def test_a_backend_that_cannot_ask_or_cancel_is_none() -> None:
+def test_backend_must_be_able_to_poll_and_cancel() -> None:
     @frozen(kw_only=True)
     class Mute(CommandExecutor):
         name: ClassVar[str] = "mute"
@@ -255,7 +255,7 @@ def test_a_backend_that_cannot_ask_or_cancel_is_none() -> None:
     [("exit 0", ""), ("echo 1: gone >&2; exit 1", ""), ("echo 1: gone; exit 1", "1: gone"),
      ("echo 1: gone >&2; echo 2: odd >&2; exit 1", "1: gone; 2: odd"), ("exit 3", "exit code 3")],
 )  # fmt: skip
-def test_a_failure_that_is_known_to_do_no_harm(program: Program, body: str, problem: str) -> None:
+def test_harmless_failures_are_ignored(program: Program, body: str, problem: str) -> None:
     arguments, harmless = [program(body)], re.compile("gone")
     if not problem:
         Driven().settle(arguments, harmless)
@@ -264,20 +264,20 @@ def test_a_failure_that_is_known_to_do_no_harm(program: Program, body: str, prob
         Driven().settle(arguments, harmless)
 
 
-def test_what_is_harmless_may_stand_in_the_output(program: Program) -> None:
+def test_harmless_message_may_be_in_the_output(program: Program) -> None:
     path = program("echo 1: gone; exit 1")
     Driven().settle([path], re.compile("gone"), out=True)
 
 
-def test_a_setting_that_is_not_given_is_learned(program: Program) -> None:
+def test_missing_setting_is_learned_from_the_command(program: Program) -> None:
     path = program("echo small")
     read = {"queue": lambda done: done.out.strip(), "account": lambda done: "never"}
-    found = Driven(account="mine").learned([path], **read)
-    assert (found.queue, found.account) == ("small", "mine")
-    assert found.learned([path], **read) is found
+    executor = Driven(account="mine").learned([path], **read)
+    assert (executor.queue, executor.account) == ("small", "mine")
+    assert executor.learned([path], **read) is executor
     assert times_called(path) == 1
 
 
-def test_where_nobody_answers_a_setting_stays_open(program: Program) -> None:
+def test_setting_stays_open_if_the_command_fails(program: Program) -> None:
     path = program("echo DOWN >&2; exit 1")
     assert Driven().learned([path], queue=lambda done: "x").queue is None

@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [one for one in os.environ if one.startswith("REFLOW_")]:
+    for name in [variable for variable in os.environ if variable.startswith("REFLOW_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "conf"))
@@ -84,7 +84,7 @@ def test_xdg_defaults_and_relative_values(home: Path, monkeypatch: pytest.Monkey
     assert config_path() == home / ".config" / "reflow" / "config.toml"
     assert Config().store_path == home / ".local" / "state" / "reflow" / "reflow.sqlite"
     monkeypatch.setenv("XDG_CONFIG_DIRS", "also/ignored")
-    assert [one.kind for one in load_config().files] == ["user"]
+    assert [file.kind for file in load_config().files] == ["user"]
 
 
 def test_no_file_costs_no_parser_and_no_plugins() -> None:
@@ -122,11 +122,11 @@ def test_paths_count_from_their_place(home: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_explicit_path_stands_for_all_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write('[run]\nexecutor = "user"\nobservers = ["mail"]\n')
-    mine = write('[run]\nexecutor = "mine"\n', home / "mine.toml")
+    path = write('[run]\nexecutor = "mine"\n', home / "mine.toml")
     assert load_config("~/mine.toml").run == RunSettings(executor="mine")
-    assert [(one.path, one.kind) for one in load_config(mine).files] == [(mine, "given")]
+    assert [(file.path, file.kind) for file in load_config(path).files] == [(path, "given")]
     monkeypatch.setenv("REFLOW_RUN_EXECUTOR", "env")
-    assert load_config(mine).run == RunSettings(executor="env")
+    assert load_config(path).run == RunSettings(executor="env")
 
 
 # The project's file
@@ -158,7 +158,7 @@ def test_foreign_pyproject_is_left_alone(home: Path) -> None:
     assert "pyproject.toml:2: tool.reflow = 3: must be a table" in problem()
 
 
-def test_nothing_above_home_is_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_above_home_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write('[run]\nexecutor = "above"\n', home / "reflow.toml")
     monkeypatch.setenv("HOME", str(home / "work"))
     assert load_config().run.executor == "local"
@@ -176,7 +176,7 @@ def test_strangers_file_in_a_public_folder(home: Path, monkeypatch: pytest.Monke
     path.parent.chmod(0o1777)
     config = load_config()
     assert config.executor == {}
-    assert [one.state for one in config.files if one.path == path] == ["ignored"]
+    assert [file.state for file in config.files if file.path == path] == ["ignored"]
 
 
 def test_deleted_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +218,9 @@ def fill(home: Path, monkeypatch: pytest.MonkeyPatch, layers: list[str]) -> None
         )
     for place, text in texts.items():
         write(text, place)
-    monkeypatch.setenv("REFLOW_PROFILE", "big" if any("profile" in one for one in layers) else "")
+    monkeypatch.setenv(
+        "REFLOW_PROFILE", "big" if any("profile" in layer for layer in layers) else ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,17 +246,17 @@ def test_precedence(low: str, high: str, home: Path, monkeypatch: pytest.MonkeyP
 def test_code_beats_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(home, monkeypatch, LAYERS)
     config = load_config()
-    own = reflow.LocalExecutor(max_workers=3)
-    assert executor_from(own, config) is own
-    made = Config(run=RunSettings(executor="pbs"), executor={"slurm": {"sbatch": "mine"}})
-    assert reflow.Workflow("w", config=made).config is made
-    assert executor_from("slurm", made).sbatch == "mine"  # type: ignore[attr-defined]
-    assert str(made.origin("run", "executor")) == "code"
-    assert str(made.origin("executor", "slurm", "sbatch")) == "code"
-    assert str(made.origin("run", "observers")) == "default"
+    executor = reflow.LocalExecutor(max_workers=3)
+    assert executor_from(executor, config) is executor
+    config = Config(run=RunSettings(executor="pbs"), executor={"slurm": {"sbatch": "mine"}})
+    assert reflow.Workflow("w", config=config).config is config
+    assert executor_from("slurm", config).sbatch == "mine"  # type: ignore[attr-defined]
+    assert str(config.origin("run", "executor")) == "code"
+    assert str(config.origin("executor", "slurm", "sbatch")) == "code"
+    assert str(config.origin("run", "observers")) == "default"
 
 
-def test_path_and_url_take_each_others_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_and_url_replace_each_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write('[store]\npath = "/site.sqlite"\n', home / "site" / "reflow" / "config.toml")
     write('[store]\nurl = "other://host/name"\n')
     assert load_config().store == StoreSettings(url="other://host/name")
@@ -265,7 +267,7 @@ def test_path_and_url_take_each_others_place(home: Path, monkeypatch: pytest.Mon
     assert "REFLOW_STORE_PATH: [store]: path and url are both given" in problem()
 
 
-def test_lists_replace_and_empty_tables_take_nothing_away(home: Path) -> None:
+def test_lists_replace_and_empty_tables_change_nothing(home: Path) -> None:
     write('[run]\nobservers = ["a", "b"]\n[executor.slurm]\nsbatch = "x"\n'
           '[executor.pbs]\nqsub = { a = 1 }\n[executor.lsf]\nbsub = "y"\n')  # fmt: skip
     write('[run]\nobservers = ["c"]\n[executor.slurm]\n[executor.pbs]\nqsub = "q"\n'
@@ -297,8 +299,8 @@ def test_profiles(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no profile named 'big' (profiles: none;" in problem(profile="big")
     path = write("[profile.big.run]\n[profile.small.run]\n")
-    told = problem(profile="bgi")
-    assert f"no profile named 'bgi': did you mean 'big'? (profiles: big in {path}, small" in told
+    message = problem(profile="bgi")
+    assert f"no profile named 'bgi': did you mean 'big'? (profiles: big in {path}, small" in message
     monkeypatch.setenv("REFLOW_PROFILE", "bgi")
     assert problem().startswith("REFLOW_PROFILE: no profile named 'bgi'")
 
@@ -347,10 +349,10 @@ def test_unknown_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_bad(text: str, message: str) -> None:
     path = write(text)
-    told = problem()
-    assert told.startswith(str(path))
-    assert message in told
-    assert told.count("\n") == 0
+    error = problem()
+    assert error.startswith(str(path))
+    assert message in error
+    assert error.count("\n") == 0
 
 
 def test_bad_with_bom_and_windows_line_ends() -> None:
@@ -468,15 +470,15 @@ def test_variables_by_type(
     variable: str, text: str, expected: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"REFLOW_EXECUTOR_OWN_{variable}", text)
-    made = load_config().executor_settings("own", Own)
-    assert made == expected
-    assert type(getattr(made, "either")) is type(expected.either)  # noqa: B009
+    settings = load_config().executor_settings("own", Own)
+    assert settings == expected
+    assert type(getattr(settings, "either")) is type(expected.either)  # noqa: B009
 
 
 def test_variable_path_counts_from_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFLOW_EXECUTOR_MY_CLUSTER_FOLDER", "x")
-    made = load_config().executor_settings("my-cluster", Own)
-    assert made.folder == home / "work" / "sub" / "x"
+    settings = load_config().executor_settings("my-cluster", Own)
+    assert settings.folder == home / "work" / "sub" / "x"
     write('[executor.my-cluster]\nfolder = "../y"\n')
     monkeypatch.delenv("REFLOW_EXECUTOR_MY_CLUSTER_FOLDER")
     assert load_config().executor_settings("my-cluster", Own).folder == home / "conf" / "y"
@@ -545,8 +547,8 @@ def test_executor_table_with_required_and_inner_keys() -> None:
     with pytest.raises(ConfigError, match=r"^\[executor.needy\]: key 'queue' is required$"):
         Config().executor_settings("needy", Needy)
     path = write('[executor.needy]\nqueue = "x"\ninner.depth = 2\n')
-    made = load_config().executor_settings("needy", Needy)
-    assert made == Needy(queue="x", inner=Inner(depth=2))
+    settings = load_config().executor_settings("needy", Needy)
+    assert settings == Needy(queue="x", inner=Inner(depth=2))
     write('[executor.needy]\nqueue = "x"\n[executor.needy.inner]\n')
     assert load_config().executor_settings("needy", Needy) == Needy(queue="x")
     write('[executor.needy]\nqueue = "closed"\ninner = 3\n')
@@ -585,7 +587,7 @@ class Writer:
         self.text += str(self.draw(st.sampled_from(forms)))
 
     def name(self, name: str, at: tuple[str, ...]) -> str:
-        if name and all(one.isascii() and (one.isalnum() or one in "-_") for one in name):
+        if name and all(char.isascii() and (char.isalnum() or char in "-_") for char in name):
             forms = [name, f'"{name}"', f"'{name}'"]
         else:
             forms = [str(toml_text(name))] + ([f"'{name}'"] if "'" not in name else [])
@@ -596,20 +598,20 @@ class Writer:
     def value(self, value: object, at: tuple[str, ...]) -> None:
         if isinstance(value, dict):
             self.text += "{"
-            for number, (name, one) in enumerate(value.items()):
+            for number, (name, element) in enumerate(value.items()):
                 self.text += ", " if number else " "
                 self.text += self.name(name, at) + " = "
-                self.value(one, (*at, name))
+                self.value(element, (*at, name))
             self.text += " }"
         elif isinstance(value, list):
-            known = dict(self.lines)
+            lines_before = dict(self.lines)
             self.text += "["
-            for one in value:
+            for element in value:
                 self.noise()
-                self.value(one, (*at, "?"))
+                self.value(element, (*at, "?"))
                 self.text += ","
             self.text += "]"
-            self.lines = known  # Keys inside arrays have no one place.
+            self.lines = lines_before  # Keys inside arrays have no one place.
         elif isinstance(value, str) and "\\" not in value and self.draw(st.booleans()):
             quotes = "'''" if "'" not in value else '"""' if '"' not in value else ""
             self.text += f"{quotes}\n{value}{quotes}" if quotes else str(toml_text(value))
@@ -617,10 +619,10 @@ class Writer:
             self.text += str(toml_text(value))
 
     def pairs(self, table: dict[str, object], at: tuple[str, ...]) -> None:
-        for name, one in table.items():
+        for name, value in table.items():
             self.noise()
             self.text += self.name(name, at) + " ="
-            self.value(one, (*at, name))
+            self.value(value, (*at, name))
             self.text += "\n"
 
 
@@ -641,10 +643,10 @@ def test_key_lines(data: st.DataObject, top: dict[str, object], tables: dict[str
             writer.lines.setdefault((name, *deeper[: end + 1]), line)
         writer.pairs(table, (name, *deeper))
     tomllib.loads(writer.text)
-    found = key_lines(writer.text)
+    lines = key_lines(writer.text)
     escaped = {key for key in writer.lines for part in key if str(toml_text(part))[1:-1] != part}
-    assert {**writer.lines, **found} == writer.lines
-    assert set(writer.lines) - set(found) <= escaped
+    assert {**writer.lines, **lines} == writer.lines
+    assert set(writer.lines) - set(lines) <= escaped
 
 
 @given(st.text("ab.=[]{}'\"#\n\\, 1", max_size=40))
@@ -692,9 +694,9 @@ def test_template_changes_nothing_and_is_valid_when_uncommented(home: Path) -> N
 def test_template_has_every_key_with_type_and_default() -> None:
     text = write_example_config().read_text()
     for cls in (RunSettings, StoreSettings, PluginSettings, reflow.SlurmExecutor):
-        for one in attrs.fields(cls):
-            assert f"{one.name} = " in text
-            assert " ".join(one.metadata.get("help", "").split()) in " ".join(
+        for field in attrs.fields(cls):
+            assert f"{field.name} = " in text
+            assert " ".join(field.metadata.get("help", "").split()) in " ".join(
                 line.removeprefix("# ") for line in text.splitlines()
             )
     prose = " ".join(line.removeprefix("# ") for line in text.splitlines())
@@ -747,7 +749,7 @@ def test_cannot_write(home: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_full_disk_leaves_what_was_there(home: Path, overwrite: bool) -> None:
+def test_full_disk_leaves_the_old_file(home: Path, overwrite: bool) -> None:
     path = home / "full" / "config.toml"
     path.parent.mkdir()
     if overwrite:

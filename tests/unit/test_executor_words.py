@@ -43,17 +43,17 @@ def request(size: int = 1, throttle: int | None = None) -> JobRequest:
 
 
 def test_options_that_are_given() -> None:
-    found = only_set(queue="gpu", account=None, time_limit="", job_name="x")
-    assert found == {"queue": "gpu", "job-name": "x"}
+    options = only_set(queue="gpu", account=None, time_limit="", job_name="x")
+    assert options == {"queue": "gpu", "job-name": "x"}
 
 
 def test_native_options() -> None:
     short = {"q": "qos"}
-    found = user_options(
+    options = user_options(
         {"q": "high", "--mail-type": "END", "ntasks_per_node": "a b"}, "sub", reserved=["array"],
         allowed="[a-z-]+", short=short, read=shlex.split,
     )  # fmt: skip
-    assert found == {"qos": ["high"], "mail-type": ["END"], "ntasks-per-node": ["a", "b"]}
+    assert options == {"qos": ["high"], "mail-type": ["END"], "ntasks-per-node": ["a", "b"]}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_positions_of_an_array() -> None:
 
 
 @given(st.sets(st.integers(0, 5000)))
-def test_what_is_written_is_read_again(numbers: set[int]) -> None:
+def test_written_ranges_are_read_again(numbers: set[int]) -> None:
     written = write_ranges(numbers)
     assert list(read_ranges(",".join(written), 5000)) == sorted(numbers)
     assert list(read_ranges(",".join(written) + "%7", 5000)) == sorted(numbers)
@@ -101,14 +101,14 @@ def test_array_expressions(text: str, places: list[int]) -> None:
 
 
 @given(st.one_of(st.text(), st.text("0123456789-,:%.[]x")))
-def test_no_text_is_more_than_the_most(text: str) -> None:
-    assert all(one <= 99 for one in read_ranges(text, 99))
+def test_ranges_never_exceed_the_maximum(text: str) -> None:
+    assert all(number <= 99 for number in read_ranges(text, 99))
 
 
-@pytest.mark.parametrize("found", [[], ["1", "2"]])
-def test_an_answer_without_one_id(found: list[str]) -> None:
+@pytest.mark.parametrize("ids", [[], ["1", "2"]])
+def test_an_answer_without_one_id(ids: list[str]) -> None:
     with pytest.raises(ValueError, match="sub printed no job id: 'Welcome'"):
-        only_id("sub", " Welcome\n", found)
+        only_id("sub", " Welcome\n", ids)
 
 
 def test_a_size() -> None:
@@ -116,7 +116,7 @@ def test_a_size() -> None:
     assert (size_in(r"^Most = (\d+)$", "Most = 0"), size_in(r"^Most = (\d+)$", "")) == (1, None)
 
 
-def test_an_array_is_what_its_positions_are() -> None:
+def test_state_of_an_array_follows_its_positions() -> None:
     well, failed = JobStatus(state=ENDED), JobStatus(state=ENDED, cause="ERROR")
     waits, runs = JobStatus(state=LIVE), JobStatus(state=LIVE, running=True)
     assert array_status({0: well, 1: failed}).cause == "ERROR"
@@ -194,8 +194,8 @@ def test_reports_become_one_status_for_each_job() -> None:
         Report(job="1", status=well, name="a"),
         Report(job="3", status=lives, positions=()),
     ]
-    found = merge(reports)
-    assert found["1"] == well, "what is said last counts"
-    assert (found["2"].state, found["2"].positions) == (LIVE, {0: lives, 1: failed})
-    assert (found["3"].state, found["3"].positions) == (LIVE, {})
+    statuses = merge(reports)
+    assert statuses["1"] == well, "the last report counts"
+    assert (statuses["2"].state, statuses["2"].positions) == (LIVE, {0: lives, 1: failed})
+    assert (statuses["3"].state, statuses["3"].positions) == (LIVE, {})
     assert ids_by_name(reports, ["b", "c"]) == {"b": "2"}

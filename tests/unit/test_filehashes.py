@@ -13,7 +13,7 @@ from reflow.caching.file_fingerprint import full_print, is_same
 from reflow.caching.hash_cache import FileHashes
 
 
-def test_what_is_settled_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settled_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)  # all is settled
     file, memory = tmp_path / "a", tmp_path / "memory.json"
     file.write_bytes(b"one")
@@ -32,7 +32,7 @@ def test_what_is_settled_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert FileHashes(str(memory)).digest(str(file)) == sha256(b"two").hexdigest()
 
 
-def test_what_changed_just_now_or_in_the_future_is_not_remembered(tmp_path: Path) -> None:
+def test_hashes_of_files_changed_just_now_or_in_the_future_are_not_kept(tmp_path: Path) -> None:
     file, memory = tmp_path / "a", tmp_path / "memory.json"
     for when in (time.time() - 1000, time.time(), time.time() + 1000):
         file.write_bytes(b"one")
@@ -43,7 +43,7 @@ def test_what_changed_just_now_or_in_the_future_is_not_remembered(tmp_path: Path
         assert not memory.exists()
 
 
-def test_a_memory_that_cannot_be_written_is_no_error(
+def test_unwritable_hash_cache_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)
@@ -53,21 +53,23 @@ def test_a_memory_that_cannot_be_written_is_no_error(
     hashes.save()
 
 
-def test_two_that_learn_at_the_same_time_both_remember(
+def test_two_writers_at_the_same_time_both_keep_their_hashes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)
     memory = tmp_path / "memory.json"
     both = [FileHashes(str(memory)) for _ in range(2)]
-    for number, one in enumerate(both):
+    for number, hashes in enumerate(both):
         (tmp_path / str(number)).write_text(str(number))
-        one.digest(str(tmp_path / str(number)))  # each has read the memory before the other wrote
-    for one in both:
-        one.save()
+        hashes.digest(
+            str(tmp_path / str(number))
+        )  # each has read the memory before the other wrote
+    for hashes in both:
+        hashes.save()
     assert {Path(path).name for path in json.loads(memory.read_text())[1]} == {"0", "1"}
 
 
-def test_the_memory_of_an_earlier_version_starts_anew(
+def test_hash_cache_of_an_earlier_version_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)

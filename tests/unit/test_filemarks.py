@@ -33,11 +33,11 @@ def test_a_file_counts_by_its_content_else_by_size_and_times() -> None:
     assert marks_of(ONE) == {}
 
 
-def test_the_time_of_a_file_whose_content_is_known_does_not_count() -> None:
-    one, touched = (ONE._replace(prints=(f"f:1:{time} 00", "", "")) for time in (1, 2))
+def test_time_of_a_file_with_a_content_hash_does_not_count() -> None:
+    original, touched = (ONE._replace(prints=(f"f:1:{time} 00", "", "")) for time in (1, 2))
     other = ONE._replace(prints=("f:1:1 01", "", ""))
-    assert digest_with_files(one) == digest_with_files(touched)
-    assert len({digest_with_files(one), digest_with_files(other), digest_with_files(ONE)}) == 3
+    assert digest_with_files(original) == digest_with_files(touched)
+    assert len({digest_with_files(original), digest_with_files(other), digest_with_files(ONE)}) == 3
     assert digest_with_files(ONE) == ONE.digest, "without marks it is the text"
 
 

@@ -18,15 +18,15 @@ from reflow.caching.file_fingerprint import Fileprint, full_print, is_same, pars
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read."""
-    found: list[str] = []
+    names: list[str] = []
     real = file_fingerprint._content
 
     def counted(path: str) -> str:
-        found.append(os.path.basename(path))
+        names.append(os.path.basename(path))
         return real(path)
 
     monkeypatch.setattr(file_fingerprint, "_content", counted)
-    return found
+    return names
 
 
 def later(path: Path, seconds: int = 1) -> None:
@@ -45,7 +45,7 @@ def tree(tmp_path: Path) -> Path:
     return top
 
 
-def test_the_same_time_and_size_is_the_same_unread(tmp_path: Path, reads: list[str]) -> None:
+def test_file_of_the_same_time_and_size_is_not_read(tmp_path: Path, reads: list[str]) -> None:
     path = tmp_path / "a"
     path.write_text("one")
     before = full_print(str(path))
@@ -57,7 +57,7 @@ def test_the_same_time_and_size_is_the_same_unread(tmp_path: Path, reads: list[s
     assert reads == ["a", "a"]
 
 
-def test_another_time_leaves_it_to_the_content(tmp_path: Path, reads: list[str]) -> None:
+def test_content_is_compared_if_the_time_differs(tmp_path: Path, reads: list[str]) -> None:
     path = tmp_path / "a"
     path.write_text("one")
     before = full_print(str(path))
@@ -73,7 +73,7 @@ def test_another_time_leaves_it_to_the_content(tmp_path: Path, reads: list[str])
     assert reads == [], "another size is another file"
 
 
-def test_a_forged_time_is_found_where_the_content_is_asked_for(tmp_path: Path) -> None:
+def test_forged_time_is_noticed_if_the_content_counts(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("one")
     later(path)
@@ -99,7 +99,9 @@ def test_nothing_there_is_never_the_same(tmp_path: Path) -> None:
     assert not is_same(path, before)
 
 
-def test_a_folder_is_all_that_is_in_it(tree: Path, tmp_path: Path, reads: list[str]) -> None:
+def test_fingerprint_of_a_folder_covers_all_in_it(
+    tree: Path, tmp_path: Path, reads: list[str]
+) -> None:
     before = full_print(str(tree))
     assert sorted(reads) == ["a", "b", "link"]
     reads.clear()
@@ -150,7 +152,7 @@ def test_a_file_and_a_folder_are_never_the_same(tmp_path: Path) -> None:
     assert not is_same(str(tmp_path / "a"), before)
 
 
-def test_a_path_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
+def test_path_that_cannot_be_examined_is_an_error(tmp_path: Path) -> None:
     path = str(tmp_path / ("n" * 300))
     for take in (quick_print, full_print, lambda path: is_same(path, Fileprint("f:1:1"))):
         with pytest.raises(OSError, match="File name too long"):

@@ -57,7 +57,7 @@ def of(tmp_path: Path, source: str) -> str:
         "def other(): ...\n" + BASE + "\ndef third(): ...",
     ],
 )
-def test_what_changes_nothing(tmp_path: Path, same: str) -> None:
+def test_equal_code_has_an_equal_fingerprint(tmp_path: Path, same: str) -> None:
     assert of(tmp_path, same) == of(tmp_path, BASE)
 
 
@@ -75,7 +75,7 @@ def test_what_changes_nothing(tmp_path: Path, same: str) -> None:
         BASE.replace("x", "y"),
     ],
 )
-def test_what_changes_it(tmp_path: Path, other: str) -> None:
+def test_changed_code_has_another_fingerprint(tmp_path: Path, other: str) -> None:
     assert of(tmp_path, other) != of(tmp_path, BASE)
 
 
@@ -92,7 +92,7 @@ def task():
     assert of(tmp_path, nested) != of(tmp_path, nested.replace("@first", "@second"))
 
 
-def test_functions_of_one_name_in_one_file_are_told_apart(tmp_path: Path) -> None:
+def test_functions_of_one_name_in_one_file_differ(tmp_path: Path) -> None:
     source = "def task(): return 1\nfirst = task\ndef task(): return 2\n"
     module = load(tmp_path / "m.py", source)
     assert fingerprint(module.first) != fingerprint(module.task)
@@ -118,10 +118,10 @@ def test_without_a_source_file() -> None:
         exec(compile(source, "<nowhere>", "exec"), scope)
         return scope["task"]
 
-    one = fingerprint(compiled("def task(x): return x in {'a', 'b', 'c'}"))
-    assert one == fingerprint(compiled("def task(x): return x in {'a', 'b', 'c'}"))
-    assert one != fingerprint(compiled("def task(x): return x in {'a', 'b', 'd'}"))
-    assert len(one) == 64
+    first = fingerprint(compiled("def task(x): return x in {'a', 'b', 'c'}"))
+    assert first == fingerprint(compiled("def task(x): return x in {'a', 'b', 'c'}"))
+    assert first != fingerprint(compiled("def task(x): return x in {'a', 'b', 'd'}"))
+    assert len(first) == 64
 
 
 def test_the_same_in_every_process(tmp_path: Path) -> None:

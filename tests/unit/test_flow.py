@@ -19,13 +19,13 @@ from reflow.runs.resolve import build_spec, check
 def test_the_decorator_leaves_the_function_as_it_is() -> None:
     flow = Flow("f")
 
-    def one() -> int:
+    def number() -> int:
         return 1
 
-    assert flow.job(one) is one
-    assert flow.job("named")(one) is one
-    assert flow.job(name="other", cpus=2)(one) is one
-    assert list(flow.tasks) == ["one", "named", "other"]
+    assert flow.job(number) is number
+    assert flow.job("named")(number) is number
+    assert flow.job(name="other", cpus=2)(number) is number
+    assert list(flow.tasks) == ["number", "named", "other"]
     assert flow.tasks["other"].options.cpus == 2
 
 

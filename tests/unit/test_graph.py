@@ -35,7 +35,7 @@ def test_every_task_comes_once_and_behind_what_it_needs(edges: dict[str, list[st
 
 
 @given(acyclic(), st.data())
-def test_a_cycle_is_found_and_its_path_is_one(
+def test_path_of_a_cycle_is_a_cycle(
     edges: dict[str, list[str]], data: st.DataObject
 ) -> None:
     result = order(edges)

@@ -72,10 +72,10 @@ def outcome(task: str, index: int, native: Any, paths: tuple[str, ...], prints: 
 @settings(max_examples=60)
 @given(
     prints=st.lists(st.tuples(PRINTS, PRINTS), min_size=3, max_size=3),
-    there=st.sets(st.sampled_from([("write", 0), ("write", 1), ("single", 0)])),
+    ingested=st.sets(st.sampled_from([("write", 0), ("write", 1), ("single", 0)])),
 )
-def test_whatever_is_there_when_it_is_queued(
-    prints: list[tuple[str, str]], there: set[tuple[str, int]]
+def test_identities_agree_whatever_is_ingested_when_the_element_is_queued(
+    prints: list[tuple[str, str]], ingested: set[tuple[str, int]]
 ) -> None:
     spec = build_spec(wf.name, wf.tasks, {}, "/run")
     outcomes = [
@@ -90,29 +90,31 @@ def test_whatever_is_there_when_it_is_queued(
         for progress in (before, after):
             progress.record(outcome("count", 0, [1, 2], (), ()))
             progress.resize("write", 2)
-        for one in outcomes:
-            make_folders(files, folder, one.task)
-            before.launch(one.task, one.index, 1, "tag")
-            after.record(one)
-            if (one.task, one.index) in there:
-                before.record(one)
+        for result in outcomes:
+            make_folders(files, folder, result.task)
+            before.launch(result.task, result.index, 1, "tag")
+            after.record(result)
+            if (result.task, result.index) in ingested:
+                before.record(result)
             else:
-                publish(files, folder, one)
+                publish(files, folder, result)
         for name in ("chained", "gathered"):
             state = before.tasks[name]
             now = TaskInputs(after, values, after.tasks[name])
-            known = json.loads(json.dumps(awaited(before, values, state)))
+            shared = json.loads(json.dumps(awaited(before, values, state)))
             parts = identity_parts(state.spec)
             order = [(wire.parameter, wire.each) for wire in state.spec.wires]
             for index in range(2 if name == "chained" else 1):
                 items = json.loads(json.dumps(position_items(before, values, state, index)))
-                found = Inputs(files, folder, known, items, 0.0)
-                assert {**found.common, **found.texts} == {**now.common, **now.texts(index)}
-                assert found.stamps == {**now.common_stamps, **now.stamps(index)}
-                made = _identity(order, parts, found.common, found.texts, found.stamps)
-                assert made == now.identity(index)
-                new = {(one.task, one.index) for one in outcomes if one.made_files} - there
+                inputs = Inputs(files, folder, shared, items, 0.0)
+                assert {**inputs.common, **inputs.texts} == {**now.common, **now.texts(index)}
+                assert inputs.stamps == {**now.common_stamps, **now.stamps(index)}
+                identity = _identity(order, parts, inputs.common, inputs.texts, inputs.stamps)
+                assert identity == now.identity(index)
+                new = {
+                    (result.task, result.index) for result in outcomes if result.made_files
+                } - ingested
                 received = {("write", index), ("single", 0)} if name == "chained" else {
                     ("write", 0), ("write", 1), ("single", 0)
                 }  # fmt: skip
-                assert found.new_files == bool(new & received)
+                assert inputs.new_files == bool(new & received)

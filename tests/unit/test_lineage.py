@@ -17,7 +17,7 @@ def chain(**changes: TaskSpec) -> WorkflowSpec:
         TaskSpec(name="c", array=True, wires=(wire("b", each=True, array=True),)),
         TaskSpec(name="d"),
     ]
-    return WorkflowSpec(name="flow", tasks=tuple(changes.get(one.name, one) for one in tasks))
+    return WorkflowSpec(name="flow", tasks=tuple(changes.get(task.name, task) for task in tasks))
 
 
 def wire(task: str, *, each: bool = False, **source: bool) -> Wire:
@@ -31,7 +31,7 @@ def lineages(**changes: TaskSpec) -> dict[str, str]:
 
 
 def task(name: str) -> TaskSpec:
-    return next(one for one in chain().tasks if one.name == name)
+    return next(spec for spec in chain().tasks if spec.name == name)
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def task(name: str) -> TaskSpec:
         (evolve(task("a"), array_parallelism=3), ""),
     ],
 )
-def test_a_change_counts_for_all_that_is_below_it(changed: TaskSpec, differ: str) -> None:
+def test_change_counts_for_the_task_and_all_below_it(changed: TaskSpec, differ: str) -> None:
     before, after = lineages(), lineages(**{changed.name: changed})
     assert {name for name in before if before[name] != after[name]} == {*differ}
 
 
-def test_what_is_not_used_again_has_none_nor_has_what_is_below() -> None:
-    found = lineages(b=evolve(task("b"), cache=False))
-    assert {name for name, text in found.items() if not text} == {"b", "c"}
+def test_uncached_task_and_those_below_it_have_no_lineage() -> None:
+    texts = lineages(b=evolve(task("b"), cache=False))
+    assert {name for name, text in texts.items() if not text} == {"b", "c"}
 
 
-def test_every_element_has_its_own() -> None:
-    found = lineages()
-    names = {element_lineage(text, index) for text in found.values() for index in range(1000)}
+def test_every_element_has_its_own_lineage() -> None:
+    texts = lineages()
+    names = {element_lineage(text, index) for text in texts.values() for index in range(1000)}
     assert len(names) == 4000
-    assert len({name[:12] for name in names}) == 4000  # by so much stores find them
+    assert len({name[:12] for name in names}) == 4000  # stores look them up by this prefix
     assert {len(bytes.fromhex(name)) for name in names} == {32}
     assert element_lineage("", 3) == ""

@@ -33,14 +33,16 @@ def read(annotation: Any, *arguments: str, name: str = "it", taken: tuple[str, .
     """Return what an option of this annotation makes of a command line, or its output."""
     described = ParameterDescription(name=name, type="", required=False, annotation=annotation)
     options = parameter_options([described], {"--help", *taken})
-    found: dict[str, Any] = {}
+    values_read: dict[str, Any] = {}
 
     def callback(**values: Any) -> None:
-        found.update(given_parameters(options, click.get_current_context(), values))
+        values_read.update(given_parameters(options, click.get_current_context(), values))
 
-    command = CollectingCommand("c", params=[one.option for one in options], callback=callback)
+    command = CollectingCommand(
+        "c", params=[option.option for option in options], callback=callback
+    )
     result = CliRunner().invoke(command, list(arguments))
-    return found if result.exit_code == 0 else result.output
+    return values_read if result.exit_code == 0 else result.output
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_a_value_arrives_as_the_annotation_says(
 
 
 @pytest.mark.parametrize(
-    ("annotation", "given", "told"),
+    ("annotation", "argument", "parts"),
     [
         (int, "many", ["'many'", "integer"]),
         (Colour, "GREEN", ["'GREEN'", "'RED'", "'BLUE'"]),
@@ -102,12 +104,12 @@ def test_a_value_arrives_as_the_annotation_says(
     ],
 )
 def test_an_error_names_the_option_the_value_and_what_is_allowed(
-    annotation: Any, given: str, told: list[str]
+    annotation: Any, argument: str, parts: list[str]
 ) -> None:
-    output = read(annotation, "--it", given)
+    output = read(annotation, "--it", argument)
     assert isinstance(output, str)
     assert "--it" in output
-    assert [part for part in told if part not in output] == []
+    assert [part for part in parts if part not in output] == []
 
 
 def test_json_comes_from_a_file(tmp_path: Path) -> None:
@@ -115,14 +117,16 @@ def test_json_comes_from_a_file(tmp_path: Path) -> None:
     assert read(Point, "--it", f"@{tmp_path}/p.json") == {"it": Point(3, 4)}
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     described = [
         ParameterDescription(name="a", type="", annotation=int),
         ParameterDescription(name="b", type="", annotation=float),
         ParameterDescription(name="c", type="", annotation=str),
     ]
     options = parameter_options(described, ())
-    command = CollectingCommand("c", params=[one.option for one in options], callback=lambda: None)
+    command = CollectingCommand(
+        "c", params=[option.option for option in options], callback=lambda: None
+    )
     output = CliRunner().invoke(command, ["--a", "x", "--b", "y"]).output
     assert "--a" in output
     assert "'y'" in output

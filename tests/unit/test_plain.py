@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reflow.errors import SerializationError
 from reflow.values.json_codec import Codec, load, plain_codec
 
-text = st.text(st.characters()).filter(lambda one: one != "$attachment")  # reflow's own key
+text = st.text(st.characters()).filter(lambda key: key != "$attachment")  # reflow's own key
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), text),
     lambda inner: st.lists(inner) | st.dictionaries(text, inner),
@@ -21,9 +21,9 @@ json_values = st.recursive(
 
 
 def codec(annotation: Any) -> Codec:
-    found = plain_codec(annotation)
-    assert found is not None
-    return found
+    plain = plain_codec(annotation)
+    assert plain is not None
+    return plain
 
 
 @given(json_values)
@@ -55,14 +55,14 @@ def test_any_json_value_comes_back(value: Any) -> None:
 @given(data=st.data())
 def test_round_trip(annotation: Any, strategy: Any, data: st.DataObject) -> None:
     value = data.draw(strategy)
-    one = codec(annotation)
-    encoded = one.encode(value)
-    back = one.decode(encoded)
+    plain = codec(annotation)
+    encoded = plain.encode(value)
+    back = plain.decode(encoded)
     assert back == value
     assert json.dumps(back) == json.dumps(value)  # 1 and 1.0 and True are told apart
-    assert one.encode(back) == encoded
-    assert one.decode_native(one.encode_native(value)) == value
-    assert one.paths(value) == ()
+    assert plain.encode(back) == encoded
+    assert plain.decode_native(plain.encode_native(value)) == value
+    assert plain.paths(value) == ()
 
 
 def test_numbers_that_are_no_json() -> None:
@@ -70,7 +70,7 @@ def test_numbers_that_are_no_json() -> None:
     assert math.isnan(codec(float).decode(codec(float).encode(math.nan)))
 
 
-def test_an_int_is_a_float_where_one_is_wanted() -> None:
+def test_int_is_accepted_as_a_float() -> None:
     assert codec(float).encode(3) == "3.0"
     assert codec(list[float]).encode([1, 2.5]) == "[1.0,2.5]"
     value = codec(float).decode("3")
@@ -177,7 +177,7 @@ def test_white_space_around_json() -> None:
 @pytest.mark.parametrize(
     "annotation", [bytes, tuple[int, ...], dict[int, int], Union[list[int], list[str]], set]
 )
-def test_what_is_not_plain(annotation: Any) -> None:
+def test_types_without_a_plain_codec(annotation: Any) -> None:
     assert plain_codec(annotation) is None
 
 

@@ -191,7 +191,9 @@ def load(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             sys.dont_write_bytecode = False
 
     def forget() -> None:
-        for name in [one for one in sys.modules if one.partition(".")[0] in ("own", "flow")]:
+        for name in [
+            module for module in sys.modules if module.partition(".")[0] in ("own", "flow")
+        ]:
             del sys.modules[name]
 
     monkeypath = list(sys.path)
@@ -279,14 +281,16 @@ def prints(module: Any, code: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_what_changes_it(load: Callable[..., Any], change: Change) -> None:
+def test_fingerprint_covers_the_code_that_a_task_reaches(
+    load: Callable[..., Any], change: Change
+) -> None:
     module = load()
     deep, function = prints(module, "deep"), prints(module, "function")
     edited = load({change.file: (change.old, change.new)})
     now = prints(edited, "deep")
     assert {name for name in TASKS if now[name] != deep[name]} == set(change.touched.split())
     now = prints(edited, "function")
-    assert {one for one in TASKS if now[one] != function[one]} == set(change.function.split())
+    assert {task for task in TASKS if now[task] != function[task]} == set(change.function.split())
 
 
 def test_other_texts_give_the_same_again(load: Callable[..., Any]) -> None:
@@ -301,17 +305,17 @@ def test_off_counts_nothing(load: Callable[..., Any]) -> None:
     assert set(prints(load(), "off").values()) == {""}
 
 
-def test_what_is_swapped_is_other_code(load: Callable[..., Any]) -> None:
-    def swapped(one: str, other: str) -> str:
+def test_swapped_helpers_are_other_code(load: Callable[..., Any]) -> None:
+    def swapped(first: str, second: str) -> str:
         space: dict[str, Any] = {}
-        text = f"def a(): return {one}\ndef b(): return {other}\ndef task(): return a() - b()\n"
+        text = f"def a(): return {first}\ndef b(): return {second}\ndef task(): return a() - b()\n"
         exec(compile(text, "<nowhere>", "exec"), space)
         return reach(space["task"]).code
 
     assert swapped("1", "2") == swapped("1", "2") != swapped("2", "1")
 
 
-def test_what_cannot_be_resolved_is_no_error() -> None:
+def test_unresolved_names_are_no_error() -> None:
     space: dict[str, Any] = {}
     text = """
 def task(x):
@@ -403,7 +407,7 @@ def test_a_library_counts_by_its_version(tmp_path: Path, monkeypatch: pytest.Mon
     assert all(a != b for a, b in zip(eval(first[0]), eval(other[0]), strict=True))
 
 
-def test_the_files_that_it_was_read_off(load: Callable[..., Any], tmp_path: Path) -> None:
+def test_files_that_the_code_was_read_from(load: Callable[..., Any], tmp_path: Path) -> None:
     module = load()
     reached = reach(module.by_constant)
     # FACTOR does not say that it is from numbers.py; all that is imported is watched.
@@ -418,8 +422,8 @@ def test_the_files_that_it_was_read_off(load: Callable[..., Any], tmp_path: Path
     assert changed(task, code, sources) not in ("", code)
 
 
-def test_the_parts_have_the_names_that_people_know(load: Callable[..., Any]) -> None:
-    parts = {one.name: one.value for one in reach(load().by_package).parts}
+def test_parts_have_readable_names(load: Callable[..., Any]) -> None:
+    parts = {part.name: part.value for part in reach(load().by_package).parts}
     assert list(parts)[:3] == ["flow.by_package", "own.shapes.area", "own.numbers.scale"]
     assert parts["own.numbers.FACTOR"] == "int 2"
 
@@ -459,7 +463,7 @@ def test_a_task_that_takes_the_run_directory(load: Callable[..., Any]) -> None:
     assert len(reach_task(TaskDefinition("task", task, names={"RunDir": RunDir})).code) == 64
 
 
-def test_nothing_of_it_is_loaded_where_only_the_function_counts() -> None:
+def test_call_graph_is_not_imported_if_only_the_function_counts() -> None:
     program = (
         "import sys\nfrom reflow.caching.code_fingerprint import code_of\n"
         "from reflow.model.flow import TaskDefinition\n"

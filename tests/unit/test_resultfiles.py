@@ -13,16 +13,18 @@ from reflow.caching.output_files import find_damage, take_prints
 
 
 def taken(how: str, *paths: Path) -> tuple[str, ...]:
-    told: list[str] = []
-    prints = take_prints([str(one) for one in paths], how, lambda path, _: told.append(path))
-    assert told == []
+    unreadable: list[str] = []
+    prints = take_prints(
+        [str(path) for path in paths], how, lambda path, _: unreadable.append(path)
+    )
+    assert unreadable == []
     return prints
 
 
 def damage(paths: list[str], prints: tuple[str, ...]) -> str:
     """What is wrong with the files of a result, "" for nothing."""
-    found = find_damage(paths, prints)
-    return "" if found is None else found.reason
+    damaged = find_damage(paths, prints)
+    return "" if damaged is None else damaged.reason
 
 
 @pytest.fixture
@@ -51,15 +53,15 @@ def parts(text: str) -> tuple[str, int]:
         ("path", ("", 0), ("", 0)),
     ],
 )
-def test_what_counts_by_policy(
+def test_fingerprints_follow_the_policy(
     tree: Path, how: str, file: tuple[str, int], folder: tuple[str, int]
 ) -> None:
     prints = taken(how, tree / "a", tree)
-    assert [parts(one) for one in prints or ("", "")] == [file, folder]
+    assert [parts(text) for text in prints or ("", "")] == [file, folder]
     assert damage([str(tree / "a"), str(tree)], prints) == ""
 
 
-def test_where_nothing_has_a_fingerprint_there_is_none(tree: Path) -> None:
+def test_no_fingerprints_if_no_path_has_one(tree: Path) -> None:
     assert taken("auto", tree, tree / "nothing") == ()
     assert taken("auto", tree, tree / "a")[0] == ""
 
@@ -85,7 +87,7 @@ def test_the_records_of_runs_are_no_part_of_a_run_directory(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["auto", "content", "stat"])
-def test_files_that_are_not_as_they_were_left(tree: Path, how: str) -> None:
+def test_changed_files_are_noticed(tree: Path, how: str) -> None:
     path = tree / "a"
     paths, prints = [str(path)], taken(how, path)
     changed = f"its file {path} was changed since it was made"
@@ -96,8 +98,8 @@ def test_files_that_are_not_as_they_were_left(tree: Path, how: str) -> None:
     assert damage(paths, prints) == changed
     assert damage(paths, ()) == "", "without a fingerprint it must be there"
     path.unlink()
-    for known in (prints, ()):
-        assert damage(paths, known) == f"its file {path} is gone"
+    for older_prints in (prints, ()):
+        assert damage(paths, older_prints) == f"its file {path} is gone"
     path.mkdir()
     assert damage(paths, prints) == changed
 
@@ -114,17 +116,17 @@ def test_the_content_is_read_only_where_times_differ(
         assert "was changed" in damage([str(path)], prints)
 
 
-def test_what_cannot_be_read_is_told_and_has_no_fingerprint(tree: Path) -> None:
-    told: dict[str, Exception] = {}
+def test_unreadable_file_is_reported_and_has_no_fingerprint(tree: Path) -> None:
+    errors: dict[str, Exception] = {}
     odd = [str(tree / ("n" * 300)), "nul\0", str(tree / "a")]
-    prints = take_prints(odd, "auto", told.__setitem__)
-    assert [bool(one) for one in prints] == [False, False, True]
-    assert list(told) == odd[:2]
-    assert isinstance(told[odd[0]], OSError)
+    prints = take_prints(odd, "auto", errors.__setitem__)
+    assert [bool(text) for text in prints] == [False, False, True]
+    assert list(errors) == odd[:2]
+    assert isinstance(errors[odd[0]], OSError)
     assert "cannot be read (File name too long)" in damage(odd[:1], ())
     assert "cannot be compared" in damage(odd[1:2], ())
     assert "cannot be compared" in damage(odd[2:], ("damaged",))
-    assert damage(odd[2:], ("f:9:9", "f:9:9")) == "", "not one for each path: they are none"
+    assert damage(odd[2:], ("f:9:9", "f:9:9")) == "", "without one for each path they do not count"
 
 
 @pytest.mark.parametrize("size", [1, 200_000])
@@ -136,8 +138,8 @@ def test_openssl_is_loaded_for_large_files_only(tmp_path: Path, size: int) -> No
         "import sys; from reflow.caching.output_files import take_prints\n"
         "print(len(take_prints([sys.argv[1]], 'auto', print)), '_hashlib' in sys.modules)"
     )
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "file")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert found.stdout.split() == ["1", str(size > 100_000)]
+    assert process.stdout.split() == ["1", str(size > 100_000)]

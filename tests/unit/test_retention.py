@@ -49,8 +49,8 @@ def test_by_age() -> None:
     assert leaving(ALL, Policy(), NOW) == {}
 
 
-def test_by_size_the_oldest_go_until_the_rest_fits() -> None:
-    assert total_size(one.files for one in ALL) == 600
+def test_by_size_the_oldest_go_until_the_others_fit() -> None:
+    assert total_size(stored.files for stored in ALL) == 600
     assert leaving(ALL, Policy(max_size=600), NOW) == {}
     # What two runs share goes with the second of them.
     assert leaving(ALL, Policy(max_size=550), NOW) == {"flow-0": SIZE}
@@ -63,14 +63,14 @@ def test_by_both() -> None:
     assert leaving(ALL, policy, NOW) == {"flow-0": AGE, "flow-1": SIZE}
 
 
-def test_what_has_not_ended_stays_and_does_not_count_as_kept_for_others() -> None:
+def test_runs_that_have_not_ended_stay_and_do_not_count_as_kept() -> None:
     going_on = run(0, 0, {1: (50, 1)}, ended=False)
     assert leaving([going_on, MIDDLE, NEW], Policy(older_than=0), NOW) == {"flow-1": AGE}
     other = run(0, 0, {}, graph="other")
     assert leaving([other, MIDDLE, NEW], Policy(older_than=0), NOW) == {"flow-1": AGE}
 
 
-def test_what_comes_free() -> None:
+def test_freed_size() -> None:
     assert freed([OLD.files]) == 50, "the other run has the shared file"
     assert freed([OLD.files, MIDDLE.files]) == 580
     assert freed([run(0, 0, {7: (70, 2)}).files]) == 0, "somebody else has it, whoever that is"
@@ -86,7 +86,7 @@ _runs = st.lists(
         st.sampled_from(["a", "b"]),
     ),
     max_size=12,
-    unique_by=lambda one: one.run_id,
+    unique_by=lambda stored: stored.run_id,
 )
 _policies = st.builds(
     Policy,
@@ -97,19 +97,21 @@ _policies = st.builds(
 
 
 @given(_runs, _policies)
-def test_whatever_the_policy(runs: list[StoredRun], policy: Policy) -> None:
+def test_every_policy_keeps_the_newest_and_removes_no_more_than_needed(
+    runs: list[StoredRun], policy: Policy
+) -> None:
     gone = leaving(runs, policy, NOW)
-    stay = [one for one in runs if one.run_id not in gone]
-    assert all(one.ended for one in runs if one.run_id in gone)
+    stay = [run for run in runs if run.run_id not in gone]
+    assert all(run.ended for run in runs if run.run_id in gone)
     for graph in ("a", "b"):
-        of_it = sorted((one for one in runs if one.graph_name == graph), reverse=True,
-                       key=lambda one: (one.created_at, one.run_id))  # fmt: skip
-        assert not {one.run_id for one in of_it[: policy.keep]} & gone.keys()
+        newest_first = sorted((run for run in runs if run.graph_name == graph), reverse=True,
+                       key=lambda run: (run.created_at, run.run_id))  # fmt: skip
+        assert not {run.run_id for run in newest_first[: policy.keep]} & gone.keys()
     removable = leaving(runs, Policy(older_than=-1, keep=policy.keep), NOW)
-    if policy.max_size is not None and total_size(one.files for one in stay) > policy.max_size:
+    if policy.max_size is not None and total_size(run.files for run in stay) > policy.max_size:
         assert gone.keys() == removable.keys(), "nothing is left that may go"
     if policy.older_than is not None:
-        late = {one.run_id for one in stay if NOW - one.ended_at > policy.older_than}
+        late = {run.run_id for run in stay if NOW - run.ended_at > policy.older_than}
         assert not late & removable.keys()
     if policy.older_than is None and policy.max_size is None:
         assert gone == {}
@@ -138,7 +140,7 @@ def test_results_by_age() -> None:
     assert outdated(BATCHES, ResultPolicy(older_than=0), NOW) == {3: AGE, 2: AGE, 1: AGE}
 
 
-def test_results_that_were_named_alone() -> None:
+def test_without_limits_all_results_go() -> None:
     assert outdated(BATCHES, ResultPolicy(), NOW) == {3: ASKED, 2: ASKED, 1: ASKED}
 
 
@@ -148,7 +150,7 @@ def test_superseded_results() -> None:
     assert outdated(BATCHES, ResultPolicy(superseded=True, max_size=0), NOW) == {3: SIZE}
 
 
-def test_results_by_size_the_longest_unused_go_until_the_rest_fits() -> None:
+def test_results_by_size_the_longest_unused_go_until_the_others_fit() -> None:
     assert outdated(BATCHES, ResultPolicy(max_size=600), NOW) == {}
     # What two share goes with the second; what has no files makes no room.
     assert outdated(BATCHES, ResultPolicy(max_size=550), NOW) == {3: SIZE}
@@ -169,22 +171,27 @@ def test_results_by_size_the_longest_unused_go_until_the_rest_fits() -> None:
     st.none() | st.integers(0, 80),
     st.booleans(),
 )  # fmt: skip
-def test_what_holds_for_any_results(
+def test_every_policy_of_results(
     batches: list[Batch], older_than: int | None, max_size: int | None, superseded: bool
 ) -> None:
     policy = ResultPolicy(older_than=older_than, max_size=max_size, superseded=superseded)
     gone = outdated(batches, policy, NOW)
     assert not any(batches[number].kept for number in gone)
     assert all(batches[number].superseded for number in gone) or not superseded
-    rest = [one for number, one in enumerate(batches) if number not in gone]
-    may_go = [one for one in rest if not one.kept and (one.superseded or not superseded)]
+    kept = [result for number, result in enumerate(batches) if number not in gone]
+    may_go = [
+        result for result in kept if not result.kept and (result.superseded or not superseded)
+    ]
     if older_than is not None:
-        assert all(NOW - one.used_at <= older_than for one in may_go)
-    if max_size is not None and len({key for one in rest for key in one.files}) * 10 > max_size:
-        assert not any(one.files for one in may_go)
+        assert all(NOW - result.used_at <= older_than for result in may_go)
+    if (
+        max_size is not None
+        and len({key for result in kept for key in result.files}) * 10 > max_size
+    ):
+        assert not any(result.files for result in may_go)
 
 
-def test_what_comes_free_is_what_has_no_other_name() -> None:
+def test_freed_results_are_those_with_no_other_name() -> None:
     twice, once = FileSize(500, 2), FileSize(30, 1)
     assert freed([{(1, 1): twice}, {(1, 2): once}]) == 30
     assert freed([{(1, 1): twice}, {(1, 1): twice, (1, 2): once}]) == 530

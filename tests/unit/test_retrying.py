@@ -29,18 +29,18 @@ def spec_of(retry: Any, **options: Any) -> Any:
 
 def again(task: Any, *causes: str) -> bool:
     """Whether the last of these failures, after the others, leads to another attempt."""
-    found: bool = task.retry.again(task.resources, causes[:-1], causes[-1])
-    return found
+    answer: bool = task.retry.again(task.resources, causes[:-1], causes[-1])
+    return answer
 
 
-def test_by_default_the_causes_that_are_not_the_tasks_own() -> None:
+def test_default_retries_causes_that_are_not_the_fault_of_the_task() -> None:
     task = spec_of(Retry(2), mem="1G", time="10m")
-    assert {one for one in CAUSES if again(task, one)} == {
+    assert {cause for cause in CAUSES if again(task, cause)} == {
         OOM, TIMEOUT, NODE_FAIL, PREEMPTED, LOST
     }  # fmt: skip
 
 
-def test_a_number_means_whatever_it_failed_of() -> None:
+def test_number_retries_every_cause() -> None:
     task = spec_of(2, mem="1G", time="10m")
     assert again(task, ERROR)
     assert again(task, ERROR, OOM)
@@ -59,7 +59,7 @@ def test_memory_and_time_grow_and_are_capped() -> None:
     assert not again(task, OOM, OOM, OOM), "at the most there is nothing more to give"
 
 
-def test_what_cannot_grow_is_not_tried_again() -> None:
+def test_no_retry_if_the_resource_cannot_grow() -> None:
     assert not again(spec_of(Retry(3)), OOM)
     assert again(spec_of(Retry(3, oom=True)), OOM)
 
@@ -77,7 +77,7 @@ def test_bad_values_are_refused(bad: Any) -> None:
         retry_of(bad() if callable(bad) else bad)
 
 
-def test_an_option_of_another_system_is_told_from_a_native_one() -> None:
+def test_retry_options_of_other_systems_are_not_native_options() -> None:
     with pytest.raises(DefinitionError, match="did you mean 'retry'"):
         spec_of(None, retries=3)
 
@@ -86,11 +86,11 @@ def test_an_option_of_another_system_is_told_from_a_native_one() -> None:
     st.lists(st.sampled_from([OOM, TIMEOUT, ERROR]), max_size=8),
     st.floats(1, 4), st.integers(1, 10**12), st.one_of(st.none(), st.integers(1, 10**13)),
 )  # fmt: skip
-def test_an_attempt_never_gets_less_nor_more_than_the_most(
+def test_memory_of_attempts_never_shrinks_nor_exceeds_the_maximum(
     causes: list[str], factor: float, mem: int, most: int | None
 ) -> None:
     retry = RetrySpec(times=8, rules=(RetryRule(cause=OOM, mem=factor, max_mem=most),))
-    asked = Resources(mem=mem)
-    sizes = [retry.resources(asked, causes[:n]).mem or 0 for n in range(len(causes) + 1)]
+    first = Resources(mem=mem)
+    sizes = [retry.resources(first, causes[:n]).mem or 0 for n in range(len(causes) + 1)]
     assert sizes == sorted(sizes)
     assert most is None or max(sizes) <= max(mem, most)

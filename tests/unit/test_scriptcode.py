@@ -15,19 +15,19 @@ SOURCE = b"answer = 42\n"
 
 
 def value(code: Any) -> Any:
-    found: dict[str, Any] = {}
-    exec(code, found)
-    return found["answer"]
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    return namespace["answer"]
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     keep_code(Files().write, SOURCE, "/scripts/it.py", str(tmp_path))
-    (found,) = tmp_path.iterdir()
-    return found
+    (path,) = tmp_path.iterdir()
+    return path
 
 
-def test_what_is_kept_is_not_compiled_again(
+def test_kept_code_is_not_compiled_again(
     tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(*_: object, **__: object) -> None:
@@ -45,7 +45,7 @@ def test_another_text_or_place_has_code_of_its_own(tmp_path: Path, kept: Path) -
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00", b"N", b"no code at all", None])
-def test_what_is_damaged_or_gone_is_compiled(
+def test_damaged_or_missing_code_is_compiled(
     tmp_path: Path, kept: Path, damage: bytes | None
 ) -> None:
     if damage is None:
@@ -62,7 +62,7 @@ def test_code_that_was_cut_short_is_compiled(tmp_path: Path, kept: Path) -> None
         assert value(code_of(SOURCE, "/scripts/it.py", str(tmp_path))) == 42
 
 
-def test_of_a_script_that_is_none_any_more_nothing_is_kept(tmp_path: Path) -> None:
+def test_no_code_is_kept_of_a_script_with_syntax_errors(tmp_path: Path) -> None:
     keep_code(Files().write, b"def half(", "/scripts/it.py", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SyntaxError):

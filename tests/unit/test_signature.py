@@ -37,19 +37,19 @@ def test_kinds_types_and_defaults() -> None:
     ) -> dict[str, Point]: ...
 
     signature = read_signature(task)
-    found = {one.name: one for one in signature.parameters}
-    assert list(found) == ["a", "b", "c", "run_dir", "d", "e", "f", "g", "h"]
-    assert [one.kind for one in signature.parameters] == (
+    by_name = {parameter.name: parameter for parameter in signature.parameters}
+    assert list(by_name) == ["a", "b", "c", "run_dir", "d", "e", "f", "g", "h"]
+    assert [parameter.kind for parameter in signature.parameters] == (
         ["param", "param", "result", "run_dir", "param"] + ["run_dir"] * 3 + ["param"]
     )
-    assert found["a"].annotation is Any
-    assert found["b"].marker is None
-    assert found["c"].annotation == list[Point]
-    assert found["c"].marker == Result(step="x")
-    assert found["d"].annotation == Optional[str]
-    assert (found["d"].has_default, found["d"].default) == (True, None)
-    assert found["h"].marker == Param()
-    assert not found["b"].has_default
+    assert by_name["a"].annotation is Any
+    assert by_name["b"].marker is None
+    assert by_name["c"].annotation == list[Point]
+    assert by_name["c"].marker == Result(step="x")
+    assert by_name["d"].annotation == Optional[str]
+    assert (by_name["d"].has_default, by_name["d"].default) == (True, None)
+    assert by_name["h"].marker == Param()
+    assert not by_name["b"].has_default
     assert signature.returns == dict[str, Point]
 
 

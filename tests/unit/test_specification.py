@@ -85,15 +85,15 @@ def test_parameters_in_the_form_they_have_in_json() -> None:
     @flow.job()
     def task(settings: Settings, sources: list[Path]) -> None: ...
 
-    given = {"settings": {"depth": 1, "out": "x"}, "sources": ["a"]}
-    (spec,) = build_spec("w", flow.tasks, given, "r").tasks
-    assert [one.text for one in spec.constants] == ['{"depth":1,"out":"x"}', '["a"]']
+    parameters = {"settings": {"depth": 1, "out": "x"}, "sources": ["a"]}
+    (spec,) = build_spec("w", flow.tasks, parameters, "r").tasks
+    assert [constant.text for constant in spec.constants] == ['{"depth":1,"out":"x"}', '["a"]']
     real = {"settings": Settings(1, Path("x")), "sources": [Path("a")]}
     assert build_spec("w", flow.tasks, real, "r").tasks[0].constants == spec.constants
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("parameters", "message"),
     [
         ({}, r"parameter 'source' \(Path\) is missing: tasks 'load', 'total' need it"),
         ({"source": "a", "sorce": 1}, "no parameter 'sorce': did you mean 'source'"),
@@ -107,12 +107,12 @@ def test_parameters_in_the_form_they_have_in_json() -> None:
         ({"source": "a", "load_limit": None}, "must be int, got None"),
     ],
 )
-def test_bad_parameters(given: dict[str, object], message: str) -> None:
+def test_bad_parameters(parameters: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        build_spec("w", example().tasks, given, "r")
+        build_spec("w", example().tasks, parameters, "r")
 
 
-def test_all_bad_parameters_are_told_at_once() -> None:
+def test_all_bad_parameters_are_reported_at_once() -> None:
     with pytest.raises(ParameterError) as caught:
         build_spec("w", example().tasks, {"sorce": 1, "scale": "x"}, "r")
     text = str(caught.value)

@@ -239,8 +239,8 @@ def test_the_file_is_made_on_first_use(tmp_path: Path) -> None:
     assert store.path.exists()
 
 
-def test_a_taken_over_result_is_found_where_its_value_is_in_a_file(filled: SqliteStore) -> None:
-    """Its first run may be gone, and with that run its copy; what stands in rows stands once."""
+def test_lookup_finds_reused_results_whose_value_is_in_a_file(filled: SqliteStore) -> None:
+    """The first run may be gone with its copy of the file; values in rows are stored once."""
     here = success("many", 0, state=CACHED, origin="flow-1")
     file = success("many", 1, state=CACHED, value=None, origin="flow-1")
     filled.apply("flow-1", [here, file], {"many": 2}, None, Position(1, 1))

@@ -161,7 +161,7 @@ def half_written(store: SqliteStore, folder: Path) -> Path:
     return copy
 
 
-def test_what_a_killed_writer_left_is_rolled_back(store: SqliteStore, tmp_path: Path) -> None:
+def test_transaction_of_a_killed_writer_is_rolled_back(store: SqliteStore, tmp_path: Path) -> None:
     before = everything(store)
     copy = half_written(store, tmp_path / "copy")
     with pytest.raises(StoreError, match="complete an interrupted write"):
@@ -241,7 +241,7 @@ def test_no_room_for_the_lease(store: SqliteStore, monkeypatch: pytest.MonkeyPat
     assert store.run("flow-1").status == RUNNING, "reading needs no room"
 
 
-def test_who_may_not_write_may_read(store: SqliteStore, tmp_path: Path) -> None:
+def test_store_without_write_access_is_readable(store: SqliteStore, tmp_path: Path) -> None:
     open_for_all(tmp_path)
     store.close()
     for path in tmp_path.rglob("*"):  # whatever the umask of who runs the tests
@@ -342,7 +342,7 @@ def test_a_holder_that_was_taken_for_dead_commits_nothing(store: SqliteStore) ->
     assert store.run("flow-1").status == RUNNING
 
 
-def test_a_read_beside_a_writer_elsewhere_is_done_again(store: SqliteStore) -> None:
+def test_read_is_repeated_if_another_machine_wrote_meanwhile(store: SqliteStore) -> None:
     lease = Path(store._file.lease._row.folder)
     queries: list[int] = []
 
@@ -358,7 +358,7 @@ def test_a_read_beside_a_writer_elsewhere_is_done_again(store: SqliteStore) -> N
     assert len(queries) == 2
 
 
-def test_a_writer_elsewhere_that_never_rests(store: SqliteStore) -> None:
+def test_read_fails_if_another_machine_writes_all_the_time(store: SqliteStore) -> None:
     lease = Path(store._file.lease._row.folder)
     newest = max(int(file.name) for file in lease.iterdir())
     (lease / f"{newest + 1:09d}").write_text(f"{ELSEWHERE}\n")
@@ -401,7 +401,7 @@ def test_without_any_locks(path: Path, monkeypatch: pytest.MonkeyPatch, code: in
 # Runs that others have taken results over from
 
 
-def test_a_dropped_runs_results_stay_with_those_who_took_them_over(store: SqliteStore) -> None:
+def test_results_of_a_dropped_run_stay_with_the_runs_that_reused_them(store: SqliteStore) -> None:
     first = success("first")
     for run_id in ("later-1", "later-2"):
         store.add_run(run_row(run_id), TASKS)

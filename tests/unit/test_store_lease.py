@@ -68,7 +68,7 @@ def test_many_threads_take_turns(folder: Path) -> None:
     assert most == [1] * 60
 
 
-def test_who_died_on_this_machine_is_succeeded_at_once(folder: Path) -> None:
+def test_lease_of_a_process_that_died_here_is_taken_at_once(folder: Path) -> None:
     child = os.fork()
     if child == 0:
         lease(folder)._take(1)
@@ -79,7 +79,7 @@ def test_who_died_on_this_machine_is_succeeded_at_once(folder: Path) -> None:
         pass
 
 
-def test_who_is_silent_elsewhere_is_succeeded_after_a_while(folder: Path) -> None:
+def test_lease_of_a_silent_process_elsewhere_is_taken_after_a_while(folder: Path) -> None:
     path = leave(folder, 5, ELSEWHERE)
     with pytest.raises(LeaseHeldError, match="process 4711 on node7"), lease(folder).held(0.01):
         pass
@@ -89,7 +89,7 @@ def test_who_is_silent_elsewhere_is_succeeded_after_a_while(folder: Path) -> Non
         assert lease(folder).look().number == 6
 
 
-def test_who_was_succeeded_notices_free_changes_anything(folder: Path) -> None:
+def test_old_holder_notices_that_its_lease_was_taken(folder: Path) -> None:
     slow = lease(folder)
     slow._take(1)
     leave(folder, 2, ELSEWHERE)
@@ -98,7 +98,7 @@ def test_who_was_succeeded_notices_free_changes_anything(folder: Path) -> None:
 
 
 def test_an_old_number_is_not_taken_twice(folder: Path) -> None:
-    """Whoever lists the folder late finds that its number has been."""
+    """A process with an old listing of the folder finds its number taken."""
 
     class Late(StoreLease):
         late = True
@@ -123,7 +123,7 @@ def test_old_files_go(folder: Path) -> None:
     assert len(list(folder.iterdir())) == KEPT
 
 
-def test_what_was_written_meanwhile(folder: Path) -> None:
+def test_written_since_notices_writers_elsewhere(folder: Path) -> None:
     own = lease(folder)
     before = own.look()
     with own.held(0):

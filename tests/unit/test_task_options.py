@@ -22,7 +22,7 @@ from reflow.runs.status import describe_run
 from reflow.storage.run_directory import RunOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEDULED = {one.name for one in fields(Resources)}
+SCHEDULED = {field.name for field in fields(Resources)}
 STARTS = (Workflow.submit, Workflow.run_local)
 
 
@@ -46,8 +46,10 @@ def decorator_arguments() -> dict[str, object]:
         for node in ast.walk(source)
         if isinstance(node, ast.FunctionDef) and node.name == "job" and node.args.kwonlyargs
     ]
-    defaults = [ast.literal_eval(one) for one in signature.kw_defaults if one is not None]
-    return dict(zip([one.arg for one in signature.kwonlyargs], defaults, strict=True))
+    defaults = [
+        ast.literal_eval(default) for default in signature.kw_defaults if default is not None
+    ]
+    return dict(zip([argument.arg for argument in signature.kwonlyargs], defaults, strict=True))
 
 
 def test_the_decorator_takes_each_option() -> None:
@@ -87,20 +89,24 @@ def test_descriptions_tell_what_a_task_asks_for(tmp_path: Path) -> None:
         serializer="pickle", qos="high",
     )  # fmt: skip
     (recorded,) = run["tasks"]
-    for one in (task, recorded):
-        assert (one["files"], one["serializer"], one["verify"]) == ("stat", "pickle", True)
-        assert one["verifiers"] == ["nonempty"]
-        assert one["retry"]["times"] == 2
+    for description in (task, recorded):
+        assert (description["files"], description["serializer"], description["verify"]) == (
+            "stat",
+            "pickle",
+            True,
+        )
+        assert description["verifiers"] == ["nonempty"]
+        assert description["retry"]["times"] == 2
         assert {"cause": "OOM", "mem": 3.0, "time": 1.0, "max_mem": None,
-                "max_time": None} in one["retry"]["rules"]  # fmt: skip
-        assert one["resources"]["native"] == {"qos": "high"}
+                "max_time": None} in description["retry"]["rules"]  # fmt: skip
+        assert description["resources"]["native"] == {"qos": "high"}
     assert recorded["code"] != task["code"] == "function"
     assert json.loads(json.dumps(task)) == task
 
 
 def test_descriptions_tell_each_option_of_a_run(tmp_path: Path) -> None:
     _, run = described(tmp_path)
-    assert set(run["run"]["options"]) == {one.name for one in fields(RunOptions)}
+    assert set(run["run"]["options"]) == {field.name for field in fields(RunOptions)}
 
 
 def test_each_option_of_a_run_is_an_argument_and_a_command_line_option() -> None:
@@ -113,7 +119,7 @@ def test_each_option_of_a_run_is_an_argument_and_a_command_line_option() -> None
     workflow = Workflow("w")
     workflow.job(nothing)
     commands = workflow_command(workflow).commands
-    shown = {one.name for name in ("submit", "run") for one in commands[name].params}
+    shown = {param.name for name in ("submit", "run") for param in commands[name].params}
     assert set(RunOptions.arguments()) <= shown
 
 

@@ -73,8 +73,8 @@ class Tree:
     parent: "Tree | None" = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for one in self.children:
-            one.parent = self
+        for child in self.children:
+            child.parent = self
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ jsons = st.recursive(
 
 
 def declared(cls: Any) -> Any:
-    """Put the keys of a dict in the order in which a TypedDict declares them: so it is read."""
-    return lambda given: {key: given[key] for key in cls.__annotations__ if key in given}
+    """Put the keys of a dict in the order of the TypedDict, which is the order when it is read."""
+    return lambda mapping: {key: mapping[key] for key in cls.__annotations__ if key in mapping}
 
 
 TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
@@ -164,7 +164,7 @@ TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (complex, st.complex_numbers()),
     (bytes, st.binary()),
     (bytearray, st.binary().map(bytearray)),
-    (Path, st.lists(texts.filter(lambda one: "\x00" not in one)).map(lambda all: Path(*all))),
+    (Path, st.lists(texts.filter(lambda text: "\x00" not in text)).map(lambda all: Path(*all))),
     (dt.date, dates),
     (dt.time, st.times(timezones=zones)),
     (dt.datetime, st.datetimes(timezones=zones, allow_imaginary=True)),
@@ -207,7 +207,7 @@ TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (UserId, st.integers()),
     (Json, jsons),
     (list[Json], st.lists(jsons, max_size=2)),
-    (Nested, st.recursive(st.just(Path("a")), lambda one: st.lists(one, max_size=2).map(tuple))),
+    (Nested, st.recursive(st.just(Path("a")), lambda deep: st.lists(deep, max_size=2).map(tuple))),
     (Plainly, st.lists(st.just(Path("a")))),
     (Annotated[set[int], "unit: K"], st.sets(st.integers())),
     (Optional[dt.datetime], st.none() | st.datetimes()),
@@ -260,7 +260,9 @@ def test_offsets_that_are_no_whole_seconds_come_back(micro: int) -> None:
         assert codec.decode(codec.encode(value)).utcoffset() == value.utcoffset()
 
 
-@pytest.mark.parametrize(("annotation", "strategy"), TYPES, ids=[str(one) for one, _ in TYPES])
+@pytest.mark.parametrize(
+    ("annotation", "strategy"), TYPES, ids=[str(annotation) for annotation, _ in TYPES]
+)
 @settings(max_examples=50)
 @given(data=st.data())
 def test_values_come_back_and_equal_ones_look_alike(
@@ -284,15 +286,15 @@ def test_equal_sets_look_alike_however_they_grew(data: st.DataObject) -> None:
     items = data.draw(st.lists(texts | st.integers(), unique=True))
     codec = codec_for(set[str | int])
     grown: set[str | int] = set()
-    for one in reversed(items):
-        grown.add(one)
+    for element in reversed(items):
+        grown.add(element)
     assert codec.encode(set(items)) == codec.encode(grown)
 
 
 @given(ranges, ranges)
-def test_equal_ranges_look_alike(one: range, other: range) -> None:
+def test_equal_ranges_look_alike(first: range, second: range) -> None:
     codec = codec_for(range)
-    assert (codec.encode(one) == codec.encode(other)) == (one == other)
+    assert (codec.encode(first) == codec.encode(second)) == (first == second)
 
 
 def test_a_dict_keeps_its_order() -> None:
@@ -457,7 +459,7 @@ class Opaque:
         (type[int], "code is not a value"),
     ],
 )
-def test_what_cannot_be_written_is_said_with_the_task(annotation: Any, message: str) -> None:
+def test_error_of_an_unsupported_type_names_the_task(annotation: Any, message: str) -> None:
     resolved = typing.ForwardRef("Unknown")
     annotation = list[resolved] if annotation == list["Unknown"] else annotation  # type: ignore[name-defined,valid-type] # noqa: F821
     reason = supported(annotation)

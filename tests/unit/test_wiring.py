@@ -150,7 +150,7 @@ values = st.recursive(
 
 
 @given(plain_types, plain_types, values)
-def test_what_a_type_accepts_it_can_take(target: Any, source: Any, value: Any) -> None:
+def test_type_can_read_every_value_that_it_accepts(target: Any, source: Any, value: Any) -> None:
     from reflow.errors import SerializationError
     from reflow.values.codec import codec_for, readable
 
@@ -292,7 +292,7 @@ def test_several_steps_in_order() -> None:
     flow = Flow("w")
 
     @flow.job()
-    def one() -> int:
+    def single() -> int:
         return 1
 
     @flow.job()
@@ -304,11 +304,11 @@ def test_several_steps_in_order() -> None:
         return [n]
 
     @flow.job()
-    def total(ns: Annotated[list[int], Result(steps=[many, one, "each"])]) -> int:
+    def total(ns: Annotated[list[int], Result(steps=[many, single, "each"])]) -> int:
         return sum(ns)
 
     @flow.job(array=True)
-    def again(n: Annotated[int, Result(steps=[one, each, many])]) -> int:
+    def again(n: Annotated[int, Result(steps=[single, each, many])]) -> int:
         return n
 
     wires = check(flow).wires
@@ -317,7 +317,7 @@ def test_several_steps_in_order() -> None:
         mode="gather-flatten",
         sources=(
             Source(task="many", flatten=True),
-            Source(task="one"),
+            Source(task="single"),
             Source(task="each", array=True, flatten=True),
         ),
         listed=True,
@@ -330,11 +330,11 @@ def test_an_array_task_needs_something_to_fan_out_over() -> None:
     flow = Flow("w")
 
     @flow.job()
-    def one() -> int:
+    def single() -> int:
         return 1
 
     @flow.job(array=True)
-    def each(n: Annotated[int, Result(step=one)]) -> int:
+    def each(n: Annotated[int, Result(step=single)]) -> int:
         return n
 
     @flow.job(array=True)
@@ -344,7 +344,9 @@ def test_an_array_task_needs_something_to_fan_out_over() -> None:
     with pytest.raises(ValidationError) as caught:
         check(flow)
     assert "2 problems" in str(caught.value)
-    assert "'each' has nothing to fan out over ('n' takes the whole of 'one')" in str(caught.value)
+    assert "'each' has nothing to fan out over ('n' takes the whole of 'single')" in str(
+        caught.value
+    )
     assert "array task 'alone' has nothing to fan out over: give it" in str(caught.value)
 
 
