@@ -108,8 +108,8 @@ class SpoolExecutor(Executor):
                 places[place] = JobStatus(
                     state=ENDED, cause=cause, exit_code=int(code), signal=int(number) or None
                 )
-        causes = [one for one in places.values() if one.cause]
-        living = [one for one in places.values() if one.running]
+        causes = [position for position in places.values() if position.cause]
+        living = [position for position in places.values() if position.running]
         whole = next(iter(living or causes or places.values()))
         return JobStatus(
             state=ENDED if over else LIVE, running=bool(living) and not over,
@@ -120,18 +120,18 @@ class SpoolExecutor(Executor):
     def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
         if jobs:
             self._answers()
-        told = {job: self.status(job) for job in jobs}
-        return {job: one for job, one in told.items() if one is not None}
+        statuses = {job: self.status(job) for job in jobs}
+        return {job: status for job, status in statuses.items() if status is not None}
 
     def find(self, tags: Collection[str]) -> Mapping[str, str]:
         if tags:
             self._answers()
-        found = {}
+        jobs = {}
         for path in (Path(self.spool) / "jobs").glob("*/request"):
             tag = json.loads(path.read_text())["tag"]
             if tag in tags:
-                found[tag] = path.parent.name
-        return found
+                jobs[tag] = path.parent.name
+        return jobs
 
     def cancel(self, jobs: Collection[str]) -> None:
         if jobs:
@@ -148,7 +148,7 @@ class SpoolExecutor(Executor):
 def run(folder: str) -> None:
     """Be the process of one job; it has no more than the standard library."""
     with open(f"{folder}/request") as file:
-        asked = json.load(file)
+        request = json.load(file)
     jobs, name = os.path.split(folder)
 
     def over(job: str, place: int | None = None) -> bool:
@@ -158,18 +158,18 @@ def run(folder: str) -> None:
         return place is not None and os.path.exists(f"{there}/over-{place}")
 
     def ready(place: int) -> bool:
-        if time.time() < asked["submitted"] + asked["begin"]:
+        if time.time() < request["submitted"] + request["begin"]:
             return False
-        each = asked["after_each"]
-        return all(map(over, asked["after"])) and (not each or over(each, place))
+        each = request["after_each"]
+        return all(map(over, request["after"])) and (not each or over(each, place))
 
     def note(place: int, code: int, number: int, cause: str) -> None:
         with open(f"{folder}/new-{place}", "w") as file:
             file.write(f"{code},{number},{cause}")
         os.rename(f"{folder}/new-{place}", f"{folder}/over-{place}")
 
-    waiting, running = list(range(asked["size"])), {}
-    most, limit = asked["throttle"] or asked["size"], asked["resources"]["time"]
+    waiting, running = list(range(request["size"])), {}
+    most, limit = request["throttle"] or request["size"], request["resources"]["time"]
     while waiting or running:
         if not os.path.exists(folder):
             break
@@ -177,21 +177,22 @@ def run(folder: str) -> None:
             for place in waiting:
                 note(place, 0, 0, CANCELLED)
             waiting.clear()
-        for place in [one for one in waiting if ready(one)]:
+        for place in [index for index in waiting if ready(index)]:
             if len(running) >= most:
                 break
             waiting.remove(place)
             open(f"{folder}/running-{place}", "w").close()
-            given = {"SPOOL_JOB": f"{name}-{place}"}
-            if asked["size"] > 1:
-                given["SPOOL_POSITION"] = str(place + 1)
-            number = place + 1 if asked["size"] > 1 else 0
-            path = asked["log"].replace("{position}", str(number))
-            with open(path, asked.get("mode", "ab")) as log:
+            variables = {"SPOOL_JOB": f"{name}-{place}"}
+            if request["size"] > 1:
+                variables["SPOOL_POSITION"] = str(place + 1)
+            number = place + 1 if request["size"] > 1 else 0
+            path = request["log"].replace("{position}", str(number))
+            with open(path, request.get("mode", "ab")) as log:
                 try:
                     running[place] = (time.time(), subprocess.Popen(
-                        [asked["script"]], cwd=asked["directory"], stdin=subprocess.DEVNULL,
-                        stdout=log, stderr=log, env={**os.environ, **given}, start_new_session=True,
+                        [request["script"]], cwd=request["directory"], stdin=subprocess.DEVNULL,
+                        stdout=log, stderr=log, env={**os.environ, **variables},
+                        start_new_session=True,
                     ))  # fmt: skip
                 except OSError:
                     note(place, 127, 0, ERROR)

@@ -136,10 +136,10 @@ def changed(change: Callable[[Path], object]) -> Callable[[Path], Output]:
     """Return what makes an output whose file is changed behind the task's back."""
 
     def make(folder: Path) -> Output:
-        made = two_files(folder)
-        change(made.paths[1])
-        later(made.paths[1])  # the clock of the file system ticks slowly
-        return made
+        output = two_files(folder)
+        change(output.paths[1])
+        later(output.paths[1])  # the clock of the file system ticks slowly
+        return output
 
     return make
 
@@ -149,37 +149,37 @@ def later(path: Path) -> None:
 
 
 def touched(folder: Path) -> Output:
-    made = two_files(folder)
-    later(made.paths[0])
-    return made
+    output = two_files(folder)
+    later(output.paths[0])
+    return output
 
 
 def copied(folder: Path) -> Output:
-    made = folder_with_a_file(folder)
-    place = made.paths[0]
+    output = folder_with_a_file(folder)
+    place = output.paths[0]
     place.rename(folder / "old")
     shutil.copytree(folder / "old", place)
     later(place / "ä b")
-    return made
+    return output
 
 
 def folder_with_one_more(folder: Path) -> Output:
-    made = folder_with_a_file(folder)
-    file(made.paths[0], "more")
-    return made
+    output = folder_with_a_file(folder)
+    file(output.paths[0], "more")
+    return output
 
 
 def folder_with_another_text(folder: Path) -> Output:
-    made = folder_with_a_file(folder)
-    later(file(made.paths[0], "ä b", "CONTENT"))
-    return made
+    output = folder_with_a_file(folder)
+    later(file(output.paths[0], "ä b", "CONTENT"))
+    return output
 
 
 def file_for_folder(folder: Path) -> Output:
-    made = folder_with_a_file(folder)
-    shutil.rmtree(made.paths[0])
-    file(folder, made.paths[0].name)
-    return made
+    output = folder_with_a_file(folder)
+    shutil.rmtree(output.paths[0])
+    file(folder, output.paths[0].name)
+    return output
 
 
 class TestFingerprint(VerifierContract):

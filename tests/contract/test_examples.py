@@ -57,14 +57,14 @@ def test_every_example_is_here() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_passes_its_contract(installed: Path, tmp_path: Path, name: str) -> None:
     # Alone: reflow-data takes arrays too.
-    told = run(
+    output = run(
         "pytest", "-q", "-rs", "-p", "no:cacheprovider", EXAMPLES / name,
         path=installed, home=tmp_path, plugins=name.removeprefix("reflow-example-"),
     )  # fmt: skip
-    done = re.search(r"^\d+ passed(?:, (\d+) skipped)? in ", told, re.MULTILINE)
-    assert done is not None, told
+    done = re.search(r"^\d+ passed(?:, (\d+) skipped)? in ", output, re.MULTILINE)
+    assert done is not None, output
     # What was skipped is what the example does not promise, and nothing else.
-    reasons = re.findall(r"^SKIPPED \[(\d+)\] .*: not promised: (.*)$", told, re.MULTILINE)
-    assert sum(int(count) for count, _ in reasons) == int(done[1] or 0), told
+    reasons = re.findall(r"^SKIPPED \[(\d+)\] .*: not promised: (.*)$", output, re.MULTILINE)
+    assert sum(int(count) for count, _ in reasons) == int(done[1] or 0), output
     odd = [why for _, why in reasons if not any(word in why for word in NAMES[name])]
     assert odd == []

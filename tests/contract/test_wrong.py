@@ -33,9 +33,9 @@ def test_each_mistake_is_caught(suite: str, tmp_path: Path) -> None:
     cases = expected(suite)
     assert len(cases) >= 4
     file, report = FOLDER / f"{suite}.py", tmp_path / "report.xml"
-    # The case of each wrong one, and the same cases of the right one.
-    wanted = {f"{name}::{case}" for name, case in cases.items()}
-    wanted |= {f"TestRight::{case}" for case in cases.values()}
+    # The case of each wrong class, and the same cases of the right one.
+    tests = {f"{name}::{case}" for name, case in cases.items()}
+    tests |= {f"TestRight::{case}" for case in cases.values()}
     # Where CI is set, Hypothesis tries the same few examples each time.
     # Real schedulers are not for this.
     environment = {
@@ -47,20 +47,20 @@ def test_each_mistake_is_caught(suite: str, tmp_path: Path) -> None:
         [
             sys.executable, "-m", "pytest", "-q", "--rootdir", FOLDER, "-c", os.devnull,
             "-p", "no:cacheprovider", "--import-mode=importlib", "--tb=short",
-            f"--junitxml={report}", *(f"{file}::{one}" for one in sorted(wanted)),
+            f"--junitxml={report}", *(f"{file}::{test}" for test in sorted(tests)),
         ],
         capture_output=True, text=True, cwd=tmp_path, check=False, env=environment,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     failed: dict[str, set[str]] = defaultdict(set)
     right: set[str] = set()
-    for one in ElementTree.parse(report).iter("testcase"):
-        name, case = one.attrib["classname"].split(".")[-1], one.attrib["name"].split("[")[0]
+    for result in ElementTree.parse(report).iter("testcase"):
+        name, case = result.attrib["classname"].split(".")[-1], result.attrib["name"].split("[")[0]
         if name == "TestRight":
-            assert one.find("failure") is None, f"the right one fails {case}\n{done.stdout}"
-            assert one.find("error") is None
+            assert result.find("failure") is None, f"the right one fails {case}\n{done.stdout}"
+            assert result.find("error") is None
             right.add(case)
-        elif one.find("failure") is not None or one.find("error") is not None:
+        elif result.find("failure") is not None or result.find("error") is not None:
             failed[name].add(case)
     cases = {name: case.split("[")[0] for name, case in cases.items()}
     assert failed == {name: {case} for name, case in cases.items()}, done.stdout

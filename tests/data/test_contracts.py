@@ -190,7 +190,9 @@ class TestXarray(SerializerContract):
     def same(self, a: Any, b: Any) -> bool:
         if type(a) is not type(b) or not a.identical(b):
             return False
-        one, two = (x.to_dataset(name="_") if isinstance(x, xr.DataArray) else x for x in (a, b))
-        return {k: v.dtype for k, v in one.variables.items()} == {
-            k: v.dtype for k, v in two.variables.items()
-        } and (list(one), list(one.coords)) == (list(two), list(two.coords))
+        first, second = (
+            x.to_dataset(name="_") if isinstance(x, xr.DataArray) else x for x in (a, b)
+        )
+        return {k: v.dtype for k, v in first.variables.items()} == {
+            k: v.dtype for k, v in second.variables.items()
+        } and (list(first), list(first.coords)) == (list(second), list(second.coords))

@@ -37,7 +37,7 @@ SERIALIZERS = {
 }
 LAZY = {
     "numpy": np.arange(500.0),
-    "arrow": pa.table({"a": np.arange(500.0), "b": [str(one) for one in range(500)]}),
+    "arrow": pa.table({"a": np.arange(500.0), "b": [str(number) for number in range(500)]}),
     "polars": pl.DataFrame({"a": np.arange(500.0), "b": ["x"] * 500}),
     "xarray": xr.Dataset({"a": ("x", np.arange(500.0)), "b": ("y", [1, 2])}, {"x": range(500)}),
 }
@@ -101,7 +101,7 @@ def test_how_an_arrow_table_was_made_does_not_count(tmp_path: Path) -> None:
                        "b": [None, True, None, False, True]})  # fmt: skip
     chunked = pa.concat_tables([plain.slice(0, 1), plain.slice(1)])
     same = [plain, plain.set_column(0, "n", hidden), longer.slice(1, 3), chunked]
-    assert len({written("arrow", one, tmp_path) for one in same}) == 1
+    assert len({written("arrow", table, tmp_path) for table in same}) == 1
     renamed = plain.rename_columns(["n", "t", "other"])
     assert written("arrow", renamed, tmp_path) != written("arrow", plain, tmp_path)
 
@@ -120,21 +120,21 @@ def test_who_made_a_table_does_not_count(tmp_path: Path) -> None:
 def test_how_a_polars_frame_was_made_does_not_count(tmp_path: Path) -> None:
     plain = pl.DataFrame({"n": [1.5, None, 3.0], "t": ["x", "yy" * 20, None]})
     longer = pl.DataFrame({"n": [9.0, 1.5, 7.0, 3.0], "t": ["q", "x", "yy" * 20, "z"]})
-    made = longer.slice(1).with_columns(
+    filtered = longer.slice(1).with_columns(
         n=pl.when(pl.col("n") < 7).then(pl.col("n")),
         t=pl.when(pl.col("t") != "z").then(pl.col("t")),
     )
     chunked = pl.concat([plain.slice(0, 1), plain.slice(1)], rechunk=False)
-    assert made.equals(plain, null_equal=True)
-    assert len({written("polars", one, tmp_path) for one in (plain, made, chunked)}) == 1
+    assert filtered.equals(plain, null_equal=True)
+    assert len({written("polars", frame, tmp_path) for frame in (plain, filtered, chunked)}) == 1
 
 
 def test_files_that_a_dataset_came_from_do_not_count(tmp_path: Path) -> None:
-    one = LAZY["xarray"]
-    other = one.copy()
+    dataset = LAZY["xarray"]
+    other = dataset.copy()
     other["a"].encoding = {"dtype": "i2", "scale_factor": 0.1, "chunksizes": (7,)}
     other.encoding = {"source": "/somewhere/else.nc"}
-    assert written("xarray", one, tmp_path) == written("xarray", other, tmp_path)
+    assert written("xarray", dataset, tmp_path) == written("xarray", other, tmp_path)
 
 
 # Unread until touched
@@ -143,11 +143,11 @@ def test_files_that_a_dataset_came_from_do_not_count(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("lazily")
 @pytest.mark.parametrize("name", LAZY)
 def test_a_large_value_comes_back_and_its_file_stays(tmp_path: Path, name: str) -> None:
-    made, value = SERIALIZERS[name](), LAZY[name]
-    path = tmp_path / f"value{made.suffix}"
-    made.dump(value, path)
+    serializer, value = SERIALIZERS[name](), LAZY[name]
+    path = tmp_path / f"value{serializer.suffix}"
+    serializer.dump(value, path)
     before = path.read_bytes()
-    back: Any = made.load(path)
+    back: Any = serializer.load(path)
     assert type(back) is type(value)
     if name == "numpy":
         assert np.array_equal(back, value)
@@ -158,7 +158,7 @@ def test_a_large_value_comes_back_and_its_file_stays(tmp_path: Path, name: str) 
         assert back.identical(value)
         back["a"][0] = 99
     assert path.read_bytes() == before
-    again: Any = made.load(path)
+    again: Any = serializer.load(path)
     first = again[0] if name == "numpy" else again["a"][0]
     assert float(first.as_py() if name == "arrow" else first) == 0.0
 
@@ -167,9 +167,9 @@ def test_a_large_value_comes_back_and_its_file_stays(tmp_path: Path, name: str) 
 @pytest.mark.parametrize("damage", ["cut in half", "last byte gone", "empty", "foreign"])
 @pytest.mark.parametrize("name", LAZY)
 def test_a_large_file_that_is_damaged_is_no_value(tmp_path: Path, name: str, damage: str) -> None:
-    made = SERIALIZERS[name]()
-    path = tmp_path / f"value{made.suffix}"
-    made.dump(LAZY[name], path)
+    serializer = SERIALIZERS[name]()
+    path = tmp_path / f"value{serializer.suffix}"
+    serializer.dump(LAZY[name], path)
     content = path.read_bytes()
     half, foreign = content[: len(content) // 2], b"\xffno such format\x00\n" * 16
     path.write_bytes(
@@ -177,7 +177,7 @@ def test_a_large_file_that_is_damaged_is_no_value(tmp_path: Path, name: str, dam
          "foreign": foreign}[damage]
     )  # fmt: skip
     with pytest.raises((ValueError, OSError)):
-        made.load(path)
+        serializer.load(path)
 
 
 class Counting(Files):
@@ -246,8 +246,8 @@ def test_by_type_through_fan_out_gather_and_cache(
         return part
 
     @wf.job()
-    def whole(found: Annotated[list[kind | None], Result(step="each")]) -> list[str]:  # type: ignore[valid-type]
-        return [type(one).__name__ for one in found]
+    def whole(parts: Annotated[list[kind | None], Result(step="each")]) -> list[str]:  # type: ignore[valid-type]
+        return [type(part).__name__ for part in parts]
 
     run = wf.run_local(tmp_path / "one")
     assert run.result("whole") == [kind.__name__] * 2
@@ -321,15 +321,15 @@ def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
     written("xarray", xr.Dataset({"a": ("x", [1])}), tmp_path)
     source = zipfile.ZipFile(tmp_path / "value.zarr.zip")
     with zipfile.ZipFile(path, "w") as target:
-        for one in source.namelist():
-            content = source.read(one).replace(b'"<i8"', b'"|O"')
-            target.writestr(one, pickle.dumps(Bomb()) if one == "a/0" else content)
+        for name in source.namelist():
+            content = source.read(name).replace(b'"<i8"', b'"|O"')
+            target.writestr(name, pickle.dumps(Bomb()) if name == "a/0" else content)
     with pytest.raises(ValueError, match="in a way that reflow does not use"):
         datasets.DatasetSerializer().load(path)
-    for made in SERIALIZERS.values():
+    for serializer_class in SERIALIZERS.values():
         path.write_bytes(pickle.dumps(Bomb()))
         with pytest.raises((ValueError, OSError)):
-            made().load(path)
+            serializer_class().load(path)
 
 
 def test_a_dataset_is_a_zarr_store(tmp_path: Path) -> None:

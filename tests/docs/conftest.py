@@ -54,14 +54,14 @@ class Block:
 
 def blocks_of(text: str, name: str) -> list[Block]:
     """Return the fenced blocks of a page's text."""
-    found = []
+    blocks = []
     for match in FENCE.finditer(text):
         language, _, options = match["info"].strip().partition(" ")
         title = re.search(r'title="([^"]+)"', options)
         place = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
         body = textwrap.dedent(match["text"])
-        found.append(Block(language, title[1] if title else None, body, place))
-    return found
+        blocks.append(Block(language, title[1] if title else None, body, place))
+    return blocks
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Reader:
     home: Path
     ids: dict[str, str] = field(default_factory=dict)
     """Run ids as the page has them, and as they came out."""
-    said: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
     """What the commands of the page printed."""
     _ran: int = 0
 
@@ -145,7 +145,9 @@ class Reader:
 
     def _within_distribution(self, path: Path) -> bool:
         folders = path.relative_to(self.folder).parents
-        return any((self.folder / one / "pyproject.toml").exists() for one in list(folders)[:-1])
+        return any(
+            (self.folder / parent / "pyproject.toml").exists() for parent in list(folders)[:-1]
+        )
 
     def _run(self, command: list[str]) -> tuple[int, str]:
         done = subprocess.run(
@@ -170,7 +172,7 @@ class Reader:
         for number, (command, shown) in enumerate(exchanges):
             place = f"{block.place}: $ {command}"
             code, output = self._command(command, code)
-            self.said[command] = output
+            self.outputs[command] = output
             later = exchanges[number + 1][0] if number + 1 < len(exchanges) else ""
             assert code == 0 or later == "echo $?", f"{place}\nexit code {code}\n{output}"
             self._compare(shown, output, place)

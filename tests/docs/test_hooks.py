@@ -38,9 +38,11 @@ for implementation in getattr(manager.hook, sys.argv[1]).get_hookimpls():
 def section(hook: str) -> str:
     """Return the part of the page under the heading of that hook."""
     parts = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)
-    found = [part for part in parts if part.startswith(f"`{hook}` {{ #{hook} }}\n")]
-    assert len(found) == 1, f"docs/reference/hooks.md needs one section ## `{hook}` {{ #{hook} }}"
-    return found[0]
+    sections = [part for part in parts if part.startswith(f"`{hook}` {{ #{hook} }}\n")]
+    assert len(sections) == 1, (
+        f"docs/reference/hooks.md needs one section ## `{hook}` {{ #{hook} }}"
+    )
+    return sections[0]
 
 
 def test_all_hooks_are_known() -> None:
@@ -77,7 +79,9 @@ def test_example(hook: str, reader: Any, blocks: Callable[[str, str], list[Any]]
     for block in blocks(text, f"hooks.md, {hook}"):
         reader.read(block)
     # It ran as a plugin that is installed and implements this hook ...
-    installed = [command for command in reader.said if command.startswith("pip install ./reflow-")]
+    installed = [
+        command for command in reader.outputs if command.startswith("pip install ./reflow-")
+    ]
     assert len(installed) == 1
     done = subprocess.run(
         [sys.executable, "-c", IMPLEMENTS, hook],
@@ -85,9 +89,11 @@ def test_example(hook: str, reader: Any, blocks: Callable[[str, str], list[Any]]
     )  # fmt: skip
     assert installed[0].removeprefix("pip install ./reflow-") in done.stdout.split()
     # ... and something was shown of what it did.
-    assert len(reader.said) > 1
+    assert len(reader.outputs) > 1
     # Its arguments are the hook's own.
     arguments = list(inspect.signature(getattr(hookspecs, hook)).parameters)
-    for given in re.findall(rf"def {hook}\(([^)]*)\)", text):
-        names = [one.split(":")[0].strip() for one in given.split(",") if one.strip()]
+    for signature in re.findall(rf"def {hook}\(([^)]*)\)", text):
+        names = [
+            argument.split(":")[0].strip() for argument in signature.split(",") if argument.strip()
+        ]
         assert set(names) <= set(arguments)

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 def files(kind: str) -> dict[str, str]:
     """Return the files of a page; what has one title is one file, in the page's order."""
-    found: dict[str, list[str]] = {}
+    parts_by_file: dict[str, list[str]] = {}
     for path, text in FENCE.findall((ROOT / f"docs/how-to/write-a-{kind}.md").read_text()):
-        found.setdefault(path, []).append(text.rstrip("\n"))
+        parts_by_file.setdefault(path, []).append(text.rstrip("\n"))
     # Two empty lines between the parts of a module, one between the methods of its class.
     return {
         path: "".join(
@@ -29,7 +29,7 @@ def files(kind: str) -> dict[str, str]:
             for number, text in enumerate(parts)
             for last in [number == len(parts) - 1]
         )
-        for path, parts in found.items()
+        for path, parts in parts_by_file.items()
     }
 
 
@@ -55,13 +55,13 @@ def test_what_the_page_says_passes_the_contract(kind: str, tmp_path: Path) -> No
         "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation",
         "--target", site, project, cwd=tmp_path, **home,
     )  # fmt: skip
-    told = run(
+    output = run(
         "pytest", "-q", "-p", "no:cacheprovider", cwd=project, PYTHONPATH=str(site),
         REFLOW_PLUGINS=PAGES[kind], **home,  # alone: reflow-data takes arrays too
     )  # fmt: skip
     # Of what has parts that may be left out, the contract says what it does not promise.
     skipped = r"(, \d+ skipped)?" if kind in ("backend", "store") else ""
-    assert re.search(rf"^\d+ passed{skipped} in ", told, re.MULTILINE), told
+    assert re.search(rf"^\d+ passed{skipped} in ", output, re.MULTILINE), output
 
 
 @pytest.mark.parametrize(("kind", "name"), PAGES.items())

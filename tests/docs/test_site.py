@@ -24,7 +24,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     described = re.findall(r"^::: (reflow[\w.]*)$", PYTHON, flags=re.MULTILINE)
-    names = {one.rpartition(".")[2] for one in described}
+    names = {dotted.rpartition(".")[2] for dotted in described}
     public = set(reflow.__all__) - {"__version__"}
     # The errors are described as a module.
     errors = {name for name in public if getattr(reflow, name).__module__ == "reflow.errors"}
@@ -37,15 +37,15 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_description_names_what_exists(page: str) -> None:
     """What mkdocstrings describes can be imported by that name."""
     for dotted in re.findall(r"^::: (\S+)$", (DOCS / page).read_text(), flags=re.MULTILINE):
-        module, found = dotted, None
-        while found is None:
+        module, target = dotted, None
+        while target is None:
             try:
-                found = __import__(module, fromlist=["_"])
+                target = __import__(module, fromlist=["_"])
             except ImportError:
                 module = module.rpartition(".")[0]
                 assert module, f"{dotted} is nothing that can be imported"
         for name in filter(None, dotted[len(module) :].split(".")):
-            found = getattr(found, name)
+            target = getattr(target, name)
 
 
 def test_nothing_comes_from_elsewhere() -> None:

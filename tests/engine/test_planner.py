@@ -134,17 +134,17 @@ def answer(progress: Progress) -> list[str]:
             return f"{name}[*]"
         return f"{name}[{index}]" if progress.tasks[name].spec.array else name
 
-    said = [f"size {state.spec.name}" for state in progress.take_unsized()]
+    answers = [f"size {state.spec.name}" for state in progress.take_unsized()]
     skips: dict[str, list[str]] = {}
     for name, index, culprit in progress.take_skips():
         skips.setdefault(culprit, []).append(named(name, index))
-    said += [f"skip {' '.join(who)} for {culprit}" for culprit, who in skips.items()]
+    answers += [f"skip {' '.join(who)} for {culprit}" for culprit, who in skips.items()]
     ready = [named(task.spec.name, i) for task, indices in progress.take_ready() for i in indices]
     if ready:
-        said.append(f"ready {' '.join(ready)}")
+        answers.append(f"ready {' '.join(ready)}")
     if progress.finished:
-        said.append(f"over {progress.verdict}")
-    return said
+        answers.append(f"over {progress.verdict}")
+    return answers
 
 
 class Story(NamedTuple):
@@ -763,15 +763,15 @@ def test_whether_the_inputs_of_an_element_are_there_or_may_come(
         """,
         f"files succeeds; read has 2; {events}",
     )
-    asked = [progress.blocked, progress.supplied, progress.stranded]
-    assert [ask("apply", 0) for ask in asked] == [blocked, supplied, stranded]
+    questions = [progress.blocked, progress.supplied, progress.stranded]
+    assert [question("apply", 0) for question in questions] == [blocked, supplied, stranded]
 
 
 def test_elements_below_an_array_that_failed_as_a_whole_are_blocked() -> None:
     tasks = "files\nread[]: fan-out files\nparse[]: chain read"
     progress = after(tasks, "files succeeds; read[*] fails")
-    asked = [progress.blocked, progress.supplied, progress.stranded]
-    assert [ask("parse", 0) for ask in asked] == [True, False, True]
+    questions = [progress.blocked, progress.supplied, progress.stranded]
+    assert [question("parse", 0) for question in questions] == [True, False, True]
 
 
 def test_unfinished_is_all_without_an_outcome_that_nobody_has_in_hand() -> None:
@@ -979,7 +979,7 @@ class Run:
 def states(progress: Progress) -> dict[str, list[str]]:
     """Return in what states all elements are."""
     return {
-        name: [one.state if one else "" for one in (*state.outcomes, state.whole)]
+        name: [outcome.state if outcome else "" for outcome in (*state.outcomes, state.whole)]
         for name, state in progress.tasks.items()
     }
 

@@ -69,8 +69,8 @@ def write(record) -> Write:
     def write(records: Iterable[Record], *, hold: bool = False) -> None:
         reader = JournalReader(record.files, record.segments)
         lease, _ = take_lease(record.files, Clock(), reader, this_process())
-        for one in records:
-            lease.append(one)
+        for event in records:
+            lease.append(event)
         if not hold:
             lease.release()
 

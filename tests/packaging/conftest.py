@@ -74,8 +74,8 @@ class Environment:
     @property
     def site(self) -> Path:
         """Where its distributions are."""
-        (found,) = self.folder.glob("lib/python3.*/site-packages")
-        return found
+        (folder,) = self.folder.glob("lib/python3.*/site-packages")
+        return folder
 
     def home(self, folder: Path) -> Home:
         """Return a user with nothing in their home."""
@@ -98,19 +98,19 @@ class Environment:
               "-q", "--disable-pip-version-check", "--no-index", "--no-deps", *wheels)  # fmt: skip
 
 
-def link_dependencies(requires: Iterable[str], site: Path, seen: set[str]) -> None:
+def link_dependencies(requires: Iterable[str], site: Path, linked: set[str]) -> None:
     """Link into `site` what these requirements need, from the distributions installed here."""
     for requirement in map(Requirement, requires):
         other, marker = requirement.name, requirement.marker
-        if other in seen or (marker is not None and not marker.evaluate({"extra": ""})):
+        if other in linked or (marker is not None and not marker.evaluate({"extra": ""})):
             continue
-        seen.add(other)
-        found = distribution(other)
-        for top in {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}:
-            source = Path(str(found.locate_file(top)))
+        linked.add(other)
+        installed = distribution(other)
+        for top in {path.parts[0] for path in installed.files or ()} - {"..", "__pycache__"}:
+            source = Path(str(installed.locate_file(top)))
             if source.exists() and not (site / top).exists():
                 (site / top).symlink_to(source)
-        link_dependencies(found.requires or (), site, seen)
+        link_dependencies(installed.requires or (), site, linked)
 
 
 @pytest.fixture(scope="session")
@@ -141,13 +141,13 @@ def environment(
     def make(*backends: str, more: Iterable[Path] = ()) -> Environment:
         folder = tmp_path_factory.mktemp("environment")
         venv.create(folder, with_pip=False, symlinks=True)
-        made = Environment(folder)
-        made.install(
+        environment = Environment(folder)
+        environment.install(
             [own_wheels["reflow-core"], *(own_wheels[backend] for backend in backends), *more]
         )
-        (info,) = made.site.glob("reflow_core-*.dist-info")
-        link_dependencies(Distribution.at(info).requires or (), made.site, set())
-        return made
+        (info,) = environment.site.glob("reflow_core-*.dist-info")
+        link_dependencies(Distribution.at(info).requires or (), environment.site, set())
+        return environment
 
     return make
 

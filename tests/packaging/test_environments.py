@@ -58,13 +58,13 @@ def environments(
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[list[tuple[str, str, int, str]]]:
-    """Rows of environment, command, exit code and what was said; printed at the end."""
+    """Rows of environment, command, exit code and output; printed at the end."""
     rows: list[tuple[str, str, int, str]] = []
     yield rows
     print("\n\n| installed | command | exit | what it says |\n|---|---|---|---|")
     before = ""
-    for name, command, code, said in rows:
-        print(f"| {'' if name == before else name} | `{command}` | {code} | {said} |")
+    for name, command, code, output in rows:
+        print(f"| {'' if name == before else name} | `{command}` | {code} | {output} |")
         before = name
 
 
@@ -107,51 +107,51 @@ def test_every_command(there: Typist) -> None:
         f"no executor named 'pbs' is installed (installed: {names}); try: pip install reflow-pbs"
     )
 
-    said = there("reflow --version", "reflow", "--version")
-    assert said == f"reflow {reflow.__version__}"
+    output = there("reflow --version", "reflow", "--version")
+    assert output == f"reflow {reflow.__version__}"
 
-    said = there("reflow --help", "reflow", "--help")
-    assert "\n  runs " in said
+    output = there("reflow --help", "reflow", "--help")
+    assert "\n  runs " in output
 
-    said = there("reflow plugins", "reflow", "plugins")
+    output = there("reflow plugins", "reflow", "plugins")
     listed = json.loads(there.home.run("reflow", "plugins", "--json").stdout)
     states = {(row["name"], row["kind"]): row["state"] for row in listed}
     expected = {(name, "executor"): "ok" for name in ("local", "dry-run", *backends)}
     assert expected.items() <= states.items()
-    assert all(name in said for name, _ in states)
-    assert ("broken" in said) == broken
+    assert all(name in output for name, _ in states)
+    assert ("broken" in output) == broken
     bad = [(row["name"], row["state"], row["detail"]) for row in listed if row["state"] != "ok"]
     assert bad == [("broken", "broken", CAUSE)] * broken
     there("reflow plugins --check", "reflow", "plugins", "--check", code=int(broken))
 
-    said = there("reflow config show", "reflow", "config", "show")
-    assert "executor" in said
-    assert "local" in said
+    output = there("reflow config show", "reflow", "config", "show")
+    assert "executor" in output
+    assert "local" in output
 
     assert there("reflow runs", "reflow", "runs") == "No runs."
 
     code = "from reflow import PBSExecutor"
-    said = there(f"python -c '{code}'", "python", "-c", code, code=0 if pbs else 1)
-    assert said.endswith("" if pbs else f"{missing}{more}")
+    output = there(f"python -c '{code}'", "python", "-c", code, code=0 if pbs else 1)
+    assert output.endswith("" if pbs else f"{missing}{more}")
 
     code = "from reflow import *"
     assert there(f"python -c '{code}'", "python", "-c", f"{code}; Workflow") == ""
 
     submit = ("python", "demo.py", "submit", "--run-dir", "r", "--wait", "--executor")
-    said = there("demo.py submit --executor pbs", *submit, "pbs", code=2)
+    output = there("demo.py submit --executor pbs", *submit, "pbs", code=2)
     if pbs:
         # Until it submits; no qsub is here anyway.
-        assert said.startswith("error: ")
-        assert "'pbs'" in said
-        assert "no executor named" not in said
+        assert output.startswith("error: ")
+        assert "'pbs'" in output
+        assert "no executor named" not in output
     else:
-        assert said == f"error: {missing}{more}"
-    said = there("demo.py submit --executor pbbs", *submit, "pbbs", code=2)
-    assert said.startswith("error: no executor named 'pbbs' is installed: did you mean 'pbs'?")
-    assert ("; try: pip install reflow-pbs" in said) != pbs
+        assert output == f"error: {missing}{more}"
+    output = there("demo.py submit --executor pbbs", *submit, "pbbs", code=2)
+    assert output.startswith("error: no executor named 'pbbs' is installed: did you mean 'pbs'?")
+    assert ("; try: pip install reflow-pbs" in output) != pbs
 
-    said = there("demo.py submit --executor local", *submit, "local")
-    assert "Status    SUCCESS" in said
+    output = there("demo.py submit --executor local", *submit, "local")
+    assert "Status    SUCCESS" in output
 
     if broken:
         assert there("demo.py submit --executor broken", *submit, "broken", code=2) == (
@@ -160,8 +160,8 @@ def test_every_command(there: Typist) -> None:
 
 
 def test_help_lists_every_command(environments: dict[str, Any], tmp_path: Path) -> None:
-    said = environments["core"].home(tmp_path).run("reflow", "--help").stdout
-    listed = [line.split()[0] for line in said.partition("Commands:\n")[2].splitlines()]
+    output = environments["core"].home(tmp_path).run("reflow", "--help").stdout
+    listed = [line.split()[0] for line in output.partition("Commands:\n")[2].splitlines()]
     expected = [
         "accept", "cache", "cancel", "completion", "config", "dag", "describe", "logs", "plugins",
         "retry", "runs", "status", "store", "why",
@@ -171,8 +171,8 @@ def test_help_lists_every_command(environments: dict[str, Any], tmp_path: Path) 
 
 def test_nothing_of_the_development_environment_is_there(environments: Any) -> None:
     """Else a dependency that nobody declared would not be missed."""
-    for name, made in environments.items():
-        infos = {path.name.partition("-")[0] for path in made.site.glob("*.dist-info")}
+    for name, environment in environments.items():
+        infos = {path.name.partition("-")[0] for path in environment.site.glob("*.dist-info")}
         assert {"pytest", "hatchling"}.isdisjoint(infos)
-        backends = {one.removeprefix("reflow_") for one in infos if one.startswith("reflow_")}
+        backends = {info.removeprefix("reflow_") for info in infos if info.startswith("reflow_")}
         assert backends == {"core", *INSTALLED[name]}

@@ -183,16 +183,16 @@ def crowd(
             ("hello", "acme_command"), ("lost", "acme_lost"), ("runs", "acme_command")
         )}),
     ]  # fmt: skip
-    made = environment("reflow-pbs", more=build(folders))
+    crowded = environment("reflow-pbs", more=build(folders))
     for number in range(DUMMIES):
         name = f"dummy_{number:03}"
         module = registers("Executor", f"ExecutorEntry(name='dummy-{number}', {LOCAL})")
-        (made.site / f"{name}.py").write_text(module)
-        info = made.site / f"{name}-0.1.dist-info"
+        (crowded.site / f"{name}.py").write_text(module)
+        info = crowded.site / f"{name}-0.1.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
         (info / "entry_points.txt").write_text(f"[reflow]\ndummy-{number} = {name}\n")
-    return made
+    return crowded
 
 
 @pytest.fixture
@@ -302,15 +302,15 @@ def test_target_is_not_there(home: Any) -> None:
 
 
 def test_unknown_hook(home: Any) -> None:
-    told = error_of(home, "future")
-    assert "plugin 'future' of acme-future 1.2 is incompatible" in told
-    assert "'reflow_register_clouds'" in told
-    assert f"newer reflow-core than {reflow.__version__}" in told
+    error = error_of(home, "future")
+    assert "plugin 'future' of acme-future 1.2 is incompatible" in error
+    assert "'reflow_register_clouds'" in error
+    assert f"newer reflow-core than {reflow.__version__}" in error
 
 
 def test_needs_a_newer_core(home: Any) -> None:
-    told = error_of(home, "needy")
-    assert told == (
+    error = error_of(home, "needy")
+    assert error == (
         "plugin 'needy' of acme-needy 1.2 is incompatible: it requires reflow-core>=99; "
         f"it needs a newer reflow-core than {reflow.__version__}"
     )
@@ -331,8 +331,8 @@ def test_error_on_the_command_line(home: Any) -> None:
 
 
 def test_clash_and_pin(home: Any) -> None:
-    told = error_of(home, "twin")
-    assert told.startswith(
+    error = error_of(home, "twin")
+    assert error.startswith(
         "plugins of acme-first 1.2 and acme-second 1.2 both register an executor named 'twin'; "
         "pin one: [plugins.pin] twin = "
     )
@@ -348,8 +348,8 @@ def test_clash_and_pin(home: Any) -> None:
 
 
 def test_enabled_ones_only(home: Any) -> None:
-    told = error_of(home, "good", REFLOW_PLUGINS="pbs")
-    assert "REFLOW_PLUGINS leaves it out (enabled: pbs)" in told
+    error = error_of(home, "good", REFLOW_PLUGINS="pbs")
+    assert "REFLOW_PLUGINS leaves it out (enabled: pbs)" in error
     home.run("python", "-c", "from reflow import PBSExecutor", REFLOW_PLUGINS="pbs")
     home.configure('[plugins]\nenabled = ["good"]\n')
     assert "[plugins] enabled in" in error_of(home, "pbs")
@@ -468,8 +468,8 @@ def test_store(home: Any) -> None:
 def test_unknown_store(home: Any) -> None:
     home.configure('[store]\nurl = "acmee://x"\n')
     done = home.run("reflow", "runs", code=2)
-    told = "error: no store named 'acmee' is installed: did you mean 'acme'?"
-    assert done.stderr.startswith(told)
+    error = "error: no store named 'acmee' is installed: did you mean 'acme'?"
+    assert done.stderr.startswith(error)
 
 
 def test_command(home: Any) -> None:

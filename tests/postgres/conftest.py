@@ -13,12 +13,12 @@ from postgres.server import PASSWORD, Server, new_server
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A server that nobody else uses."""
-    made = new_server()
+    started = new_server()
     try:
-        yield made
+        yield started
     finally:
-        made.stop()
-        shutil.rmtree(made.folder, ignore_errors=True)
+        started.stop()
+        shutil.rmtree(started.folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

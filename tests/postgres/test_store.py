@@ -124,7 +124,7 @@ def test_a_password_is_shown_nowhere(
     wf = Workflow("told", store=open_store(url))
 
     @wf.job()
-    def one() -> int:
+    def number() -> int:
         return 1
 
     run = wf.run_local(home / "run")

@@ -91,10 +91,10 @@ def run_id(records: Path, workflow: str) -> str:
 def states(python: Python, run: str, *options: str) -> dict[str, list[str]]:
     """Return the states of the elements of each task, as the status command gives them."""
     # The runs have ended, one of them with a failure: the exit code is no business of this.
-    found: dict[str, list[str]] = {}
+    by_task: dict[str, list[str]] = {}
     for row in json.loads(python(*REFLOW, "status", run, "--json", *options))["instances"]:
-        found.setdefault(row["task_name"], []).append(row["state"])
-    return found
+        by_task.setdefault(row["task_name"], []).append(row["state"])
+    return by_task
 
 
 def test_the_store_lists_its_runs(records: Path, python: Python) -> None:

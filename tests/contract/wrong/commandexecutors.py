@@ -37,10 +37,10 @@ class TestAsksForEach(Contract):
 
     class executor(SlurmExecutor):
         def poll(self, jobs: Collection[str]) -> Mapping[str, JobStatus]:
-            found: dict[str, JobStatus] = {}
+            statuses: dict[str, JobStatus] = {}
             for job in sorted(jobs)[-20:]:
-                found.update(super().poll([job]))
-            return {**super().poll(jobs), **found}
+                statuses.update(super().poll([job]))
+            return {**super().poll(jobs), **statuses}
 
 
 class TestLooksForEach(Contract):
@@ -48,10 +48,10 @@ class TestLooksForEach(Contract):
 
     class executor(SlurmExecutor):
         def find(self, tags: Collection[str]) -> Mapping[str, str]:
-            found: dict[str, str] = {}
+            jobs: dict[str, str] = {}
             for tag in sorted(tags)[-20:]:
-                found.update(super().find([tag]))
-            return found
+                jobs.update(super().find([tag]))
+            return jobs
 
 
 class TestCancelsEach(Contract):
@@ -120,9 +120,9 @@ class TestTakesOptionsOfItsOwn(Contract):
 
     class executor(SlurmExecutor):
         def arguments(self, request: JobRequest) -> list[str]:
-            given = {k: v for k, v in request.resources.native.items() if k != "job-name"}
+            native = {k: v for k, v in request.resources.native.items() if k != "job-name"}
             return super().arguments(
-                evolve(request, resources=evolve(request.resources, native=given))
+                evolve(request, resources=evolve(request.resources, native=native))
             )
 
 

@@ -56,8 +56,8 @@ class TestRight(Contract):
     patience = 60.0
 
 
-class Told(SpoolExecutor):
-    """One that tells its scheduler something else than it was asked."""
+class AlteredRequest(SpoolExecutor):
+    """Tells its scheduler something else than the request says."""
 
     def described(self, request: JobRequest) -> dict[str, Any]:
         return {**super().described(request), **self.other(request)}
@@ -100,7 +100,7 @@ class TestCountsFromNought(Contract):
 class TestLogsOfAllPositionsAreOne(Contract):
     case = "test_each_position_of_an_array_is_told_which"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"log": request.log.replace("{position}", "0")}
 
@@ -108,7 +108,7 @@ class TestLogsOfAllPositionsAreOne(Contract):
 class TestThrottlesNot(Contract):
     case = "test_a_throttle_holds_positions_back"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"throttle": None}
 
@@ -126,14 +126,14 @@ class TestTellsOnlyOfTheWhole(Contract):
 
     class executor(SpoolExecutor):
         def status(self, job: str) -> JobStatus | None:
-            found = super().status(job)
-            return found and evolve(found, positions={})
+            job_status = super().status(job)
+            return job_status and evolve(job_status, positions={})
 
 
 class TestStartsAtOnce(Contract):
     case = "test_it_waits_for_one_that_runs"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"after": []}
 
@@ -156,7 +156,7 @@ class TestIsAnotherEachTimeItIsLocated(Contract):
 class TestWaitsForTheFirstOnly(Contract):
     case = "test_it_waits_for_all_of_several"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"after": request.after[:1]}
 
@@ -166,8 +166,8 @@ class TestWaitsForASuccess(Contract):
 
     class executor(SpoolExecutor):
         def start(self, job: Path) -> None:
-            told = [self.status(one) for one in self.after]
-            if not any(one is not None and one.cause for one in told):
+            statuses = [self.status(job_id) for job_id in self.after]
+            if not any(status is not None and status.cause for status in statuses):
                 super().start(job)
 
         after: tuple[str, ...] = ()
@@ -208,7 +208,7 @@ class TestDropsWhatIsBehindACancelledJob(Contract):
 class TestWaitsForTheWholeArray(Contract):
     case = "test_position_by_position"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             each = [request.after_each] if request.after_each else []
             return {"after_each": "", "after": [*request.after, *each]}
@@ -217,7 +217,7 @@ class TestWaitsForTheWholeArray(Contract):
 class TestDoesNotWaitForPositions(Contract):
     case = "test_position_by_position"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"after_each": ""}
 
@@ -226,7 +226,7 @@ class TestBeginsAtOnce(Contract):
     case = "test_it_does_not_start_before_its_time"
     delay = 8  # a machine that is slow to start it must not make it look right
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"begin": 0}
 
@@ -236,8 +236,10 @@ class TestTakesOneForAnArray(Contract):
 
     class executor(SpoolExecutor):
         def status(self, job: str) -> JobStatus | None:
-            found = super().status(job)
-            return found and evolve(found, positions=found.positions or {0: found})
+            job_status = super().status(job)
+            return job_status and evolve(
+                job_status, positions=job_status.positions or {0: job_status}
+            )
 
 
 class TestSaysThatWhatWaitsRuns(Contract):
@@ -245,14 +247,14 @@ class TestSaysThatWhatWaitsRuns(Contract):
 
     class executor(SpoolExecutor):
         def status(self, job: str) -> JobStatus | None:
-            found = super().status(job)
-            return found and evolve(found, running=found.state != ENDED)
+            job_status = super().status(job)
+            return job_status and evolve(job_status, running=job_status.state != ENDED)
 
 
 class TestStartsWhereItIs(Contract):
     case = "test_a_job_starts_in_its_directory"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"directory": "/"}
 
@@ -260,7 +262,7 @@ class TestStartsWhereItIs(Contract):
 class TestReadsPathsAsPatterns(Contract):
     case = "test_odd_paths_are_taken_as_they_are[percent]"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"log": request.log.replace("%j", "1").replace("$HOME", "/root")}
 
@@ -287,7 +289,7 @@ class TestTripsOverVariables(Contract):
 class TestBeginsLogsAnew(Contract):
     case = "test_a_log_that_is_there_is_kept"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"mode": "wb"}
 
@@ -297,8 +299,8 @@ class TestEveryEndIsASuccess(Contract):
 
     class executor(SpoolExecutor):
         def status(self, job: str) -> JobStatus | None:
-            found = super().status(job)
-            return found and evolve(found, cause="")
+            job_status = super().status(job)
+            return job_status and evolve(job_status, cause="")
 
 
 class TestForgetsTheSignal(Contract):
@@ -306,14 +308,14 @@ class TestForgetsTheSignal(Contract):
 
     class executor(SpoolExecutor):
         def status(self, job: str) -> JobStatus | None:
-            found = super().status(job)
-            return found and evolve(found, signal=None)
+            job_status = super().status(job)
+            return job_status and evolve(job_status, signal=None)
 
 
 class TestNeverTimesOut(Contract):
     case = "test_a_time_limit_is_told"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"resources": {"time": None}}
 
@@ -352,18 +354,18 @@ class TestFindsByTheBeginning(Contract):
         def find(self, tags: Collection[str]) -> Mapping[str, str]:
             import json
 
-            found = {}
+            jobs = {}
             for path in (Path(self.spool) / "jobs").glob("*/request"):
                 for tag in tags:
                     if json.loads(path.read_text())["tag"].startswith(tag):
-                        found[tag] = max(path.parent.name, found.get(tag, ""))
-            return found
+                        jobs[tag] = max(path.parent.name, jobs.get(tag, ""))
+            return jobs
 
 
 class TestCutsTags(Contract):
     case = "test_a_long_tag_is_found"
 
-    class executor(Told):
+    class executor(AlteredRequest):
         def other(self, request: JobRequest) -> dict[str, Any]:
             return {"tag": request.tag[:64]}
 
@@ -388,7 +390,7 @@ class TestCancelsWhatRunsOnly(Contract):
 
     class executor(SpoolExecutor):
         def cancel(self, jobs: Collection[str]) -> None:
-            super().cancel([one for one in jobs if (self.status(one) or _NOTHING).running])
+            super().cancel([job for job in jobs if (self.status(job) or _NOTHING).running])
 
 
 class TestCancelsOnce(Contract):
@@ -437,8 +439,10 @@ class TestAScriptThatIsNotThereIsDone(Contract):
 
     class executor(SpoolExecutor):
         def status(self, job: str) -> JobStatus | None:
-            found = super().status(job)
-            return found and evolve(found, cause="" if found.exit_code == 127 else found.cause)
+            job_status = super().status(job)
+            return job_status and evolve(
+                job_status, cause="" if job_status.exit_code == 127 else job_status.cause
+            )
 
 
 _NOTHING = JobStatus(state=ENDED)

@@ -102,8 +102,8 @@ class TestForgetsWhoTookOver(Contract):
         def lookup(
             self, identities: Any, *, newest: bool = False, besides: Any = ()
         ) -> dict[str, CachedResult]:
-            found = super().lookup(identities, newest=newest)
-            return {key: one for key, one in found.items() if one.run_id not in besides}
+            results = super().lookup(identities, newest=newest)
+            return {key: result for key, result in results.items() if result.run_id not in besides}
 
 
 class TestRemembersResults(Contract):
@@ -143,14 +143,14 @@ class TestFindsRunsByPattern(Contract):
 
     class store(SqliteStore):
         def run(self, run_id: str) -> RunRow:
-            found = self._file.read(
+            rows = self._file.read(
                 lambda connection: connection.execute(
                     "SELECT run_id FROM run WHERE run_id LIKE ? || '%'", (run_id,)
                 ).fetchall()
             )
-            if not found:
+            if not rows:
                 raise UnknownRunError(run_id)
-            return super().run(found[0][0])
+            return super().run(rows[0][0])
 
 
 class TestUrlIsRelative(Contract):
@@ -176,10 +176,10 @@ class TestKeepsWhatItRead(Contract):
 
     class store(SqliteStore):
         def run(self, run_id: str) -> RunRow:
-            known: dict[str, RunRow] = self.__dict__.setdefault("known", {})
-            if run_id not in known:
-                known[run_id] = super().run(run_id)
-            return known[run_id]
+            cached: dict[str, RunRow] = self.__dict__.setdefault("cached", {})
+            if run_id not in cached:
+                cached[run_id] = super().run(run_id)
+            return cached[run_id]
 
 
 class TestLivesInOneProcess(Contract):
@@ -211,12 +211,12 @@ class TestMixesWritersUp(Contract):
 
     class store(SqliteStore):
         def add_run(self, run: RunRow, tasks: Any) -> None:
-            mine = self.__dict__.setdefault("mine", set())
-            mine.add(run.run_id)
+            own = self.__dict__.setdefault("own", set())
+            own.add(run.run_id)
             super().add_run(run, tasks)
-            if len(mine) == 3:
+            if len(own) == 3:
                 for other in self.list_runs():
-                    if other.run_id not in mine:
+                    if other.run_id not in own:
                         self.drop_run(other.run_id)
 
 
@@ -234,7 +234,7 @@ class TestKnowsOneNameOnly(Contract):
 
     class store(SqliteStore):
         def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
-            return super().reserve(run_id, [one._replace(lineage="") for one in wanted])
+            return super().reserve(run_id, [element._replace(lineage="") for element in wanted])
 
 
 class TestNeverFreesWhatHasFailed(Contract):
@@ -242,7 +242,9 @@ class TestNeverFreesWhatHasFailed(Contract):
 
     class store(SqliteStore):
         def apply(self, run_id: str, changes: Any, *more: Any) -> bool:
-            return super().apply(run_id, [one for one in changes if one.state == SUCCESS], *more)
+            return super().apply(
+                run_id, [change for change in changes if change.state == SUCCESS], *more
+            )
 
 
 class TestTakesOverFromAnybody(Contract):
@@ -252,15 +254,15 @@ class TestTakesOverFromAnybody(Contract):
         def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
             held = super().reserve(run_id, wanted)
             again = [
-                one._replace(over=held[one.identity].run_id)
-                for one in wanted
-                if one.over and one.identity in held
+                element._replace(over=held[element.identity].run_id)
+                for element in wanted
+                if element.over and element.identity in held
             ]
             super().reserve(run_id, again)
             return {
-                identity: one
-                for identity, one in held.items()
-                if identity not in {one.identity for one in again}
+                identity: underway
+                for identity, underway in held.items()
+                if identity not in {element.identity for element in again}
             }
 
 
@@ -279,7 +281,7 @@ class TestDoesNotTellOfNewResults(Contract):
 
     class store(SqliteStore):
         def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
-            return super().reserve(run_id, [one._replace(anew=True) for one in wanted])
+            return super().reserve(run_id, [element._replace(anew=True) for element in wanted])
 
 
 class TestLooksBeforeItReserves(Contract):
@@ -288,7 +290,7 @@ class TestLooksBeforeItReserves(Contract):
     class store(SqliteStore):
         def reserve(self, run_id: str, wanted: Sequence[Reservation]) -> dict[str, Underway]:
             held = super().reserve(run_id, wanted[:1])  # and takes the others without a look
-            rest = [one for one in wanted[1:] if one.identity not in held]
+            others = [element for element in wanted[1:] if element.identity not in held]
             for other in self.list_runs():
-                super().reserve(run_id, [one._replace(over=other.run_id) for one in rest])
+                super().reserve(run_id, [element._replace(over=other.run_id) for element in others])
             return held

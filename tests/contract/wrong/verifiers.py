@@ -82,11 +82,11 @@ class TestMoody(Contract):
     case = "test_the_same_is_judged_the_same"
 
     class verifier(Right):
-        asked = 0
+        calls = 0
 
         def verify(self, output: Output) -> bool:
-            type(self).asked += 1
-            return super().verify(output) and self.asked % 2 == 1
+            type(self).calls += 1
+            return super().verify(output) and self.calls % 2 == 1
 
 
 class TestSticksToItsFirstVerdict(Contract):
