@@ -59,7 +59,7 @@ def load(tmp_path: Path) -> Iterator[Callable[[str], ModuleType]]:
 
 
 class Watch:
-    """What a test asks about a run from outside."""
+    """Questions that a test asks about a run from outside."""
 
     @staticmethod
     def record(run: Run) -> RunRecord:
@@ -71,14 +71,14 @@ class Watch:
         return [event for event in events if isinstance(event, Outcome)]
 
     def assert_recorded_once(self, run: Run) -> None:
-        """At most one good outcome stands on record for each element."""
+        """Assert that the record has at most one good outcome for each element."""
         counts = Counter(
             (outcome.task, outcome.index) for outcome in self.outcomes(run) if outcome.state in DONE
         )
         assert [key for key, count in counts.items() if count > 1] == []
 
     def processes(self, run: Run) -> dict[int, str]:
-        """The command lines of the run's driver, its shell and its workers, by pid."""
+        """Return the command lines of the run's driver, its shell and its workers, by pid."""
         commands = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -96,7 +96,7 @@ class Watch:
 
     @staticmethod
     def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-        """Wait until something holds, and return it."""
+        """Wait until a condition is true, and return its value."""
         end = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < end, "it did not come about in time"

@@ -1,4 +1,4 @@
-"""A project of two modules that is edited between its runs, and notes what really ran."""
+"""A project of two modules that is edited between its runs and notes which tasks ran."""
 
 from __future__ import annotations
 
@@ -109,13 +109,13 @@ class Project:
         return {task: names.count(task) for task in TASKS if task in names}
 
     def run(self, wf: Any, **parameters: Any) -> tuple[Any, dict[str, int]]:
-        """Run everything here; return the run, and what really ran."""
+        """Run everything in this process; return the run, and how often each task ran."""
         self.ran()
         run = wf.run_local(self.run_dir, **parameters)
         return run, self.ran()
 
     def check_plan(self, plan: Any, counts: Mapping[str, int]) -> None:
-        """What a plan said must have come about."""
+        """Assert that the run did what the plan said."""
         for task in plan.tasks:
             done = counts.get(task.name, 0)
             if task.unknown == 0:

@@ -127,7 +127,7 @@ def read(path: Annotated[Path, Result(step="write")]) -> str:
 def test_result_of_older_files_is_not_accepted_for_a_missing_one(
     load: Any, tmp_path: Path
 ) -> None:
-    """The path is the same, nobody knows what is in it, and `read` has not read the new file."""
+    """The path is the same, but its content is unknown, and `read` has not read the new file."""
     wf = load(HANDS_ON).wf
     assert wf.run_local(tmp_path, x=1).result("read") == "1"
     (tmp_path / "broken").touch()

@@ -1,4 +1,4 @@
-"""Input that is wrong, and places that fail: what is said, and that nothing is left behind."""
+"""Wrong input and failing file systems: the messages, and that nothing is left behind."""
 
 import errno
 import json
@@ -227,7 +227,7 @@ def test_status_of_an_empty_array_is_success(out, capsys):
     assert "SUCCESS 0" in line
 
 
-# Values that cannot be serialized, and other values than were announced
+# Values that cannot be serialized, and values that do not fit their annotation
 
 
 class Opaque:
@@ -312,7 +312,7 @@ def test_a_task_that_returns_what_its_annotation_denies(out, announced, value, p
         run.result("make")
 
 
-# Places that fail
+# File systems that fail
 
 
 @both_ways
@@ -372,7 +372,7 @@ def test_no_room_for_the_record(out, start, monkeypatch):
 
 @pytest.mark.parametrize("room", [*range(5_000, 7_000, 50), 8_000, 12_000])
 def test_no_room_left_during_a_run(out, monkeypatch, room):
-    """The run ends with an error that names the place, and can be carried on."""
+    """The run ends with an error that names the path, and it can be resumed."""
     wf = pipeline()
     with monkeypatch.context() as patch:
         FullDisk(patch, out, room)
@@ -445,7 +445,7 @@ def test_a_store_that_is_only_readable(tmp_path, out, start):
     wf._store = SqliteStore(tmp_path / "runs.sqlite", read_only=True)
     with pytest.raises(StoreError, match="read-only"):
         start(wf, out, n=1)
-    assert not list(out.glob(".reflow/*"))  # no record of a run that nobody can find
+    assert not list(out.glob(".reflow/*"))  # no record of a run that is in no store
 
 
 def test_a_store_that_fails_during_a_run_catches_up(out, monkeypatch):
@@ -539,7 +539,7 @@ def test_the_directory_of_an_ended_run_goes_away(out, how):
 
 
 def slow():
-    """A workflow that is under way as long as its folder is there."""
+    """Return a workflow that runs as long as its folder exists."""
     wf = Workflow("slow")
 
     @wf.job()
@@ -571,7 +571,7 @@ def test_the_directory_of_a_live_run_goes_away(out, how, watch):
         with pytest.raises(RecordError, match=str(out)):
             ask()
     watch.until(lambda: not watch.processes(run))
-    assert not out.exists()  # what still ran has not made it again
+    assert not out.exists()  # processes that still ran did not create it again
 
 
 def test_the_directory_goes_away_while_it_is_waited_for(out, watch):
@@ -607,7 +607,7 @@ def test_the_directory_goes_away_under_run_local(out):
 
 
 def test_an_error_of_megabytes_is_kept_in_part(tmp_path):
-    """All passes of a run hold it: one of 30 MB has killed them all by its size."""
+    """Every pass of a run holds the text in memory; an error of 30 MB once killed all passes."""
     wf = Workflow("wordy")
 
     @wf.job()

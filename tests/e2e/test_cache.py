@@ -1,4 +1,4 @@
-"""What is run again and what is taken from an older run, through `run_local`."""
+"""Which tasks run again and which results are reused, through `run_local`."""
 
 import shutil
 import textwrap
@@ -325,7 +325,7 @@ def test_a_deleted_file_is_made_again_alone(tmp_path, ran):
     ran.take()
     (tmp_path / "b.txt").unlink()
     run = wf.run_local(tmp_path)
-    # What stands there is what stood there: nothing below has anything to do.
+    # The file has its old content again: the tasks below need not run.
     assert ran.take() == [("b",)]
     assert states(run, "write") == {"SUCCESS": 1, "CACHED": 2}
     assert (tmp_path / "b.txt").read_text() == "b"
@@ -460,7 +460,7 @@ def test_large_values_whose_only_copy_is_gone_are_made_again(tmp_path, ran):
     shutil.rmtree(tmp_path / "a")
     run = wf.run_local(tmp_path / "b", size=LARGE)
     assert run.result("gathered") == [LARGE + 2, LARGE + 3]
-    # What is small is in the store: direct and gathered need not run.
+    # Small values are in the store: direct and gathered need not run.
     assert sorted(set(ran.take())) == [("chained",), ("each",), ("parts",), ("text",)]
 
 

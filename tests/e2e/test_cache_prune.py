@@ -1,4 +1,4 @@
-"""`reflow cache prune`: older results go, the runs that they are from stay."""
+"""`reflow cache prune` removes older results; the runs that computed them stay."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_pruned_results_are_not_counted(runs: list[Run], tmp_path: Path) -> None
     assert stats("last") == (2, 0, 1, 0.3333)
     pruned("--task", "large", "--keep", "0", "--yes")
     for _ in range(2):
-        # They were computed once, and nobody need compute the value of a hit again.
+        # They were computed once; a hit does not need its value computed again.
         assert stats("large") == (0, 6, 3, 0.3333)
         assert stats("last") == (2, 0, 1, 0.3333)
         default_store_path().unlink()
@@ -231,7 +231,7 @@ def test_superseded_results(
     assert {task["task"]: (task["reason"], task["results"]) for task in answer["tasks"]} == {
         "large": ("superseded", 6), "last": ("superseded", 2)
     }  # fmt: skip
-    # What has not changed is there: the older run's `pickled` counts by its values alone.
+    # Unchanged results are kept: the older run's `pickled` counts by its values alone.
     assert runs[0].result("pickled") == {"0a", "1a", "2a"}
     assert not any(name.endswith(".json") for name in values(runs[0]))
     # A task that the workflow no longer has.
@@ -355,7 +355,7 @@ def test_damaged_and_lost_records(runs: list[Run]) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs files of another user")
 def test_other_users_are_left_alone(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also by the administrator, whose part of a record its owner could not write on."""
+    """Also by root: the owner could not continue a journal to which root has written."""
     os.chown(runs[0].record.folder, 65534, 65534)
     plan = plan_pruning(store(), ResultPolicy(older_than=-1, max_size=0), keep=0)
     assert plan.others == 1

@@ -106,7 +106,7 @@ def states(run, task):
 
 @pytest.fixture(autouse=True)
 def no_sleeper_left(tmp_path):
-    """What a task has started outlives a worker that is killed."""
+    """End the processes that tasks started: they outlive a worker that is killed."""
     yield
     for file in tmp_path.glob("*/pid-*"):
         pid = file.read_text()
@@ -178,7 +178,7 @@ def test_cancel_of_a_run_that_nobody_carries_on(load, watch, tmp_path):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-    watch.until(lambda: run.state == "WAITING")  # of one that dies the command line goes first
+    watch.until(lambda: run.state == "WAITING")  # a dying process loses its command line first
     run.cancel()
     assert run.state == "CANCELLED"
 

@@ -1,4 +1,4 @@
-"""For each kind of change: what runs again and what does not, and that a plan says so before."""
+"""Which tasks run again after each kind of change, and that a plan says so before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALL = {"numbers": 1, "each": 3, "after": 3, "total": 1, "beside": 1}
 
 
 class Change(NamedTuple):
-    """What is edited and given, what must run by ``code="function"``, and by "deep" if not that.
+    """Edits and parameters, and which tasks must run by ``code="function"`` (and by "deep").
 
     `why` is what the plan says of the first task that runs.
     """
@@ -155,7 +155,7 @@ def test_plan_of_a_workflow_that_never_ran(project: Project) -> None:
 
 def test_a_plan_writes_nothing(project: Project, home: Path) -> None:
     wf = project.load().wf
-    wf.store.list_runs(limit=0)  # makes a store where there is none
+    wf.store.list_runs(limit=0)  # creates the store if there is none
     before = sorted(home.rglob("*"))
     wf.plan(project.run_dir, **PARAMETERS)
     assert sorted(home.rglob("*")) == before
@@ -220,7 +220,7 @@ def test_a_plan_verifies(load: Any, tmp_path: Path) -> None:
     }  # fmt: skip
     assert tasks["large"].reasons[0].text == "waits for write"
     assert wf.plan(out, verify=False).misses == 0
-    # Large values are read where they are; one that is gone is made again.
+    # Large values are read from their files; a missing one is computed again.
     for name in ("0.txt", "1.txt", "2.txt"):
         (out / name).write_text(name[0])
     assert wf.plan(out).hits == 5
@@ -290,7 +290,7 @@ OTHER_BYTES = ('" ".join(map(str, value))', '" ".join(f"{one:02}" for one in val
 
 
 class SerializerChange(NamedTuple):
-    """What becomes of the serializer and of the workflow, and what must run then."""
+    """A change of the serializer and of the workflow, and which tasks must run then."""
 
     runs: list[str]
     version: str = "1.0"
@@ -302,7 +302,7 @@ class SerializerChange(NamedTuple):
 BOTH = ["make", "use"]
 SERIALIZER_CHANGES = {
     "nothing": SerializerChange([]),
-    # By the version of the distribution of what its code reaches: `make` makes a Cells.
+    # The version of the distribution counts, as the code of `make` reaches it: it makes a Cells.
     "version": SerializerChange([], "2.0", deep=["make"]),
     "its code": SerializerChange([], edits=(OTHER_BYTES,)),
     "its code, and made again": SerializerChange(
@@ -328,7 +328,7 @@ def test_what_runs_again_when_a_serializer_changes(
         return names
 
     site = install("cells", SERIALIZER)
-    # As where it is installed: what stands in a folder of one's own counts by its code.
+    # In site-packages, as if installed: code in other folders counts by its text.
     (tmp_path / "env").mkdir()
     site = site.rename(tmp_path / "env" / "site-packages")
     assert run(KEEPING, "") == BOTH

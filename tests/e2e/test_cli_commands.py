@@ -1,4 +1,4 @@
-"""Each command on real runs, in processes of their own: what it prints and how it exits."""
+"""Each command on real runs, in its own process: output and exit code."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Shell:
         return self.call([*REFLOW, *words], code, **env)
 
     def record(self, run_dir: str = "r") -> RunRecord:
-        """The only run's record in a run directory."""
+        """Return the record of the only run in a run directory."""
         (folder,) = (self.folder / run_dir / FOLDER).iterdir()
         return RunRecord(str(folder))
 
@@ -532,7 +532,7 @@ def test_unexpected_error_keeps_its_traceback(shell: Shell) -> None:
 
 
 def completed(shell: Shell, *words: str, program: str = "reflow") -> list[str]:
-    """Return what bash is offered for the last word."""
+    """Return the completions that bash gets for the last word."""
     variable = f"_{program.replace('.', '_')}_COMPLETE".upper()
     command = REFLOW if program == "reflow" else [sys.executable, str(shell.script)]
     done = shell.call(

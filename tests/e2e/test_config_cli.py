@@ -1,4 +1,4 @@
-"""`reflow config`, and that a run goes on with what it was submitted with."""
+"""`reflow config`, and that a run keeps the configuration that it was submitted with."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_script_whose_workflow_stands_under_the_guard(place):
 
 
 def test_annotations_of_a_script_are_no_texts(place):
-    """They were evaluated when the function was defined, and are not when it is called."""
+    """They were evaluated when the function was defined, not when it is called."""
     tasks = textwrap.dedent(
         """
         from reflow import Workflow
@@ -162,7 +162,7 @@ def test_annotations_of_a_script_are_no_texts(place):
 
 @pytest.mark.parametrize("start", ["run_local(", "submit(executor='dry-run', run_dir="])
 def test_loading_a_script_starts_nothing(place, start):
-    """Whatever a script starts before or after it submits, its job starts none of it."""
+    """A job repeats nothing that the script does before or after it submits."""
     body = SUBMIT + CHECK + f"wf.{start}'second')\n"
     (place / "script.py").write_text(TASKS + body + "print('total', len(wf.store.list_runs()))")
     expected = 2 if start.startswith("run_local") else 1
@@ -323,7 +323,7 @@ def test_notebook(place, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("directly", [True, False])
 def test_directories_mean_what_they_meant(place, directly):
-    """A relative run_dir, and the working directory of tasks, later and elsewhere."""
+    """A relative run_dir and the working directory of tasks hold later and in other folders."""
     start = 'run_local("out"' if directly else 'submit("out", executor="local"'
     (place / "script.py").write_text(
         TASKS
@@ -407,7 +407,7 @@ def test_a_script_that_is_gone(place):
 
 
 def test_a_script_that_exits_when_a_job_loads_it(place):
-    """What it leaves with, 0 at that, is no success, and no death without a word."""
+    """Its exit code, even 0, is neither a success nor a silent death."""
     (place / "script.py").write_text(
         "import os, sys\nif os.path.exists('out'):\n    sys.exit(0)\n" + TASKS + SUBMIT
         + "print(run.wait(60))\nrun.status(errors=True)\n"
@@ -418,7 +418,7 @@ def test_a_script_that_exits_when_a_job_loads_it(place):
 
 
 def test_a_script_that_exits_after_it_has_submitted(place):
-    """As one does whose own `except` catches what ends its loading."""
+    """Its own `except` may catch the exception that ends its loading."""
     body = "try:\n" + textwrap.indent(SUBMIT, "    ") + "except BaseException:\n    sys.exit(1)\n"
     (place / "script.py").write_text("import sys\n" + TASKS + body + CHECK)
     assert "runs 1" in python(place, "script.py")

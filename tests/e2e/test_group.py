@@ -106,7 +106,7 @@ class Person(NamedTuple):
         return self.do("-c", "from reflow.cli import main; main()", *words, **more)
 
     def ran(self) -> list[str]:
-        """What really ran since the last time."""
+        """Return the tasks that ran since the last call."""
         file = self.home / "ran"
         lines = file.read_text().split() if file.exists() else []
         file.unlink(missing_ok=True)
@@ -205,7 +205,7 @@ def test_one_user_reuses_the_results_of_another(people: list[Person]) -> None:
     folder = ann.folder / "team" / "bob"
     assert {path.lstat().st_uid for path in folder.rglob("*")} == {uid}
     assert states(bob.run("more", umask=0o022))["pickled"] == "CACHED"
-    # Nor do the two make theirs again in turns.
+    # The two users do not compute theirs again in turns.
     status = ann.run("again")
     assert (states(status)["pickled"], status["notes"]) == ("CACHED", [])
     # Each sees the other's runs, and the store takes both in turns.
@@ -231,7 +231,7 @@ def test_permissions_are_those_of_the_folder(people: list[Person]) -> None:
         assert stat.st_mode & 0o007 == 0 or "-lease" in str(path), path
         common = path.name in ("deep", "ann", "bob", ".reflow")
         if ".reflow" in path.parts[:-1]:
-            # A record is its owner's: who may write there may have the owner run code.
+            # A record belongs to its owner: whoever may write there can make the owner run code.
             expected = 0o050 if path.is_dir() or stat.st_mode & 0o100 else 0o040
         elif path.is_dir():
             expected = 0o070 if common else stat.st_mode & 0o070
@@ -263,7 +263,7 @@ def test_unreadable_results_are_computed_again_with_a_note(people: list[Person])
     private.chmod(0o2700)
     status = bob.run("bob")
     assert states(status) == {
-        # A small value stands in the store, which both may read.
+        # A small value is in the store, which both may read.
         "numbers": "CACHED", "large": "SUCCESS", "pickled": "SUCCESS", "written": "CACHED"
     }  # fmt: skip
     assert sum("may not be read by this user" in note for note in status["notes"]) == 1
@@ -285,7 +285,7 @@ def test_results_with_unreadable_files_are_computed_again_with_a_note(people: li
 
 
 def test_killed_writer_does_not_lock_other_users_out(people: list[Person]) -> None:
-    """Its lease is known to be nobody's, and its journal is rolled back."""
+    """Its lease is free because its process is dead, and its journal is rolled back."""
     ann, bob = people
     store = str(ann.folder / "team" / "store.sqlite")
     killed = (

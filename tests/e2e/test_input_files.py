@@ -1,4 +1,4 @@
-"""What a change of a file that a parameter names has run again, through `run_local`."""
+"""Which tasks run again after a change of a file that a parameter names."""
 
 import os
 import time
@@ -20,7 +20,7 @@ class Station:
 
 
 def settle(path: Path, seconds: float = 100.0) -> None:
-    """Give a file a time at which nobody doubts it."""
+    """Set a file's time so far back that its stamp is trusted."""
     os.utime(path, (time.time() - seconds,) * 2)
 
 
@@ -167,7 +167,7 @@ def test_a_file_inside_a_value(
     assert not runs_again(wf, calls, tmp_path / "run", make(file))
     same_size(file)
     assert runs_again(wf, calls, tmp_path / "run", make(file))
-    file.write_text("one")  # back again: the first result stands
+    file.write_text("one")  # changed back: the first result is reused
     assert not runs_again(wf, calls, tmp_path / "run", make(file))
 
 

@@ -47,7 +47,7 @@ CASES = [(change, how) for change in NOTICED for how in WAYS]
 
 
 def content_of(path: Path) -> str:
-    """Return what a task finds at a path."""
+    """Return what a task reads at a path."""
     return path.read_text() if path.is_file() else "a folder" if path.is_dir() else "nothing"
 
 
@@ -86,14 +86,14 @@ class Project:
             print(task, file=file)
 
     def write(self, text: str) -> None:
-        """Write the file as it is at submission, at a time that nobody doubts."""
+        """Write the file as it is at submission, with a time whose stamp is trusted."""
         if self.file.is_dir():
             self.file.rmdir()
         self.file.write_text(text)
         settle(self.file)
 
     def run(self, before: Change = nothing, during: Change = nothing) -> tuple[Run, list[str]]:
-        """Run it with changes in between; return the run, and what of it really ran."""
+        """Run it with changes in between; return the run, and which tasks ran."""
         self.before, self.during = before, during
         self.ran.write_text("")
         run = self.wf.run_local(
@@ -141,7 +141,7 @@ def test_file_changed_before_an_element_begins(
     again, ran = project.run()
     results = (again.result("read"), again.result("each")[1])
     if how == "path" or (how == "stat" and not NOTICED[change][how]):
-        return  # as asked: the content does not count
+        return  # by this policy the content does not count
     assert results == ("one", "2 one")
     assert (ran == ALL) is (NOTICED[change][how] or how == "stat")
 
@@ -167,7 +167,7 @@ def test_file_changed_while_an_element_runs(
             element for element in project.wf.store.instances(run.run_id) if element.task == "read"
         )
         assert (row.state, row.identity) == ("SUCCESS", "")
-        # Neither what was there before nor what is there now was surely read.
+        # Neither the old nor the new content was read for certain.
         _, ran = project.run()
         assert "read" in ran
     project.write("one")
@@ -188,8 +188,8 @@ CONTENTS = st.sampled_from(["nothing", "a", "bb", "cc"])
 def test_no_run_gets_a_result_of_content_that_was_not_read(
     runs: list[tuple[str, str | None, str | None]],
 ) -> None:
-    """A model: which contents have a result. A run is what it is submitted with, what is there
-    when its element begins, and what is there when it ends."""
+    """A model of which contents have a result. A run consists of the content at submission, the
+    content when its element begins, and the content when it ends."""
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "store")
         project = Project(Path(folder), store=store)
@@ -201,7 +201,7 @@ def test_no_run_gets_a_result_of_content_that_was_not_read(
                     path.unlink(missing_ok=True)
                 elif content is not None:
                     path.write_text(content)
-                    settle(path, 100 + next(ages))  # another time, however quick this is
+                    settle(path, 100 + next(ages))  # a new time, even within one tick of the clock
 
             return change
 
@@ -315,7 +315,7 @@ def test_ten_thousand_files_are_recorded_apart_and_reported_in_one_line(tmp_path
     assert note.startswith(f"parameter 'files' names {many[5]} (and 1 more), which was changed")
     folder = Path(run.record.folder)
     assert len(list((folder / "values").iterdir())) == 1
-    # The paths stand there twice, as parameters, but not how each of them looked.
+    # It has the paths twice, as parameters, but not the stamp of each file.
     assert (folder / "run.json").stat().st_size < 2.5 * len(dump([str(file) for file in many]))
 
 
@@ -367,7 +367,7 @@ def test_error_of_a_missing_file_says_since_when_it_is_gone(tmp_path: Path) -> N
         f"parameter 'file' names {file}, which is gone since the run was submitted: "
         "the task found nothing there"
     )
-    # Whoever puts it back and retries runs on what was submitted.
+    # A retry after the file was put back reads what was submitted.
     file.write_text("one")
     run.retry()
     assert run.wait() == "SUCCESS"

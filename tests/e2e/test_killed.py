@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: the run comes to its end with the right result."""
+"""Whichever process is killed at whichever moment, the run ends with the right result."""
 
 import contextlib
 import os

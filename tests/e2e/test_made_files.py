@@ -1,4 +1,4 @@
-"""Files that tasks hand on: the same path may name other content."""
+"""Files that tasks pass on: the same path may have other content."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_results_made_of_changed_files_are_computed_again(
         return done.result("read"), done.result("last")
 
     assert run(1, 2, 3) == ([1, 2, 3], "1 2 3")
-    # The paths are the same, and so are their texts.
+    # The paths, and so the JSON texts of the values, are the same.
     assert run(1, 5, 3) == ([1, 5, 3], "1 5 3")
     if workers == 1:
         assert sorted(module.ran) == ["join", "last", "read", "write"]

@@ -1,4 +1,4 @@
-"""Observers: plugins named in the configuration are told of failures and of the end."""
+"""Observers: plugins named in the configuration hear of failures and of the end."""
 
 import os
 import textwrap
@@ -151,7 +151,7 @@ def test_observer_that_breaks_later_leaves_a_note_and_changes_nothing(
     assert "observer 'mail': plugin 'mail' of mail 1.0 is broken: ZeroDivisionError" in note
 
 
-# Jobs load the script as well, by when the plugin is broken.
+# Jobs load the script too, and then the plugin is already broken.
 MAIL = """
 try:
     import mail

@@ -1,4 +1,4 @@
-"""What others may have put among the results is refused: code, classes, foreign files."""
+"""Code, classes and files that others may have put among the results are refused."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def nothing_ran() -> Any:
 
 @pytest.fixture
 def give_away(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have a file belong to another user."""
+    """Give a file to another user."""
 
     def give(path: Path) -> None:
         if os.geteuid() == 0:
             os.chown(path, NOBODY, NOBODY)
-        else:  # seen from another user it is a stranger's
+        else:  # from another user's point of view it belongs to a stranger
             monkeypatch.setattr(attachments.os, "geteuid", lambda: os.stat(path).st_uid + 1)
 
     return give

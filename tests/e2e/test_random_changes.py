@@ -1,4 +1,4 @@
-"""A random workflow, changed at random: no stale result, and nothing runs that did not change."""
+"""Random changes of random workflows: no stale result, and no unchanged task runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Task:
 
 
 class Origin(NamedTuple):
-    """What an instance is made of, by the model."""
+    """What the result of an element depends on, by the model."""
 
     task: int
     version: int
@@ -65,7 +65,7 @@ CHANGES = st.tuples(
 
 
 def source(tasks: list[Task]) -> str:
-    """A module; small limits make values come out the same though what made them differs."""
+    """Return a module. Small limits make equal values of different inputs and code."""
     lines = [
         "from pathlib import Path", "from typing import Annotated",
         "from reflow import Param, Result, RunDir, Workflow",
@@ -99,7 +99,7 @@ def source(tasks: list[Task]) -> str:
 
 
 def expected(tasks: list[Task], parameter: int) -> tuple[list[int], list[Origin]]:
-    """The values, and what each was made of."""
+    """Return the values, and what each depends on."""
     values: list[int] = []
     origins: list[Origin] = []
     for number, task in enumerate(tasks):

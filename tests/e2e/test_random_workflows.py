@@ -1,4 +1,4 @@
-"""Random small workflows: every way to run them gives what plain Python gives."""
+"""Every way to run random small workflows gives the results of plain Python."""
 
 import random
 from collections.abc import Callable
@@ -17,7 +17,7 @@ wf = Workflow("random")
 
 
 class Generated:
-    """A workflow as a module's source, with what plain Python says of each task."""
+    """A workflow as the source of a module, with the result of each task by plain Python."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -93,7 +93,7 @@ class Generated:
         self.tasks[name] = (array, lists)
 
     def items(self, above: str, *, flat: bool) -> list[Any]:
-        """What a task gives to the elements of an array."""
+        """Return the items that a task gives to the elements of an array."""
         array, lists = self.tasks[above]
         value = self.expected[above]
         if array and lists and flat:
@@ -103,7 +103,7 @@ class Generated:
     def fan(
         self, take: Callable[..., str], above: str, size: int | None = None
     ) -> tuple[str, list[Any]]:
-        """An argument that gets one item: fan-out, chain or chain-flatten."""
+        """Add an argument that gets one item: fan-out, chain or chain-flatten."""
         array, lists = self.tasks[above]
         flat = size is not None or self.chance.random() < 0.5
         items = self.items(above, flat=flat)
@@ -112,7 +112,7 @@ class Generated:
         return take(annotation, above), items
 
     def whole(self, take: Callable[..., str], above: str, to_array: bool) -> tuple[str, Any]:
-        """An argument that gets all: direct, gather, gather-flatten or broadcast."""
+        """Add an argument that gets all: direct, gather, gather-flatten or broadcast."""
         array, lists = self.tasks[above]
         value = self.expected[above]
         annotation = "list[int]" if array or lists else "int"

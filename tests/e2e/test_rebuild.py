@@ -1,4 +1,4 @@
-"""The store is an index: it can be lost, and made again from run directories."""
+"""The store is an index: a lost one is rebuilt from run directories."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_lost_store_is_rebuilt_from_run_directories(tmp_path: Path) -> None:
     rebuilt = workflow(store)
     assert [status_of(rebuilt.run(run.run_id)) for run in runs] == before
     assert {row.status for row in store.list_runs()} == {"FAILED"}
-    # What had succeeded is a cache hit again; only the failing element runs.
+    # Successful elements are cache hits again; only the failing element runs.
     third = rebuilt.run_local(tmp_path / "three", n=6, on_error="continue")
     summary = status_of(third)["summary"]
     assert summary == {"numbers": {"CACHED": 1}, "invert": {"CACHED": 5, "FAILED": 1}}

@@ -60,7 +60,7 @@ def failed(module: ModuleType, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def second(module: ModuleType, failed: Run, tmp_path: Path) -> Run:
-    """A later run with another parameter, which takes over what it has not changed."""
+    """A later run with another parameter, which reuses the other results."""
     assert failed.state == "FAILED"  # it is there first
     run: Run = module.wf.run_local(
         tmp_path / "second", count=3, bad=1, scale=2.0, on_error="continue"
@@ -69,7 +69,7 @@ def second(module: ModuleType, failed: Run, tmp_path: Path) -> Run:
 
 
 def plain(text: str, folder: Path) -> str:
-    """Return a text without what differs from run to run."""
+    """Return a text without the parts that differ from run to run."""
     text = text.replace(str(folder), "/FOLDER")
     text = re.sub(r"demo-\d{8}-\w{10}", "demo-20260401-7c2k9q4mx1", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT(\d\d:){2}\d\d(\.\d+)?(\+00:00)?", "2026-04-01T09:30:12", text)

@@ -1,4 +1,4 @@
-"""Files in results count by what is in them: what runs again, and that a plan says so before."""
+"""Files in results count by content: which tasks run again, and that a plan says so before."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def copied(path: Path) -> None:
     os.utime(path, (1, 1))
 
 
-# A file that is made again has another time: by "stat" its element runs, and what it feeds.
-# `listed`, by "auto", hands the paths on: behind it their content counts.
+# A rewritten file has another time: by "stat" its element and those below it run again.
+# `listed`, by "auto", passes the paths on: for the tasks below it their content counts.
 ONE = {"write": 1, "read": 1, "listed": 1}
 EVERY = {"write": 3, "read": 3, "listed": 1}
 CHANGES = {
@@ -142,7 +142,7 @@ def test_what_runs_again(make: Any, tmp_path: Path, change: Change, policy: str)
     run = module.wf.run_local(out, letters=change.letters, **change.options)
     other = {"stat": change.stat, "path": change.path}.get(policy)
     expected = change.runs if other is None else other
-    # Upper case of "B" is that of "b": what comes out the same stops the wave.
+    # "B" and "b" have the same upper case: equal values stop the changes from spreading.
     same = {"after": 0} if change.letters != LETTERS else {}
     assert Counter(module.ran) == {
         task: count for task, count in {**expected, **same}.items() if count

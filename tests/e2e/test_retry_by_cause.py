@@ -1,4 +1,4 @@
-"""Elements that fail are tried again by themselves, where the task asks for it."""
+"""Failed elements are retried automatically if the task asks for it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_last_failure_is_the_one_on_record(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match="try 1"):
         wf.run_local(tmp_path / "run")
     run = wf.run(wf.store.list_runs(limit=1)[0].run_id)
-    # A person's retry begins to count anew.
+    # A retry by a person resets the count.
     (tmp_path / "tries-2").write_text("8")
     run.retry()
     assert run.wait(60) == "SUCCESS"
@@ -117,7 +117,7 @@ def test_what_was_killed_is_an_error_where_there_is_no_rule_for_memory(tmp_path:
 
 
 def test_what_reflow_kills_itself_is_not_suspected_of_memory(tmp_path: Path) -> None:
-    """A process that closes its connection can answer no more, and is ended."""
+    """reflow ends a process that closed its connection, as it cannot answer any more."""
     wf = Workflow("mute")
 
     @wf.job(mem="100M", retry=Retry(2, oom=Scale(mem=2)))

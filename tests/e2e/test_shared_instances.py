@@ -1,4 +1,4 @@
-"""What two runs need at the same time is computed by one of them."""
+"""Elements that two runs need at the same time are computed by one of them."""
 
 import contextlib
 import os
@@ -73,7 +73,7 @@ def is_noted(run, of):
 
 
 def waiting_run(flow, watch, tmp_path):
-    """A run that has begun, and another that waits for what it has in hand."""
+    """Return a run that has begun, and another that waits for the elements it has reserved."""
     wf, ran, _ = flow
     first = submit(wf, tmp_path / "a")
     begun(watch, ran, 4)
@@ -98,7 +98,7 @@ def test_only_what_both_need_is_awaited(flow, watch, tmp_path):
     first = submit(wf, tmp_path / "a", 1, 4)
     begun(watch, ran, 3)
     second = submit(wf, tmp_path / "b", 2, 6)
-    begun(watch, ran, 5)  # what only the second needs begins at once
+    begun(watch, ran, 5)  # elements that only the second run needs begin at once
     go()
     assert (first.wait(60), second.wait(60)) == ("SUCCESS", "SUCCESS")
     assert (first.result("total"), second.result("total")) == (14, 54)
@@ -136,7 +136,7 @@ def test_waiting_run_computes_what_a_killed_run_had_reserved(flow, watch, tmp_pa
     begun(watch, ran, 8)
     go()
     assert second.wait(60) == "SUCCESS"
-    # Carried on later, it takes over what was computed in its place.
+    # When it is resumed, it reuses the results that were computed instead of its own.
     assert first.wait(60) == "SUCCESS"
     assert [ran()[f"square {x}"] for x in range(1, 5)] == [2] * 4
 
@@ -179,7 +179,7 @@ def test_a_failure_is_not_shared(load, watch, tmp_path):
     (tmp_path / "go").touch()
     assert first.wait(60) == "FAILED"
     (tmp_path / "good").touch()
-    assert second.wait(60) in ("SUCCESS", "FAILED")  # as it goes, but of its own
+    assert second.wait(60) in ("SUCCESS", "FAILED")  # either is right, but the result is its own
     failed = [outcome for outcome in watch.outcomes(second) if outcome.task == "square"]
     assert [outcome.origin for outcome in failed] == [""]
     assert (tmp_path / "ran").read_text().count("square 1") == 2
@@ -203,7 +203,7 @@ def test_a_task_beside_what_is_awaited_can_be_cancelled(load, watch, tmp_path):
     (tmp_path / "go").touch()
     assert second.wait(60) == "CANCELLED"
     assert second.result("total") == 30
-    # The store has it that the run went on: what it had in hand was not free.
+    # By the store the run still goes on: its reservations are not free.
     assert first.wait(60) == "SUCCESS"
     assert (tmp_path / "ran").read_text().count("square 1\n") == 1
 
@@ -238,7 +238,7 @@ def test_retried_elements_are_reserved_again(load, watch, tmp_path):
     (tmp_path / "good").touch()
     first.retry()
     watch.until(lambda: (tmp_path / "ran").exists())
-    time.sleep(2.5)  # longer than outcomes of before wait to be indexed
+    time.sleep(2.5)  # longer than earlier outcomes wait to be indexed
     second = submit(wf, tmp_path / "b", 1, 3)
     watch.until(lambda: is_noted(second, first))
     (tmp_path / "go").touch()

@@ -1,4 +1,4 @@
-"""The states are defined once: one that is added is seen everywhere."""
+"""The states are defined in one table: an added state shows everywhere."""
 
 from __future__ import annotations
 

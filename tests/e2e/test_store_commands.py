@@ -229,7 +229,7 @@ def test_gc_removes_old_runs_and_keeps_what_a_kept_run_needs(
     for run in runs[:2]:
         assert not Path(run.record.folder).parent.exists()
         assert (run.run_dir / "output.txt").read_text() == "1", "what tasks wrote is the user's"
-    # All values of the run that stays are there, and it is a cache for the next.
+    # The kept run has all its values, and the next run reuses them.
     assert runs[2].status(as_dict=True) == before
     assert runs[2].result("large") == [str(x) * 100_000 for x in (1, 2, 3)]
     assert runs[2].result("pickled") == {100_000}
@@ -274,7 +274,7 @@ def test_reused_results_outlive_the_run_that_was_deleted_by_hand(
 def test_replaced_result_is_not_reused(
     tmp_path: Path, load: Callable[[str], Any]
 ) -> None:
-    """Somebody forced it to be made again, perhaps for good reason."""
+    """Somebody forced it to be computed again, perhaps for a good reason."""
     source = (
         "from pathlib import Path\nfrom reflow import Workflow\nwf = Workflow('forced')\n"
         "@wf.job(serializer='pickle')\ndef read() -> object:\n"
@@ -373,7 +373,7 @@ def test_gc_leaves_other_users_alone(runs: list[Run], monkeypatch: pytest.Monkey
 
 
 def test_gc_on_a_full_disk(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is what makes room, so it must not need any for the lease of what goes."""
+    """gc makes room, so its lease on a run that goes must not need any."""
     from reflow.storage.filesystem import Files
 
     store = SqliteStore(default_store_path())

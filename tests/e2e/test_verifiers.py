@@ -178,7 +178,7 @@ def test_fingerprint_makes_changed_files_again_and_no_others(tmp_path: Path) -> 
     (tmp_path / "out" / "c" / "more").unlink()
     text.unlink()
     assert state() == {"CACHED": 1, "SUCCESS": 2}
-    # Not even the first run is needed for the last.
+    # The last run does not even need the first one.
     assert state() == {"CACHED": 3}
 
 

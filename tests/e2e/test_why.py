@@ -1,4 +1,4 @@
-"""Why an instance ran, or did not, as `run.why` and the command `why` say it."""
+"""Why an element ran or did not, by `run.why` and the command `why`."""
 
 from __future__ import annotations
 

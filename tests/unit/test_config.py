@@ -1,4 +1,4 @@
-"""Configuration: what wins, where it comes from, what is wrong with it, and the template."""
+"""Configuration: precedence, origins, error messages, and the template."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_unknown_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem().startswith("REFLOW_PROFILE: no profile named 'bgi'")
 
 
-# What is wrong
+# Error messages
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_unreadable(home: Path) -> None:
 def test_permission_denied(home: Path) -> None:
     path = write("[run]\n")
     path.chmod(0)
-    # Root may read everything, so the reader is somebody else.
+    # Root may read everything, so another user reads here.
     code = (
         "import os, sys\n"
         "from reflow import ConfigError, load_config\n"
@@ -576,7 +576,7 @@ values = st.recursive(
 
 
 class Writer:
-    """Writes TOML in all its forms, and knows on which line each key is."""
+    """Writes TOML in all its forms and notes the line of each key."""
 
     def __init__(self, draw: Callable[..., object]) -> None:
         self.draw, self.text = draw, ""
@@ -611,7 +611,7 @@ class Writer:
                 self.value(element, (*at, "?"))
                 self.text += ","
             self.text += "]"
-            self.lines = lines_before  # Keys inside arrays have no one place.
+            self.lines = lines_before  # Keys inside arrays have no single line.
         elif isinstance(value, str) and "\\" not in value and self.draw(st.booleans()):
             quotes = "'''" if "'" not in value else '"""' if '"' not in value else ""
             self.text += f"{quotes}\n{value}{quotes}" if quotes else str(toml_text(value))

@@ -1,4 +1,4 @@
-"""What backends share: options, ranges, paths, and what schedulers tell alike."""
+"""What backends share: options, ranges, paths, and reports of schedulers."""
 
 from __future__ import annotations
 

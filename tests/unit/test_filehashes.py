@@ -1,4 +1,4 @@
-"""The memory of file hashes: what is remembered, what is in doubt."""
+"""The cache of file hashes: which hashes are kept, which files are in doubt."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from reflow.caching.hash_cache import FileHashes
 
 
 def test_settled_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)  # all is settled
+    monkeypatch.setattr(hash_cache, "DOUBT_SECONDS", -1.0)  # no file is in doubt
     file, memory = tmp_path / "a", tmp_path / "memory.json"
     file.write_bytes(b"one")
     first = FileHashes(str(memory))
@@ -25,7 +25,7 @@ def test_settled_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert FileHashes(str(memory)).digest(str(file)) == "remembered"
     before = file.stat()
     file.write_bytes(b"two")
-    # Its inode's time tells, which goes on by ticks: all of this may have been within one.
+    # Only the inode's time tells, and it advances in ticks: all of this may be within one tick.
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     while file.stat().st_ctime_ns == before.st_ctime_ns:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))

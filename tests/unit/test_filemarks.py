@@ -1,4 +1,4 @@
-"""Marks of files: by text and by content, whatever the order and wherever the path stands."""
+"""Marks of files, by text and by content, in any order and anywhere in a value."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ import reflow.values.json_codec, reflow.values.codec, reflow.caching.code_finger
 reflow.values.json_codec.plain_codec(str).encode("x")
 print([name for name in heavy if name in sys.modules])
 """
-    # -S: what this environment's .pth files import does not count.
+    # -S: imports by this environment's .pth files do not count.
     path = [str(Path(reflow.__file__).parents[1])]
     code = f"import sys; sys.path[:0] = {path!r}\n{code}"
     out = subprocess.run(
@@ -307,7 +307,7 @@ print([name for name in heavy if name in sys.modules])
 
 
 def test_a_worker_compiles_nothing() -> None:
-    """Annotations as texts would have each worker compile them: `typing.NamedTuple` does."""
+    """With annotations as texts each worker would compile them: `typing.NamedTuple` does."""
     code = """
 import sys
 compiled = []

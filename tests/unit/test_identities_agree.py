@@ -1,4 +1,4 @@
-"""A worker that was queued ahead makes the identity that a dispatch pass makes."""
+"""A worker that was queued ahead computes the same identity as a dispatch pass."""
 
 from __future__ import annotations
 

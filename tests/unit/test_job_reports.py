@@ -1,4 +1,4 @@
-"""What schedulers said of jobs is kept beside the journal, and can do no harm there."""
+"""Reports of schedulers on jobs are kept beside the journal, where damage does no harm."""
 
 from __future__ import annotations
 

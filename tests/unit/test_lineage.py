@@ -1,4 +1,4 @@
-"""Lineages: names for instances whose inputs are not there yet."""
+"""Lineages: names for elements whose inputs are not there yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reflow.model.spec import Constant, Source, TaskSpec, Wire, WorkflowSpec
 
 
 def chain(**changes: TaskSpec) -> WorkflowSpec:
-    """Three tasks, one after the other, and one beside them; `changes` take their places."""
+    """Return three tasks in a row and one beside them; `changes` replace tasks by name."""
     tasks = [
         TaskSpec(name="a", constants=(Constant(parameter="x", type="int", text="1"),)),
         TaskSpec(name="b", array=True, wires=(wire("a", each=True, flatten=True),)),

@@ -1,4 +1,4 @@
-"""How values of each annotation are written on a command line, and what is said of bad ones."""
+"""Values of each annotation on a command line, and messages about bad ones."""
 
 import enum
 from dataclasses import dataclass

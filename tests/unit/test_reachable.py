@@ -1,4 +1,4 @@
-"""What counts as a task's code: by ``code="function"``, and by ``code="deep"``."""
+"""Which code counts for a task, by ``code="function"`` and by ``code="deep"``."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def load(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         nonlocal count
         count += 1
         forget()
-        # Always the same paths: where code stands is none of its business, but it might be.
+        # The same paths each time: they must not count, and a test must not depend on that.
         for name, text in {**OWN, "flow.py": FLOW}.items():
             file = tmp_path / name
             file.parent.mkdir(exist_ok=True)

@@ -36,7 +36,7 @@ def test_a_result_that_may_still_change_comes_back() -> None:
 
 
 def test_the_detail_of_earlier_versions_is_understood() -> None:
-    """It said in words alone that the files of a result may still change."""
+    """Only the text of the detail said that the files of a result may still change."""
     words = "its run had not succeeded: its files may be newer than what was made of older ones"
     earlier = ONE._replace(state="CACHED", detail=words, origin="run-1")
     line = encode_line("out", earlier[:-3]).rstrip(b"\n")
@@ -52,7 +52,7 @@ def test_a_suspicion_comes_back(prints: tuple[str, ...]) -> None:
 
 
 def test_a_suspicion_is_read_that_earlier_versions_wrote_into_the_detail() -> None:
-    """As 0.1.0 has it; a task's own error that happens to end so was taken for one, too."""
+    """Version 0.1.0 wrote it; a task's own error with that ending was misread as one, too."""
     detail = "task 'a' left no answer: its process was killed by signal SIGKILL: memory suspected"
     killed = Outcome("a", 0, 1, "FAILED", cause="ERROR", detail=detail)
     line = encode(killed).rstrip(b"\n")

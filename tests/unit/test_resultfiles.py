@@ -1,4 +1,4 @@
-"""What stands under the paths of results: which are read, and when one is not as it was left."""
+"""Files of results: which of them are read, and when one counts as changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def taken(how: str, *paths: Path) -> tuple[str, ...]:
 
 
 def damage(paths: list[str], prints: tuple[str, ...]) -> str:
-    """What is wrong with the files of a result, "" for nothing."""
+    """Return what is wrong with the files of a result, "" for nothing."""
     damaged = find_damage(paths, prints)
     return "" if damaged is None else damaged.reason
 
@@ -40,7 +40,7 @@ def later(path: Path) -> None:
 
 
 def parts(text: str) -> tuple[str, int]:
-    """The kind of a fingerprint, and how many parts it has."""
+    """Return the kind of a fingerprint, and how many parts it has."""
     return text[:1], len(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Which runs may go: a table of cases, and what holds for any runs and policy."""
+"""Which runs may be removed: a table of cases, and properties of all runs and policies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_by_age() -> None:
 def test_by_size_the_oldest_go_until_the_others_fit() -> None:
     assert total_size(stored.files for stored in ALL) == 600
     assert leaving(ALL, Policy(max_size=600), NOW) == {}
-    # What two runs share goes with the second of them.
+    # A file that two runs share is freed with the second of them.
     assert leaving(ALL, Policy(max_size=550), NOW) == {"flow-0": SIZE}
     assert leaving(ALL, Policy(max_size=549), NOW) == {"flow-0": SIZE, "flow-1": SIZE}
     assert leaving(ALL, Policy(max_size=0), NOW).keys() == {"flow-0", "flow-1"}, "one is kept"
@@ -152,7 +152,7 @@ def test_superseded_results() -> None:
 
 def test_results_by_size_the_longest_unused_go_until_the_others_fit() -> None:
     assert outdated(BATCHES, ResultPolicy(max_size=600), NOW) == {}
-    # What two share goes with the second; what has no files makes no room.
+    # A shared file is freed with the second result; a result without files frees nothing.
     assert outdated(BATCHES, ResultPolicy(max_size=550), NOW) == {3: SIZE}
     assert outdated(BATCHES, ResultPolicy(max_size=0), NOW) == {3: SIZE, 1: SIZE}
     both = ResultPolicy(older_than=600, max_size=540)

@@ -1,4 +1,4 @@
-"""When a failure leads to another attempt, and what that asks for."""
+"""When a failure leads to another attempt, and the resources of that attempt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spec_of(retry: Any, **options: Any) -> Any:
 
 
 def again(task: Any, *causes: str) -> bool:
-    """Whether the last of these failures, after the others, leads to another attempt."""
+    """Return whether the last of these failures, after the others, leads to another attempt."""
     answer: bool = task.retry.again(task.resources, causes[:-1], causes[-1])
     return answer
 

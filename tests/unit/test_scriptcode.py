@@ -1,4 +1,4 @@
-"""The compiled code of a script is kept for the workers that run this very script, and no other."""
+"""The compiled code of a script is kept for workers that run exactly this script."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def test_a_long_chain_is_quick() -> None:
 
 
 def test_a_verifier_says_whether_it_needs_fingerprints() -> None:
-    """Those of "fingerprint" are not taken because of its name."""
+    """Fingerprints are not taken because of the name "fingerprint"."""
     wf = Flow("w")
 
     @wf.job(verify=["nonempty", "fingerprint"], files="path")

@@ -258,7 +258,7 @@ def test_identities_and_digests_are_given_in_hex(filled: SqliteStore) -> None:
 def test_a_rival_brings_the_schema_in_while_a_new_file_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever two processes do between the reads of each other: no foreign database."""
+    """Whenever two processes read what the other writes, neither sees a foreign database."""
     path = tmp_path / "x.sqlite"
     rivals: list[str] = []
 
@@ -269,7 +269,7 @@ def test_a_rival_brings_the_schema_in_while_a_new_file_is_opened(
                 rivals.append(sql)
                 cursor = super().execute(sql)
                 mark = cursor.fetchall()
-                # It may have to wait for us; what it must not do is get in between.
+                # It may have to wait for us, but must not write in between.
                 with contextlib.suppress(StoreError):
                     SqliteStore(path, timeout=0.01).add_run(run_row(), TASKS)
                 return super().execute(f"SELECT {mark[0][0]}")

@@ -49,7 +49,7 @@ def old(path: Path) -> Path:
 
 
 def as_another_user(work: Callable[[], None]) -> None:
-    """Do something in a process that is not root, and have it succeed there."""
+    """Call a function in a process that is not root; it must succeed there."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -87,7 +87,7 @@ def test_a_store_of_an_earlier_schema_is_brought_up_to_date(old: Path) -> None:
         assert [row.cause for row in store.instances("old-1", states=[FAILED])] == ["ERROR"]
         assert {row.prints for row in store.instances("old-1")} == {()}
         assert store.check() == []
-        # What was taken over before there was a table of that survives the older run too.
+        # Results that were reused before that table existed survive the older run too.
         store.drop_run("old-1")
         identity = success("many", 0).identity
         assert store.lookup([identity])[identity].run_id == "old-2"
@@ -122,7 +122,7 @@ def test_processes_that_all_find_an_earlier_schema(old: Path) -> None:
 
 
 def test_a_write_ahead_log_is_taken_back(store: SqliteStore) -> None:
-    """Somebody set it with another program; machines cannot share its memory."""
+    """Another program set that mode, whose shared memory machines cannot share."""
     store.close()
     with sqlite3.connect(store.path) as connection:
         assert connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
@@ -137,7 +137,7 @@ def test_a_write_ahead_log_is_taken_back(store: SqliteStore) -> None:
 
 
 def half_written(store: SqliteStore, folder: Path) -> Path:
-    """A copy of the store as a writer leaves it that is killed within its commit."""
+    """Return a copy of the store as a writer leaves it that is killed within its commit."""
     store.close()
     folder.mkdir()
     copy = folder / "reflow.sqlite"
@@ -175,7 +175,7 @@ def test_transaction_of_a_killed_writer_is_rolled_back(store: SqliteStore, tmp_p
 
 
 def test_only_the_holder_rolls_back(store: SqliteStore, tmp_path: Path) -> None:
-    """The journal of a writer on another machine, whose locks are not seen here."""
+    """The journal belongs to a writer on another machine, whose locks are not visible here."""
     copy = half_written(store, tmp_path / "copy")
     journal = Path(f"{copy}-journal").read_bytes()
     lease = Path(f"{copy}-lease")
@@ -187,7 +187,7 @@ def test_only_the_holder_rolls_back(store: SqliteStore, tmp_path: Path) -> None:
 
 
 def test_killed_within_a_batch(path: Path) -> None:
-    """Whatever the moment: the position tells what is indexed, and the next writer goes on."""
+    """At any moment the position says what is indexed, and the next writer continues there."""
     for wait in (0.0, 0.02, 0.05, 0.1):
         begun, begins = os.pipe()
         child = os.fork()
@@ -369,7 +369,7 @@ def test_read_fails_if_another_machine_writes_all_the_time(store: SqliteStore) -
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
 def test_without_any_locks(path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """A file system that is mounted without locks: the lease alone keeps writers apart."""
+    """On a file system mounted without locks the lease alone keeps writers apart."""
 
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))

@@ -26,7 +26,7 @@ def lease(folder: Path, seconds: float = 60.0) -> StoreLease:
 
 
 def leave(folder: Path, number: int, owner: str, mark: str = "") -> Path:
-    """What a process of another machine leaves behind."""
+    """Write the lease file that a process of another machine leaves behind."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{number:09d}"
     path.write_text(f"{owner}\n{mark}")
@@ -83,7 +83,7 @@ def test_lease_of_a_silent_process_elsewhere_is_taken_after_a_while(folder: Path
     path = leave(folder, 5, ELSEWHERE)
     with pytest.raises(LeaseHeldError, match="process 4711 on node7"), lease(folder).held(0.01):
         pass
-    # By the file server's clock: the file's time against that of one touched now.
+    # The file server's clock decides: the file's time against that of a file touched now.
     os.utime(path, (time.time() - 61, time.time() - 61))
     with lease(folder).held(0):
         assert lease(folder).look().number == 6

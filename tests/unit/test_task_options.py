@@ -1,4 +1,4 @@
-"""Options of tasks and of runs are defined once: whatever else lists them says the same."""
+"""Options of tasks and of runs are defined once, and all lists of them agree."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def test_the_decorator_takes_each_option() -> None:
     arguments = decorator_arguments()
     for alias, option in ALIASES.items():
         assert arguments.pop(alias) == arguments[option]
-    # What is no option goes to the scheduler: **native gathers it.
+    # Unknown keywords go to the scheduler, as **native.
     defined = {name: value for name, value in TaskOptions._field_defaults.items()
                if name != "native"}  # fmt: skip
-    defined["verify"] = None  # one that is no list may be given as well
+    defined["verify"] = None  # a single value is allowed as well as a list
     assert arguments == defined
 
 

@@ -1,4 +1,4 @@
-"""Every type that values may have: they come back as they were, and equal ones look alike."""
+"""Every type of values: they come back as they were, and equal ones have equal texts."""
 
 # Unions in both spellings are what is tested here.
 # ruff: noqa: UP007, UP045
@@ -230,7 +230,7 @@ TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal and of the same classes to the bottom: 1 is not 1.0."""
+    """Return whether two values and all parts of them are equal and of one class: 1 is not 1.0."""
     if type(a) is not type(b):
         return False
     if isinstance(a, (set, frozenset)):
@@ -606,7 +606,7 @@ def test_numpy_classes_that_are_no_plain_values(annotation: Any) -> None:
 def test_a_subclass_of_a_numpy_class_does_not_make_it_abstract() -> None:
     class Metres(np.float32): ...  # type: ignore[misc]
 
-    # The codec is made anew: it may be kept from before the class was there.
+    # A new codec: a kept one may be older than the class.
     codec = numpy_codec(np.float32)
     assert codec is not None
     assert codec.decode(codec.encode(np.float32(1.5))) == np.float32(1.5)

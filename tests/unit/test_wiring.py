@@ -173,7 +173,7 @@ def wired(
     broadcast: bool = False,
     steps: bool = False,
 ) -> Wire:
-    """The wire between a task that returns one type and one that takes another."""
+    """Return the wire between a task that returns one type and a task that takes another."""
     flow = Flow("w")
 
     def seed() -> list[int]: ...  # type: ignore[empty-body]
