@@ -285,7 +285,9 @@ def test_a_value_that_cannot_be_serialized(out, workers):
         (None, 3, "None.*int"),
     ],
 )
-def test_a_task_that_returns_what_its_annotation_denies(out, announced, value, pattern, workers):
+def test_result_that_does_not_fit_the_annotation_fails_the_task(
+    out, announced, value, pattern, workers
+):
     wf = Workflow("liar")
 
     def make():

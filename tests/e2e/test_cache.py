@@ -213,7 +213,7 @@ def test_order_and_removal_cost_nothing_but_the_gather(tmp_path, ran):
     assert ran.take() == [("total",)]
 
 
-def test_equal_values_stop_the_wave(tmp_path, ran):
+def test_equal_values_stop_the_spread_of_changes(tmp_path, ran):
     wf = squares(ran)
     wf.run_local(tmp_path, items=[2])
     ran.take()
@@ -222,7 +222,7 @@ def test_equal_values_stop_the_wave(tmp_path, ran):
     assert states(run, "negate") == states(run, "total") == {"CACHED": 1}
 
 
-def test_a_forced_upstream_with_the_same_value_stops_the_wave(tmp_path, ran):
+def test_forced_task_with_an_equal_value_runs_nothing_below(tmp_path, ran):
     wf = squares(ran)
     wf.run_local(tmp_path, items=[1, 2])
     ran.take()

@@ -134,7 +134,7 @@ def test_a_failed_run_exits_1_without_a_traceback_of_reflow(shell: Shell) -> Non
     assert "raise ValueError" not in shell.reflow("status", shell.newest()).stdout
 
 
-def test_submit_waits_and_tells_the_id_first(shell: Shell) -> None:
+def test_submit_prints_the_id_first_and_waits(shell: Shell) -> None:
     out = shell.demo("submit", "--run-dir", "r", "--count", "2", "--wait").stdout
     assert out.splitlines()[0] == shell.newest()
     assert "Status    SUCCESS" in out

@@ -465,7 +465,7 @@ def test_any_encoding_will_do(failed: Shell, setting: dict[str, str]) -> None:
     failed.reflow("logs", "r", **setting)
 
 
-def test_a_reader_that_leaves_is_no_error(failed: Shell) -> None:
+def test_closed_pipe_is_no_error(failed: Shell) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     done = subprocess.run(

@@ -440,7 +440,7 @@ def test_a_record_is_all_that_a_reader_needs(place):
     assert "SUCCESS ['I0', 'I1', 'I2']" in out
 
 
-def test_one_process_can_load_no_pickle_it_was_not_told_of():
+def test_tasks_without_an_entrypoint_cannot_be_loaded():
     from reflow.model.entrypoint import NONE, load_tasks
     from reflow.model.spec import Entrypoint
 

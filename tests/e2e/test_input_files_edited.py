@@ -218,7 +218,7 @@ def test_no_run_gets_a_result_of_content_that_was_not_read(
         store.close()
 
 
-def test_a_file_that_comes_after_the_submission_counts_by_what_is_in_it(tmp_path: Path) -> None:
+def test_file_created_after_the_submission_counts_by_its_content(tmp_path: Path) -> None:
     project = Project(tmp_path)
     run, _ = project.run(before=lambda path: project.write("one"))
     assert run.result("read") == "one"

@@ -39,7 +39,7 @@ def flaky(folder: Path, failures: int, retry: object, *, dies: bool = False) -> 
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("on_error", ["stop", "continue"])
-def test_a_failure_that_passes_is_no_failure(
+def test_element_that_succeeds_on_a_retry_is_no_failure(
     tmp_path: Path, workers: int, on_error: str
 ) -> None:
     wf = flaky(tmp_path, 2, 2)
@@ -103,20 +103,20 @@ def ended(wf: Workflow, folder: Path, how: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", ["run_local", "submit"])
-def test_memory_is_suspected_of_what_was_killed_on_this_machine(tmp_path: Path, how: str) -> None:
+def test_memory_is_suspected_if_a_process_was_killed_here(tmp_path: Path, how: str) -> None:
     retry = Retry(2, oom=Scale(mem=2), lost=False)
     status = ended(killed_once(tmp_path, retry), tmp_path, how)
     (element,) = status["instances"]
     assert (element["state"], element["attempt"]) == ("SUCCESS", 2)
 
 
-def test_what_was_killed_is_an_error_where_there_is_no_rule_for_memory(tmp_path: Path) -> None:
+def test_killed_process_is_an_error_without_a_rule_for_memory(tmp_path: Path) -> None:
     wf = killed_once(tmp_path, Retry(2, oom=False))
     with pytest.raises(RunFailedError, match=r"was killed by signal SIGKILL: memory suspected"):
         wf.run_local(tmp_path / "run", max_workers=2)
 
 
-def test_what_reflow_kills_itself_is_not_suspected_of_memory(tmp_path: Path) -> None:
+def test_memory_is_not_suspected_if_reflow_killed_the_process(tmp_path: Path) -> None:
     """reflow ends a process that closed its connection, as it cannot answer any more."""
     wf = Workflow("mute")
 

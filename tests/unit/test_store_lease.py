@@ -33,7 +33,7 @@ def leave(folder: Path, number: int, owner: str, mark: str = "") -> Path:
     return path
 
 
-def test_one_holds_it_at_a_time(folder: Path) -> None:
+def test_one_process_holds_the_lease_at_a_time(folder: Path) -> None:
     first, second = lease(folder), lease(folder)
     assert first.look() == Sighting()
     with first.held(1):
@@ -116,7 +116,7 @@ def test_an_old_number_is_not_taken_twice(folder: Path) -> None:
     assert not (folder / "000000004").exists()
 
 
-def test_old_files_go(folder: Path) -> None:
+def test_old_lease_files_are_removed(folder: Path) -> None:
     for _ in range(KEPT + 10):
         with lease(folder).held(0):
             pass
@@ -153,7 +153,7 @@ def test_a_full_disk_does_not_keep_it_held(folder: Path, monkeypatch: pytest.Mon
     assert lease(folder).look().free
 
 
-def test_a_group_that_may_write_beside_the_store_may_take_it(tmp_path: Path) -> None:
+def test_group_with_write_access_may_take_the_lease(tmp_path: Path) -> None:
     for mode in (0o755, 0o2775):  # also when the folder is opened to the group later
         tmp_path.chmod(mode)
         with lease(tmp_path / "index-lease").held(0):
