@@ -724,6 +724,8 @@ def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
         worker.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
     ]
     # It was killed before it came to its end.
-    assert [(one.task, one.index, one.attempt) for one in begun if one] == [("one", 0, 1)] * 2
+    assert [(element.task, element.index, element.attempt) for element in begun if element] == [
+        ("one", 0, 1)
+    ] * 2
     assert worker.run_position(record.folder, tag, 0, mark="7") == FAILED
     assert worker.take_position(record.folder, tag, 0, mark="7", files=record.files) is None
