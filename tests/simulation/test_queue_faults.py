@@ -23,7 +23,6 @@ from typing import Any
 import pytest
 
 from reflow.engine.batch.dispatch_pass import DispatchPass, PassReport
-from reflow.engine.batch.job_script import PAUSES
 from reflow.engine.batch.reconcile import GRACE_SECONDS
 from reflow.engine.dispatcher import Dispatch, ask
 from reflow.engine.replay import Replay
@@ -38,6 +37,7 @@ from reflow.errors import (
     SubmissionRefusedError,
 )
 from reflow.executors.base import ENDED, LIVE, Capabilities, Executor, JobRequest, JobStatus
+from reflow.executors.job_script import PAUSES
 from reflow.model.spec import (
     Entrypoint,
     RetryRule,

@@ -14,12 +14,12 @@ from attrs import frozen
 from ...errors import CommandMissingError, ExecutorError, SchedulerUnreachableError
 from ...executors.base import ENDED, Executor
 from ...executors.command import calls
+from ...executors.job_script import Scripts
 from ...states import CANCELLED
 from ...storage.events import Called, Place
 from ..dispatcher import Dispatch
 from ..replay import JobState
 from .attempts import Attempts
-from .job_script import Scripts
 from .jobs import SENTINEL, WORKER, Jobs, number_of
 from .reconcile import GRACE_SECONDS, Judge
 from .submitter import Submitter

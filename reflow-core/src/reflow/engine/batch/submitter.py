@@ -12,12 +12,12 @@ from ...errors import (
     SubmissionRefusedError,
 )
 from ...executors.base import JobRequest
+from ...executors.job_script import Scripts
 from ...model.spec import Resources
 from ...states import FAILED
 from ...storage.events import Barred, Intent
 from ...storage.ids import job_tag
 from ..dispatcher import Dispatch
-from .job_script import Scripts
 from .jobs import WORKER, Jobs
 
 

@@ -14,6 +14,7 @@ from ...errors import (
     SubmissionLimitError,
     SubmissionRefusedError,
 )
+from ...executors.job_script import Scripts
 from ...model.entrypoint import is_editable
 from ...model.spec import Resources, TaskSpec
 from ...states import ERROR, FAILED
@@ -25,7 +26,6 @@ from ..lookahead import Ahead, ahead, awaited, is_static, position_items
 from ..replay import NOT_TAKEN
 from ..task_call import ALL_FILES, Work
 from .attempts import Attempts
-from .job_script import Scripts
 from .jobs import DISPATCH, WORKER, Jobs
 from .submitter import Submitter
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 
-from ...executors.base import Executor
-from ...storage.events import Intent
-from ...storage.run_directory import RunRequest, job_command
+from ..storage.events import Intent
+from ..storage.run_directory import RunRequest, job_command
+from .base import Executor
 
 PAUSES = (15, 30, 60, 120, 240, 480, 960, 1920)
 """After so many seconds the job of a pass that left no successor runs it again: the scheduler may
