@@ -68,7 +68,7 @@ class Site(Gate):
         return path.read_text() if path.exists() else ""
 
     def until(self, condition: Callable[[], Any], seconds: float = 0) -> Any:
-        """Wait until something holds, and return it; the real one takes its time."""
+        """Wait until a condition holds and return its value; a real scheduler takes its time."""
         end = time.monotonic() + (seconds or 60)
         while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
@@ -76,7 +76,7 @@ class Site(Gate):
         return result
 
     def queue(self, job: str, form: str, *more: str) -> list[str]:
-        """Return what squeue says of a job, ended or not."""
+        """Return what squeue shows of a job, ended or not."""
         done = self.run("squeue", "-h", "-t", "all", "-j", job, "-o", form, *more)
         return sorted(done.stdout.splitlines())
 
@@ -122,7 +122,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     if request.param == "live":
         new_site = _live_site(folder)
     else:
-        # What is put back into the queue stays there for a minute, to be looked at.
+        # A requeued job stays in the queue for a minute, so that tests can look at it.
         simulator = request.getfixturevalue("slurm_simulators")(requeue_pause=3600.0)
         own = pwd.getpwuid(os.getuid()).pw_name
         path = f"{simulator.path}{os.pathsep}{os.environ['PATH']}"

@@ -49,7 +49,7 @@ class SchedulerContract(ExecutorContract):
     def started(
         self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[None]:
-        """Start the scheduler that the fixture's parameter says, and stop it."""
+        """Start the scheduler that the fixture's parameter names, and stop it."""
         if request.param == "simulated":
             self.simulator, self.speed = start(self.entry, **self.site), 60.0
             monkeypatch.setenv("PATH", self.simulator.environment["PATH"])

@@ -1,4 +1,4 @@
-"""Jobs that go on when a test lets them, however long its own commands take until then."""
+"""Jobs that wait for the test to let them go on, however long its own commands take."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class Gate:
         return f"until [ -e {self.folder}/go ]; do sleep 0.1; done"
 
     def go(self) -> None:
-        """Let all that waits go on."""
+        """Let all waiting jobs go on."""
         (self.folder / "go").touch()

@@ -1,4 +1,4 @@
-"""Somebody at a prompt in a folder, with the commands of a simulated scheduler on PATH."""
+"""A person at a prompt in a folder, with the commands of a simulated scheduler on PATH."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .engine.simulator import Simulator
 
 
 class Person:
-    """Writes scripts, runs them, and looks how their runs come on."""
+    """Writes scripts, runs them, and watches their runs."""
 
     def __init__(self, folder: Path, simulator: Simulator, executor: str) -> None:
         self.folder, self.simulator, self.executor = folder, simulator, executor
-        # Of a clock that is fast: half an hour would be less than a pass may take here.
+        # The simulated clock is fast: half an hour on it would be less than a pass may take.
         simulator.inject("default_limit", seconds=20 * 3600)
         self.environment = {
             **simulator.environment,
@@ -68,7 +68,7 @@ class Person:
     def until(
         self, run: str, condition: Callable[[dict[str, Any]], Any], seconds: float = 240
     ) -> dict[str, Any]:
-        """Wait until the status of a run is as it should be, and return it."""
+        """Wait until the status of a run meets a condition, and return it."""
         end = time.monotonic() + seconds
         while not condition(status := self.status(run)):
             assert time.monotonic() < end, status
@@ -76,7 +76,7 @@ class Person:
         return status
 
     def ended(self, run: str) -> dict[str, Any]:
-        """Wait until a run has ended and none of its jobs is left; return its status."""
+        """Wait until a run and all of its jobs have ended; return its status."""
         status = self.until(run, lambda status: status["run"]["status"] in ENDED)
         end = time.monotonic() + 120
         while jobs := [job for job in self.simulator.jobs() if job["state"] != "ended"]:

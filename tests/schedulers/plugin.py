@@ -56,7 +56,7 @@ def slurm_simulators(simulators: Callable[..., Simulator]) -> Callable[..., Simu
 
 @pytest.fixture
 def slurm_simulator(slurm_simulators: Callable[..., Simulator]) -> Simulator:
-    """Return a simulated Slurm: see `Simulator` for its path, faults and questions."""
+    """Return a simulated Slurm; see `Simulator` for its path, faults and queries."""
     return slurm_simulators()
 
 

@@ -59,7 +59,7 @@ def person(request: pytest.FixtureRequest, tmp_path: Path, slurm_simulator: Any)
 
 
 def edited(person: Person, before: str, after: str | None, files: int = 1) -> dict[str, Any]:
-    """Submit with one content, go on with another; return the status at the end."""
+    """Submit with one file content, go on with another; return the final status."""
     data, go = person.folder / "data", person.folder / "go"
     go.unlink(missing_ok=True)
     person.folder.joinpath("ran").unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def test_files_that_were_read_are_recorded(person: Person) -> None:
     ]
     assert not [element["error_text"] for element in status["instances"] if element["error_text"]]
     assert "the new content was read" in person.reflow("status", status["run"]["run_id"])
-    # Who puts the old content back gets no result of the other.
+    # Once the old content is back, the result of the other content is not reused.
     status = edited(person, "old", "old")
     assert (outputs(status), ran(person)) == (["old", "1old", "2old"], ALL)
     assert status["notes"] == []
@@ -143,7 +143,7 @@ def test_missing_input_file_is_named_with_the_error(person: Person) -> None:
 
 
 def test_number_of_unchanged_files_is_kept_once(person: Person) -> None:
-    """Ten thousand files would be in the header of each job, and in what each pass reads."""
+    """Otherwise ten thousand files would be in each job's header and in each pass's input."""
     person.write(SOURCE.replace("x: Annotated[list", "many: list[Path], x: Annotated[list"))
     places = []
     for number in range(1_500):

@@ -1,4 +1,4 @@
-"""What Flux does, fact by fact, of the simulator and of a real Flux.
+"""Facts about Flux, each checked on the simulator and on a real Flux.
 
 With REFLOW_LIVE_FLUX=1 every row runs against the Flux that FLUX_URI says, or this machine's, as
 well; as an ordinary user, see `live.sites`. That Flux has one node of eight cores, no GPU and no
@@ -60,7 +60,7 @@ class Site:
         return sorted(self.ask("jobs", "-n", "-o", form, *jobs))
 
     def ended(self, *jobs, form=SHOWN):
-        """Wait until jobs have ended, and return what is told of them."""
+        """Wait until jobs have ended, and return what Flux shows of them."""
         self.until(lambda: set(self.shown("{state}", *jobs)) == {"INACTIVE"})
         return self.shown(form, *jobs)
 
@@ -75,7 +75,7 @@ class Site:
         self.until(lambda: self.shown("{state}", job) == [state])
 
     def read(self, name):
-        """Return a log, once something stands in it; without what the job's shell says."""
+        """Return a log once it is not empty, without the messages of the job's shell."""
         path = self.folder / name
         self.until(lambda: path.exists() and path.read_text())
         return "".join(
@@ -203,7 +203,7 @@ def test_row(flux, row):
     ), (done.stdout, done.stderr)  # fmt: skip
 
 
-# How jobs end: options and command, and what is told then.
+# How jobs end: options and command, and what Flux shows then.
 ENDINGS = {
     "well": (["true"], "j INACTIVE COMPLETED 0||"),
     "exit code": (["sh", "-c", "exit 4"], "j INACTIVE FAILED 4||"),
@@ -286,14 +286,14 @@ def test_a_held_job_is_let_go(flux):
 
 
 def test_the_environment_goes_on_to_the_job(flux):
-    # Also a position that the submitter has from elsewhere.
+    # Also a position in the submitter's environment.
     script = 'echo "$FLUX_JOB_CC $FLUX_JOB_ID $FLUX_TASK_RANK"'
     job = flux.submit("--output=log", "sh", "-c", script, FLUX_JOB_CC="3")
     assert flux.read("log") == f"3 {job} 0\n"
 
 
 def test_the_folder_of_the_submitter_is_that_of_the_job(flux):
-    # That of the job is also where a log without a folder lands.
+    # A log without a folder lands in the job's folder, too.
     flux.submit("--output=here", "pwd")
     flux.submit(f"--output={flux.folder}/there", "--cwd=/usr", "pwd")
     flux.submit(f"--output={flux.folder}/nowhere", "--cwd=/nonexistent", "pwd")
@@ -349,7 +349,7 @@ def test_braces_of_copies_cannot_be_written(flux):
 
 
 def test_ids_are_not_in_the_order_of_the_copies(flux):
-    # Up to fifty they are, and a small machine may be quick enough with more.
+    # Up to fifty ids are in order; a small machine may keep more in order.
     for size in (400, 800, 1600):
         last = size - 1
         jobs = flux.ask("submit", f"--cc=0-{last}", "--urgency=hold", "--job-name=y-{cc}", "true")
@@ -529,14 +529,14 @@ def test_a_task_for_each_core_where_no_tasks_are_said(flux):
 def test_cancel_of_a_thousand_may_abort_having_cancelled_them(flux):
     name = f"c{time.monotonic_ns()}"
     jobs = flux.ask("submit", "--cc=0-999", "--urgency=hold", f"--job-name={name}", "true")
-    # With fewer it does not; with more it does on some machines.
+    # With fewer jobs it does not abort; with more it does on some machines.
     assert flux.run("cancel", *jobs[:200]).returncode == 0
     more = flux.ask("submit", "--cc=0-399", "--urgency=hold", f"--job-name={name}", "true")
     assert flux.run("cancel", *jobs[200:], *more).returncode in (0, 134, -6)
     flux.until(lambda: not flux.ask("jobs", "-no", "{id}", "--count=0", f"--name={name}"))
 
 
-# What can only be made to be in the simulator.
+# What only the simulator can be made to do.
 
 
 def test_queues(simulators):

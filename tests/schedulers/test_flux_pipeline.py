@@ -1,4 +1,4 @@
-"""Workflows on the simulated Flux: what is particular to it."""
+"""Workflows on the simulated Flux: what differs from other schedulers."""
 
 from __future__ import annotations
 

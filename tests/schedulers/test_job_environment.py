@@ -1,4 +1,4 @@
-"""What a job finds in its environment, however many jobs stand between it and the submission."""
+"""A job's environment, however many jobs lie between it and the submission."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def person(tmp_path: Path, slurm_simulator: Any) -> Person:
 
 
 def test_the_search_path_is_the_submitter_s(person: Person) -> None:
-    """One more folder from job to job would one day be too long for any process to start."""
+    """If each job added a folder, the path would one day be too long to start a process."""
     sources = [str(Path(package.__file__).parents[1]) for package in (reflow, reflow_slurm)]
     person.environment["PYTHONPATH"] = ":".join(sources)
     (last,) = of(person.ended(person.submit()), "last")
@@ -77,7 +77,7 @@ FURTHER = HOPS.replace(
 
 
 def test_a_search_path_grows_by_a_prologue_but_once(person: Person) -> None:
-    """A job's own prologue comes before what it was given, and that has each folder once."""
+    """A job's own prologue comes before the inherited path, which has each folder once."""
     person.write(FURTHER)
     person.configure(prologue="export PATH=/opt/mine:$PATH")
     person.environment["PATH"] += ":/opt/last"
@@ -97,7 +97,7 @@ def test_the_locale_is_the_submitter_s(person: Person, locale: str | None) -> No
 
 
 def test_site_packages_do_not_come_before_the_standard_library(person: Person) -> None:
-    """A forgotten backport there, such as typing's, is not what `import typing` finds."""
+    """An old backport in site-packages, such as typing's, must not shadow `import typing`."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"],
                    cwd=person.folder, check=True)  # fmt: skip
     (site,) = person.folder.glob("venv/lib/python3*/site-packages")

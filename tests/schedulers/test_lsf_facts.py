@@ -1,4 +1,4 @@
-"""What LSF does, fact by fact, of the simulator and of a real OpenLava 4.0.
+"""Facts about LSF, each checked on the simulator and on a real OpenLava 4.0.
 
 With REFLOW_LIVE_LSF=1 every row runs against the OpenLava whose commands are first on PATH as
 well; as root by way of the user REFLOW_LIVE_USER, one after the other: many facts are about what
@@ -69,7 +69,7 @@ class Site(Gate):
         return path.read_text() if path.exists() else ""
 
     def until(self, condition, seconds=0.0):
-        """Wait until something holds, and return it; the real one takes its time."""
+        """Wait until a condition holds and return its value; a real scheduler takes its time."""
         end = time.monotonic() + (seconds or 60)
         while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
@@ -83,7 +83,7 @@ class Site(Gate):
         return {row[6].removeprefix(self.name): row[2] for row in rows}
 
     def wait(self, job, *states):
-        """Wait until all of a job is in one of these states, and return what is said of it."""
+        """Wait until all elements of a job are in one of these states; return their states."""
         return self.until(
             lambda: (
                 (states_now := self.states(job))
@@ -253,7 +253,7 @@ def test_answer(site, row):
     assert fits(err, done.stderr), done.stderr
 
 
-# Facts about what becomes of jobs, each a function
+# Facts about how jobs run, each a function
 
 
 def quiet_prints_no_id(site):
@@ -677,7 +677,7 @@ def test_fact(site, fact):
     fact(site)
 
 
-# What no test may do to a real LSF, as it was seen there
+# What no test may do to a real LSF, as observed there
 
 
 def test_daemons_that_are_down(lsf_simulator):

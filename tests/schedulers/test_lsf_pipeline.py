@@ -1,4 +1,4 @@
-"""Workflows on the simulated LSF: what is particular to it."""
+"""Workflows on the simulated LSF: what differs from other schedulers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_arrays_larger_than_the_site_takes_are_split(begin: Begin) -> None:
 
 
 def test_an_element_whose_whole_group_was_killed_is_lost(begin: Begin) -> None:
-    """No shell is left to say anything, and LSF calls that done."""
+    """No shell survives to report anything, and LSF calls the job done."""
     person, _ = begin()
     status = person.ended(person.submit("--how", "shell"))
     assert states(status, "square") == ["SUCCESS", "SUCCESS", "FAILED", "SUCCESS"], status

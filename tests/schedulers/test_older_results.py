@@ -1,4 +1,4 @@
-"""Whoever meets an older result decides alike: a plan, a worker, a dispatch pass and `accept`."""
+"""A plan, a worker, a dispatch pass and `accept` decide alike about an older result."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_plan_a_worker_and_a_pass_agree(person: Person) -> None:
     assert reasons["refused"] == "a verifier refused the older result"
     if os.geteuid() == 0:
         assert "reading a pickle runs code" in reasons["pickled"]
-    # Another parameter, the same value: whoever was queued ahead finds the older results.
+    # Another parameter, the same value: elements queued ahead find the older results.
     status = person.ended(person.submit("--x", "11"))
     assert reused(status) == STANDS
     damage(person)
@@ -137,7 +137,7 @@ def test_accepted_results_are_reused_alike_everywhere(person: Person) -> None:
     damage(person)
     person.write(FLOW.replace("return write(", "return 0 or write(").replace("{y}", "{y, y}"))
     accepted = person.status(person.reflow("accept", first).split()[0])
-    # Who accepts says that the files are right; another user's code is not run for that.
+    # `accept` declares the files right; that does not run another user's code.
     assert reused(accepted) == {**dict.fromkeys(STANDS, True), "pickled": STANDS["pickled"]}
     if os.geteuid() == 0:
         assert "reading a pickle runs code" in of(accepted, "pickled")[0]["error_text"]

@@ -1,4 +1,4 @@
-"""Facts of OpenPBS 23.06, each held to the simulator and to a real PBS.
+"""Facts about OpenPBS 23.06, each checked on the simulator and on a real PBS.
 
 The real one is used where REFLOW_LIVE_PBS=1 says that there is one, whose commands are first on
 PATH; as root, jobs are submitted as REFLOW_LIVE_USER. One after the other: many facts are about
@@ -76,7 +76,7 @@ class Site(Gate):
         return path.read_text() if path.exists() else ""
 
     def until(self, condition, seconds=0.0):
-        """Wait until something holds, and return it; the real one takes its time."""
+        """Wait until a condition holds and return its value; a real scheduler takes its time."""
         end = time.monotonic() + (seconds or 60)
         while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
@@ -510,7 +510,7 @@ def the_end_of_a_job_without_history_drops_those_behind_it(site):
         later = site.submit("-W", f"depend=afterany:{first}")
         assert later not in site.ask("qselect", "-u", site.user)
         assert site.run("qstat", later).returncode == 153
-        # Not even what lives is told to who asks for history, with a good exit code.
+        # A query for history shows not even living jobs, and exits with 0.
         held, array = site.submit("-h"), site.submit("-J", "0-9%5", job=("--", "/bin/sleep", "3"))
         done = site.run("qstat", "-x", "-f", held)
         assert (done.returncode, done.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""Workflows on the simulated PBS: what is particular to it."""
+"""Workflows on the simulated PBS: what differs from other schedulers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def person(tmp_path: Path, simulators: Callable[..., Simulator]) -> Person:
 
 
 def test_a_waiting_job_deleted_by_hand_holds_nothing_up(person: Person) -> None:
-    """PBS never releases who waits for a job that was deleted before it began."""
+    """PBS never releases a job that waits for one deleted before it began."""
     person.write(SLEEPS)
     run = person.submit()
 
@@ -86,7 +86,7 @@ def test_a_waiting_job_deleted_by_hand_holds_nothing_up(person: Person) -> None:
     ids = [
         f"{job}[]" for job, _ in sorted(arrays().items(), key=lambda entry: "running" in entry[1])
     ]
-    for job in ids:  # the one that waits, and then the one that runs
+    for job in ids:  # first the waiting job, then the running one
         assert person.simulator.call("qdel", job).returncode == 0
     status = person.ended(run)
     assert status["run"]["status"] == "FAILED"

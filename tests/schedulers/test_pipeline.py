@@ -32,7 +32,7 @@ DIFFERENT: dict[str, Face] = {"flux": Face(submits="submit")}
 
 
 class Submitter(Person):
-    """A person who submits to one of the schedulers, and leaves."""
+    """A person who submits to one of the schedulers and does nothing afterwards."""
 
     def __init__(self, folder: Path, face: str, simulator: Simulator) -> None:
         super().__init__(folder, simulator, face)
@@ -69,7 +69,7 @@ class Submitter(Person):
         return job
 
     def left_alone(self, run: str) -> dict[str, Any]:
-        """Wait until no job is left, with nobody to help; then the run must have ended."""
+        """Wait until no job is left, without intervening; then the run must have ended."""
         self.wait(lambda: not self.live())
         status = self.status(run)
         assert status["run"]["status"] in ENDED, status
@@ -170,7 +170,7 @@ def test_a_scheduler_that_is_down_for_a_while_loses_nothing(person: Submitter) -
     person.simulator.inject("down")
     (out / "wake").touch()
     person.wait(lambda: len(person.counts()) == 3)
-    time.sleep(3)  # passes begin, and find nobody
+    time.sleep(3)  # dispatch passes begin and cannot reach the scheduler
     person.simulator.inject("up")
     status = person.left_alone(run)
     assert status["run"]["status"] == "SUCCESS", status

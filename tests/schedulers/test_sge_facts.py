@@ -1,4 +1,4 @@
-"""What Grid Engine does, fact by fact, of the simulator and of a real Grid Engine.
+"""Facts about Grid Engine, each checked on the simulator and on a real Grid Engine.
 
 With REFLOW_LIVE_SGE=1 every row runs against the Grid Engine of this machine as well; as root
 by way of the user REFLOW_LIVE_USER. It must be the one of tools/clusters/sge.sh.
@@ -207,7 +207,7 @@ def test_answer(site, row):
     assert fits(err, done.stderr), done.stderr
 
 
-# Facts about what becomes of jobs, each a function
+# Facts about how jobs run, each a function
 
 
 def script_on_standard_input(site):
@@ -343,7 +343,7 @@ def missing_folder_of_the_log(site):
         )
         for line in site.ask("qstat", "-j", f"{job},{UNKNOWN}")
     )  # fmt: skip
-    # There is a record although it is in the queue, and it says 0.
+    # A record exists although the job is in the queue, and its exit status is 0.
     record = site.ended(job)[0]
     assert record["failed"] == "26  : opening input/output file"
     assert (record["exit_status"], record["start_time"]) == ("0", "-/-")
@@ -556,7 +556,7 @@ def deleted_while_it_runs(site):
     job = site.submit("-o", "log", script="trap 'echo TERM' TERM; sleep 60 & wait; sleep 60")
     site.until(lambda: site.states(job) == {"": "r"})
     assert site.ask("qdel", job) == [f"{site.user} has registered the job {job} for deletion"]
-    # As any SIGKILL, and at once.
+    # Like any SIGKILL, and at once.
     assert site.end(job) == ("100", "137")
     assert site.read("log") == ""
     assert site.ask("qdel", job, code=1) == [f'denied: job "{job}" does not exist']

@@ -71,7 +71,7 @@ class Somebody(Person):
             time.sleep(0.1)
 
     def at_rest(self, number: int, running: int) -> None:
-        """Wait until so many have begun, of which the last run, and no other job does.
+        """Wait until `number` elements have begun and the last `running` of them run alone.
 
         Then what its pass has queued ahead is reserved, too: that is entered when a pass ends.
         """
@@ -120,7 +120,7 @@ def test_task_queued_before_its_inputs_is_reserved_by_lineage(person: Somebody) 
     person.go("a")
     person.go("b")
     first = person.submit("--n", "3")
-    person.at_rest(7, 3)  # c runs: it was queued while nobody knew what it would receive
+    person.at_rest(7, 3)  # c runs: it was queued before its inputs were known
     second = person.submit("--n", "3", "--last", "1", run_dir="second")
     person.wait_for_note(second, first)
     status = both(person, first, second)
@@ -177,7 +177,7 @@ def test_run_does_not_wait_for_a_result_that_no_run_will_compute(
     assert person.until(second, lambda status: status["run"]["status"] == "SUCCESS")
     assert person.ran() == ONCE + Counter(["a"])
     if how == "taken out of the queue":
-        # Who carries the first on finds what was computed in its place.
+        # When the first run continues, it finds what was computed in its place.
         person.reflow("status", first, "--refresh")
         assert person.ended(first)["run"]["status"] == "FAILED"  # as `a` was killed
         person.reflow("retry", first)
@@ -211,7 +211,7 @@ def test_the_scheduler_is_asked_after_the_jobs_of_any_run(person: Somebody, wher
         second = person.submit("--n", "3", run_dir="second")
     person.wait_for_note(second, first)
     take_out(person, first)
-    person.begun(2)  # once the scheduler has had the time to tell of all its jobs
+    person.begun(2)  # once the scheduler has had the time to report all its jobs
     person.go()
     person.until(second, lambda status: status["run"]["status"] == "SUCCESS")
 

@@ -70,7 +70,7 @@ def test_an_unchanged_value_stops_the_wave(person: Person) -> None:
     assert [states(status, task) for task in "abc"] == [["SUCCESS"], ["CACHED"], ["CACHED"]]
     assert of(status, "b")[0]["output"] == 2
     assert of(status, "b")[0]["cached_from"]
-    # And from what was taken over, large values and all, though the first run is gone.
+    # And the reused results, large values too, stay readable though the first run is gone.
     third = person.submit("--x", "12", run_dir="third")
     assert person.ended(third)["run"]["status"] == "SUCCESS"
     assert ran(person) == ["a"]
@@ -144,7 +144,7 @@ def test_code_changed_in_the_queue_is_recorded_as_it_ran(held: Person) -> None:
     assert [note for note in status["notes"] if "'b' has changed" in note]
     assert not of(status, "b")[0]["error_text"]
     ran(person)
-    # The new code's result is found by the new code, and not by the old.
+    # The new code's result is reused by the new code, not by the old.
     status = person.ended(person.submit("--x", "10"))
     assert (states(status, "b"), of(status, "b")[0]["output"]) == (["CACHED"], 3)
     person.write(CHANGING)
@@ -346,7 +346,7 @@ def test_job_script_carries_the_run_on_however_its_worker_ends(
         assert status["run"]["status"] == "FAILED"
         reasons = {"killed": "SIGKILL", "raises": "OSError: no", "exits": "with exit code 0"}
         assert reasons[how] in first["error_text"], first
-    # The second interpreter is there where there is memory for it.
+    # The second interpreter runs only where there is memory for it.
     (script,) = (person.folder / "out").glob(".reflow/*/jobs/*.1.2.w.sh")
     assert ('"$mark" tail ||' in script.read_text()) is not bool(mem)
 
@@ -386,7 +386,7 @@ def test_job_queued_behind_a_recreated_file_reuses_its_older_result(person: Pers
     person.write(WRITES)
     assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
     path = person.folder / "out" / "made"
-    path.unlink()  # it has to be made again, and comes out the same
+    path.unlink()  # it has to be written again, with the same content
     status = person.ended(person.submit("--x", "1"))
     states = {element["task_name"]: element["state"] for element in status["instances"]}
     assert states == {"write": "SUCCESS", "read": "CACHED"}
@@ -445,7 +445,7 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
     gate = person.folder / "gate"
     waits = f"import os, time\n\n        while not os.path.exists({str(gate)!r}): time.sleep(0.1)"
     person.write(BRANCHES.replace("return [1, 2, 3]", f"{waits}\n        return [1, 2, 3]"))
-    # Whoever has ON_NODE is in a job: its prologue says so.
+    # A process with ON_NODE set is in a job: the job's prologue sets it.
     names = ["sbatch"] if refusal else ["sbatch", "squeue"]
     wrappers = [person.folder / name for name in names]
     for wrapper in wrappers:
@@ -511,7 +511,7 @@ def test_limit_that_keeps_a_task_out_is_reported(person: Person) -> None:
 
 
 def test_submission_that_came_to_nothing_is_reported(person: Person) -> None:
-    """Nobody has a job that would carry it on: what is in doubt may not be there."""
+    """No job is sure to carry the run on: a submission in doubt may have failed."""
     person.write(BRANCHES)
     person.simulator.inject("down")
     run = person.submit()
@@ -526,7 +526,7 @@ def test_submission_that_came_to_nothing_is_reported(person: Person) -> None:
 
 
 def test_a_site_that_refuses_the_jobs_that_carry_a_run_on(person: Person) -> None:
-    """As one does whose jobs have to say how long they take."""
+    """As on a site where jobs must set a time limit."""
     person.write(BRANCHES.replace("job(", "job(time='10h', ").replace("', )", "')"))
     sbatch = person.folder / "sbatch"
     sbatch.write_text(
@@ -544,7 +544,7 @@ def test_a_site_that_refuses_the_jobs_that_carry_a_run_on(person: Person) -> Non
 
 
 def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
-    """No job can start there; what carries the run on does, and says so."""
+    """No job can start there; the auxiliary jobs do, and say so."""
     gone = person.folder / "gone"
     gone.mkdir()
     person.write(f"import os\nos.chdir({str(gone)!r})\n" + textwrap.dedent(BRANCHES))
@@ -557,7 +557,7 @@ def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
 
 
 def test_status_says_that_no_pass_has_run_for_hours(person: Person) -> None:
-    """Whatever it was that every job of it died of: only those who ask the scheduler know."""
+    """Whatever killed all its jobs: only a query of the scheduler would show it."""
     person.write(BRANCHES)
     person.simulator.inject("partition_down", partition="compute")
     run = person.submit()
@@ -670,7 +670,7 @@ TERMINATED = """
 
 
 def test_cause_of_a_terminated_worker_comes_from_the_scheduler(person: Person) -> None:
-    """Its job may be under way to its end, too, and only for that reason the worker is dead."""
+    """The job itself may be ending, and the worker may be dead only because of that."""
     person.write(TERMINATED)
     run = person.submit()
     status = person.until(run, lambda _: (person.folder / "began").exists())
@@ -683,13 +683,13 @@ def test_cause_of_a_terminated_worker_comes_from_the_scheduler(person: Person) -
         time.sleep(0.05)
     assert person.simulator.call("scancel", job).returncode == 0
     assert of(person.ended(run), "task")[0]["cause"] == "CANCELLED"
-    # Nobody else has ended this one.
+    # Nothing else has ended this worker.
     run = person.submit()
     assert of(person.ended(run), "task")[0]["cause"] == "ERROR"
 
 
 def test_waiting_command_notices_that_every_job_is_gone(person: Person) -> None:
-    """However short the single waits are: the command line shows how it comes on in between."""
+    """However short the single waits are: the command line shows progress in between."""
     person.write(BRANCHES)
     person.configure(min_poll_interval=0.1)
     person.simulator.inject("partition_down", partition="compute")
@@ -956,7 +956,7 @@ def test_status_shows_running_elements_before_a_dispatch_pass_records_them(perso
     assert f"  each[2]  RUNNING    attempt 1  job {job}\n" in person.reflow(
         "status", run, "--task", "each"
     )
-    # Of many that no pass has taken up some only are read.
+    # Only some of many outcomes that no pass has recorded are read.
     code = (
         "from reflow import cli; from reflow.runs import instance_view; "
         "instance_view.MOST_READ = 1; cli.main()"

@@ -1,4 +1,4 @@
-"""What Slurm does, fact by fact, of the simulator and of a real Slurm.
+"""Facts about Slurm, each checked on the simulator and on a real Slurm.
 
 With REFLOW_LIVE_SLURM=1 every row runs against the Slurm of this machine as well; as root by
 way of the user REFLOW_LIVE_USER. That Slurm must be the one of tools/clusters/slurm.sh.
@@ -42,7 +42,7 @@ def invalid(option):
 
 
 # Refusals and answers: command line, exit code, standard output, standard error.
-# A submission that is taken prints a number; it is held, unless it is said otherwise.
+# An accepted submission prints a number; it is held unless a row says otherwise.
 ROWS = {
     "partition": (
         "sbatch -p nosuch --wrap true", 1, "",
@@ -216,7 +216,7 @@ def test_answer(site, row):
     assert fits(err, done.stderr), done.stderr
 
 
-# Facts about what becomes of jobs, each a function
+# Facts about how jobs run, each a function
 
 
 def held_array_is_one_row(site):
@@ -285,13 +285,13 @@ def exit_codes(site):
 
 
 def ended(site, job, expected):
-    """Wait until accounting says of job and batch step what is wanted."""
+    """Wait until accounting shows the expected states of job and batch step."""
     return site.until(lambda: "|".join(site.accounted(job, "State,ExitCode")) == expected)
 
 
 def time_limit(site):
     job = site.submit(
-        # Of the simulator's minutes, which are seconds, as many as its shell may take to start.
+        # Simulated minutes last a second: enough of them for the shell to start.
         "-t", "1" if site.live else "5", "-o", "log",
         wrap="trap 'echo got TERM' TERM; sleep 300 & wait; sleep 300",
     )

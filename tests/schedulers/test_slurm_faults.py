@@ -1,4 +1,4 @@
-"""What can be made to go wrong in the simulator, which no test may do to a real Slurm."""
+"""Faults injected into the simulator, which no test may cause in a real Slurm."""
 
 import os
 import subprocess
@@ -135,7 +135,7 @@ def test_node_dies(slurm_simulator):
     slurm_simulator.inject("kill_node", node="n1")
     until(lambda: states(slurm_simulator, kept) == ["node"])
     assert accounted(slurm_simulator, kept) == [f"{kept}|NODE_FAIL"]
-    # The other one begins anew, on what is left.
+    # The other job begins again on the remaining node.
     [job] = until(lambda: [
         job for job in slurm_simulator.jobs() if job["id"] == again and job["state"] == "running"
     ])  # fmt: skip
@@ -178,7 +178,7 @@ def test_forgotten_after_a_while(slurm_simulators):
     number = submit(simulator)
     until(lambda: simulator.call("squeue", "-j", str(number)).returncode == 1)
     assert accounted(simulator, number) == [f"{number}|COMPLETED"]
-    # A dependency on what is forgotten holds.
+    # A dependency on a forgotten job is fulfilled.
     later = submit(simulator, "-d", f"afternotok:{number}")
     until(lambda: accounted(simulator, later) == [f"{later}|COMPLETED"])
 

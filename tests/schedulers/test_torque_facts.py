@@ -1,4 +1,4 @@
-"""Facts of Torque 6.1, each held to a real one; there is none that is simulated.
+"""Facts about Torque 6.1, each checked on a real one; there is no simulated Torque.
 
 It is used where REFLOW_LIVE_TORQUE=1 says that there is one (see `live.sites`); as root, jobs are
 submitted as REFLOW_LIVE_USER. What reflow makes of an answer is in `tests/backends/pbs`.
@@ -39,7 +39,7 @@ class Site(PBSSite):
         return self.run("qsub", *name, *logs, *arguments, stdin=f"{job}\n", **options)
 
     def no(self, *arguments, job="true"):
-        """Return exit code and words of a submission that is refused."""
+        """Return exit code and message of a refused submission."""
         done = self.qsub(*arguments, job=job)
         assert done.stdout == "", self.submitted.append(done.stdout.strip())
         return done.returncode, done.stderr.splitlines()[0].removeprefix(REFUSED)
@@ -291,7 +291,7 @@ def qstat_shows_an_array_or_its_elements(site):
     after = site.submit("-h")
     site.until(lambda: len(site.full(array)) == 2)
     assert list(site.full(array)) == [array.replace("[]", f"[{at}]") for at in (0, 1)]
-    # Without -t it goes on to other jobs.
+    # Without -t qstat also lists other jobs.
     jobs = site.full(array, "-f")
     assert {array, after} <= set(jobs)
     assert jobs[array]["job_array_request"] == "0-1"

@@ -1,4 +1,4 @@
-"""The program that every simulated command is: hands its call to the daemon.
+"""The program behind every simulated command: it hands its call to the daemon.
 
 It runs without site packages, and imports what starts quickly: a command must be about
 as quick as a real one. `write` makes the executables.
@@ -43,7 +43,7 @@ os._exit(code)
 
 def write(folder: str, socket: str, commands: Iterable[str]) -> None:
     """Write the executables of these commands into a folder."""
-    # The interpreter itself, without the environment it may have been started from.
+    # The interpreter itself, without the virtual environment it may have been started from.
     python = os.path.realpath(sys.executable)
     for command in commands:
         path = f"{folder}/{command}"

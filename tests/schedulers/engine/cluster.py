@@ -1,4 +1,4 @@
-"""The engine: takes jobs, starts them when they may start, ends them, tells accounting."""
+"""The engine: takes jobs, starts them when they may start, ends them, reports to accounting."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Cluster:
     # Time
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something some real seconds from now."""
+        """Call a function some real seconds from now."""
         import heapq
 
         self._count += 1
@@ -121,7 +121,7 @@ class Cluster:
     # Submission
 
     def submit(self, request: Request, script: bytes) -> int:
-        """Take a job; its script is kept from now on."""
+        """Accept a job; its script is kept from now on."""
         base = self.next_number
         self.next_number += 1
         folder = f"{self.folder}/job{base:05}"
@@ -205,7 +205,7 @@ class Cluster:
             self.next_number += 1
         else:
             self._parted -= 1
-            job.number = self._parted  # nobody's id
+            job.number = self._parted  # an id that no job has
         self.by_number[job.number] = job
         if job.number != job.base or job.row is None:
             self._new_row(job)
@@ -306,7 +306,7 @@ class Cluster:
         return NONE
 
     def _test(self, job: Job) -> str:
-        """Return what a job's dependencies come to, leaving those that hold out for good."""
+        """Return the state of a job's dependencies; drop those that are fulfilled for good."""
         for dependency in job.dependencies:
             dependency.state = self._dependency_state(job, dependency)
         states = [dependency.state for dependency in job.dependencies]
@@ -323,7 +323,7 @@ class Cluster:
 
     def _dependency_state(self, job: Job, dependency: Dependency) -> str:
         if dependency.kind == "singleton":
-            # Among those of a name the older goes first.
+            # Among jobs of one name the older goes first.
             others = (
                 other
                 for other in self.remembered()
@@ -334,7 +334,7 @@ class Cluster:
             return "unfulfilled" if any(other.live for other in others) else "fulfilled"
         jobs = [other for other in self.find(dependency.job, dependency.index) if not other.purged]
         if dependency.kind in ("corr", "each") and job.index is not None:
-            # What has no twin waits for the whole array.
+            # An element without a twin waits for the whole array.
             jobs = [other for other in jobs if other.index == job.index] or jobs
         if dependency.kind == "after":
             now = time.time()
@@ -470,7 +470,7 @@ class Cluster:
             processes.send(processes.members(self._mark(job), job.pid), signal.SIGKILL)
 
     def child_ended(self, pid: int, status: int) -> None:
-        """A process has ended; if it was the first of a job, the job has."""
+        """A process has ended; if it was a job's first process, the job has ended too."""
         job = self.running.pop(pid, None)
         if job is not None:
             job.status = status
@@ -547,7 +547,7 @@ class Cluster:
         self._over(job)
 
     def drop(self, job: Job) -> None:
-        """Take a job out of the queue for what it was to wait for."""
+        """Take a job out of the queue because of a job that it depends on."""
         job.reason = NEVER
         self._finish_pending(job, CANCELLED, None)
 
@@ -587,12 +587,12 @@ class Cluster:
         self._soon()
 
     def mend(self, job: Job) -> None:
-        """A person has done what a job in error waited for."""
+        """Clear the error of a job, as a person does once the cause is mended."""
         job.error = ""
         self._soon()
 
     def requeue(self, job: Job) -> None:
-        """Put a job that runs or has ended into the queue again."""
+        """Put a running or ended job into the queue again."""
         if job.state == RUNNING:
             self.kill(job, REQUEUED)
         elif job.state == ENDED:
@@ -615,11 +615,11 @@ class Cluster:
         self.kill(job, PREEMPTED)
 
     def overdue(self, job: Job) -> None:
-        """The time limit of a job has passed now."""
+        """Let the time limit of a job pass now."""
         self.kill(job, TIMEOUT)
 
     def kill_node(self, name: str) -> None:
-        """A node goes away with all that runs on it."""
+        """Take a node down with all that runs on it."""
         self.nodes[name].up = False
         for job in list(self.running.values()):
             if any(node.name == name for node in job.nodes):
@@ -630,7 +630,7 @@ class Cluster:
         self._soon()
 
     def lose(self, job: Job) -> None:
-        """A job vanishes without a trace, its processes with it."""
+        """Make a job vanish without a trace, its processes with it."""
         if job.pid:
             self.running.pop(job.pid, None)
             processes.send(processes.members(self._mark(job), job.pid), signal.SIGKILL)
@@ -649,7 +649,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End every process of every job, at once."""
-        processes.send(list(self.running), signal.SIGKILL)  # some may not bear the mark yet
+        processes.send(list(self.running), signal.SIGKILL)  # some may not carry the mark yet
         while members := processes.members(f"{self.folder}:"):
             processes.send(members, signal.SIGKILL)
             time.sleep(0.005)

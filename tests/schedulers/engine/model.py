@@ -1,4 +1,4 @@
-"""What a cluster consists of, in neutral words. Times are seconds of the real clock."""
+"""The parts of a cluster, in words of no scheduler. Times are seconds of the real clock."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Job:
     error: str = ""
     """Why it waits until a person does something: its last start came to nothing."""
     log: str = ""
-    ending: str = ""  # the outcome that it is being killed for
+    ending: str = ""  # the outcome it will have once it is killed
     cancelled_by: int | None = None
     dependencies: list[Dependency] = field(default_factory=list)
     eligible: float = 0.0
@@ -171,7 +171,7 @@ class Row:
 
 @dataclass(slots=True)
 class Settings:
-    """What a site has set, and what a test may change.
+    """The settings of a site, and what a test may change.
 
     `speed` divides what jobs wait for (begin times, time limits, the pause of a requeue);
     the other times are real seconds: of the answer of a daemon that is down, between

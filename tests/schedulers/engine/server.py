@@ -1,4 +1,4 @@
-"""The daemon's loop: clients over a socket, ends of processes, what is due."""
+"""The daemon's loop: clients on a socket, processes that end, timers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class NeedsStdin(Exception):
 
 @dataclass(slots=True)
 class Faults:
-    """What is to go wrong: by command, the next calls that are refused or time out."""
+    """Faults to inject: by command, the next calls that are refused or time out."""
 
     next: list[dict[str, Any]] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ class Faults:
 
 
 class Server:
-    """Serves one cluster until it is told to stop, or the one who started it is gone.
+    """Serves one cluster until a test stops it, or the process that started it is gone.
 
     `answer` is the face: it carries out a call, with the fault it was given for it. `name` is
     what a call counts as, where one command has several within.
@@ -85,8 +85,8 @@ class Server:
         cluster.on_end.append(self._wake)
 
     def serve(self, listener: socket.socket, parent: int) -> None:
-        """Serve; `parent` is a stream that ends with whoever started this process."""
-        # Orphans of jobs come to this process, so that none is left a zombie.
+        """Serve; `parent` is a stream that ends with the process that started this one."""
+        # Orphans of jobs are reparented to this process, so that none stays a zombie.
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
         waker, waked = socket.socketpair()
         for channel in (waker, waked, listener):
@@ -128,7 +128,7 @@ class Server:
                 self._send(client, self.control(*message[1:]))
                 return
             call = Call(*message)
-            # What has happened counts before what is asked.
+            # Process ends are handled before calls, so that answers are up to date.
             self._reap()
             self.cluster.tick()
             name = self._name(call)
@@ -201,7 +201,7 @@ class Server:
 
 
 def _index(job: Job) -> int | None:
-    """Return the position that a job is for its user."""
+    """Return the array position of a job as its user sees it."""
     return job.request.position if job.index is None else job.index
 
 

@@ -1,4 +1,4 @@
-"""The simulator as a test sees it: started, asked, made to fail, stopped."""
+"""The simulator as a test uses it: start, query, inject faults, stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .model import Settings
 from .server import CONTROL
 
 _FAULTS = {
-    # fault: (order, what it is given by default)
+    # fault: (order, default arguments)
     "refuse": ("fault", {"how": "refuse", "times": 1}),
     "timeout_before": ("fault", {"how": "before", "times": 1}),
     "timeout_after": ("fault", {"how": "after", "times": 1}),
@@ -72,7 +72,7 @@ class Simulator:
             file.write(marshal.dumps(_plain(changed)))
         self.log = Path(self.folder) / "daemon.log"
         with self.log.open("wb") as log:
-            # Its input ends with this process, and it with its input.
+            # Its standard input ends with this process, and then it ends too.
             self._daemon = subprocess.Popen(
                 [os.path.realpath(sys.executable), "-SI", str(daemon), self.folder],
                 stdin=subprocess.PIPE,
@@ -102,12 +102,12 @@ class Simulator:
         return Counter(self._order("calls"))
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return the jobs and positions that the scheduler knows, ended ones among them."""
+        """Return the jobs and positions that the scheduler remembers, including ended ones."""
         jobs: list[dict[str, Any]] = self._order("jobs")
         return jobs
 
     def inject(self, fault: str, **arguments: Any) -> None:
-        """Make something go wrong.
+        """Inject a fault.
 
         ``refuse`` (command, text, times), ``timeout_before`` and ``timeout_after`` (command,
         times): before or after the call has had its effect; ``down`` and ``up``: the
@@ -167,10 +167,10 @@ class Simulator:
         return answer
 
     def stop(self) -> str:
-        """End the cluster and every process of its jobs; return what the daemon complained of."""
+        """End the cluster and every process of its jobs; return the daemon's error output."""
         if not os.path.isdir(self.folder):
             return ""
-        Path(f"{self.folder}/stopping").touch()  # the folder is needed a moment longer
+        Path(f"{self.folder}/stopping").touch()  # a process may still be writing to the folder
         assert self._daemon.stdin is not None
         with contextlib.suppress(OSError):
             self._daemon.stdin.close()

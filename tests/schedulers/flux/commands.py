@@ -1,4 +1,4 @@
-"""What all of flux's commands share: their options, their errors, a broker that is down."""
+"""What all flux commands share: their options, their errors, a broker that is down."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Options of one command; what it cannot read is `Refused`."""
+    """Parser of one command's options; unreadable ones raise `Refused`."""
 
     def __init__(self, program: str, usage: str) -> None:
         super().__init__(prog=program, usage=usage, add_help=False)
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def unreachable(settings: Settings, command: str, fault: Mapping[str, Any] | None) -> Answer | None:
-    """Return what a command says where no broker answers it, or another error is wanted."""
+    """Return the answer where the broker is down or a test injects an error; else None."""
     if settings.controller == "down":
         text = f"Unable to connect to Flux: {SOCKET}"
         return Answer(1, err=f"flux-{command}: ERROR: {text}\n", pause=settings.message_timeout)

@@ -35,10 +35,10 @@ def main(folder: str) -> None:
         signals=lambda outcome: (signal.SIGALRM if outcome == TIMEOUT else signal.SIGTERM,),
     )  # fmt: skip
     server = Server(cluster, answer, jobs.exit_code, commands.name)
-    # Whoever sees the socket is served.
+    # From here on clients that see the socket are served.
     Path(f"{folder}/socket.new").rename(f"{folder}/socket")
     server.serve(listener, 0)
-    if not Path(f"{folder}/stopping").exists():  # whoever started this is dead
+    if not Path(f"{folder}/stopping").exists():  # the process that started this one is dead
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ def of(number: int) -> int:
 
 
 def number(job_id: int) -> int:
-    """Return the engine's number of an id; 0 where there is none."""
+    """Return the engine's number of an id; 0 if there is none."""
     moment, within = (job_id >> 24) - _FIRST, job_id & 0xFFFFFF
     return moment // 3 * 4 + within if moment >= 0 and moment % 3 == 0 and within < 4 else 0
 
@@ -30,7 +30,7 @@ def f58(job_id: int, *, letter: str = "f") -> str:
 
 
 def read(text: str) -> int | None:
-    """Return the id that a text means in any of its forms; None where it is none."""
+    """Return the id that a text means, in any of its forms; None if it is not an id."""
     if re.fullmatch(f"[fƒ][{_DIGITS}]{{1,11}}", text):
         value = 0
         for letter in text[1:]:
@@ -42,7 +42,7 @@ def read(text: str) -> int | None:
 
 
 def letter(environment: Mapping[str, str]) -> str:
-    """Return how ids begin for who has these variables."""
+    """Return the prefix of ids under these environment variables."""
     locale = environment.get("LC_ALL") or environment.get("LANG") or "C"
     ascii_only = environment.get("FLUX_F58_FORCE_ASCII") or not re.search("utf-?8", locale, re.I)
     return "f" if ascii_only else "ƒ"

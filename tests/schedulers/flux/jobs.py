@@ -1,4 +1,4 @@
-"""What a job of Flux finds, how it came out, and `flux jobs`, which tells of it."""
+"""A Flux job's environment and result, and `flux jobs`, which shows them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
 
 
 def log_path(job: Job, pattern: str) -> str:
-    """Fill in the templates that the job's shell knows; others are left as they are."""
+    """Fill in the templates that the job's shell knows; others stay as they are."""
     job_id = ids.of(job.base)
     own_letter = ids.letter(job.request.environment)
     values = {
@@ -229,7 +229,7 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
 
 
 def _joined(arguments: list[str]) -> list[str]:
-    """Part letters that stand together, of which the last may take a value."""
+    """Split short options written together; the last of them may take a value."""
     words = []
     for argument in arguments:
         match = re.fullmatch(r"-([aAn]+)([ocf]?)", argument)

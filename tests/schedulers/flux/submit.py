@@ -67,7 +67,7 @@ def parser(command: str) -> Parser:
 
 @dataclass
 class Copy:
-    """One job to submit: its options and command, and what stands before its errors."""
+    """One job to submit: its options and command, and the prefix of its errors."""
 
     options: argparse.Namespace
     label: str = ""
@@ -125,7 +125,7 @@ def _copies(arguments: argparse.Namespace) -> list[Copy]:
 
 
 def idset(text: str) -> list[int]:
-    """Return the members of an idset: ascending, and no range of one."""
+    """Return the members of an idset, which must ascend and have no range of one member."""
     numbers: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
@@ -164,7 +164,7 @@ def _bulk(arguments: argparse.Namespace) -> list[Copy]:
 
 
 def _formatted(arguments: argparse.Namespace, inputs: list[str], **more: Any) -> argparse.Namespace:
-    """Put inputs into the command and the options, as `str.format` does; not into ``{{…}}``."""
+    """Fill inputs into the command and the options as `str.format` does, but not into ``{{…}}``."""
 
     def formatted(text: Any, option: str) -> Any:
         if isinstance(text, list):
@@ -186,7 +186,7 @@ def _formatted(arguments: argparse.Namespace, inputs: list[str], **more: Any) ->
 
 
 def _check_usage(arguments: argparse.Namespace) -> None:
-    """Check what the command itself checks, without a broker."""
+    """Make the checks that the command itself makes, without a broker."""
     seconds(arguments.time_limit, minutes=True)
     per_task = arguments.cores_per_task or arguments.gpus_per_task
     if arguments.cores and (arguments.ntasks or per_task):
@@ -214,7 +214,7 @@ def seconds(text: str | None, *, minutes: bool = False) -> float:
 
 
 def _submit(cluster: Cluster, call: Call, copy: Copy, out: list[str]) -> str:
-    """Submit one job, and put its id into `out`; return what is said beside it."""
+    """Submit one job and append its id to `out`; return its warning."""
     arguments = copy.options
     request = _request(cluster, call, copy)
     warning = ""
@@ -257,7 +257,7 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
     cores = int(arguments.cores or 0)
     tasks = cores or int(arguments.ntasks or arguments.nodes or 1)
     directory = os.path.join(call.directory, arguments.cwd or call.directory)
-    # Where it cannot go, the shell goes to /tmp and says so in the log.
+    # If it cannot enter the folder, the shell goes to /tmp and says so in the log.
     directory = directory if os.path.isdir(directory) else "/tmp"
     environment = _environment(call, arguments)
     if copy.position:
@@ -274,7 +274,7 @@ def _request(cluster: Cluster, call: Call, copy: Copy) -> Request:
         partition=_queue(cluster, arguments, limit), script="", arguments=tuple(arguments.command),
         directory=directory, environment=environment,
         output=path(arguments.output) or "/dev/null", error=path(arguments.error),
-        # Without it input never ends: as that of a terminal at which nobody sits.
+        # Without it standard input never ends, like that of an idle terminal.
         input=path(arguments.input) or "/dev/ptmx",
         append="output.mode=append" in arguments.setopt, cpus=int(arguments.cores_per_task or 1),
         tasks=tasks, nodes=int(arguments.nodes or 1), memory=1000,

@@ -1,4 +1,4 @@
-"""bjobs, bhist and bparams: what is known of jobs, and of the cluster."""
+"""bjobs, bhist and bparams: they show jobs and the cluster's settings."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def bjobs(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         selected = [job for job in selected if job.state == model.PENDING]
         if not selected and not err:
             err = "No pending job found\n"
-    # Those that have ended come as they did, the latest first.
+    # Ended jobs come in the order of their ends, the latest first.
     selected.sort(key=lambda job: (not job.live, -job.ended, job.base, job.index or 0))
     if not selected:
         kind = "" if "a" in flags else "finished " if "d" in flags else "unfinished "
         missing_name = f"Job <{flags['J']}> is not found\n" if "J" in flags else ""
         return Answer(255, err=err or missing_name or f"No {kind}job found\n")
     if "UF" in flags and any("%" in job.request.extra["command"] for job in selected):
-        return Answer(139)  # it takes a command for a format
+        return Answer(139)  # it uses the command as a format string
     if "l" in flags or "UF" in flags:
         out = LINE.join(_long(job, unwrapped="UF" in flags) for job in selected)
     elif "A" in flags:
@@ -173,7 +173,7 @@ def _long(job: Job, *, unwrapped: bool = False, history: bool = False) -> str:
 
 
 def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
-    """Tell of all jobs that ever were."""
+    """Show all jobs that ever existed."""
     try:
         flags, operands = words.options(call.arguments, "h V l a w n: J: u:")
     except Usage as error:
@@ -206,7 +206,7 @@ def bhist(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 
 def bparams(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
-    """Tell how the cluster is set up."""
+    """Show the settings of the cluster."""
     answer = words.down(cluster, call, fault)
     if answer is not None:
         return answer

@@ -23,7 +23,7 @@ KINDS = {"ended": "any", "done": "ok", "exit": "notok", "started": "after"}
 
 
 class Refused(Exception):
-    """Why a job is not taken; `burnt`: mbatchd refused it, and its number is gone."""
+    """Why a job is refused; `burnt`: mbatchd refused it, so its number is used up."""
 
     def __init__(self, text: str, *, burnt: bool = False) -> None:
         super().__init__(text)
@@ -78,7 +78,7 @@ def bsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
 
 
 def _line(command: list[str]) -> str:
-    """Join the words of a command, as they are but for those with blanks or a variable."""
+    """Join the words of a command; only those with blanks or a variable are quoted."""
     words_shown = command[:1]
     for word in command[1:]:
         if " " in word and '"' not in word and "$" not in word:
@@ -137,7 +137,7 @@ def _request(call: Call, flags: dict[str, str], command: str) -> Request:
 
 
 def _moment(text: str) -> float | None:
-    """Read ``[[month:]day:]hour:minute``: a minute that has passed is of a time to come."""
+    """Read ``[[month:]day:]hour:minute``; a minute that has passed means its next occurrence."""
     parts = text.split(":")
     if not 2 <= len(parts) <= 4 or not all(part.isdecimal() for part in parts):
         return None

@@ -39,10 +39,10 @@ def main(folder: str) -> None:
     cluster.next_number = 101
     cluster.on_end.append(jobs.report)
     server = Server(cluster, answer, jobs.exit_code)
-    # Whoever sees the socket is served.
+    # From here on clients that see the socket are served.
     Path(f"{folder}/socket.new").rename(f"{folder}/socket")
     server.serve(listener, 0)
-    if not Path(f"{folder}/stopping").exists():  # whoever started this is dead
+    if not Path(f"{folder}/stopping").exists():  # the process that started this one is dead
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What a job of LSF finds, how it ends, and the report at the head of its output."""
+"""An LSF job's environment, how it ends, and the report at the head of its output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def log_path(job: Job, path: str) -> str:
 
 
 def signals(outcome: str) -> tuple[int, ...]:
-    """Return what LSF sends: bkill SIGINT first, and SIGUSR2 at the run limit."""
+    """Return the signals that LSF sends: SIGINT first for bkill, SIGUSR2 at the run limit."""
     if outcome == model.TIMEOUT:
         return (signal.SIGUSR2,)
     return (signal.SIGINT, signal.SIGTERM)
@@ -51,7 +51,7 @@ def exit_code(job: Job) -> int | None:
     if job.status < 0:
         return 1
     if os.WIFSIGNALED(job.status):
-        # It does not notice how its own shell has died, unless it has sent the signal.
+        # LSF does not notice how its own shell has died, unless LSF itself sent the signal.
         return 128 + os.WTERMSIG(job.status) if job.ending else 0
     return os.WEXITSTATUS(job.status)
 
@@ -106,7 +106,7 @@ def report(job: Job) -> None:
             with open(path, "a") as file:
                 file.write((_head(job) if which == "output" else "") + printed)
         except OSError:
-            continue  # the output is lost, and nobody is told
+            continue  # the output is lost without a message
 
 
 def _head(job: Job) -> str:

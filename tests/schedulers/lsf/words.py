@@ -18,13 +18,13 @@ FOREVER = 3600.0
 
 
 class Usage(Exception):
-    """Options that are none."""
+    """An option that does not exist, or lacks its value."""
 
 
 def options(arguments: list[str], names: str) -> tuple[dict[str, str], list[str]]:
     """Read options as OpenLava does; `names` are divided by blanks, a colon: it takes a value.
 
-    One that is not known as a whole is its first letter with the rest as the value: ``-cwd x``
+    An unknown option is read as its first letter with the remaining letters as value: ``-cwd x``
     is ``-c wd`` and the word ``x``.
     """
     takes_value = {name.rstrip(":"): name.endswith(":") for name in names.split()}
@@ -69,13 +69,13 @@ def spans(text: str) -> list[int] | None:
 
 
 def find(cluster: Cluster, number: int, indices: list[int], *, past: bool = False) -> list[Job]:
-    """Return a job, or elements of it, that is still remembered, or with `past` ever was."""
+    """Return a job, or elements of it, if it is remembered; with `past` also a forgotten one."""
     jobs = [job for job in cluster.find(number) if past or not job.purged]
     return [job for job in jobs if not indices or job.index in indices]
 
 
 def down(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer | None:
-    """Return what a client says that gets no answer; it tries for ever, or LSB_NTRIES times."""
+    """Return what a client prints that gets no answer; it tries for ever, or LSB_NTRIES times."""
     if cluster.settings.controller == "down":
         if call.command == "bhist":
             return Answer(

@@ -20,7 +20,7 @@ COMMANDS = {
     "qsub": qsub, "qstat": qstat, "qdel": qdel, "qselect": qselect, "qalter": qalter,
     "qhold": qhold, "qrls": qrls,
 }  # fmt: skip
-# What a server of PBS has where nobody has set anything else, but for the history of jobs.
+# The defaults of a PBS server, except for the history of jobs.
 OWN = {
     "position_numbers": False, "strict_dependencies": True, "max_array_size": 10000,
     "default_memory": 0, "nodes": [("pbshost", 8, 24000)],
@@ -38,17 +38,17 @@ def main(folder: str) -> None:
     with open(f"{folder}/settings", "rb") as file:
         inherited = marshal.loads(file.read())
     plain = vars_of(Settings())
-    # A test's settings win; those that it has not touched are PBS's, not the engine's.
+    # A test's settings win; all others are PBS's defaults, not the engine's.
     inherited.update({name: value for name, value in OWN.items() if inherited[name] == plain[name]})
     listener = listen(f"{folder}/socket.new")
     Path(f"{folder}/spool").mkdir(mode=0o777)
     cluster = Cluster(folder, Settings(**inherited), jobs.environment, jobs.log_path, jobs.says)
     cluster.on_end.append(jobs.deliver)
     server = Server(cluster, answer, jobs.exit_status)
-    # Whoever sees the socket is served.
+    # From here on clients that see the socket are served.
     Path(f"{folder}/socket.new").rename(f"{folder}/socket")
     server.serve(listener, 0)
-    if not Path(f"{folder}/stopping").exists():  # whoever started this is dead
+    if not Path(f"{folder}/stopping").exists():  # the process that started this one is dead
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from . import words
 
 @dataclass(slots=True)
 class Found:
-    """What an id means: all jobs of its number, and those of them that are meant.
+    """What an id refers to: all jobs of its number, and the selected ones among them.
 
     `whole`: the id is that of a plain job or of an array, and not of some elements.
     """
@@ -34,7 +34,7 @@ _ID = re.compile(r"(\d+)(\[(?:(\d+)(?:-(\d+))?)?\])?(?:\.([\w.-]+))?(?:@[\w.-]+)
 
 
 def full(text: str) -> str | None:
-    """Return an id with the server's name, or None for what is no id of this server."""
+    """Return an id with the server's name, or None if it is not an id of this server."""
     match = _ID.fullmatch(text)
     if match is None or match[5] not in (None, words.SERVER):
         return None
@@ -42,7 +42,7 @@ def full(text: str) -> str | None:
 
 
 def find(cluster: Cluster, text: str) -> Found | None:
-    """Return what an id means; None where nothing of it is known."""
+    """Return what an id refers to; None if the server does not know it."""
     match = _ID.fullmatch(text)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""What a job of PBS finds: its variables, its log, what pbs_mom writes into that."""
+"""A PBS job's variables and log, and what pbs_mom writes into the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import ids, words
 
 
 def environment(cluster: Cluster, job: Job) -> dict[str, str]:
-    """Return the environment of a job's script: little, but for what -v and -V hand on."""
+    """Return the environment of a job's script: little more than what -v and -V pass on."""
     request = job.request
     home = pwd.getpwuid(request.uid).pw_dir
     variables = {
@@ -37,7 +37,7 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
 
 
 def final_path(job: Job, pattern: str, letter: str) -> str:
-    """Return where a log belongs; of the placeholders that others have, PBS fills in none."""
+    """Return where a log belongs; PBS fills in no placeholders, unlike other schedulers."""
     if not pattern:
         place = "" if job.index is None else f".{job.index}"
         return f"{job.request.extra['submit']}/{job.request.name}.{letter}{job.base}{place}"
@@ -71,7 +71,7 @@ def deliver(job: Job) -> None:
             shutil.copyfile(path, final)
             os.chmod(final, 0o666 & ~int(job.request.extra["umask"] or "077", 8))
         except OSError:
-            continue  # it is undelivered, and the job ended as it did
+            continue  # the log stays undelivered; the job's outcome does not change
         os.unlink(path)
 
 

@@ -1,4 +1,4 @@
-"""qstat: what the server knows of jobs, and of itself."""
+"""qstat: what the server shows of jobs and of itself."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             for job in target.jobs:
                 shown[ids.of(job)] = _attributes(target.group, job)
         if as_json and targets:
-            break  # of several ids only what the first means is shown
+            break  # of several ids only the first is shown
     if as_json:
         return Answer(code, _json({**head, "Jobs": shown} if shown else head), complaints)
     if "-f" in flags:
@@ -124,7 +124,7 @@ def _flat(attributes: Attributes) -> list[tuple[str, Any]]:
 
 
 def _wrapped(line: str) -> list[str]:
-    """Fold a line of more than 79 columns; what follows begins with a tab."""
+    """Fold a line of more than 79 columns; continuation lines begin with a tab."""
     first, *more_lines = textwrap.wrap(line, 78, drop_whitespace=False, break_on_hyphens=False) or [
         ""
     ]
@@ -291,7 +291,7 @@ def _exit_status(
     if not array or element:
         if leader.started:
             return jobs.exit_status(leader)
-        # Of a deleted array that had begun, those that never ran get its end.
+        # In a deleted array that had begun, elements that never ran get the array's end time.
         return 1 if state == "F" and element and any(job.started for job in group) else None
     if not any(job.started for job in group):
         return None

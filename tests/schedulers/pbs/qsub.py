@@ -74,7 +74,7 @@ def qsub(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     ]
     number = cluster.submit(request, script)
     if lost:
-        # It is taken with a good answer, and then deleted without a word.
+        # PBS accepts the job with exit code 0 and then deletes it without a message.
         for job in list(cluster.jobs[number]):
             cluster.drop(job)
     if how == "after":
@@ -302,7 +302,7 @@ def over(cluster: Cluster, dependency: Dependency) -> bool:
 
 
 def good(cluster: Cluster, dependency: Dependency) -> bool:
-    """Whether the server takes a dependency: the job is there, or ended as it is to have."""
+    """Whether the server accepts a dependency: the job exists, or ended as required."""
     target = ids.find(cluster, f"{dependency.job}{'[]' if dependency.array else ''}")
     if target is None:
         return False

@@ -1,4 +1,4 @@
-"""PBS's words for what the engine says, and how it writes times and refusals."""
+"""PBS's names for the engine's states, and how PBS writes times and refusals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ended(job: Job) -> int:
 
 
 def down(command: str, settings: model.Settings) -> Answer:
-    """What a client says where the server does not answer."""
+    """What a client prints when the server does not answer."""
     message = f"{command}: cannot connect to server {SERVER} (errno=15010)"
     if command == "qdel":
         message = f"Couldn't connect to cluster: {SERVER}"
@@ -56,6 +56,6 @@ def down(command: str, settings: model.Settings) -> Answer:
 
 
 def silent(command: str, settings: model.Settings) -> Answer:
-    """What a client says where the server has taken the connection and then says nothing."""
+    """What a client prints when the server accepts the connection and then stays silent."""
     message = f"{command}: End of File\n"
     return Answer(255 if command == "qstat" else 162, err=message, pause=settings.message_timeout)

@@ -36,7 +36,7 @@ SITE = {
 
 
 def answer(cluster: Cluster, call: Call, fault: dict | None) -> Answer:
-    # What qmaster never hears of: refused by the client, or read from a file.
+    # Calls that never reach qmaster: refused by the client, or answered from a file.
     if call.command != "qacct" and "-help" not in call.arguments:
         settings = cluster.settings
         down = settings.controller == "down"
@@ -59,10 +59,10 @@ def main(folder: str) -> None:
     )
     cluster.on_end.append(jobs.miscount)
     server = Server(cluster, answer, jobs.exit_code)
-    # Whoever sees the socket is served.
+    # From here on clients that see the socket are served.
     Path(f"{folder}/socket.new").rename(f"{folder}/socket")
     server.serve(listener, 0)
-    if not Path(f"{folder}/stopping").exists():  # whoever started this is dead
+    if not Path(f"{folder}/stopping").exists():  # the process that started this one is dead
         shutil.rmtree(folder, ignore_errors=True)
 
 

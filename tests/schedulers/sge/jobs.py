@@ -1,4 +1,4 @@
-"""What a job of Grid Engine finds: its variables, its log; and what becomes of it at its end."""
+"""A Grid Engine job's variables and log, and what happens at its end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def log_path(job: Job, pattern: str) -> str:
 
 
 def verdict(job: Job) -> str:
-    """Judge a start: 99 asks for another one, 100 and a missing folder leave it in error."""
+    """Judge how a start ended: 99 requeues the job, 100 and a missing folder put it in error."""
     stamp = time.strftime("%m/%d/%Y %H:%M:%S")
     where = f"{stamp} [{job.request.uid}:{job.number % 30000}]: "
     if job.status == MISSING_FOLDER:
@@ -72,7 +72,7 @@ def verdict(job: Job) -> str:
 def miscount(job: Job) -> None:
     """Lose an array's throttle at the end of a task, once a waiting task was deleted.
 
-    So does the real one, for as long as the array lives.
+    The real Grid Engine does so too, for as long as the array lives.
     """
     if job.started and job.request.extra.get("miscounted"):
         job.request.throttle = 0

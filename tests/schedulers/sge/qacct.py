@@ -1,4 +1,4 @@
-"""qacct: the records of what has ended."""
+"""qacct: the records of ended jobs."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _record(job: Job, report: dict[str, Any]) -> str:
 
 
 def _wallclock(report: dict[str, Any]) -> float:
-    # The engine's clock goes faster than that of the wall.
+    # The engine's clock runs faster than the wall clock.
     passed = float(report["ended"]) - float(report["started"])
     return max(passed, report["limit"] + 1) if report["outcome"] == model.TIMEOUT else passed
 

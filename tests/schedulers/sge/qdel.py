@@ -1,4 +1,4 @@
-"""qdel: takes jobs out of the queue. It says all it has to say on its standard output."""
+"""qdel: takes jobs out of the queue. It writes all its messages to standard output."""
 
 from __future__ import annotations
 

@@ -62,4 +62,4 @@ def qmod(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             task = f"job-array task {job.base}.{job.index}"
             what = f"job {job.base}" if job.index is None else task
             output += f"{own}@{words.HOST} cleared error state of {what}\n"
-    return Answer(1, out=output)  # so it does, whatever it did
+    return Answer(1, out=output)  # qmod exits with 1 whatever it did

@@ -172,7 +172,7 @@ def _details(cluster: Cluster, flags: str, own: str, *, xml: bool) -> Answer:
     if xml:
         names = "".join(f"    <ST_name>{name}</ST_name>\n" for name in unknown)
         return Answer(out=f"<?xml version='1.0'?>\n<unknown_jobs >\n{names}</unknown_jobs>\n")
-    # Where some are known, the unknown ones are passed over.
+    # If some ids are known, the unknown ones are ignored.
     if not groups:
         lines = "".join(f"{name}\n" for name in unknown)
         return Answer(1, err=f"Following jobs do not exist: \n{lines}")

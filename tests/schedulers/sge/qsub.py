@@ -51,7 +51,7 @@ class Refused(Exception):
 
 
 class Rejected(Refused):
-    """What qmaster says."""
+    """Format a refusal as qmaster writes it."""
 
     def __init__(self, text: str, code: int = 1) -> None:
         super().__init__(f"Unable to run job: {text}\nExiting.", code)

@@ -1,4 +1,4 @@
-"""A Grid Engine to hold facts to: the simulated one, or the real one of this machine."""
+"""A Grid Engine to check facts on: the simulated one, or the real one of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from ..gate import Gate
 
 CLUSTER = Path(__file__).parents[3] / "tools" / "clusters" / "sge.sh"
-# What Debian's wrappers of the commands come to, at a tenth of their time.
+# Does what Debian's wrappers of the commands do, in a tenth of their time.
 PROGRAMS = "/usr/lib/gridengine"
 CELL = {"SGE_ROOT": "/var/lib/gridengine", "SGE_CELL": "default"}
 
@@ -75,7 +75,7 @@ class Site(Gate):
         return self.submitted[-1]
 
     def until(self, condition: Callable[[], Any], seconds: float = 0) -> Any:
-        """Wait until something holds, and return it; the real one takes its time."""
+        """Wait until a condition holds and return its value; a real scheduler takes its time."""
         end = time.monotonic() + (seconds or 60)
         while not (result := condition()):
             assert time.monotonic() < end, "it did not come about in time"
@@ -83,7 +83,7 @@ class Site(Gate):
         return result
 
     def rows(self, job: str, *more: str) -> list[dict[str, Any]]:
-        """Return what ``qstat -r -xml`` says of a job."""
+        """Return what ``qstat -r -xml`` shows of a job."""
         text = "\n".join(self.ask("qstat", "-u", self.user, "-r", "-xml", *more))
         entries = re.findall(r"<job_list state=\"(\w+)\">(.*?)</job_list>", text, re.DOTALL)
         rows = []
@@ -116,7 +116,7 @@ class Site(Gate):
         ]
 
     def ended(self, job: str, count: int = 1) -> list[dict[str, str]]:
-        """Wait until so many records of a job are there."""
+        """Wait until a job has at least `count` records."""
         return self.until(lambda: len(records := self.records(job)) >= count and records)
 
     def end(self, job: str) -> tuple[str, str]:
@@ -135,7 +135,7 @@ class Site(Gate):
         return path.read_text() if path.exists() else ""
 
     def limit(self, jobs: int) -> None:
-        """Let a user have so many jobs in the queue; 0: as many as they like."""
+        """Limit how many jobs a user may have in the queue; 0: no limit."""
         if self.live:
             subprocess.run([CLUSTER, "set", f"max_u_jobs={jobs}"], check=True, capture_output=True)
         else:

@@ -1,4 +1,4 @@
-"""Grid Engine's words for what the engine says, and how it writes ids, times and sizes."""
+"""Grid Engine's names for the engine's states, and how it writes ids, times and sizes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def task_list(tasks: Iterable[int]) -> str:
 
 
 def span(text: str) -> range | None:
-    """Read ``3``, ``1-10`` or ``2-10:3``; None: it is none."""
+    """Read ``3``, ``1-10`` or ``2-10:3``; None if it is not a range."""
     match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", text)
     if match is None:
         return None
@@ -77,7 +77,7 @@ def span(text: str) -> range | None:
 
 
 def seconds(text: str) -> int | None:
-    """Read a time limit, seconds or ``H:M:S``; None: it is none."""
+    """Read a time limit, seconds or ``H:M:S``; None if it is not one."""
     if re.fullmatch(r"\d+", text):
         return int(text)
     match = re.fullmatch(r"(\d*):(\d*):(\d*)", text)
@@ -88,7 +88,7 @@ def seconds(text: str) -> int | None:
 
 
 def size(text: str) -> int | None:
-    """Read a size in bytes; None: it is none."""
+    """Read a size in bytes; None if it is not a size."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?)([KkMmGg]?)", text)
     if match is None:
         return None
@@ -98,7 +98,7 @@ def size(text: str) -> int | None:
 
 
 def moment(text: str) -> float | None:
-    """Read ``[[CC]YY]MMDDhhmm[.SS]``; None: it is none."""
+    """Read ``[[CC]YY]MMDDhhmm[.SS]``; None if it is not a time."""
     match = re.fullmatch(r"(\d{8}|\d{10}|\d{12})(?:\.(\d\d))?", text)
     if match is None:
         return None

@@ -14,7 +14,7 @@ def options(*, no: str = "", yes: str = "", maybe: str = "") -> dict[str, int]:
 
 
 class BadOption(Exception):
-    """An option that is not one, as getopt says it."""
+    """An invalid option, with getopt's message."""
 
 
 def parse(

@@ -55,7 +55,7 @@ def rows(jobs: Iterable[Job], *, split: bool = False) -> Iterator[Shown]:
 
 
 def parse(text: str) -> tuple[int, list[int] | None] | None:
-    """Read ``5``, ``5_3``, ``5_[0-2,7]``, ``5_*`` or ``5.batch``; None: it is none of them."""
+    """Read ``5``, ``5_3``, ``5_[0-2,7]``, ``5_*`` or ``5.batch``; None if it is none of these."""
     match = re.fullmatch(r"(\d+)(?:\+\d+)?(?:_(?:(\d+)|\[([\d,:%-]+)\]|\*))?(?:\.\w+)?", text)
     if match is None:
         return None
@@ -73,7 +73,7 @@ def parse(text: str) -> tuple[int, list[int] | None] | None:
 
 
 def chosen(cluster: Cluster, number: int, indices: list[int] | None) -> list[Job]:
-    """Return what slurmctld knows of an id: of an array all positions, unless some are named."""
+    """Return the jobs of an id: of an array all positions, unless some are named."""
     jobs = [job for job in cluster.find(number) if not job.purged]
     if indices is None:
         return jobs

@@ -1,4 +1,4 @@
-"""What a job of Slurm finds: its variables, its log, what slurmstepd writes into that."""
+"""A Slurm job's variables and log, and what slurmstepd writes into the log."""
 
 from __future__ import annotations
 

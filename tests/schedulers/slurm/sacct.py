@@ -1,4 +1,4 @@
-"""sacct: what accounting has been told."""
+"""sacct: what has been reported to accounting."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Line:
 
     @property
     def reason(self) -> str:
-        """Why it waited: how it ended is not what accounting keeps here."""
+        """Why the job waited; accounting does not keep here how it ended."""
         reason = self.report["reason"]
         return words.REASONS[model.DEPENDENCY if reason == model.NEVER else reason]
 
@@ -203,7 +203,7 @@ def sacct(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
         job = row.job
         line._siblings = cluster.jobs.get(job.base, [job])
         if report["started"] and time.time() - job.submitted < settings.array_lag:
-            # At first it knows neither names nor positions.
+            # At first accounting knows neither names nor positions.
             if job.index is not None and job.number != job.base:
                 continue
             line.bare = True

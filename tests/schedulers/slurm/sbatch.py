@@ -183,7 +183,7 @@ def _request(
         return flags.get(name) or default
 
     def log(name: str, default: str) -> str:
-        """A log of the name "none" is no log."""
+        """A log named "none" means no log."""
         given_name = text(name, default)
         given_name = "/dev/null" if given_name.lower() == "none" else given_name
         return os.path.join(directory, given_name) if given_name else ""

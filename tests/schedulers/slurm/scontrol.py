@@ -51,7 +51,7 @@ def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answ
     if verb not in ("show", "hold", "release", "requeue", "update"):
         return Answer(1, err=f"invalid keyword: {verb}\n")
     if settings.controller == "down":
-        # It asks twice.
+        # scontrol asks the controller twice.
         text = f"slurm_load_jobs error: {words.CONTACT}\n"
         return Answer(1, err=text, pause=2 * settings.message_timeout)
     if fault:
@@ -180,7 +180,7 @@ def _update(cluster: Cluster, assignments: list[str]) -> Answer:
             limit = words.time_limit(flags["timelimit"])
             if limit is None:
                 return Answer(1, err="Invalid TimeLimit value\n")
-            # Held ones may be set to anything within the partition; others only lowered.
+            # Held jobs may get any limit within the partition's; others may only lower theirs.
             most = cluster.partitions[job.request.partition].limit
             if limit > job.limit and (limit > most or not job.held):
                 return Answer(1, err=f"Access/permission denied for job {target}\n")

@@ -146,7 +146,7 @@ def squeue(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer
         text = fault.get("text", words.TIMED_OUT)
         pause = 0.0 if fault["how"] == "refuse" else settings.message_timeout
         return Answer(1, err=f"slurm_load_jobs error: {text}\n", pause=pause)
-    # An id alone that is not known is an error; among others it is passed over.
+    # A single unknown id is an error; among other ids it is ignored.
     if len(selected) == 1 and not ids.chosen(cluster, selected[0][0], None):
         return Answer(1, err="slurm_load_jobs error: Invalid job id specified\n")
     complaint = ""

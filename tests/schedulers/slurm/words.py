@@ -1,4 +1,4 @@
-"""Slurm's words for what the engine says, and how it writes ids, times and sizes."""
+"""Slurm's names for the engine's states, and how it writes ids, times and sizes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def state(job: Job) -> tuple[str, str]:
 
 
 def states(text: str) -> set[str] | str:
-    """Read a list of states, by long or short names; return the one that is not known."""
+    """Read a list of states, by long or short names; return the first unknown name, if any."""
     full_names = {short: full for full, short in STATES.values()}
     names = set()
     for word in text.upper().split(","):
@@ -82,7 +82,7 @@ def span(seconds: float) -> str:
 
 
 def short_span(seconds: float) -> str:
-    """Write a duration as the queue does, without what leads and is zero."""
+    """Write a duration as the queue does, without leading zero parts."""
     days, remainder = divmod(int(seconds), 86400)
     hours = remainder // 3600
     end = f"{remainder // 60 % 60:02}:{remainder % 60:02}"
@@ -137,7 +137,7 @@ def dependency(job: Job) -> str:
 
 
 def time_limit(text: str) -> int | None:
-    """Read a time limit in seconds, rounded up to minutes; None: it is none."""
+    """Read a time limit in seconds, rounded up to minutes; None if it is not one."""
     if text.upper() in ("UNLIMITED", "INFINITE"):
         return 365 * 86400
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
@@ -154,7 +154,7 @@ def time_limit(text: str) -> int | None:
 
 
 def megabytes(text: str) -> int | None:
-    """Read a size in megabytes, rounded up; None: it is none."""
+    """Read a size in megabytes, rounded up; None if it is not a size."""
     match = re.fullmatch(r"(\d+)([KkMmGgTt]?)[Bb]?", text)
     if match is None:
         return None
