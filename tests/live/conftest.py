@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Site:
-    """A folder of the user's, and what a person does there at a prompt."""
+    """A folder of the user, and what a person does there at a prompt."""
 
     def __init__(self, folder: Path, scheduler: Scheduler) -> None:
         self.folder, self.scheduler = folder, scheduler
@@ -122,7 +122,7 @@ class Site:
             self.run(*self.scheduler.cancel, *jobs, code=None)
 
     def ended(self, run_id: str, seconds: float = 120) -> dict[str, Any]:
-        """Wait until a run has ended by itself, with nobody waiting for it; return its status.
+        """Wait until a run has ended without a waiting command; return its status.
 
         Then no job of it is left, and the record and the store agree.
         """
@@ -152,7 +152,7 @@ def toml(value: object) -> str:
 
 @pytest.fixture
 def scheduler() -> Scheduler:
-    """The scheduler of a test that names no other."""
+    """The default scheduler of a test."""
     return SCHEDULERS["slurm"]
 
 

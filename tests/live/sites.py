@@ -27,7 +27,7 @@ BASE = Path(os.environ.get("REFLOW_LIVE_BASE", "/var/tmp/reflow-live/tests"))
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """What a person knows of a scheduler.
+    """How a person uses a scheduler.
 
     `marker` is a command that no other scheduler has, `probe` one that succeeds where the
     scheduler answers. `listing` is shell code that prints ``id name`` for each job in the queue,
@@ -55,7 +55,7 @@ class Scheduler:
 
     @property
     def backend(self) -> str:
-        """The name of the executor that drives it."""
+        """The name of the executor for this scheduler."""
         return self.executor or self.name
 
     @property
@@ -76,7 +76,7 @@ class Scheduler:
         return {"PATH": self.path, "LANG": "C.UTF-8", **variables}
 
     def missing(self) -> str:
-        """Return why this scheduler cannot be used here; "" where it can."""
+        """Return why this scheduler cannot be used here; "" if it can."""
         if shutil.which(self.marker, path=self.path) is None:
             return f"there is no command {self.marker!r} on PATH (see {self.variable}_PATH)"
         done = subprocess.run(
@@ -86,7 +86,7 @@ class Scheduler:
         return "" if done.returncode == 0 else f"it does not answer: {done.stdout.strip()}"
 
     def need(self) -> None:
-        """Skip the test where this scheduler is not to be used, fail it where it is missing."""
+        """Skip the test if this scheduler is not to be used; fail it if it is missing."""
         setting = os.environ.get(self.variable, "")
         if setting == "0" or (setting != "1" and os.environ.get("REFLOW_LIVE") != "1"):
             pytest.skip(f"no live {self.name}: try make live, or {self.variable}=1")
@@ -118,7 +118,7 @@ SCHEDULERS = {
             running="qstat -u '*' -s r | awk '/^ *[0-9]/{print $1}'",
             cancel=("qdel",),
             variables=("SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME"),
-            cancelled="ERROR",  # as of any SIGKILL
+            cancelled="ERROR",  # as for any SIGKILL
             limit=20,
             down=("qmaster",),
         ),
@@ -175,7 +175,7 @@ def as_user(*command: str) -> list[str]:
 
 
 def become_user() -> None:
-    """Make this process one of the ordinary user's, for good."""
+    """Make this process run as the ordinary user from now on."""
     if USER:
         entry = pwd.getpwnam(USER)
         os.initgroups(USER, entry.pw_gid)

@@ -46,7 +46,7 @@ def make(site: Any, *names: str) -> None:
 
 
 def napping(site: Any) -> str:
-    """Submit a run, and return its id once its array runs, which ends when it is woken."""
+    """Submit a run, and return its id once its array runs; the array ends when woken."""
     run_id: str = site.submit(SLEEPS)
     make(site, "go")
     until(lambda: len(list((site.folder / "out").glob("began-*"))) == 3)
@@ -142,7 +142,7 @@ def test_with_every_job_deleted_retry_carries_on(site: Any) -> None:
     make(site, "wake")
     site.reflow("retry", run_id)
     status = site.ended(run_id, 240)
-    if status["run"]["status"] == "FAILED":  # what was cancelled by hand stays so until asked for
+    if status["run"]["status"] == "FAILED":  # cancelled by hand: stays so until a retry
         site.reflow("retry", run_id)
         status = site.ended(run_id)
     assert status["run"]["status"] == "SUCCESS", status
@@ -205,7 +205,7 @@ def test_a_scheduler_that_is_down_for_a_while_loses_nothing(site: Any, cluster: 
     try:
         make(site, "wake")
         until(lambda: len(counts(site)) == 3)
-        time.sleep(10)  # passes begin, and find nobody
+        time.sleep(10)  # dispatch passes begin and cannot reach the scheduler
     finally:
         for program in site.scheduler.down:
             cluster("start", program)

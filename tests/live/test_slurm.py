@@ -217,7 +217,7 @@ def running_job(site: Any, run_id: str, task: str) -> str:
 
 
 def napping(site: Any, run_id: str) -> str:
-    """Return the id of the job of `nap` once it has begun: one that dies before is begun anew."""
+    """Return the id of the job of `nap` once it has begun: one that dies earlier is restarted."""
     return running_job(site, run_id, "nap") if (site.folder / "out" / "began").exists() else ""
 
 
@@ -389,7 +389,7 @@ def test_element_that_slurm_refuses_fails_with_its_message(
 
 def test_a_submission_limit_is_back_pressure(site: Any) -> None:
     source = SQUARES.replace('mem="100M"', 'mem="100M", account="limited"')
-    run_id = submit(site, source, "--n", "12")  # more at once than it takes
+    run_id = submit(site, source, "--n", "12")  # more at once than the account allows
     assert site.ended(run_id)["run"]["status"] == "SUCCESS"
 
 
@@ -550,7 +550,7 @@ HUNGRY = """
     'subprocess.check_output([sys.executable, "-c", "print(len(bytearray(250_000_000)))"])',
 ])  # fmt: skip
 def test_more_memory_after_out_of_memory(site: Any, eaten: str) -> None:
-    """Of the task itself, and of a program that it has started."""
+    """Out of memory in the task itself, and in a program that it has started."""
     status = site.ended(submit(site, HUNGRY.replace("EATEN", eaten)))
     assert status["run"]["status"] == "SUCCESS"
     assert by_index(status, "eat")[None]["attempt"] == 2
@@ -586,7 +586,7 @@ def test_a_job_that_is_requeued_by_hand_is_not_run_twice(site: Any) -> None:
     site.run("scontrol", "requeue", job, code=None)
     (site.folder / "out" / "wake").touch()
     status = site.ended(run_id, 300)
-    # Slurm may refuse, or end the job; what it began is never on record twice.
+    # Slurm may refuse, or end the job; no start is ever recorded twice.
     assert status["run"]["status"] in ("SUCCESS", "FAILED")
     assert by_index(status, "nap")[None]["attempt"] == 1
 
@@ -671,8 +671,8 @@ def test_a_job_that_is_preempted(site: Any, again: bool) -> None:
     source = source.replace("import Param", "import Retry, Param")
     run_id = submit(site, source, "--seconds", "200")
     until(lambda: napping(site, run_id))
-    # All processors of both nodes: what is of lower priority has to go.
-    # And stays away until that was seen.
+    # All processors of both nodes: jobs of lower priority are preempted.
+    # The preempted job must not return before the test has seen that.
     script = f"until [ -e {site.folder}/out/wake ]; do sleep 0.2; done"
     site.run("sbatch", "-p", "high", "-N", "2", "-c", "8", "-o", "/dev/null", "--wrap", script)
     until(lambda: not napping(site, run_id))
@@ -687,7 +687,7 @@ def test_a_job_that_is_preempted(site: Any, again: bool) -> None:
 
 @pytest.mark.alone
 def test_where_jobs_may_not_submit(site: Any) -> None:
-    # The list waits: its job must not have submitted the array before that is forbidden.
+    # The list waits: its job must not submit the array before submissions are forbidden.
     wait = "while not os.path.exists('out/wake'): time.sleep(0.1)\n        return list(range(n))"
     source = SQUARES.replace("return list(range(n))", wait)
     source = source.replace("import time", "import os, time")

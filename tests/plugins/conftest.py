@@ -1,4 +1,4 @@
-"""Distributions with plugins, written into a folder as an installer leaves them there."""
+"""Distributions with plugins, laid out in a folder as an installer does."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty site; what is imported from it is forgotten in the end."""
+    """An empty site; modules imported from it are forgotten at the end."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))

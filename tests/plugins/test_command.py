@@ -300,7 +300,7 @@ CLASH = (
 
 
 class TestReflowHpc:
-    """A distribution of that name overwrites files of ours, or ours its."""
+    """A distribution of that name overwrites files of ours, or the other way round."""
 
     @pytest.fixture(autouse=True)
     def hpc(self, site: Any) -> None:

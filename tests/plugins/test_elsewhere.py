@@ -1,4 +1,4 @@
-"""Plugins that no folder of ``sys.path`` shows: importlib_metadata finds them."""
+"""Plugins in no folder of ``sys.path``, which importlib_metadata finds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def finder(site: Any) -> Iterator[Callable[..., None]]:
         sys.meta_path.append(added[-1])
 
     yield show
-    # Not by a new list: importlib_metadata adds a finder to this one when it is imported.
+    # Change the list in place: importlib_metadata adds a finder to it when it is imported.
     for finder in added:
         sys.meta_path.remove(finder)
 
@@ -193,7 +193,7 @@ class TestWhatCannotBeRead:
         assert registry.find("executor", "disk").names == ("disk",)
         first, row = [row for row in lookup.installed() if row.state == "broken"]
         assert (row.name, row.detail) == ("finder Worse", "RuntimeError: no more")
-        assert first.distribution == "first-dist"  # what it showed before it raised
+        assert first.distribution == "first-dist"  # the distributions yielded before it raised
 
     def test_importlib_metadata_itself(
         self, site: Any, use: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch

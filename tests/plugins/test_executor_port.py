@@ -1,4 +1,4 @@
-"""What the engine asks of any executor, not of reflow's own alone."""
+"""What the engine requires of any executor, not only of reflow's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reflow.storage.run_directory import RunRecord
 
 @frozen(kw_only=True)
 class Inline(Executor):
-    """One that a plugin brings, with `workers` as a setting."""
+    """An executor of a plugin, with `workers` as a setting."""
 
     name: ClassVar[str] = "inline"
     workers: int = 3
@@ -43,7 +43,7 @@ class Inline(Executor):
 
 @frozen(kw_only=True)
 class Shows(Inline):
-    """One that submits nothing."""
+    """An executor that submits nothing."""
 
     name: ClassVar[str] = "shows"
     runs_nothing: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Every hook has an effect that is shown here, and a place in the reference.
+"""Every hook has an effect, shown here, and a place in the reference.
 
 Each case installs a plugin that implements one hook, and shows its effect; and that there is
 none with the same plugin where nothing marks the function as the hook's implementation.
@@ -23,7 +23,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "hooks.md"
 
 
 class Mine:
-    """What the serializer and the verifier below are for."""
+    """The type of the serializer and the verifier below."""
 
 
 OWN = f"{__name__}.Mine"
@@ -130,6 +130,6 @@ def test_registration_hooks_and_entries_belong_together() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.__name__)
 def test_every_entry_class_is_in_the_reference(entry: type) -> None:
-    """By a heading or by what the site's generator puts in as one."""
+    """As a heading, or as an entry that the site's generator turns into one."""
     line = rf"^(#+ .*|::: reflow\.hookspecs\.){entry.__name__}\b"
     assert re.search(line, PAGE.read_text(), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Observers: told of runs and failures, each for itself, and found when they are named."""
+"""Observers: each is notified of runs and failures on its own, and is found by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of `import reflow`: all there, and none paid for before it is used."""
+"""The names of `import reflow`: all exist, and none is imported before it is used."""
 
 from __future__ import annotations
 

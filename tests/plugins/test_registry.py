@@ -191,7 +191,7 @@ def test_broken_names_distribution_version_and_cause(site: Any, source: str, cau
         text = str(caught.value)
         assert text.startswith(f"plugin 'bad' of dist-bad 3.4 is broken: {cause}")
         assert type(caught.value.__cause__).__name__ == cause.partition(":")[0]
-    # Who looks for something else is told, and who looks for what is there is not disturbed.
+    # A look-up of a missing name mentions the failure; a look-up of another does not fail.
     assert message(registry, "other").endswith(f"(installed: dry-run, good, local); {text}")
     assert registry.find("executor", "good").names == ("good",)
     assert registry.find("executor", "local").names == ("local",)
@@ -323,7 +323,7 @@ class TestIncompatible:
         ],
     )
     def test_requirement(self, site: Any, requirement: str, why: str) -> None:
-        # Its import would fail too; the requirement is the better news.
+        # Its import would fail too; the requirement is the better message.
         site.install("dist", requires=("attrs", requirement), x="import reflow.not_there_yet")
         site.install("good", good=executors("good"))
         registry = site.registry()
@@ -423,7 +423,7 @@ def selection_of_this_process() -> Selection:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """Forget the registry of this process in the end."""
+    """Forget the registry of this process at the end."""
     yield
     lookup.registry.cache_clear()
 
@@ -491,7 +491,7 @@ def test_target_that_exits(site: Any) -> None:
 
 
 def test_load_target_imports_little() -> None:
-    """A worker loads its serializer by this and by nothing else."""
+    """A worker loads its serializer only through this function."""
     import subprocess
 
     code = (
@@ -508,7 +508,7 @@ def test_load_target_imports_little() -> None:
 
 @pytest.fixture
 def backends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The five backends, as their entry points say, whether installed or not."""
+    """The five backends by their entry points, whether installed or not."""
     from importlib import import_module
 
     registry = Registry(installed=Installed("reflow", []))

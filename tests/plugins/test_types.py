@@ -97,7 +97,7 @@ def test_two_for_one_class(site: Any, use: Callable[..., Registry], shapes: Modu
         f"{shapes.Wide.__module__}.Wide; pin one: [plugins.pin] \"{key}\" = \"first\" or "
         f"\"{inner}\" = \"first\" in config.toml, or uninstall one"
     )
-    assert lookup.serializer_entry("a").name == "a"  # by name both are there
+    assert lookup.serializer_entry("a").name == "a"  # both are found by name
     use(pin={key: "second"})
     assert serializer_of(shapes.Wide) == "b"
     use(pin={inner: "first"})
@@ -110,7 +110,7 @@ def test_two_for_one_class(site: Any, use: Callable[..., Registry], shapes: Modu
 def test_serializer_counts_only_if_its_name_leads_to_it(
     site: Any, use: Callable[..., Registry], shapes: ModuleType
 ) -> None:
-    """Later processes look by name, so one that is shadowed or clashes by name is no answer."""
+    """Later processes look up by name, so a shadowed or clashing name does not count."""
     key = f"{shapes.__name__}.Frame"
     site.install("dist", x=serializer("pickle", key))
     use()
@@ -161,7 +161,7 @@ def test_paths_need_no_discovery(site: Any, use: Callable[..., Registry], cls: t
 
 
 class Remote(PurePosixPath):
-    """A user's own path, of files that are not here."""
+    """A user's own path class, for files elsewhere."""
 
 
 def test_own_subclass_of_path_can_have_its_own_verifier(

@@ -58,10 +58,10 @@ def test_with_the_backend(mypy) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.slow
 def test_without_the_backend(mypy) -> None:  # type: ignore[no-untyped-def]
-    """Nothing installed is seen, so that no backend is there; reflow's own source is checked."""
+    """Hide installed packages, so that no backend exists; reflow's own source is checked."""
     _, out = mypy(SCRIPT, "--no-site-packages", path=str(SOURCE))
     assert 'script.py:4: note: Revealed type is "Any"' in out
-    # attrs and the like are missing here too; of the backends nothing is said.
+    # attrs and others are missing here too; mypy reports nothing about the backends.
     errors = [line for line in out.splitlines() if "error:" in line]
     about = re.compile(r"^script\.py|reflow/__init__\.py|reflow_(slurm|pbs|lsf|sge|flux)\b")
     assert [line for line in errors if about.search(line)] == []

@@ -47,14 +47,14 @@ TRACE = int(os.environ.get("REFLOW_SIM_TRACE", "150"))
 
 
 class Crash(BaseException):
-    """The process is no more."""
+    """The process has died."""
 
 
 # The server, the machines, and time
 
 
 class Node:
-    """A file: `data` as its writer's machine has it, `flushed` bytes of it at the server."""
+    """A file: `data` as its writer's machine has it, of which the server has `flushed` bytes."""
 
     def __init__(self, data: bytes, machine: str, now: float) -> None:
         self.data = bytearray(data)
@@ -66,7 +66,7 @@ class Node:
 
 
 class Proc:
-    """A process, run by a thread that moves only while it holds the baton."""
+    """A process, run by a thread that advances only while it holds the baton."""
 
     def __init__(self, world: World, name: str, machine: str, body) -> None:
         self.world, self.name, self.machine = world, name, machine
@@ -145,7 +145,7 @@ class World:
         return proc
 
     def step(self) -> bool:
-        """Let one process go on; False if there is none."""
+        """Let one process go on; return False if there is none."""
         living = [proc for proc in self.procs if proc.alive]
         if not living:
             return False
@@ -212,7 +212,7 @@ class World:
                 lost = len(node.data) - kept
                 del node.data[kept:]
                 if lost and self.rng.random() < 0.3:
-                    node.data += bytes(self.rng.randint(1, lost))  # length came, data did not
+                    node.data += bytes(self.rng.randint(1, lost))  # length arrived, data did not
                 node.flushed = len(node.data)
                 node.flush_at = None
         for cache in (self.listed, self.stats, self.absent):
@@ -226,7 +226,7 @@ class World:
     # Files at the server
 
     def settle(self, node: Node) -> None:
-        """Let the writer's machine have written back what it should have by now."""
+        """Write back what the writer's machine should have written by now."""
         if node.flush_at is not None and node.flush_at <= self.now:
             self.flush(node)
 
@@ -237,7 +237,7 @@ class World:
         node.flush_at = None
 
     def sealed(self, folder: str) -> list:
-        """Read the record as it truly is, by other code than the engine's."""
+        """Read the record as the server has it, by other code than the engine's."""
         names = sorted(n for n in self.nodes if n.startswith(folder) and n.endswith(".seg"))
         datas = []
         for number, name in enumerate(names, 1):
@@ -290,7 +290,7 @@ class SimAppender:
             world.crash(crash)
         world.settle(node)
         if node.machine != self.files.machine:
-            return self.files._leave(crash)  # what another machine keeps in memory stays there
+            return self.files._leave(crash)  # what another machine holds in memory stays there
         if self.unsynced and world.now - node.mtime >= LEASE_SECONDS - 2 * LAG:
             node.expired = True
         node.flush_at = None
@@ -335,7 +335,7 @@ class SimFiles:
         return node
 
     def _view(self, path: str) -> tuple[int, float]:
-        """Return the (length, time) of a file as this machine knows it."""
+        """Return the (length, time) of a file as this machine sees it."""
         world, node, key = self.world, self._node(path), (self.machine, path)
         if node.machine == self.machine:
             return len(node.data), node.mtime
@@ -484,7 +484,7 @@ class SimPool:
         return dropped
 
 
-# Random workflows, and what they give when nothing goes wrong
+# Random workflows, and their results when nothing goes wrong
 
 
 class Plan:
@@ -595,7 +595,7 @@ class Plan:
         return dump([(number >> i) % 50 for i in range(number % (self.most + 1))])
 
     def _evaluate(self, task: TaskSpec) -> list[str] | None:
-        """Return the text of each element's value, None if it has no elements to speak of."""
+        """Return the text of each element's value; None if the task has no known elements."""
         if any(self.values[name] is None for name in task.upstreams):
             return None
         common: dict[str, object] = {c.parameter: json.loads(c.text) for c in task.constants}
@@ -625,7 +625,7 @@ class Plan:
 
 
 class Simulation:
-    """One seed: a workflow carried to its end by processes that come and go."""
+    """One seed: a workflow that changing processes carry to its end."""
 
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
@@ -756,7 +756,7 @@ class Simulation:
         for promise in world.promised:
             assert lines[promise], f"durable, and gone from the record: {promise}"
 
-        # The engine's reader, on a machine that has seen nothing, reads the same.
+        # The engine's reader, on a machine with empty caches, reads the same.
         for node in world.nodes.values():
             world.flush(node)
         world.now += 1000
@@ -766,7 +766,7 @@ class Simulation:
         files = SimFiles(world, "m1")
         assert JournalReader(files, "/run/segments").read() == records
 
-        # One outcome for each element, between retries; what is done stays done.
+        # Between retries each element has one outcome; what is done stays done.
         recorded: dict[tuple[str, int], Outcome] = {}
         done: set[tuple[str, int]] = set()
         replay = Replay(self.request.spec)
@@ -800,7 +800,7 @@ class Simulation:
         progress = replay.progress
         assert progress.finished
         assert replay.finished == progress.verdict
-        # A cancel, once taken up, holds until a retry.
+        # A recorded cancel holds until a retry.
         epochs = [end for end in ends if isinstance(end, Epoch)]
         if epochs and epochs[-1].kind == "cancel":
             at = records.index(epochs[-1])
@@ -818,7 +818,7 @@ class Simulation:
         stop = self.options.on_error == "stop"
 
         def needs(task: TaskSpec, index: int):
-            """Yield whether each thing that an element needs is there."""
+            """Yield for each thing that an element needs whether it exists."""
             chained = [wire.sources[0].task for wire in task.wires if wire.chained]
             for name in chained:
                 above = states[name]
@@ -858,7 +858,7 @@ class Simulation:
 
 
 def simulate(seed: int) -> Counter[str]:
-    """Run one seed; on failure, say which and what happened."""
+    """Run one seed; on failure, print the seed and its trace."""
     simulation = Simulation(seed)
     world = simulation.world
     shim = SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
@@ -886,6 +886,6 @@ def test_runs_survive_faults(first: int) -> None:
     for seed in range(first, min(first + CHUNK, FIRST + RUNS)):
         counts += simulate(seed)
     if RUNS >= CHUNK:
-        # The faults were there: a simulator that injects nothing proves nothing.
+        # Faults did occur: a simulator that injects nothing proves nothing.
         for fault in ("process crash", "machine crash", "stall", "held", "lost"):
             assert counts[fault], counts

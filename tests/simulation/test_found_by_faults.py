@@ -1,4 +1,4 @@
-"""What the fault runs found, each as small as it can be said."""
+"""Regression tests for what the fault runs revealed, each as small as possible."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_cancel_outlives_the_process_that_took_it_up(record) -> None:
     ask(record, request, "cancel", None)
     first = Dispatch(record, request, None, dict)
     first.take_requests()
-    first.sync()  # and dies before it records what that means
+    first.sync()  # and dies before it records the consequences
     second = Dispatch(record, request, None, dict, alive=lambda owner: False)
     assert second.plan() == []
     second.sync()
@@ -345,7 +345,7 @@ def test_lease_is_renewed_while_a_pass_waits_for_its_scheduler(record) -> None:
 
 
 class Scheduler(Executor):
-    """Takes jobs, or does not; knows what `statuses` says."""
+    """A scheduler that accepts or refuses jobs, and reports `statuses`."""
 
     name = "scheduler"
 
@@ -462,7 +462,7 @@ def test_jobs_get_what_any_executor_adds_to_them(record) -> None:
 def test_job_that_cannot_begin_later_sleeps(record) -> None:
     scheduler, request = Scheduler(begin=False), queued_request(LIST)
     run_pass(record, request, scheduler)
-    scheduler.poll = lambda jobs: {}  # gone, perhaps: another look, later
+    scheduler.poll = lambda jobs: {}  # perhaps gone: the next pass looks again
     run_pass(record, request, scheduler)
     late = scheduler.taken[-1]
     assert late.begin
@@ -506,7 +506,7 @@ def test_job_that_the_scheduler_removed_behind_a_lost_job_runs_again(record) -> 
     run_pass(record, request, scheduler)
     first, second = scheduler.job(".first"), scheduler.job(".second")
     scheduler.statuses[second] = JobStatus(state=ENDED, cause=CANCELLED)
-    run_pass(record, request, scheduler)  # the other may be lost, or this one cancelled by hand
+    run_pass(record, request, scheduler)  # the first job may be lost, or this one cancelled by hand
     assert outcomes(record) == {}
     scheduler.statuses[first] = JobStatus(state=ENDED, cause="NODE_FAIL")
     run_pass(record, request, scheduler)
@@ -537,7 +537,7 @@ def test_job_removed_behind_a_lost_attempt_runs_behind_the_next_attempt(record) 
 
 
 def test_submissions_in_doubt_are_no_attempts_that_vanished(record) -> None:
-    """Where slurmctld is busy, or has all the jobs that it takes, sbatch waits; squeue answers."""
+    """While slurmctld is busy or full, sbatch waits but squeue answers."""
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     submit = scheduler.submit
 
@@ -556,7 +556,7 @@ def test_submissions_in_doubt_are_no_attempts_that_vanished(record) -> None:
 
 
 def test_all_jobs_of_a_task_together_keep_to_its_parallelism(record) -> None:
-    """A large array is several jobs, and what failed is tried again beside it."""
+    """A large array is several jobs, and its failed elements are retried beside them."""
     wide = evolve(ITEMS, array_parallelism=4)
     scheduler, request = Scheduler(), queued_request(LIST, wide)
     scheduler.can = evolve(scheduler.can, throttle=True, max_array_size=10)
@@ -629,7 +629,7 @@ def test_a_limit_that_lets_nothing_in_is_asked_ever_less_often(record) -> None:
 @pytest.mark.parametrize(("met", "cause"), [(True, OOM), (False, ERROR)])
 def test_child_of_a_task_may_be_what_ran_out_of_memory(record, monkeypatch, met, cause) -> None:
     monkeypatch.setattr(worker, "_met_memory_limit", lambda: met)
-    monkeypatch.setenv(WITHIN_TASK, "")  # put back afterwards, as other tests share this process
+    monkeypatch.setenv(WITHIN_TASK, "")  # restored afterwards, as other tests share this process
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
     (tag,) = {request.tag for request in scheduler.taken if not request.auxiliary}
@@ -660,7 +660,7 @@ def test_memory_is_suspected_where_a_scheduler_says_sigkill(record, status, mem)
 
 
 def retried_elsewhere(record) -> tuple[RunRequest, Scheduler, Scheduler]:
-    """Return a run that one scheduler has a job of, and that is to go on with another."""
+    """Return a run that has a job on one scheduler and continues on another."""
     request, first, second = queued_request(*TWO, TaskSpec(name="beside")), Scheduler(), Scheduler()
     run_pass(record, request, first)
     begin_and_publish(record, "beside", 1, FAILED)
@@ -681,7 +681,7 @@ def test_run_that_continues_on_another_executor_has_its_guard_there(record) -> N
 
 
 def test_a_run_goes_on_with_another_executor_where_the_first_is_silent(record) -> None:
-    """That may be why it was retried. What the first has is left as it is."""
+    """The first scheduler may be why the run was retried; its jobs are left alone."""
     request, first, second = retried_elsewhere(record)
     first.down = True
     for _ in range(3):
@@ -698,7 +698,7 @@ def test_a_run_goes_on_with_another_executor_where_the_first_is_silent(record) -
 
 
 def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None:
-    """Its node may lack the other's commands."""
+    """The node of that job may lack the other scheduler's commands."""
     request, first, second = retried_elsewhere(record)
     run_pass(record, request, first, second)
     (tag,) = [request.tag for request in first.taken if request.name == "r.guard"]
@@ -715,7 +715,7 @@ def test_a_job_of_the_executor_before_bars_no_job_of_the_one_now(record) -> None
 def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
     record, monkeypatch
 ) -> None:
-    """As Slurm does with one that has ended, where an operator requeues it."""
+    """As Slurm does when an operator requeues an ended job."""
     monkeypatch.setenv(WITHIN_TASK, "")
     scheduler, request = Scheduler(), queued_request(TaskSpec(name="one"))
     run_pass(record, request, scheduler)
@@ -723,7 +723,7 @@ def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
     begun = [
         worker.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
     ]
-    # It was killed before it came to its end.
+    # It was killed before its end.
     assert [(element.task, element.index, element.attempt) for element in begun if element] == [
         ("one", 0, 1)
     ] * 2

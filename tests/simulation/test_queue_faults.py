@@ -76,14 +76,14 @@ FOLDER = "/run"
 
 
 class Crash(BaseException):
-    """The process is no more."""
+    """The process has died."""
 
 
 # What the run computes
 
 
 def compute(task: str, lists: bool, texts: Mapping[str, str]) -> str:
-    """Return the value of one element: any deterministic function of its inputs will do."""
+    """Return the value of one element, some deterministic function of its inputs."""
     seed = int(sha256(json.dumps([task, sorted(texts.items())]).encode()).hexdigest()[:8], 16)
     size = 3 + seed % 6 if not texts else seed % 6
     value: object = [seed % 97 + index for index in range(size)] if lists else seed % 1000
@@ -91,13 +91,13 @@ def compute(task: str, lists: bool, texts: Mapping[str, str]) -> str:
 
 
 class Plan:
-    """A random workflow, and what plain evaluation gives for it."""
+    """A random workflow, and its values by plain evaluation."""
 
     def __init__(self, rng: random.Random) -> None:
         self.lists: dict[str, bool] = {}
         self.values: dict[str, list[str]] = {}
         tasks: list[TaskSpec] = []
-        # Half are what can be queued ahead whole: list -> fan-out -> chains -> gather.
+        # Half can be queued ahead as a whole: list -> fan-out -> chains -> gather.
         self.deep = rng.random() < 0.5
         modes = ("", "fan-out", "chain", "chain", "gather", "direct")
         for number in range(len(modes) if self.deep else rng.randint(1, 7)):
@@ -177,7 +177,7 @@ class Job:
         self.waits: set[str] = set()
         self.begin_at = 0.0
         self.leads_on = False  # its script ends with a dispatch pass
-        self.repeats = False  # which it runs again if that leaves no successor
+        self.repeats = False  # which it runs again if that pass leaves no successor
         self.twin: Job | None = None
         self.begun: set[int] = set()
         self.dropped: set[int] = set()
@@ -250,7 +250,7 @@ class World:
         return self.faults and self.rng.random() < rate
 
     def effect(self, process: Process, what: str) -> None:
-        """Called before and after each effect: here a process dies or stands still."""
+        """Called before and after each effect, where a process may die or stall."""
         self.effects += 1
         assert self.effects < 200_000, "the run does not come to an end"
         if self.chance(self.crash_rate):
@@ -285,7 +285,7 @@ class World:
         return None if process.remote else process.alive
 
     def run_pass(self, name: str, own_tag: str = "", job: Job | None = None) -> bool:
-        """Run a pass; whether its process ends well, with somebody left to run the next."""
+        """Run a pass; return whether its process ends well, with a successor for the next pass."""
         process = self.start(name, job)
         record = RunRecord(FOLDER, SimFiles(self, process))
         self.passes += 1
@@ -337,11 +337,11 @@ class World:
             if self.chance(self.fate_rate):
                 job.fate = rng.choice(fates)
         if self.chance(0.1):
-            # One absence a job: two, with no pass between them, look like one long one.
+            # One absence per job: two with no pass between them would look like one long absence.
             job.known_from = self.now
             begin = self.now + rng.uniform(5, 60)
             job.glitch = (begin, begin + rng.uniform(1, LAG))
-        if job.fate != "eager":  # the scheduler has forgotten what it is to wait for
+        if job.fate != "eager":  # the scheduler has forgotten the job's dependency
             job.waits = {dependency for dependency in request.after if self.jobs[dependency].live}
         job.begin_at = self.now + max(request.begin, rng.choice((0.1, 1.0, 10.0)))
         self.note(f"job {job.id} {request.tag} size {request.size} {job.fate} "
@@ -378,7 +378,7 @@ class World:
                 self.later(0.1, partial(self.tail, job, position))
 
     def drop_position(self, job: Job, position: int) -> None:
-        """Its twin was lost: some schedulers take it out of the queue, others start it."""
+        """Handle a lost twin: some schedulers remove the waiting element, others start it."""
         if self.rng.random() < 0.3:
             self.begin_position(job, position)
         elif job.state == "running" and position not in job.begun:
@@ -389,7 +389,7 @@ class World:
             self.done(job, position)
 
     def begin(self, job: Job, position: int) -> None:
-        """A worker begins: all that `run_position` does up to the call of the function."""
+        """Begin a worker: all that `run_position` does up to the call of the function."""
         if not job.live:
             return
         if job.fate == "kill-position" and self.rng.random() < 0.3:
@@ -474,7 +474,7 @@ class World:
     # The end
 
     def finished(self) -> bool:
-        """Whether the run is over by its record, with every request taken up."""
+        """Whether the record says that the run is over, with every request taken up."""
         if self.last is None or self.last.finished is None:
             return False
         ends = [record for record in self.records() if isinstance(record, (Finished, Epoch))]
@@ -502,7 +502,7 @@ class World:
         self.later(self.rng.uniform(0, 5), partial(self.follow, kind, self.last_request))
 
     def follow(self, kind: str, number: int, turns: int = 3) -> None:
-        """Run passes, as who asks does, until one has taken the request up."""
+        """Run passes, as the requesting command does, until one has taken the request up."""
         self.run_pass(kind)
         taken = [record.number for record in self.records() if isinstance(record, Epoch)]
         if turns and max(taken, default=0) < number:
@@ -527,7 +527,7 @@ class World:
             assert ended or any(
                 job.live and job.fate != "never" for job in self.jobs.values()
             ), "nobody carries it on"
-        # What is left now waits for a person: for the last time, without new faults.
+        # The remaining work waits for a person: one last time, without new faults.
         self.faults = False
         for turn in range(12):
             if self.finished():
@@ -577,8 +577,8 @@ class World:
                         f"{outcome} for nothing"
                     )
         if not self.last_request and not self.stall_rate:
-            # Else a job may be killed after it has published: what waits for it is then taken
-            # out of the queue for that, and looks as if a person had done it.
+            # Otherwise a job may be killed after it has published: jobs behind it are then taken
+            # out of the queue, and that looks as if a person had done it.
             failures = [
                 record
                 for record in records
@@ -607,7 +607,7 @@ class World:
 
 
 def process_dies() -> bool:
-    """Whether a `Crash` is on its way: a process that is no more releases nothing."""
+    """Whether a `Crash` is being raised: a dead process releases nothing."""
     import sys
 
     return isinstance(sys.exc_info()[1], Crash)

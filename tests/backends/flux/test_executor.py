@@ -1,4 +1,4 @@
-"""The executor over a tiny fake flux: what it asks, and what it makes of bad answers."""
+"""The executor on a tiny fake flux: its calls, and how it handles bad answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def request(**fields: Any) -> JobRequest:
 
 
 class Flux:
-    """A command that notes how it was called and says what it was told, by its subcommand."""
+    """A command that logs its calls and prints a scripted answer for each subcommand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class Flux:
         self, name: str, out: str = "", *, err: str = "", code: int = 0, body: str = "",
         time: int | None = None,
     ) -> None:  # fmt: skip
-        """Say this, always or the n-th time only."""
+        """Set the answer, always or for the n-th call only."""
         base = name if time is None else f"{name}.{time}"
         (self.folder / f"{base}.out").write_text(out)
         (self.folder / f"{base}.err").write_text(err)
@@ -136,7 +136,7 @@ def test_an_array_that_is_taken_in_part_is_taken(
         ("flux submit: error: unrecognized arguments: --nosuchopt", 2, SubmissionRefusedError),
         ("[Errno 22] job submission to debug is disabled: later", 1, SubmissionLimitError),
         (DOWN, 1, SchedulerUnreachableError),
-        ("", 0, SchedulerUnreachableError),  # no id: whether it was taken is unknown
+        ("", 0, SchedulerUnreachableError),  # no id: it is unknown whether the job was accepted
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [1, 3])
@@ -161,7 +161,7 @@ def test_a_submission_that_takes_too_long_is_in_doubt(flux: Flux) -> None:
 
 
 def test_environment_that_reaches_flux(flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
-    # flux submit hands all of it on to the job.
+    # flux submit passes the whole environment on to the job.
     gone = ("FLUX_JOB_CC", "FLUX_JOB_ID", "FLUX_TASK_RANK", "FLUX_KVS_NAMESPACE", "PMI_RANK",
             "FLUX_JOB_TMPDIR", "REFLOW_JOB_TAG")  # fmt: skip
     stays = ("FLUX_URI", "FLUX_MODULE_PATH", "MY_OWN")
@@ -227,7 +227,7 @@ def test_submission_gives_up_after_leaving_out_dependencies_too_often(flux: Flux
 
 
 def test_many_dependencies_are_joined(flux: Flux) -> None:
-    """An element would have each of them, and a command line has an end."""
+    """Each element would list them all, and the length of a command line is limited."""
     body = 'echo "f$(grep -c . flux.submit.calls | tr 0 a)"'
     flux.says("submit", body=body)
     flux.says("bulksubmit", "f8\nf9\n")

@@ -1,4 +1,4 @@
-"""What Flux printed, and what it might print, as neutral words."""
+"""Parsing what Flux printed, and what it might print."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_transcript() -> None:
         assert bool(reason) == bool(jobs[name].status.reason), name
     running = [job.name for job in jobs.values() if job.status.running]
     assert running == ["running"]
-    # A stranger's name may hold the separator: what is misread so is never a success.
+    # A foreign job's name may hold the separator: a misread row is never a success.
     assert jobs.pop("odd").status.cause == "UNKNOWN"
     unborn = {name for name, job in jobs.items() if job.status.started is None}
     assert unborn == {"toomany", "nogpu", "held", "heldcancelled", "waits", "never"}
@@ -119,7 +119,7 @@ def test_states_of_what_lives(state: str) -> None:
     status = parse.status(state, "", "16")
     assert (status.state, status.cause) == (LIVE, "")
     assert status.running == (state in ("RUN", "CLEANUP"))
-    # An urgency of 0 says nothing of a job that runs.
+    # An urgency of 0 is ignored for a running job.
     assert (parse.status(state, "", "0").cause == "HELD") != status.running
 
 

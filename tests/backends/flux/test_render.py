@@ -1,4 +1,4 @@
-"""What flux is called with, as golden files, and what is refused."""
+"""The arguments of flux, as golden files, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The executor over tiny fake commands: what it asks, and what it makes of bad answers."""
+"""The executor on tiny fake commands: its calls, and how it handles bad answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Lsf:
-    """A folder of commands that note how they were called and say what they are told to."""
+    """A folder of commands that log their calls and print scripted answers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ def block(job: str, *events: str, user: str = ME) -> str:
 
 
 def details(text: str) -> str:
-    """A bjobs that says this when it is asked for details."""
+    """Return a bjobs that prints this text when it is asked for details."""
     return f'[ "$1" != -l ] || {{ printf "%s" {shlex.quote(text)}; exit 0; }}'
 
 
@@ -134,7 +134,7 @@ def test_submit(lsf: Lsf, more: str) -> None:
         (DOWN, 255, SchedulerUnreachableError),
         ("lsb_init: Failed in an LSF library call: Unable to open file lsf.conf", 255,
          SchedulerUnreachableError),
-        ("", 0, SchedulerUnreachableError),  # no id: whether it was taken is unknown
+        ("", 0, SchedulerUnreachableError),  # no id: it is unknown whether the job was accepted
     ],
 )  # fmt: skip
 def test_a_submission_that_fails(lsf: Lsf, err: str, code: int, error: type[Exception]) -> None:
@@ -180,7 +180,7 @@ def test_environment_that_reaches_bsub(lsf: Lsf, monkeypatch: pytest.MonkeyPatch
 
 
 def forgetful(job_ids: str) -> str:
-    """A bsub that refuses the first job of the condition that is not among the known."""
+    """Return a bsub that refuses the first job of the condition that is not in `job_ids`."""
     return f"""
 while [ $# -gt 1 ]; do
   if [ "$1" = -w ]; then

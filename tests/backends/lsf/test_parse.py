@@ -1,4 +1,4 @@
-"""What LSF's commands print, as a real OpenLava (4.0dev4) printed it: transcripts/.
+"""Parsing the output of LSF's commands, from transcripts/ of a real OpenLava (4.0dev4).
 
 The JSON of IBM's bjobs is from its documentation (bjobs -o and -json, "Termination reasons"):
 no IBM LSF was at hand.
@@ -76,7 +76,7 @@ def test_only_bhist_says_who_killed_a_job() -> None:
 
 
 def test_a_shell_that_was_killed_is_done_as_lsf_sees_it() -> None:
-    # Whether there is a result, the record says.
+    # The record says whether there is a result.
     assert ending(parse.merge(parse.table(read("bjobs")))["110"]) == (ENDED, "", 0, None)
 
 

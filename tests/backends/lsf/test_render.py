@@ -1,4 +1,4 @@
-"""What bsub is called with, as golden files, and what is refused."""
+"""The arguments of bsub, as golden files, and what is refused."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_one_element_is_a_plain_job_whose_index_is_zero() -> None:
 def test_a_begin_time_is_never_early_nor_past_when_bsub_reads_it(
     begin: float, second: float
 ) -> None:
-    # A minute that has passed would be that of the next year.
+    # bsub takes a minute that has passed for one of the next year.
     argv = arguments(request(begin=begin), OPENLAVA, NOON + second)
     month, day, hour, minute = map(int, argv[argv.index("-b") + 1].split(":"))
     when = time.mktime((2026, month, day, hour, minute, 0, 0, 0, -1))

@@ -39,7 +39,7 @@ class TestPBS(SchedulerContract):
         )
 
     def test_behind_one_that_is_cancelled_before_it_began_it_runs(self, jobs: Jobs) -> None:
-        """PBS deletes who is behind a waiting job that is deleted; it says so, and it is lost."""
+        """PBS deletes the jobs behind a deleted waiting job; it says so, and they are lost."""
         first = jobs.submit("await go")
         parent = jobs.submit("note parent x", after=(first.id,))
         child = jobs.submit("note child x", after=(parent.id,))
@@ -51,7 +51,7 @@ class TestPBS(SchedulerContract):
 
 
 class TestTorque(SchedulerContract):
-    """On the real one alone: there is none that is simulated."""
+    """On a real Torque only: there is no simulated one."""
 
     entry = "pbs"
     real = "torque"

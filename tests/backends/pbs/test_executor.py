@@ -1,4 +1,4 @@
-"""The executor over tiny fake commands: what it asks, and what it makes of bad answers."""
+"""The executor on tiny fake commands: its calls, and how it handles bad answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class PBS:
-    """A folder of commands that note how they were called and say what they are told to."""
+    """A folder of commands that log their calls and print scripted answers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,7 +109,7 @@ def test_submit(pbs: PBS, out: str) -> None:
         ("qsub: would exceed complex's per-user limit", 38, SubmissionLimitError),
         ("Connection refused\nqsub: cannot connect to server pbshost (errno=15010)", 162,
          SchedulerUnreachableError),
-        ("", 0, SchedulerUnreachableError),  # no id: whether it was taken is unknown
+        ("", 0, SchedulerUnreachableError),  # no id: it is unknown whether the job was accepted
     ],
 )  # fmt: skip
 def test_a_submission_that_fails(pbs: PBS, err: str, code: int, error: type[Exception]) -> None:
@@ -287,7 +287,7 @@ def test_many_ended_jobs_are_asked_for_in_turns(pbs: PBS) -> None:
     statuses = PBSExecutor(history=True).poll(jobs)
     assert sum(status.state == ENDED for status in statuses.values()) == ASKED
     assert len(statuses) == 100, "none of the others is taken for lost"
-    # Where the server forgets them at once, there is nothing to wait for.
+    # If the server forgets ended jobs at once, there is nothing to wait for.
     assert PBSExecutor(history=False).poll(jobs) == {}
 
 
@@ -392,7 +392,7 @@ def test_cancel_in_chunks_what_is_in_the_queue(pbs: PBS) -> None:
 
 
 def test_cancel_releases_jobs_behind_one_that_never_began(pbs: PBS) -> None:
-    # PBS has 1 no more after its deletion, and 2 waits for it.
+    # PBS no longer has job 1 after its deletion, and job 2 waits for it.
     body = '[ -e "$0.gone" ] && echo 2.pbshost || echo 1.pbshost; : > "$0.gone"'
     pbs.says("qselect", body=body)
     waits = {"depend": "afterany:1.pbshost@pbshost", "substate": "22", "Hold_Types": "s"}
@@ -552,7 +552,7 @@ def test_submission_that_torque_refuses_again_and_again_is_in_doubt(pbs: PBS) ->
     pbs.says("qselect", "31.pbshost\n")
     with pytest.raises(SchedulerUnreachableError, match=r"31\.pbshost"):
         TORQUE.submit(evolve(REQUEST, after=("31.pbshost",)))
-    with pytest.raises(SubmissionRefusedError):  # without one, it means something else
+    with pytest.raises(SubmissionRefusedError):  # without a dependency: something else
         TORQUE.submit(REQUEST)
 
 
@@ -609,7 +609,7 @@ def test_jobs_of_torque_are_counted_and_cancelled(pbs: PBS) -> None:
     assert TORQUE.queued() == 3
     pbs.says("qdel", err="qdel: nonexistent job id: 1[].pbshost\n", code=153)
     TORQUE.cancel(["1[].pbshost", "9.pbshost"])
-    # Twice: an element that starts in that moment is passed over.
+    # Twice: qdel misses an element that starts at that moment.
     assert pbs.calls("qdel") == ["1[].pbshost"] * 2
     assert pbs.calls("qstat") == pbs.calls("qalter") == []
     pbs.says("qdel", err="qdel: odd\n", code=1)

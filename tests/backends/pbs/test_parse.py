@@ -1,4 +1,4 @@
-"""What PBS's commands print, as a real one (23.06) printed it: transcripts/."""
+"""Parsing the output of PBS's commands, from transcripts/ of a real PBS (23.06)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_times_nodes_and_reasons_of_jobs() -> None:
     assert (bad.exit_code, bad.signal, bad.reason) == (7, None, "exit code 7")
     assert (killed.exit_code, killed.signal) == (None, 9)
     assert killed.reason == "killed by signal 9: memory suspected"
-    # A script is started by the login shell, which says 128 and the signal.
+    # A script is started by the login shell, which exits with 128 plus the signal.
     assert (wrapped.exit_code, wrapped.signal) == (137, 9)
     assert wrapped.reason == "killed by signal 9: memory suspected"
     good = statuses["1224.pbshost"]

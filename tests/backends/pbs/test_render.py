@@ -1,4 +1,4 @@
-"""What qsub is called with, as golden files, and what is refused."""
+"""The arguments of qsub, as golden files, and what is refused."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_as_many_dependencies_as_are_promised_fit_into_what_qsub_takes() -> None
     assert most is not None
     server = "pbs-01.cluster.site.example.org"
     job = f"1234567[].{server}"
-    # As qsub writes it down: with the server once more.
+    # As qsub stores it: with the server's name once more.
     assert len(f"afterany:{':'.join([f'{job}@{server}'] * most)}") < 2040
     argv = arguments(request(after=(job,) * most), (), NOW)
     assert f"depend=afterany:{':'.join([job] * most)}" in argv

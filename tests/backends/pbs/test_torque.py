@@ -1,4 +1,4 @@
-"""Torque's dialect: what its commands are called with, and print, as a real one (6.1.3) did."""
+"""Torque's dialect: arguments and output of its commands, as a real one (6.1.3) had them."""
 
 from __future__ import annotations
 

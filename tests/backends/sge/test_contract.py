@@ -15,7 +15,7 @@ class TestSGE(SchedulerContract):
     native = {"p": "-10", "notify": ""}  # noqa: RUF012
     own = {"N": "x", "-t": "1-3"}  # noqa: RUF012
     outer = {"SGE_TASK_ID": "3", "JOB_ID": "77", "JOB_NAME": "x", "NSLOTS": "4"}  # noqa: RUF012
-    # What qdel ends has the record of what any SIGKILL ends; what it takes from the queue, none.
+    # qdel of a running job leaves the record of any SIGKILL; of a waiting job it leaves none.
     tells = ("exit_code", "signal", "timeout", "positions")
     refused_paths = ("comma", "dollar", "newline")
 

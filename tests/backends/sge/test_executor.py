@@ -1,4 +1,4 @@
-"""The executor over tiny fake commands: what it asks, and what it makes of bad answers."""
+"""The executor on tiny fake commands: its calls, and how it handles bad answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Cell:
-    """A folder of commands that note how they were called and say what they are told to."""
+    """A folder of commands that log their calls and print scripted answers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -132,7 +132,7 @@ def rejected(text: str) -> str:
         (rejected('denied: host "n1" is no submit host'), 1, SubmissionForbiddenError),
         # qmaster went away while it read the request.
         (rejected("Error reading answer list from qmaster"), 1, SchedulerUnreachableError),
-        ("", 0, SchedulerUnreachableError),  # no id: whether it was taken is unknown
+        ("", 0, SchedulerUnreachableError),  # no id: it is unknown whether the job was accepted
     ],
 )  # fmt: skip
 def test_a_submission_that_fails(cell: Cell, err: str, code: int, error: type[Exception]) -> None:
@@ -216,7 +216,7 @@ def test_records_of_the_last_days_are_read_at_once_for_many_ended_jobs(cell: Cel
     statuses = SGEExecutor().poll(jobs)
     assert len(statuses) == 490
     assert len(cell.calls("qstat")) == 1
-    # The rest one by one: they may have started long ago, or never.
+    # The others are asked for one by one: they may have started long ago, or never.
     assert cell.calls("qacct")[0] == f"-o {ME} -d 2 -j"
     assert len(cell.calls("qacct")) == 11 <= SHOWN
 
@@ -453,13 +453,13 @@ def test_what_stands_behind_debians_wrapper_is_found(tmp_path: Path) -> None:
     real.parent.mkdir()
     real.write_text("#!/bin/sh\n")
     wrapper.write_text(WRAPPER.format(folder=real.parent))
-    # One that cannot be run is none.
+    # A command that cannot be run counts as missing.
     assert behind(str(wrapper)) == (str(wrapper), {})
     real.chmod(0o755)
     cell = {"SGE_ROOT": "/var/lib/gridengine", "SGE_CELL": "default"}
     site = tmp_path / "defaults"
     assert behind(str(wrapper), str(site)) == (str(real), cell)
-    # What the site has set is read last.
+    # The site's own settings are read last.
     site.write_text("# SGE_ROOT=/no\nSGE_CELL=north\nSGE_ARCH=`arch`\n")
     assert behind(str(wrapper), str(site)) == (str(real), {**cell, "SGE_CELL": "north"})
 

@@ -1,4 +1,4 @@
-"""What Grid Engine's commands print, as a real one (8.1.9) printed it: transcripts/."""
+"""Parsing the output of Grid Engine's commands, from transcripts/ of a real one (8.1.9)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_in_the_queue() -> None:
     assert {at for at, element in array.positions.items() if element.running} == {0, 1, 2}
     assert array.nodes == ("n1",)
     assert array.started == local("2026-11-25T03:25:27") or array.started is not None
-    # Of an array of which other tasks have ended, what is left.
+    # The remaining tasks of an array of which others have ended.
     assert {at: element.cause for at, element in statuses["180"].positions.items()} == {1: "HELD"}
     assert statuses["177"].reason == "hqw: it is held: qrls"
     assert statuses["178"].cause == statuses["179"].cause == "", (
@@ -126,7 +126,7 @@ def test_how_jobs_ended() -> None:
         "166": ("ERROR", None, 9),
         "167": ("TIMEOUT", None, 9),
         "168": ("ERROR", 137, None),
-        # 170 exits with 99 again and again: it is in the queue and has not ended
+        # 170 exits with 99 again and again: it is still in the queue
         "171": ("ERROR", 0, None),
         "172": ("ERROR", 1, None),
         "173": ("TIMEOUT", None, 10),
@@ -173,7 +173,7 @@ def record(**fields: Any) -> str:
         ({}, "", ""),
         ({"exit_status": "1"}, "ERROR", "exit code 1"),
         ({"failed": "37  : qmaster enforced h_rt", "exit_status": "137"}, "TIMEOUT", "enforced"),
-        # Others have the node kill the job, and qacct says so.
+        # In other Grid Engines the node kills the job, and qacct says so.
         ({"failed": "100 : assumedly after job", "exit_status": "137", "category": "-l h_rt=3"},
          "TIMEOUT", "limit of 3 s"),
         ({"failed": "100 : assumedly after job", "exit_status": "137", "category": "-l h_rt=30"},
@@ -190,7 +190,7 @@ def record(**fields: Any) -> str:
         ({"failed": "0", "exit_status": "odd"}, "ERROR", "failed 0"),
         ({"failed": "odd", "exit_status": "0"}, "UNKNOWN", "'odd'"),
         ({"failed": "", "exit_status": "0"}, "UNKNOWN", "''"),
-        # Univa's and Altair's tell who has deleted a job.
+        # Univa's and Altair's qacct says who deleted a job.
         ({"failed": "100 : assumedly after job", "exit_status": "137",
           "deleted_by": "me@login"}, "CANCELLED", "me@login"),
         ({"deleted_by": "NONE"}, "", ""),
@@ -258,7 +258,7 @@ def test_what_qsub_says_sorted_by_what_to_do() -> None:
             assert (parse.UNREACHABLE.search(message) is not None) == (kind == "down"), line
 
 
-# Whatever comes
+# Arbitrary input
 
 
 PIECES = st.lists(

@@ -1,4 +1,4 @@
-"""What qsub is called with, as golden files, and what is refused."""
+"""The arguments of qsub, as golden files, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The executor over tiny fake commands: what it asks, and what it makes of bad answers."""
+"""The executor on tiny fake commands: its calls, and how it handles bad answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Slurm:
-    """A folder of commands that note how they were called and say what they are told to."""
+    """A folder of commands that log their calls and print scripted answers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -101,7 +101,7 @@ def test_submit(slurm: Slurm, out: str) -> None:
          "(connect failure)", 1, SchedulerUnreachableError),
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 1,
          SchedulerUnreachableError),
-        ("", 0, SchedulerUnreachableError),  # no id: whether it was taken is unknown
+        ("", 0, SchedulerUnreachableError),  # no id: it is unknown whether the job was accepted
     ],
 )  # fmt: skip
 def test_a_submission_that_fails(slurm: Slurm, err: str, code: int, error: type[Exception]) -> None:

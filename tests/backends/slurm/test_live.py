@@ -171,7 +171,7 @@ def test_max_submit_jobs(site: Site) -> None:
 def test_variables_of_a_shell_do_not_change_what_is_submitted(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The pool's process is made at its first call, and has them.
+    # The pool's process is created at its first call and inherits these variables.
     for name, value in {"SBATCH_ARRAY_INX": "0-3", "SBATCH_WAIT": "1", "SLURM_JOB_ID": "1"}.items():
         monkeypatch.setenv(name, value)
     _, job = site.submit("sleep 1; true")

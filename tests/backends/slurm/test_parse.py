@@ -1,4 +1,4 @@
-"""What Slurm's commands print, as a real one (22.05) printed it: transcripts/."""
+"""Parsing the output of Slurm's commands, from transcripts/ of a real Slurm (22.05)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_squeue() -> None:
     causes = {job: status.cause for job, status in statuses.items() if status.cause}
     assert causes == dict.fromkeys(["7", "61", "59", "30", "80", "81", "82"], "HELD")
     assert {status.state for status in statuses.values()} == {LIVE}
-    assert "90" not in statuses  # another user's job: the number was ours once
+    assert "90" not in statuses  # another user's job: the number was once ours
     assert statuses["12"].running, "the leader counts, not another component"
     five = statuses["5"]
     assert five.running
@@ -104,7 +104,7 @@ def test_a_row_that_accounting_has_not_filled_in_yet_is_not_taken_for_the_array(
      ("CANCELLED by 1001|Dependency|0:0", "CANCELLED"), ("CANCELLED|Dependency|0:0", "LOST")],
 )  # fmt: skip
 def test_whether_a_person_or_slurm_cancelled_what_waited(text: str, cause: str) -> None:
-    """As squeue and sacct of Slurm 22.05 have told it."""
+    """As reported by squeue and sacct of Slurm 22.05."""
     state, reason, code = (*text.split("|"), "")[:3]
     assert parse.status(state, reason=reason, code=code).cause == cause
 

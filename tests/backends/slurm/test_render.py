@@ -1,4 +1,4 @@
-"""What sbatch is called with, as golden files, and what is refused."""
+"""The arguments of sbatch, as golden files, and what is refused."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_users_export_stands() -> None:
 
 
 def test_a_backslash_in_the_log_is_refused() -> None:
-    # sbatch takes it out, and then leaves %a as it is: all elements would share one log.
+    # sbatch removes the backslash and then keeps %a as text: all elements would share one log.
     with pytest.raises(SubmissionRefusedError, match="backslash"):
         log_pattern(request(log="/a\\b/{position}.log"))
 
