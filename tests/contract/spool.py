@@ -1,7 +1,7 @@
 """A small scheduler of its own, and its executor, which calls no commands.
 
-A job is a folder below ``jobs``; a process of its own waits for what the job is to wait for,
-runs it and notes how its positions ended. Positions count from 1. A file ``down`` in the
+A job is a folder below ``jobs``; its own process waits for the jobs that it depends on, runs
+it and notes how its positions ended. Positions count from 1. A file ``down`` in the
 spool stops all answers, ``full`` all submissions.
 """
 
@@ -67,14 +67,14 @@ class SpoolExecutor(Executor):
                 break
             number += 1
         job = self._folder(str(number))
-        # In one piece: whoever looks for a tag reads all of them meanwhile.
+        # Atomic, as a search for a tag may read all requests at this moment.
         (job / "new").write_text(json.dumps(self.described(request)))
         (job / "new").rename(job / "request")
         self.start(job)
         return job.name
 
     def described(self, request: JobRequest) -> dict[str, Any]:
-        """Return what the job's process is to know."""
+        """Return what the job's process needs to know."""
         return {**asdict(request), "submitted": time.time()}
 
     def start(self, job: Path) -> None:
@@ -146,7 +146,7 @@ class SpoolExecutor(Executor):
 
 
 def run(folder: str) -> None:
-    """Be the process of one job; it has no more than the standard library."""
+    """Run one job, as its process; only the standard library is at hand."""
     with open(f"{folder}/request") as file:
         request = json.load(file)
     jobs, name = os.path.split(folder)
@@ -223,6 +223,6 @@ CANCELLED, TIMEOUT, ERROR = {CANCELLED!r}, {TIMEOUT!r}, {ERROR!r}
 
 
 def stop(spool: Path) -> None:
-    """Take the spool away: the processes of its jobs end when they see that."""
+    """Remove the spool: the processes of its jobs end when they notice."""
     shutil.rmtree(spool, ignore_errors=True)
-    shutil.rmtree(spool, ignore_errors=True)  # what was written in between
+    shutil.rmtree(spool, ignore_errors=True)  # files that were written in between

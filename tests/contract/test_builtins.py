@@ -133,7 +133,7 @@ class TestNonempty(VerifierContract):
 
 
 def changed(change: Callable[[Path], object]) -> Callable[[Path], Output]:
-    """Return what makes an output whose file is changed behind the task's back."""
+    """Return a function that makes an output and then changes its file behind the task's back."""
 
     def make(folder: Path) -> Output:
         output = two_files(folder)
@@ -206,8 +206,8 @@ class TestSqlite(StoreContract):
 
 
 @pytest.mark.parametrize("verifier", [ExistsVerifier(), NonemptyVerifier()])
-def test_a_path_that_cannot_be_judged_is_an_error(verifier: Verifier, tmp_path: Path) -> None:
-    """The engine does the work again and says why; it must not be taken for a missing file."""
+def test_path_that_cannot_be_examined_is_an_error(verifier: Verifier, tmp_path: Path) -> None:
+    """The engine runs the task again and says why; the file must not count as missing."""
     path = tmp_path / ("n" * 300)
     with pytest.raises(OSError, match="File name too long"):
         verifier.verify(output(path, [path]))

@@ -161,7 +161,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_named_verifier_judges_what_is_in_the_cache(tmp_path: Path) -> None:
+def test_named_verifier_judges_cached_results(tmp_path: Path) -> None:
     script = tmp_path / "checked.py"
     script.write_text(verified('"nonempty"'))
     again = '["table"]'
@@ -173,7 +173,7 @@ def test_a_named_verifier_judges_what_is_in_the_cache(tmp_path: Path) -> None:
     assert start(script, tmp_path / "run4")[1] == again
 
 
-def test_a_verifier_that_raises_has_the_work_done_again(tmp_path: Path) -> None:
+def test_task_runs_again_if_its_verifier_raises(tmp_path: Path) -> None:
     script = tmp_path / "checked.py"
     script.write_text(verified("broken"))
     for number in range(2):

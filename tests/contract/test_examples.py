@@ -55,15 +55,15 @@ def test_every_example_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_passes_its_contract(installed: Path, tmp_path: Path, name: str) -> None:
-    # Alone: reflow-data takes arrays too.
+def test_example_passes_its_contract(installed: Path, tmp_path: Path, name: str) -> None:
+    # Without other plugins: reflow-data takes arrays too.
     output = run(
         "pytest", "-q", "-rs", "-p", "no:cacheprovider", EXAMPLES / name,
         path=installed, home=tmp_path, plugins=name.removeprefix("reflow-example-"),
     )  # fmt: skip
     done = re.search(r"^\d+ passed(?:, (\d+) skipped)? in ", output, re.MULTILINE)
     assert done is not None, output
-    # What was skipped is what the example does not promise, and nothing else.
+    # Only features that the example does not promise are skipped.
     reasons = re.findall(r"^SKIPPED \[(\d+)\] .*: not promised: (.*)$", output, re.MULTILINE)
     assert sum(int(count) for count, _ in reasons) == int(done[1] or 0), output
     odd = [why for _, why in reasons if not any(word in why for word in NAMES[name])]

@@ -1,4 +1,4 @@
-"""The suites catch what is wrong: implementations with one mistake each, and by which case."""
+"""The suites catch implementations with one mistake each, by the case that is named there."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_each_mistake_is_caught(suite: str, tmp_path: Path) -> None:
     tests = {f"{name}::{case}" for name, case in cases.items()}
     tests |= {f"TestRight::{case}" for case in cases.values()}
     # Where CI is set, Hypothesis tries the same few examples each time.
-    # Real schedulers are not for this.
+    # Real schedulers are not used here.
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -170,7 +170,7 @@ class TestXarray(SerializerContract):
         xr.DataArray(np.array(1.5)),
         xr.DataArray(np.array(["a", "bc"], dtype=object), dims="n", name="texts"),
         xr.DataArray(np.arange(20_000.0)[::2], dims="n"),
-        # What CF would take for times, packed numbers and gaps are just numbers here.
+        # By CF these would be times, packed numbers and gaps; here they are just numbers.
         xr.Dataset(
             {"n": ("x", [0, 1], {"units": "days since 2000-01-01", "scale_factor": 2.0,
                                  "_FillValue": 1, "coordinates": "x"})}

@@ -51,7 +51,7 @@ def written(name: str, value: object, folder: Path) -> bytes:
 
 @pytest.fixture
 def lazily(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take small files for large ones."""
+    """Treat small files as large ones."""
     for module in (base, arrays, columns, tables, datasets):
         monkeypatch.setattr(module, "LAZY_BYTES", 1)
 
@@ -80,7 +80,7 @@ def test_any_array_comes_back(tmp_path_factory: pytest.TempPathFactory, array: A
     assert written("numpy", np.asfortranarray(array).reshape(array.shape), folder) == first
 
 
-def test_what_lies_between_the_fields_of_records_does_not_count(tmp_path: Path) -> None:
+def test_padding_between_fields_does_not_count(tmp_path: Path) -> None:
     kind = np.dtype({"names": ["a", "b"], "formats": ["i1", [("c", "i2"), ("d", "i1")]],
                      "offsets": [0, 8], "itemsize": 16})  # fmt: skip
     clean = np.zeros(3, kind)
@@ -106,7 +106,7 @@ def test_how_an_arrow_table_was_made_does_not_count(tmp_path: Path) -> None:
     assert written("arrow", renamed, tmp_path) != written("arrow", plain, tmp_path)
 
 
-def test_who_made_a_table_does_not_count(tmp_path: Path) -> None:
+def test_library_that_made_a_table_does_not_count(tmp_path: Path) -> None:
     table = pa.Table.from_pandas(pd.DataFrame({"a": [1, 2]}))
     described = json.loads(table.schema.metadata[b"pandas"])
     described["creator"] = {"version": "0.1", "library": "another"}
@@ -191,7 +191,7 @@ class Counting(Files):
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_what_is_not_touched_is_not_read(
+def test_untouched_values_are_not_read(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (base, arrays, columns, tables, datasets):
@@ -257,7 +257,7 @@ def test_by_type_through_fan_out_gather_and_cache(
     assert summary == {"parts": {"CACHED": 1}, "each": {"CACHED": 2}, "whole": {"CACHED": 1}}
 
 
-def test_what_is_refused_fails_the_task_with_the_reason(tmp_path: Path) -> None:
+def test_refused_value_fails_the_task_with_the_reason(tmp_path: Path) -> None:
     wf = Workflow("w", store=tmp_path / "runs.sqlite")
 
     @wf.job()
@@ -268,7 +268,7 @@ def test_what_is_refused_fails_the_task_with_the_reason(tmp_path: Path) -> None:
         wf.run_local(tmp_path / "out")
 
 
-# What is not there, and what must not be
+# Missing libraries and forbidden contents
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
 
 
 def test_a_dataset_is_a_zarr_store(tmp_path: Path) -> None:
-    """As the specification of Zarr 2 has it, so that other programs read it."""
+    """By the specification of Zarr 2, so that other programs can read it."""
     content = written("xarray", LAZY["xarray"], tmp_path)
     archive = zipfile.ZipFile(io.BytesIO(content))
     assert json.loads(archive.read(".zgroup")) == {"zarr_format": 2}

@@ -66,7 +66,7 @@ def blocks_of(text: str, name: str) -> list[Block]:
 
 @dataclass
 class Reader:
-    """Somebody with a fresh home and a checkout who does what a page says."""
+    """A user with a fresh home and a checkout who does what a page says."""
 
     home: Path
     ids: dict[str, str] = field(default_factory=dict)
@@ -98,19 +98,19 @@ class Reader:
             "PIP_UPGRADE": "1",
             "PIP_NO_DEPS": "1",
             "PIP_NO_INDEX": "1",
-            "PIP_NO_BUILD_ISOLATION": "0",  # as pip has it, 0 switches the isolation off
+            "PIP_NO_BUILD_ISOLATION": "0",  # in pip's logic 0 switches the isolation off
             "PIP_QUIET": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
 
     def path(self, title: str) -> Path:
-        """Return where the file of that title is."""
+        """Return the path of the file with that title."""
         if title.startswith("~/"):
             return self.home / title[2:]
         return self.folder / title
 
     def read(self, block: Block) -> None:
-        """Do what one block says; an AssertionError says what went otherwise."""
+        """Do what one block says; an AssertionError says what differed."""
         language = block.language
         assert language, f"{block.place}: say what this block is, ```text for one that is not run"
         if language in READ_ONLY:
@@ -227,7 +227,7 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    """Somebody with a fresh home."""
+    """A reader with a fresh home."""
     return Reader(tmp_path / "home")
 
 

@@ -19,7 +19,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/reference/hooks.md"
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("reflow_"))
 ENTRIES = hookspecs.Entry.__args__
 
-# Which installed plugins of the group implement the hook, by pluggy's own account.
+# The installed plugins of the group that implement the hook, according to pluggy.
 IMPLEMENTS = """
 import sys
 from importlib.metadata import entry_points
@@ -45,7 +45,7 @@ def section(hook: str) -> str:
     return sections[0]
 
 
-def test_all_hooks_are_known() -> None:
+def test_every_hook_has_a_section() -> None:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     assert [name for name in HOOKS if not hasattr(manager.hook, name)] == []
@@ -88,9 +88,9 @@ def test_example(hook: str, reader: Any, blocks: Callable[[str, str], list[Any]]
         env=reader.environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert installed[0].removeprefix("pip install ./reflow-") in done.stdout.split()
-    # ... and something was shown of what it did.
+    # ... and the page shows some effect of it.
     assert len(reader.outputs) > 1
-    # Its arguments are the hook's own.
+    # Its arguments are those of the hook.
     arguments = list(inspect.signature(getattr(hookspecs, hook)).parameters)
     for signature in re.findall(rf"def {hook}\(([^)]*)\)", text):
         names = [

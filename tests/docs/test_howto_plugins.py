@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def files(kind: str) -> dict[str, str]:
-    """Return the files of a page; what has one title is one file, in the page's order."""
+    """Return the files of a page; blocks of one title make one file, in the order of the page."""
     parts_by_file: dict[str, list[str]] = {}
     for path, text in FENCE.findall((ROOT / f"docs/how-to/write-a-{kind}.md").read_text()):
         parts_by_file.setdefault(path, []).append(text.rstrip("\n"))
@@ -44,7 +44,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("kind", PAGES)
-def test_what_the_page_says_passes_the_contract(kind: str, tmp_path: Path) -> None:
+def test_plugin_of_the_page_passes_the_contract(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
     project, site = tmp_path / "project", tmp_path / "site"
     for path, text in files(kind).items():
@@ -57,9 +57,9 @@ def test_what_the_page_says_passes_the_contract(kind: str, tmp_path: Path) -> No
     )  # fmt: skip
     output = run(
         "pytest", "-q", "-p", "no:cacheprovider", cwd=project, PYTHONPATH=str(site),
-        REFLOW_PLUGINS=PAGES[kind], **home,  # alone: reflow-data takes arrays too
+        REFLOW_PLUGINS=PAGES[kind], **home,  # without other plugins: reflow-data takes arrays too
     )  # fmt: skip
-    # Of what has parts that may be left out, the contract says what it does not promise.
+    # For kinds with optional parts the contract says which of them are not promised.
     skipped = r"(, \d+ skipped)?" if kind in ("backend", "store") else ""
     assert re.search(rf"^\d+ passed{skipped} in ", output, re.MULTILINE), output
 

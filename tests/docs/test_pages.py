@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Run by tests of their own, which ask for more.
+# These have their own, stricter tests.
 ELSEWHERE = {
     "docs/reference/hooks.md": "test_hooks.py",
     "docs/how-to/write-a-serializer.md": "test_howto_plugins.py",
@@ -37,7 +37,7 @@ def test_every_page_is_run_somewhere() -> None:
 
 
 def test_reader_notices(reader: Any, blocks: Callable[[str, str], list[Any]]) -> None:
-    """What a page gets wrong is an error: the tests of pages can fail."""
+    """A mistake on a page is an error: the tests of pages can fail."""
     wrong = {
         "```python\nraise SystemExit(3)\n```\n": "exit code 3",
         "```python title=\"a.py\"\nimport nothing_there\n```\n": "nothing_there",

@@ -34,8 +34,8 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_description_names_what_exists(page: str) -> None:
-    """What mkdocstrings describes can be imported by that name."""
+def test_described_names_can_be_imported(page: str) -> None:
+    """Every name that mkdocstrings describes can be imported."""
     for dotted in re.findall(r"^::: (\S+)$", (DOCS / page).read_text(), flags=re.MULTILINE):
         module, target = dotted, None
         while target is None:
@@ -48,7 +48,7 @@ def test_description_names_what_exists(page: str) -> None:
             target = getattr(target, name)
 
 
-def test_nothing_comes_from_elsewhere() -> None:
+def test_site_loads_nothing_from_other_hosts() -> None:
     """No fonts, scripts or counters of other hosts, and no address of this machine."""
     assert "font: false" in CONFIG
     assert re.findall(r"https?://", CONFIG) == []

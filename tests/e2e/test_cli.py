@@ -108,9 +108,9 @@ def test_run_prints_the_status_and_the_run_is_listed(shell: Shell) -> None:
     assert "Status    SUCCESS" in out
     run_id = shell.newest()
     for ask in (shell.demo, shell.reflow):
-        stand = json.loads(ask("status", run_id, "--json").stdout)
-        assert stand["run"]["status"] == "SUCCESS"
-        assert stand["summary"]["double"] == {"SUCCESS": 3}
+        status = json.loads(ask("status", run_id, "--json").stdout)
+        assert status["run"]["status"] == "SUCCESS"
+        assert status["summary"]["double"] == {"SUCCESS": 3}
         assert run_id in ask("runs", "--status", "success", "--since", "2020-01-01").stdout
         assert ask("runs", "--status", "FAILED").stdout == ""
         assert "already ended" in ask("cancel", run_id, "--yes").stdout
@@ -145,11 +145,11 @@ def test_submit_prints_the_id_first_and_waits(shell: Shell) -> None:
     assert shell.reflow("retry", run_id, "--task", "double").stdout == f"{run_id}\n"
     until = time.monotonic() + 60
     while True:
-        stand = json.loads(shell.reflow("status", run_id, "--json").stdout)
-        if stand["run"]["status"] == "FAILED":
+        status = json.loads(shell.reflow("status", run_id, "--json").stdout)
+        if status["run"]["status"] == "FAILED":
             break
-        assert time.monotonic() < until, stand
-    assert {element["attempt"] for element in stand["failed_instances"]} != {1}
+        assert time.monotonic() < until, status
+    assert {element["attempt"] for element in status["failed_instances"]} != {1}
 
 
 def test_submit_and_cancel(shell: Shell) -> None:
@@ -158,8 +158,8 @@ def test_submit_and_cancel(shell: Shell) -> None:
     # Nobody is there to answer a question, so nothing is cancelled.
     assert "give --yes" in shell.demo("cancel", run_id, code=2).stderr
     assert "CANCELLED" in shell.demo("cancel", run_id, "--yes").stdout
-    stand = json.loads(shell.demo("status", run_id, "--json").stdout)
-    assert stand["run"]["status"] == "CANCELLED"
+    status = json.loads(shell.demo("status", run_id, "--json").stdout)
+    assert status["run"]["status"] == "CANCELLED"
 
 
 def test_dry_run_submits_nothing(shell: Shell) -> None:
@@ -175,8 +175,8 @@ def test_options_are_typed(shell: Shell) -> None:
         "--day", "2026-04-01T10:00:00", "--point", '{"x": 3, "y": 4}', "--anything", "[1, null]",
         "--param-force-task", "mine",
     )  # fmt: skip
-    stand = json.loads(shell.demo("status", shell.newest(), "--json").stdout)
-    parameters = stand["run"]["parameters"]
+    status = json.loads(shell.demo("status", shell.newest(), "--json").stdout)
+    parameters = status["run"]["parameters"]
     assert parameters["day"].startswith("2026-04-01T10:00:00")
     expected = {
         "count": 1, "seconds": 0.5, "tags": ["a", "b"], "mode": "slow", "color": "BLUE",

@@ -240,9 +240,9 @@ def test_status_of_a_task_and_exit_codes(failed: Shell) -> None:
     assert "SUCCESS 2, FAILED 1" in out
     assert re.search(r"double\[1\] +FAILED +attempt 1", out)
     assert "make" not in out
-    stand = json.loads(failed.reflow("status", "r", "--task", "make", "--json").stdout)
-    assert list(stand["summary"]) == ["make"]
-    assert {element["task_name"] for element in stand["instances"]} == {"make"}
+    status = json.loads(failed.reflow("status", "r", "--task", "make", "--json").stdout)
+    assert list(status["summary"]) == ["make"]
+    assert {element["task_name"] for element in status["instances"]} == {"make"}
     done = failed.reflow("status", "r", "--task", "dubble", code=2)
     assert "did you mean 'double'" in done.stderr
     failed.reflow("status", "r")

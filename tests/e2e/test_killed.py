@@ -46,7 +46,7 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def victims(watch, run, whom):
+def victims(watch, run, victim):
     """Return the pids to kill, by the kind of process."""
     processes = watch.processes(run)
     pythons = {pid: line for pid, line in processes.items() if "reflow.job" in line}
@@ -58,28 +58,28 @@ def victims(watch, run, whom):
         except OSError:
             continue
     workers = [pid for pid in pythons if parents.get(pid) in pythons]
-    if whom == "workers":
+    if victim == "workers":
         return workers
-    if whom == "driver":
+    if victim == "driver":
         return [pid for pid in pythons if pid not in workers]
-    if whom == "shell":
+    if victim == "shell":
         return [pid for pid in processes if pid not in pythons]
     return list(processes)
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("whom", ["driver", "workers", "shell", "all"])
-def test_killed_at_a_random_moment(load, watch, tmp_path, whom, seed):
+@pytest.mark.parametrize("victim", ["driver", "workers", "shell", "all"])
+def test_killed_at_a_random_moment(load, watch, tmp_path, victim, seed):
     wf = load(SOURCE).wf
-    chance = random.Random(f"{whom}{seed}")
+    chance = random.Random(f"{victim}{seed}")
     run = wf.submit(run_dir=tmp_path / "r", executor=LocalExecutor(max_workers=2))
     time.sleep(chance.uniform(0, 0.7))
-    hit = victims(watch, run, whom)
-    for pid in hit if whom != "workers" else hit[:1]:
+    hit = victims(watch, run, victim)
+    for pid in hit if victim != "workers" else hit[:1]:
         kill(pid)
     state = run.wait(60)
     if state != "SUCCESS":
-        assert whom in ("workers", "all")  # only an element's own process is to blame
+        assert victim in ("workers", "all")  # only an element's own process is to blame
         run.retry()
         assert run.wait(60) == "SUCCESS"
     assert run.result("total") == EXPECTED

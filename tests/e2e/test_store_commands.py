@@ -292,14 +292,14 @@ def test_replaced_result_is_not_reused(
 
 def test_gc_by_size_counts_shared_files_once(runs: list[Run]) -> None:
     answer = as_json("store-gc", reflow("store", "gc", "--dry-run", "--json", "--max-size", "0"))
-    alone = [sum(row["size"] for row in answer["runs"] if row["run_id"] == run.run_id)
+    sizes = [sum(row["size"] for row in answer["runs"] if row["run_id"] == run.run_id)
              for run in runs[:2]]  # fmt: skip
     assert answer["size"] > answer["freed"]
-    assert all(size > 300_000 for size in alone)
-    enough = str(answer["size"] - 1)
-    answer = as_json("store-gc", reflow("store", "gc", "--yes", "--json", "--max-size", enough))
+    assert all(size > 300_000 for size in sizes)
+    limit = str(answer["size"] - 1)
+    answer = as_json("store-gc", reflow("store", "gc", "--yes", "--json", "--max-size", limit))
     assert [row["reason"] for row in answer["runs"]] == ["size"]
-    assert "0 runs" in reflow("store", "gc", "--max-size", enough)
+    assert "0 runs" in reflow("store", "gc", "--max-size", limit)
     for wrong in (["--max-size", "many"], ["--older-than", "soon"], ["--keep", "-1"]):
         assert f"'{wrong[0]}'" in reflow("store", "gc", *wrong, code=2)
 

@@ -1,4 +1,4 @@
-"""What is queued behind jobs under way: who has what in hand, and what follows."""
+"""Jobs that are queued behind others: which jobs hold which elements, and what follows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPEC = WorkflowSpec(name="w", tasks=(TaskSpec(name="files"), READ, PARSE, COUNT)
 
 
 def progress_of(jobs: dict[str, tuple[int, ...]], states: dict[int, str]) -> Progress:
-    """Return a run with four elements of `read`, some in the hands of jobs and some ended."""
+    """Return a run with four elements of `read`, some held by jobs and some ended."""
     progress = Progress(SPEC)
     progress.record(Outcome("files", 0, 1, SUCCESS))
     progress.resize("read", 4)
@@ -85,12 +85,12 @@ def test_what_is_queued_behind_jobs(jobs, states, expected) -> None:
     assert queued_ahead(progress_of(jobs, states), jobs) == expected
 
 
-def test_where_the_scheduler_cannot_wait_by_element_a_chain_waits_for_the_array() -> None:
+def test_chain_waits_for_the_array_if_the_scheduler_cannot_wait_by_element() -> None:
     (chained, _) = queued_ahead(progress_of(ALL, {}), ALL, elementwise=False)
     assert chained == ("parse", (0, 1, 2, 3), ("j",), "")
 
 
-def test_what_came_to_nothing_too_often_waits_for_its_values() -> None:
+def test_element_that_was_queued_in_vain_too_often_waits_for_its_values() -> None:
     progress = progress_of(ALL, {})
     for attempt in range(1, MAX_AHEAD + 1):
         progress.launch("parse", 0, attempt, "p")

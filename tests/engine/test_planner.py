@@ -751,7 +751,7 @@ def after(tasks: str, events: str) -> Progress:
         ("model launched; read[0] fails", True, False, True),
     ],
 )
-def test_whether_the_inputs_of_an_element_are_there_or_may_come(
+def test_inputs_of_an_element_are_there_or_may_still_come(
     events: str, blocked: bool, supplied: bool, stranded: bool
 ) -> None:
     progress = after(
@@ -774,7 +774,7 @@ def test_elements_below_an_array_that_failed_as_a_whole_are_blocked() -> None:
     assert [question("parse", 0) for question in questions] == [True, False, True]
 
 
-def test_unfinished_is_all_without_an_outcome_that_nobody_has_in_hand() -> None:
+def test_unfinished_elements_have_no_outcome_and_no_holder() -> None:
     tasks = "files\nread[]: fan-out files\nword[]: chain-flatten read\ncount: gather read"
     progress = after(tasks, "files succeeds; read has 3; read[0] succeeds; read[1] launched")
     assert progress.unfinished() == [("read", 2), ("word", WHOLE_TASK), ("count", 0)]
@@ -853,7 +853,7 @@ def test_a_failure_is_tried_again_by_its_cause(
     assert progress.tasks["load"].tried_again(outcome) == expected
 
 
-def test_a_failure_is_tried_again_so_many_times_and_anew_when_a_person_asks() -> None:
+def test_number_of_retries_is_limited_and_reset_by_a_person() -> None:
     progress = with_retry(times=2)
     load = progress.tasks["load"]
 
@@ -954,7 +954,7 @@ class Run:
             self.records.append(outcome)
 
     def come_out(self) -> None:
-        """Have one element come out, or not."""
+        """End one element with some outcome, or none."""
         name, index = self.data.draw(st.sampled_from(sorted(self.in_hand)))
         attempt = self.in_hand.pop((name, index))
         state = self.draw(SUCCESS, SUCCESS, CACHED, FAILED, CANCELLED, "again", "landed")
@@ -977,7 +977,7 @@ class Run:
 
 
 def states(progress: Progress) -> dict[str, list[str]]:
-    """Return in what states all elements are."""
+    """Return the states of all elements by task."""
     return {
         name: [outcome.state if outcome else "" for outcome in (*state.outcomes, state.whole)]
         for name, state in progress.tasks.items()
@@ -986,7 +986,7 @@ def states(progress: Progress) -> dict[str, list[str]]:
 
 @settings(max_examples=300)
 @given(tasks=workflows(), data=st.data())
-def test_any_run_ends_with_each_element_handed_out_once(tasks: str, data: st.DataObject) -> None:
+def test_every_run_ends_with_each_element_handed_out_once(tasks: str, data: st.DataObject) -> None:
     run = Run(tasks, data)
     run.to_the_end()
     progress = run.progress

@@ -120,7 +120,7 @@ def test_state_of_a_run_that_a_process_holds(record, write) -> None:
     assert (view.held, view.state) == (True, RUNNING)
 
 
-def test_a_run_that_has_ended_goes_on_once_it_is_asked_to(record, write) -> None:
+def test_ended_run_continues_on_request(record, write) -> None:
     write([SPLIT, END])
     assert RunView(record).ended == FAILED
     leave_request(record.files, record.folder, "retry", [])
@@ -131,7 +131,7 @@ def test_a_run_that_has_ended_goes_on_once_it_is_asked_to(record, write) -> None
     assert (view.is_asked, view.ended, view.replay.finished_at) == (False, SUCCESS, 10.0)
 
 
-def test_requests_are_numbered_and_say_what_is_asked(record) -> None:
+def test_requests_are_numbered_and_keep_their_arguments(record) -> None:
     files, folder = record.files, record.folder
     assert latest_request(files, folder) == 0
     assert leave_request(files, folder, "cancel", ["work"]) == 1
@@ -154,7 +154,7 @@ def flying(replay: Replay) -> dict[int, str]:
     return replay.progress.tasks["work"].flying
 
 
-def test_a_job_has_its_elements_in_hand_until_they_come_out_or_it_ends() -> None:
+def test_job_holds_its_elements_until_they_end_or_it_ends() -> None:
     replay = replay_of(SPLIT, SIZE, worker("t", 0, 1), Submitted("t", "7", 1.0))
     assert flying(replay) == {0: "t", 1: "t"}
     replay.fold([Outcome("work", 0, 1, SUCCESS)])
@@ -175,14 +175,14 @@ def test_a_job_has_its_elements_in_hand_until_they_come_out_or_it_ends() -> None
         (UNSEEN, 1, 0),  # a scheduler that does not answer: there may have been one
     ],
 )
-def test_what_an_ended_job_means_for_the_attempts_it_had_in_hand(how, tries, starts) -> None:
+def test_attempts_of_an_ended_job(how, tries, starts) -> None:
     replay = replay_of(SPLIT, SIZE, worker("t", 0), Ended("t", how, 2.0))
     work = replay.progress.tasks["work"]
     assert (work.tries[0], work.starts(0)) == (tries, starts)
     assert replay.jobs["t"].not_taken is (how == NOT_TAKEN)
 
 
-def test_a_retry_to_another_executor_takes_what_comes_there() -> None:
+def test_retry_with_another_executor_uses_its_jobs() -> None:
     there = Epoch(1, "retry", (), 9.0, "slurm", "{}")
     records = [guard("g"), Barred("guard", "no", 1.0), END, there, guard("h")]
     replay = replay_of(*records)
@@ -190,7 +190,7 @@ def test_a_retry_to_another_executor_takes_what_comes_there() -> None:
     assert replay.barred == {}
 
 
-def test_what_a_person_reads_of_a_run() -> None:
+def test_replay_has_notes_calls_and_retries() -> None:
     replay = replay_of(
         DRIVER, DRIVER._replace(tag="e"), Retried("split", 0, 1, "OOM", "", "", 2.0),
         Note("first", 1.0), Note("second", 1.0), Note("first", 2.0),
@@ -208,7 +208,7 @@ def test_what_a_person_reads_of_a_run() -> None:
     assert (replay.jobs["g"].missing, replay.fruitless, replay.held_back) == (None, 0, {})
 
 
-def test_with_and_without_elements_the_replay_says_the_same_of_the_run() -> None:
+def test_replay_with_and_without_elements_agree_on_the_run() -> None:
     records = [
         SPLIT, SIZE, worker("t", 0, 1), Submitted("t", "7", 1.0), Outcome("work", 0, 1, FAILED),
         Ended("t", "ENDED", 2.0), END, RETRY, worker("u", 0, attempt=2),

@@ -1,4 +1,4 @@
-"""Scratch environments: what a fresh installation has in it and nothing else, made offline."""
+"""Scratch environments with exactly what a fresh installation has, made offline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(*command: object) -> None:
 
 @dataclass(frozen=True)
 class Home:
-    """A user of an environment: where their files are, and what they type there."""
+    """A user of an environment: their files, and the commands that they type."""
 
     bin: Path
     folder: Path
@@ -73,12 +73,12 @@ class Environment:
 
     @property
     def site(self) -> Path:
-        """Where its distributions are."""
+        """The folder of its distributions."""
         (folder,) = self.folder.glob("lib/python3.*/site-packages")
         return folder
 
     def home(self, folder: Path) -> Home:
-        """Return a user with nothing in their home."""
+        """Return a user with an empty home."""
         return Home(
             self.folder / "bin",
             folder,
@@ -93,7 +93,7 @@ class Environment:
         )
 
     def install(self, wheels: Iterable[Path]) -> None:
-        """Install wheels; what they depend on must be there."""
+        """Install wheels; their dependencies must be there."""
         check(sys.executable, "-m", "pip", "--python", self.folder / "bin" / "python", "install",
               "-q", "--disable-pip-version-check", "--no-index", "--no-deps", *wheels)  # fmt: skip
 

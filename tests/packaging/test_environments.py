@@ -1,4 +1,4 @@
-"""What one types in a fresh environment, with more and more installed, and what comes of it.
+"""Commands in fresh environments with more and more installed, and their output.
 
 `pytest -s tests/packaging/test_environments.py` prints the table.
 """
@@ -69,7 +69,7 @@ def table() -> Iterator[list[tuple[str, str, int, str]]]:
 
 
 class Typist:
-    """Types commands, and notes in the table what comes of them."""
+    """Types commands, and notes their exit codes and output in the table."""
 
     def __init__(self, name: str, home: Any, rows: list[tuple[str, str, int, str]]) -> None:
         self.name, self.home, self.rows = name, home, rows
@@ -91,30 +91,30 @@ class Typist:
 
 
 @pytest.fixture(params=[*INSTALLED])
-def there(request: pytest.FixtureRequest, environments: Any, table: Any, tmp_path: Path) -> Typist:
-    """Somebody in one of the environments with nothing in their home but a script."""
+def typist(request: pytest.FixtureRequest, environments: Any, table: Any, tmp_path: Path) -> Typist:
+    """A user of one of the environments, with a script in their home and nothing else."""
     home = environments[request.param].home(tmp_path)
     home.write("demo.py", SCRIPT)
     return Typist(request.param, home, table)
 
 
-def test_every_command(there: Typist) -> None:
-    backends = INSTALLED[there.name]
+def test_every_command(typist: Typist) -> None:
+    backends = INSTALLED[typist.name]
     names = ", ".join(sorted({"local", "dry-run", *backends}))
-    pbs, broken = "pbs" in backends, "broken" in there.name
+    pbs, broken = "pbs" in backends, "broken" in typist.name
     more = f"; {BROKEN}" if broken else ""
     missing = (
         f"no executor named 'pbs' is installed (installed: {names}); try: pip install reflow-pbs"
     )
 
-    output = there("reflow --version", "reflow", "--version")
+    output = typist("reflow --version", "reflow", "--version")
     assert output == f"reflow {reflow.__version__}"
 
-    output = there("reflow --help", "reflow", "--help")
+    output = typist("reflow --help", "reflow", "--help")
     assert "\n  runs " in output
 
-    output = there("reflow plugins", "reflow", "plugins")
-    listed = json.loads(there.home.run("reflow", "plugins", "--json").stdout)
+    output = typist("reflow plugins", "reflow", "plugins")
+    listed = json.loads(typist.home.run("reflow", "plugins", "--json").stdout)
     states = {(row["name"], row["kind"]): row["state"] for row in listed}
     expected = {(name, "executor"): "ok" for name in ("local", "dry-run", *backends)}
     assert expected.items() <= states.items()
@@ -122,23 +122,23 @@ def test_every_command(there: Typist) -> None:
     assert ("broken" in output) == broken
     bad = [(row["name"], row["state"], row["detail"]) for row in listed if row["state"] != "ok"]
     assert bad == [("broken", "broken", CAUSE)] * broken
-    there("reflow plugins --check", "reflow", "plugins", "--check", code=int(broken))
+    typist("reflow plugins --check", "reflow", "plugins", "--check", code=int(broken))
 
-    output = there("reflow config show", "reflow", "config", "show")
+    output = typist("reflow config show", "reflow", "config", "show")
     assert "executor" in output
     assert "local" in output
 
-    assert there("reflow runs", "reflow", "runs") == "No runs."
+    assert typist("reflow runs", "reflow", "runs") == "No runs."
 
     code = "from reflow import PBSExecutor"
-    output = there(f"python -c '{code}'", "python", "-c", code, code=0 if pbs else 1)
+    output = typist(f"python -c '{code}'", "python", "-c", code, code=0 if pbs else 1)
     assert output.endswith("" if pbs else f"{missing}{more}")
 
     code = "from reflow import *"
-    assert there(f"python -c '{code}'", "python", "-c", f"{code}; Workflow") == ""
+    assert typist(f"python -c '{code}'", "python", "-c", f"{code}; Workflow") == ""
 
     submit = ("python", "demo.py", "submit", "--run-dir", "r", "--wait", "--executor")
-    output = there("demo.py submit --executor pbs", *submit, "pbs", code=2)
+    output = typist("demo.py submit --executor pbs", *submit, "pbs", code=2)
     if pbs:
         # Until it submits; no qsub is here anyway.
         assert output.startswith("error: ")
@@ -146,15 +146,15 @@ def test_every_command(there: Typist) -> None:
         assert "no executor named" not in output
     else:
         assert output == f"error: {missing}{more}"
-    output = there("demo.py submit --executor pbbs", *submit, "pbbs", code=2)
+    output = typist("demo.py submit --executor pbbs", *submit, "pbbs", code=2)
     assert output.startswith("error: no executor named 'pbbs' is installed: did you mean 'pbs'?")
     assert ("; try: pip install reflow-pbs" in output) != pbs
 
-    output = there("demo.py submit --executor local", *submit, "local")
+    output = typist("demo.py submit --executor local", *submit, "local")
     assert "Status    SUCCESS" in output
 
     if broken:
-        assert there("demo.py submit --executor broken", *submit, "broken", code=2) == (
+        assert typist("demo.py submit --executor broken", *submit, "broken", code=2) == (
             f"error: {BROKEN}"
         )
 
@@ -170,7 +170,7 @@ def test_help_lists_every_command(environments: dict[str, Any], tmp_path: Path) 
 
 
 def test_nothing_of_the_development_environment_is_there(environments: Any) -> None:
-    """Else a dependency that nobody declared would not be missed."""
+    """Otherwise an undeclared dependency would go unnoticed."""
     for name, environment in environments.items():
         infos = {path.name.partition("-")[0] for path in environment.site.glob("*.dist-info")}
         assert {"pytest", "hatchling"}.isdisjoint(infos)

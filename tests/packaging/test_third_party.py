@@ -1,7 +1,7 @@
 """Third parties: tiny real distributions, built and installed beside reflow-core.
 
-One environment holds all of them, good and bad, and a hundred more: so every test here shows as
-well that the bad ones disturb nobody.
+One environment holds all of them, good and bad, and a hundred more: every test here also shows
+that the bad ones disturb nobody.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def crowd(
     build: Callable[[Iterable[Path]], list[Path]],
     source: Callable[..., Path],
 ) -> Any:
-    """The environment with everybody in it."""
+    """The environment with all these distributions."""
     same = "name='twin', target='reflow.executors.local:LocalExecutor'"
     folders = [
         source("acme-good", {
@@ -197,7 +197,7 @@ def crowd(
 
 @pytest.fixture
 def home(crowd: Any, tmp_path: Path) -> Any:
-    """Somebody in that environment with nothing of their own."""
+    """A user of that environment with an empty home."""
     return crowd.home(tmp_path)
 
 
@@ -212,7 +212,7 @@ def error_of(home: Any, name: str, **variables: str) -> str:
     return str(home.run("python", "-c", code, **variables).stdout).strip()
 
 
-# Nobody is disturbed
+# Bad plugins disturb nobody
 
 
 def test_unrelated_commands_work(home: Any) -> None:
@@ -265,7 +265,7 @@ def test_local_run_works(home: Any) -> None:
     assert "SUCCESS" in home.run("reflow", "runs").stdout
 
 
-def test_list_names_everybody(home: Any) -> None:
+def test_list_names_every_plugin(home: Any) -> None:
     rows = json.loads(home.run("reflow", "plugins", "--json", "--check", code=1).stdout)
     rows = rows["plugins"] if isinstance(rows, dict) else rows
     states = {(row["distribution"], row["state"]) for row in rows}
@@ -280,7 +280,7 @@ def test_list_names_everybody(home: Any) -> None:
     assert "acme-broken" in home.run("reflow", "plugins").stdout
 
 
-# Each bad one, and what it is told
+# Each bad plugin and its error
 
 
 def test_broken_at_import(home: Any) -> None:
@@ -347,7 +347,7 @@ def test_clash_and_pin(home: Any) -> None:
     assert "did you mean 'acme-first'?" in error_of(home, "twin")
 
 
-def test_enabled_ones_only(home: Any) -> None:
+def test_only_enabled_plugins_are_used(home: Any) -> None:
     error = error_of(home, "good", REFLOW_PLUGINS="pbs")
     assert "REFLOW_PLUGINS leaves it out (enabled: pbs)" in error
     home.run("python", "-c", "from reflow import PBSExecutor", REFLOW_PLUGINS="pbs")
@@ -357,7 +357,7 @@ def test_enabled_ones_only(home: Any) -> None:
     home.run("python", "-c", code)
 
 
-def test_reflow_hpc_beside_it(home: Any) -> None:
+def test_reflow_hpc_may_be_installed_beside_reflow(home: Any) -> None:
     home.write(
         "beside/reflow_hpc-2604.4.0.dist-info/METADATA",
         "Metadata-Version: 2.1\nName: reflow-hpc\nVersion: 2604.4.0\n",
@@ -372,7 +372,7 @@ def test_reflow_hpc_beside_it(home: Any) -> None:
     assert "reflow-hpc" not in home.run("reflow", "runs").stderr
 
 
-# Each good one, used end to end
+# Each good plugin, used end to end
 
 
 def test_executor(home: Any) -> None:
@@ -388,7 +388,7 @@ def test_executor(home: Any) -> None:
         """,
     )
     assert home.run("python", "drive.py", "r1", "good").stdout == "SUCCESS SEEN\n"
-    # By its alias, too; its settings are those of its one table.
+    # Also by its alias; its settings come from its own table.
     home.configure('[executor.good]\nmark = "seen"\nmrak = "x"\n')
     done = home.run("python", "drive.py", "r2", "fine", code=1)
     assert "executor.good.mrak" in done.stderr
@@ -421,7 +421,7 @@ def test_serializer(home: Any) -> None:
     for _ in range(2):
         assert home.run("python", "grids.py").stdout == "[2, 1] [3]\n"
     assert list(home.folder.glob("r/.reflow/**/*.grid"))
-    # An element's value is its file's digest: the second run found both.
+    # The value of an element is the digest of its file: the second run reused both.
     rows = json.loads(home.run("reflow", "status", newest(home), "--json").stdout)
     assert rows["summary"] == {"make": {"CACHED": 1}, "size": {"CACHED": 2}}
 
@@ -525,7 +525,7 @@ def test_observer_that_raises(home: Any) -> None:
 
 
 def test_observer_of_a_newer_signature(home: Any) -> None:
-    """It is refused with its reason, before anything runs."""
+    """It is refused with a reason before anything runs."""
     home.write("demo.py", WORKFLOW)
     home.configure('[run]\nobservers = ["newer"]\n')
     done = home.run("python", "demo.py", "run", "--run-dir", "r", code=2)

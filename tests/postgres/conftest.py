@@ -12,7 +12,7 @@ from postgres.server import PASSWORD, Server, new_server
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A server that nobody else uses."""
+    """A server for these tests alone."""
     started = new_server()
     try:
         yield started
@@ -23,5 +23,5 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As people have it: not in any URL."""
+    """Set the password in the environment, as people do, and not in any URL."""
     monkeypatch.setenv("PGPASSWORD", PASSWORD)

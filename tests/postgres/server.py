@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: an ordinary user's, in a temporary folder."""
+"""A PostgreSQL server for the tests, run by an ordinary user in a temporary folder."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Server:
     def __init__(self, folder: Path, bin_folder: Path) -> None:
         self.folder = folder
         self._bin = bin_folder
-        # The server refuses to be root's.
+        # The server refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
     def make(self) -> None:
-        """Make the server's files, with a user that has a password."""
+        """Create the server's files, with a user that has a password."""
         if os.geteuid() == 0:
             shutil.chown(self.folder, self._user)
         secret = self.folder / "secret"
@@ -96,7 +96,7 @@ class Server:
 
 
 def new_server() -> Server:
-    """Make and start a server; skip the test, with the reason, where there is none."""
+    """Create and start a server; skip the test, with the reason, if there is none."""
     bin_folder = programs()
     if bin_folder is None:
         missing = "no PostgreSQL server is installed here; try: tools/servers/postgres.sh"

@@ -86,7 +86,7 @@ def reflow(*words: str, code: int = 0) -> str:
         ("postgresql:///d?host=/a b", "postgresql:///d?host=%2Fa%20b", "reflow", None),
     ],
 )  # fmt: skip
-def test_urls_are_taken_apart(
+def test_urls_are_parsed(
     text: str, url: str, schema_name: str, password: str | None
 ) -> None:
     address = address_of(text)
@@ -105,7 +105,7 @@ def test_urls_are_taken_apart(
         ("postgresql://h/d?sslpassword=secret", "sslpassword"),
     ],
 )
-def test_urls_of_no_store(url: str, says: str) -> None:
+def test_bad_urls_are_refused(url: str, says: str) -> None:
     with pytest.raises(StoreError, match=says) as caught:
         PostgresStore.from_url(url)
     assert "secret" not in str(caught.value)
@@ -207,7 +207,7 @@ def test_a_run_goes_on_without_the_server_and_is_indexed_later(
         shutil.rmtree(server.folder)
 
 
-def test_a_lost_connection_is_made_again(server: Server, store: PostgresStore) -> None:
+def test_lost_connection_is_opened_again(server: Server, store: PostgresStore) -> None:
     store.add_run(run_row(), TASKS)
     end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name"
     assert int(server.sql(f"{end} = 'reflow'")) >= 1
@@ -217,7 +217,7 @@ def test_a_lost_connection_is_made_again(server: Server, store: PostgresStore) -
     assert store.run("flow-1").status == FAILED
 
 
-def test_after_a_failure_the_server_has_a_rest(
+def test_no_new_attempt_for_a_while_after_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections: list[int] = []
@@ -253,7 +253,7 @@ def test_a_session_of_the_parent_survives_its_children(store: PostgresStore) -> 
     assert store._session.read(lambda c: c.info.backend_pid) == pid
 
 
-def test_another_transaction_that_never_ends(
+def test_store_gives_up_on_a_transaction_that_never_ends(
     server: Server, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.add_run(run_row(), TASKS)
@@ -271,7 +271,7 @@ def test_another_transaction_that_never_ends(
 
 
 def together(number: int, work: Callable[[int], None]) -> None:
-    """Do something in several threads at once."""
+    """Call a function in several threads at once."""
     failures: list[BaseException] = []
     start = threading.Barrier(number)
 
@@ -290,7 +290,7 @@ def together(number: int, work: Callable[[int], None]) -> None:
     assert failures == []
 
 
-def test_many_are_the_first_at_once(server: Server, name: str) -> None:
+def test_many_processes_create_the_tables_at_once(server: Server, name: str) -> None:
     def work(number: int) -> None:
         with PostgresStore(server.url(name)) as own:
             own.add_run(run_row(f"run-{number}"), TASKS)
@@ -302,7 +302,7 @@ def test_many_are_the_first_at_once(server: Server, name: str) -> None:
 
 
 def test_writers_of_different_runs_do_not_lose_counts(server: Server, name: str) -> None:
-    """Each takes results over from the others' runs while these are dropped and added."""
+    """Each reuses results of the others' runs while these are dropped and added."""
 
     def work(number: int) -> None:
         with PostgresStore(server.url(name)) as own:
@@ -319,7 +319,7 @@ def test_writers_of_different_runs_do_not_lose_counts(server: Server, name: str)
         assert own.check() == []
 
 
-def test_who_has_no_rights_is_told_what_to_ask_for(
+def test_error_names_the_missing_rights(
     server: Server, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.sql(f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
@@ -330,7 +330,7 @@ def test_who_has_no_rights_is_told_what_to_ask_for(
         PostgresStore(server.url(name, user=name)).list_runs()
     with pytest.raises(StoreError, match="CREATE SCHEMA"):
         PostgresStore(server.url(f"{name}_2", user=name)).list_runs()
-    # What the error says is what it takes.
+    # The statements that the error shows are enough.
     text = str(caught.value)
     grants = text[text.index("GRANT USAGE") : text.index(" to make")]
     server.sql(grants)
@@ -341,7 +341,7 @@ def test_who_has_no_rights_is_told_what_to_ask_for(
         theirs.drop_run("flow-1")
 
 
-def test_who_may_use_the_schema_may_use_the_tables(
+def test_users_of_the_schema_may_use_the_tables(
     server: Server, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.sql(

@@ -1,4 +1,4 @@
-"""Run directories and the store that reflow 0.1.0 wrote, of before its modules moved to rooms.
+"""Run directories and the store that reflow 0.1.0 wrote, before its modules moved to rooms.
 
 The archive holds one run on a simulated Slurm, one whose functions are pickled, and the store;
 `flow.py` and `pickled.py` in it made them. Paths are placeholders that `records` fills in.
@@ -35,7 +35,7 @@ Python = Callable[..., str]
 
 @pytest.fixture
 def records(tmp_path: Path) -> Path:
-    """The records, as they would stand had they been written here."""
+    """The records, with paths as if they had been written here."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     places = {
@@ -90,7 +90,7 @@ def run_id(records: Path, workflow: str) -> str:
 
 def states(python: Python, run: str, *options: str) -> dict[str, list[str]]:
     """Return the states of the elements of each task, as the status command gives them."""
-    # The runs have ended, one of them with a failure: the exit code is no business of this.
+    # The runs have ended, one of them with a failure: the exit code does not matter here.
     by_task: dict[str, list[str]] = {}
     for row in json.loads(python(*REFLOW, "status", run, "--json", *options))["instances"]:
         by_task.setdefault(row["task_name"], []).append(row["state"])
@@ -129,7 +129,7 @@ def test_results_are_read(records: Path, python: Python) -> None:
 
 
 def test_results_are_reused(records: Path, python: Python) -> None:
-    """The identities of this version are those of 0.1.0, whatever room computes them."""
+    """This version computes the same identities as 0.1.0."""
     (records / "fail").unlink()
     python("flow.py", "run", "--run-dir", "again", "--table", "table.csv")
     assert states(python, "again") == {

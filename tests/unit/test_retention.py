@@ -101,17 +101,17 @@ def test_every_policy_keeps_the_newest_and_removes_no_more_than_needed(
     runs: list[StoredRun], policy: Policy
 ) -> None:
     gone = leaving(runs, policy, NOW)
-    stay = [run for run in runs if run.run_id not in gone]
+    kept_runs = [run for run in runs if run.run_id not in gone]
     assert all(run.ended for run in runs if run.run_id in gone)
     for graph in ("a", "b"):
         newest_first = sorted((run for run in runs if run.graph_name == graph), reverse=True,
                        key=lambda run: (run.created_at, run.run_id))  # fmt: skip
         assert not {run.run_id for run in newest_first[: policy.keep]} & gone.keys()
     removable = leaving(runs, Policy(older_than=-1, keep=policy.keep), NOW)
-    if policy.max_size is not None and total_size(run.files for run in stay) > policy.max_size:
+    if policy.max_size is not None and total_size(run.files for run in kept_runs) > policy.max_size:
         assert gone.keys() == removable.keys(), "nothing is left that may go"
     if policy.older_than is not None:
-        late = {run.run_id for run in stay if NOW - run.ended_at > policy.older_than}
+        late = {run.run_id for run in kept_runs if NOW - run.ended_at > policy.older_than}
         assert not late & removable.keys()
     if policy.older_than is None and policy.max_size is None:
         assert gone == {}

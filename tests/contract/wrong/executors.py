@@ -24,7 +24,7 @@ from reflow.testing import ExecutorContract
 class Contract(ExecutorContract):
     executor = SpoolExecutor
     time_limit = 1
-    patience = 2.0  # of the wrong ones: what is waited for never comes
+    patience = 2.0  # short: with the wrong executors some waits never end
     spool: Path
 
     @pytest.fixture
@@ -81,7 +81,9 @@ class TestForgetsASetting(Contract):
 
     @frozen(kw_only=True)
     class executor(SpoolExecutor):
-        parts: object = attrs.field(factory=tuple, converter=tuple)  # comes back as a list's text
+        parts: object = attrs.field(
+            factory=tuple, converter=tuple
+        )  # comes back as the text of a list
         samples: tuple[str, ...] = ()
 
         def __attrs_post_init__(self) -> None:
