@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from live.sites import SCHEDULERS, Scheduler
-from schedulers.person import of, states
+from schedulers.person import elements_of, states
 from schedulers.workflows import SLEEPS, readme, ways
 
 
@@ -26,7 +26,7 @@ def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 def outputs(status: dict[str, Any], task: str) -> list[Any]:
-    return [element["output"] for element in of(status, task)]
+    return [element["output"] for element in elements_of(status, task)]
 
 
 def squares(size: int) -> int:
@@ -72,7 +72,7 @@ def test_every_way_to_fail_has_its_cause_and_retry_runs_exactly_those(site: Any)
     assert status["run"]["status"] == "FAILED"
     failed = {
         element["array_index"]: element
-        for element in of(status, "go")
+        for element in elements_of(status, "go")
         if element["state"] == "FAILED"
     }
     assert {index: element["cause"] for index, element in failed.items()} == {
@@ -116,7 +116,9 @@ def test_an_array_that_is_cancelled_by_hand_is_noticed(site: Any) -> None:
     site.cancel(*site.ids(run_id, "w"))
     status = site.ended(run_id, 240)
     assert status["run"]["status"] == "FAILED", status
-    assert {element["cause"] for element in of(status, "nap")} == {site.scheduler.cancelled}
+    assert {element["cause"] for element in elements_of(status, "nap")} == {
+        site.scheduler.cancelled
+    }
     make(site, "wake")
     site.reflow("retry", run_id)
     assert site.ended(run_id)["run"]["status"] == "SUCCESS"
@@ -172,7 +174,7 @@ def test_refused_element_fails_with_the_message_of_the_scheduler_and_others_go_o
         """
     status = site.ended(site.submit(source))
     assert states(status, "good") == ["SUCCESS"]
-    (bad,) = of(status, "bad")
+    (bad,) = elements_of(status, "bad")
     assert (bad["state"], bad["cause"]) == ("FAILED", "ERROR")
     assert f"{site.scheduler.backend} refused job" in bad["error_text"]
 

@@ -91,10 +91,10 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-def of(status: dict[str, Any], task: str) -> list[dict[str, Any]]:
+def elements_of(status: dict[str, Any], task: str) -> list[dict[str, Any]]:
     """Return the instances of a task."""
     return [element for element in status["instances"] if element["task_name"] == task]
 
 
 def states(status: dict[str, Any], task: str) -> list[str]:
-    return [element["state"] for element in of(status, task)]
+    return [element["state"] for element in elements_of(status, task)]

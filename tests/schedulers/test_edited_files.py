@@ -12,7 +12,7 @@ from reflow.storage.journal import JournalReader
 from reflow.storage.outcome import CODE_EDITED, Outcome
 from reflow.storage.run_directory import FOLDER, RunRecord
 
-from .person import Person, of, states
+from .person import Person, elements_of, states
 
 SOURCE = """
     import time
@@ -80,7 +80,9 @@ def ran(person: Person) -> list[str]:
 
 
 def outputs(status: dict[str, Any]) -> list[str]:
-    return [element["output"] for task in ("ahead", "each") for element in of(status, task)]
+    return [
+        element["output"] for task in ("ahead", "each") for element in elements_of(status, task)
+    ]
 
 
 ALL = ["ahead", "each", "each"]
@@ -137,7 +139,7 @@ def test_result_of_a_file_edited_while_read_counts_for_its_run_alone(person: Per
 def test_missing_input_file_is_named_with_the_error(person: Person) -> None:
     status = edited(person, "old", None)
     assert states(status, "ahead") == ["FAILED"]
-    error = of(status, "ahead")[0]["error_text"]
+    error = elements_of(status, "ahead")[0]["error_text"]
     assert "FileNotFoundError" in error
     assert "which is gone since the run was submitted: the task found nothing there" in error
 
@@ -263,7 +265,7 @@ def test_what_has_no_files_loads_nothing_for_them(
     person.write(LOADS)
     (person.folder / "data").write_text("one")
     status = person.ended(person.submit("--data", "data"))
-    loaded = {task: of(status, task)[0]["output"] for task in ("without", "with_file")}
+    loaded = {task: elements_of(status, task)[0]["output"] for task in ("without", "with_file")}
     assert loaded["without"] == []
     assert loaded["with_file"] == ["reflow.caching.file_fingerprint", "reflow.caching.input_files"]
 

@@ -384,7 +384,7 @@ def test_elements_of_bulksubmit_wait_for_their_twins(flux):
     assert flux.shown("{state}", rows["d[0]"]) == ["DEPEND"]
 
 
-def test_copies_of_which_some_are_refused_are_taken_in_part(flux):
+def test_copies_are_accepted_in_part_when_some_are_refused(flux):
     over = flux.submit("--job-name=0", "false")
     flux.ended(over)
     good = flux.submit("--urgency=hold", "true")
@@ -462,7 +462,7 @@ def test_a_begin_time(flux):
     assert began - submitted >= 1.9
 
 
-def test_jobs_one_unknown_among_known(flux):
+def test_jobs_lists_known_ids_despite_an_unknown_one(flux):
     job = flux.submit("true")
     done = flux.run("jobs", "-no", "{id.f58plain}", UNKNOWN, job)
     assert (done.returncode, done.stdout, done.stderr) == (
@@ -470,7 +470,7 @@ def test_jobs_one_unknown_among_known(flux):
     )  # fmt: skip
 
 
-def test_jobs_lists_what_lives_and_what_has_ended_since(flux):
+def test_jobs_lists_living_and_recently_ended_jobs(flux):
     name = f"s{time.monotonic_ns()}"
     over, running = flux.submit(f"--job-name={name}", "true"), flux.submit(
         f"--job-name={name}", "sleep", "60")  # fmt: skip
@@ -516,7 +516,7 @@ def test_purged_jobs_are_unknown(flux):
     assert (done.returncode, done.stderr) == (1, f"flux-cancel: ERROR: {job}: unknown job id\n")
 
 
-def test_a_task_for_each_core_where_no_tasks_are_said(flux):
+def test_one_task_for_each_core_by_default(flux):
     [job] = flux.ask("submit", "--cores=3", "--output=log", "sh", "-c",
                      'echo "$FLUX_TASK_RANK of $FLUX_JOB_SIZE"')  # fmt: skip
     flux.ended(job)

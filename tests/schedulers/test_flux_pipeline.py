@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .engine.simulator import Simulator
-from .person import Person, of, states
+from .person import Person, elements_of, states
 
 SOURCE = """
 from typing import Annotated
@@ -53,7 +53,7 @@ def test_job_that_flux_can_never_run_fails_at_its_first_start(person: Person) ->
     assert status["run"]["status"] == "FAILED"
     for task, count in (("square", 2), ("beside", 1), ("behind", 1)):
         assert states(status, task) == ["FAILED"] * count, status
-        for element in of(status, task):
+        for element in elements_of(status, task):
             assert element["cause"] == "HELD"
             assert "can never start" in element["error_text"]
             assert "unsatisfiable request: need" in element["error_text"]

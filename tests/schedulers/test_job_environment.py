@@ -13,7 +13,7 @@ import pytest
 import reflow
 import reflow_slurm
 
-from .person import Person, of
+from .person import Person, elements_of
 
 HOPS = """
     import os
@@ -54,7 +54,7 @@ def test_the_search_path_is_the_submitter_s(person: Person) -> None:
     """If each job added a folder, the path would one day be too long to start a process."""
     sources = [str(Path(package.__file__).parents[1]) for package in (reflow, reflow_slurm)]
     person.environment["PYTHONPATH"] = ":".join(sources)
-    (last,) = of(person.ended(person.submit()), "last")
+    (last,) = elements_of(person.ended(person.submit()), "last")
     assert last["output"]["PYTHONPATH"] == person.environment["PYTHONPATH"]
 
 
@@ -81,7 +81,7 @@ def test_a_search_path_grows_by_a_prologue_but_once(person: Person) -> None:
     person.write(FURTHER)
     person.configure(prologue="export PATH=/opt/mine:$PATH")
     person.environment["PATH"] += ":/opt/last"
-    (last,) = of(person.ended(person.submit()), "last")
+    (last,) = elements_of(person.ended(person.submit()), "last")
     folders = last["output"]["PATH"].split(":")
     assert (folders[0], folders[-1]) == ("/opt/mine", "/opt/last")
     assert folders.count("/opt/mine") == 2
@@ -92,7 +92,7 @@ def test_the_locale_is_the_submitter_s(person: Person, locale: str | None) -> No
     person.environment.pop("LC_ALL", None)
     if locale is not None:
         person.environment["LC_ALL"] = locale
-    (last,) = of(person.ended(person.submit()), "last")
+    (last,) = elements_of(person.ended(person.submit()), "last")
     assert last["output"]["LC_ALL"] == locale
 
 

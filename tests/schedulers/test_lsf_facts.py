@@ -407,7 +407,7 @@ def an_unknown_id_spoils_nothing(site):
     assert done.stdout.startswith(job)
 
 
-def what_has_ended_is_listed_by_its_id(site):
+def ended_jobs_are_listed_by_id(site):
     job = site.submit()
     site.wait(job, "DONE")
     assert site.ask("bjobs", "-w", "-noheader", job)[0].split()[2] == "DONE"
@@ -448,7 +448,7 @@ def deaths_of_children(site):
     assert site.ending(site.submit(job="sh -c 'kill -15 $$'")) == ("EXIT", 143)
 
 
-def a_shell_that_is_killed_is_done(site):
+def job_whose_shell_is_killed_counts_as_done(site):
     assert site.ending(site.submit(job="kill -9 $$"))[0] == "DONE"
     assert site.ending(site.submit(job="kill -15 $$"))[0] == "DONE"
 
@@ -660,9 +660,10 @@ FACTS = [
     slots_are_granted_and_the_command_runs_once, output_begins_with_a_report, output_is_appended,
     output_in_a_folder_that_is_missing_is_lost, a_name_with_any_letters, rows_of_an_array,
     the_table, largest_array, throttle, an_unknown_id_spoils_nothing,
-    what_has_ended_is_listed_by_its_id, names_with_a_pattern, details_with_exit_codes,
+    ended_jobs_are_listed_by_id, names_with_a_pattern, details_with_exit_codes,
     the_unformatted_form_takes_a_command_for_a_format, exit_codes, deaths_of_children,
-    a_shell_that_is_killed_is_done, run_limit, killed_by_bkill, signals_come_one_after_the_other,
+    job_whose_shell_is_killed_counts_as_done, run_limit, killed_by_bkill,
+    signals_come_one_after_the_other,
     killed_before_its_start, bkill_of_what_has_ended, bkill_of_a_whole_array_takes_its_time,
     bkill_of_a_whole_array_that_waits, bkill_of_elements, bkill_by_name, dependencies_on_any_end,
     dependency_that_is_never_satisfied, dependency_on_what_has_ended_and_is_remembered,

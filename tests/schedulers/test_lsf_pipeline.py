@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .engine.simulator import Simulator
-from .person import Person, of, states
+from .person import Person, elements_of, states
 
 SOURCE = """
 import os, signal, time
@@ -59,14 +59,14 @@ def begin(tmp_path: Path, simulators: Callable[..., Simulator]) -> Begin:
 def test_lsf_that_forgets_jobs_at_once_does_not_delay_a_run(begin: Begin) -> None:
     person, simulator = begin(min_job_age=0.01)
     status = person.ended(person.submit())
-    assert [element["output"] for element in of(status, "total")] == [6], status
+    assert [element["output"] for element in elements_of(status, "total")] == [6], status
     assert simulator.calls["bsub"] < 24
 
 
 def test_arrays_larger_than_the_site_takes_are_split(begin: Begin) -> None:
     person, simulator = begin(max_array_size=3)
     status = person.ended(person.submit("--n", "7"))
-    assert [element["output"] for element in of(status, "total")] == [
+    assert [element["output"] for element in elements_of(status, "total")] == [
         sum(x * x // 2 for x in range(7))
     ]
     indices = [job["index"] for job in simulator.jobs() if job["index"] is not None]
@@ -78,7 +78,9 @@ def test_an_element_whose_whole_group_was_killed_is_lost(begin: Begin) -> None:
     person, _ = begin()
     status = person.ended(person.submit("--how", "shell"))
     assert states(status, "square") == ["SUCCESS", "SUCCESS", "FAILED", "SUCCESS"], status
-    [failed] = [element for element in of(status, "square") if element["state"] == "FAILED"]
+    [failed] = [
+        element for element in elements_of(status, "square") if element["state"] == "FAILED"
+    ]
     assert (failed["array_index"], failed["cause"]) == (2, "LOST")
     assert "without an outcome" in failed["error_text"]
     assert states(status, "total") == ["SKIPPED"]
@@ -92,5 +94,7 @@ def test_an_element_that_a_person_kills_is_cancelled(begin: Begin) -> None:
     assert simulator.call("bkill", f"{job}[3]").returncode == 0
     simulator.set(speed=60.0)
     status = person.ended(run)
-    [failed] = [element for element in of(status, "square") if element["state"] == "FAILED"]
+    [failed] = [
+        element for element in elements_of(status, "square") if element["state"] == "FAILED"
+    ]
     assert (failed["array_index"], failed["cause"]) in [(2, "CANCELLED"), (2, "ERROR")]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .person import Person, of
+from .person import Person, elements_of
 
 FLOW = """
     from pathlib import Path
@@ -107,7 +107,7 @@ def planned(person: Person) -> tuple[dict[str, bool], dict[str, str]]:
 
 
 def reused(status: dict[str, Any]) -> dict[str, bool]:
-    return {task: of(status, task)[0]["state"] == "CACHED" for task in STANDS}
+    return {task: elements_of(status, task)[0]["state"] == "CACHED" for task in STANDS}
 
 
 def test_a_plan_a_worker_and_a_pass_agree(person: Person) -> None:
@@ -140,5 +140,5 @@ def test_accepted_results_are_reused_alike_everywhere(person: Person) -> None:
     # `accept` declares the files right; that does not run another user's code.
     assert reused(accepted) == {**dict.fromkeys(STANDS, True), "pickled": STANDS["pickled"]}
     if os.geteuid() == 0:
-        assert "reading a pickle runs code" in of(accepted, "pickled")[0]["error_text"]
+        assert "reading a pickle runs code" in elements_of(accepted, "pickled")[0]["error_text"]
     assert planned(person)[0] == STANDS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .person import Person, of
+from .person import Person, elements_of
 
 SOURCE = """
     import json
@@ -79,7 +79,9 @@ def test_only_the_new_one_of_a_thousand_and_one_elements_runs(
     for task in ARRAYS:
         assert status["summary"][task] == {"CACHED": 1_000, "SUCCESS": 1}
         fresh = [
-            element["array_index"] for element in of(status, task) if element["state"] == "SUCCESS"
+            element["array_index"]
+            for element in elements_of(status, task)
+            if element["state"] == "SUCCESS"
         ]
         assert fresh == [500]
-    assert of(status, "total")[0]["output"] == -2 * sum(n * n for n in [*items, 5_000])
+    assert elements_of(status, "total")[0]["output"] == -2 * sum(n * n for n in [*items, 5_000])

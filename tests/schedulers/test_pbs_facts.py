@@ -94,7 +94,7 @@ class Site(Gate):
             )
         return jobs
 
-    def of(self, job, *names):
+    def fields_of(self, job, *names):
         fields = self.full(job).get(job, {})
         return tuple(fields.get(name) for name in names)
 
@@ -195,7 +195,7 @@ def script_from_standard_input(site):
     site.until(lambda: site.read("log").endswith("hello\n"))
 
 
-def arguments_are_handed_on_as_they_are(site):
+def arguments_are_passed_on_unchanged(site):
     words = ["two words", "$HOME", "a*b", "it's"]
     job = site.submit("-j", "oe", "-o", f"{site.folder}/log", job=("--", "/bin/echo", *words))
     site.wait(job, "F")
@@ -236,16 +236,16 @@ def time_limits(site):
     for text, shown in {"00:10:00": "00:10:00", "10:00": "00:10:00", "90": "00:01:30",
                         "25:01:01": "25:01:01"}.items():  # fmt: skip
         job = site.submit("-h", "-l", f"walltime={text}")
-        assert site.of(job, "Resource_List.walltime") == (shown,)
+        assert site.fields_of(job, "Resource_List.walltime") == (shown,)
     code, text = site.refused("qsub", "-h", "-l", "walltime=1-00:00:00", "--", "/bin/true")
     assert (code, text) == (
         166, "qsub: Illegal attribute or resource value Resource_List.walltime"
     )  # fmt: skip
 
 
-def more_than_there_is_waits_for_ever(site):
+def job_larger_than_the_cluster_waits_for_ever(site):
     job = site.submit("-l", "select=1:ncpus=999")
-    shown = site.until(lambda: (shown := site.of(job, "job_state", "comment"))[1] and shown)
+    shown = site.until(lambda: (shown := site.fields_of(job, "job_state", "comment"))[1] and shown)
     assert shown[0] == "Q"
     assert shown[1].startswith("Can Never Run")
 
@@ -253,7 +253,7 @@ def more_than_there_is_waits_for_ever(site):
 def job_names(site):
     for name in ("1a.b-c_d+e", "x" * 230):
         job = site.submit("-h", "-N", name)
-        assert site.of(job, "Job_Name") == (name,)
+        assert site.fields_of(job, "Job_Name") == (name,)
     code, text = site.refused("qsub", "-N", "x" * 231, "--", "/bin/true")
     assert (code, text.strip()) == (2, "qsub: Job name is too long")
     for name in ("a b", "a[b", "a/b", "a,b", "a:b", "a%b"):
@@ -296,7 +296,7 @@ def options_may_come_twice(site):
 
 def nothing_of_qsub_is_left_behind(site):
     job = site.submit("-f", "-h")
-    assert site.of(job, "job_state") == ("H",)
+    assert site.fields_of(job, "job_state") == ("H",)
 
 
 def begin_times(site):
@@ -318,7 +318,7 @@ def begins_to_the_second(site):
     assert not site.live or time.time() - begun > 2.5
 
 
-def what_a_job_finds(site):
+def environment_of_a_job(site):
     job = site.submit("-j", "oe", "-o", f"{site.folder}/log", "-v", "MINE=a b",
                       job=("--", "/usr/bin/env"), OTHER="x")  # fmt: skip
     site.wait(job, "F")
@@ -334,7 +334,7 @@ def what_a_job_finds(site):
     }  # fmt: skip
 
 
-def the_whole_environment_is_handed_on_where_asked(site):
+def whole_environment_is_passed_on_with_an_option(site):
     job = site.submit("-V", "-j", "oe", "-o", f"{site.folder}/log",
                       job=("--", "/usr/bin/printenv", "MINE"), MINE="a b,c\"d\nnext")  # fmt: skip
     site.wait(job, "F")
@@ -368,7 +368,7 @@ def an_array_may_be_too_large(site):
     )  # fmt: skip
 
 
-def what_an_element_finds(site):
+def environment_of_an_element(site):
     site.write("job.sh", "#!/bin/sh\nenv\n")
     array = site.submit("-J", "3-9:3", "-j", "oe", "-o", f"{site.folder}/log.^array_index^",
                         job=("job.sh",))  # fmt: skip
@@ -391,7 +391,7 @@ def a_throttle_holds(site):
         return sum(entry["job_state"] == "R" for job, entry in entries.items() if "[]" not in job)
 
     most = 0
-    while site.of(array, "job_state") != ("F",):
+    while site.fields_of(array, "job_state") != ("F",):
         most = max(most, running())
         if most:
             site.go()
@@ -453,7 +453,7 @@ def live_logs_of_arrays(site):
 
 def a_missing_folder_of_the_log_is_no_failure(site):
     job = site.submit("-j", "oe", "-o", f"{site.folder}/nosuch/log")
-    exit_status = site.until(lambda: site.of(job, "Exit_status")[0], 90)
+    exit_status = site.until(lambda: site.fields_of(job, "Exit_status")[0], 90)
     assert exit_status == "0"
 
 
@@ -470,7 +470,7 @@ def a_job_that_waits(site):
     )  # fmt: skip
     site.ask("qrls", first)
     assert site.ended(later) == ("92", "0")
-    assert site.of(later, "depend") == (None,)
+    assert site.fields_of(later, "depend") == (None,)
 
 
 def a_job_that_waits_for_an_array(site):
@@ -478,13 +478,13 @@ def a_job_that_waits_for_an_array(site):
         f"{site.until_go()}; sleep $PBS_ARRAY_INDEX; exit 1"
     ))  # fmt: skip
     later = site.submit("-W", f"depend=afterany:{array}")
-    assert site.of(later, "job_state") == ("H",)
+    assert site.fields_of(later, "job_state") == ("H",)
     site.go()
     assert site.ended(later) == ("92", "0")
-    assert site.of(array, "job_state") == ("F",)
+    assert site.fields_of(array, "job_state") == ("F",)
 
 
-def what_waits_for_the_unknown_is_deleted_without_a_word(site):
+def job_behind_an_unknown_id_is_deleted_silently(site):
     array = site.submit("-h", "-J", "0-1")
     number = array.partition("[")[0]
     existing = site.submit("-h")
@@ -537,7 +537,7 @@ def a_dependency_on_an_element_is_refused(site):
         )  # fmt: skip
 
 
-def what_cannot_come_about_is_deleted_with_all_behind_it(site):
+def job_with_an_impossible_dependency_is_deleted_with_all_behind_it(site):
     first = site.submit("-h", job=("--", "/bin/false"))
     good = site.submit("-W", f"depend=afterok:{first}")
     behind = site.submit("-W", f"depend=afterany:{good}")
@@ -554,13 +554,13 @@ def with_history_the_end_of_a_job_counts(site):
     assert site.ended(site.submit("-W", f"depend=afterok:{first}")) == ("92", None)
 
 
-def who_waits_for_what_was_deleted_before_it_began_waits_for_ever(site):
+def job_behind_one_deleted_before_its_start_waits_for_ever(site):
     first = site.submit("-h")
     later = site.submit("-W", f"depend=afterany:{first}")
     site.ask("qdel", first)
     assert site.ended(first) == ("91", None)
     time.sleep(3 if site.live else 0.3)
-    assert site.of(later, "job_state", "substate") == ("H", "22")
+    assert site.fields_of(later, "job_state", "substate") == ("H", "22")
     # Until the server is told again of that one, which it knows to have ended by now.
     assert site.refused("qalter", "-W", "depend=", later) == (2, "qalter: illegal -W value")
     assert site.ask("qalter", "-W", f"depend=afterany:{first}", later) == []
@@ -688,9 +688,9 @@ def deletions(site):
     site.wait(running, "R")
     assert site.ask("qdel", running, waiting) == []
     assert site.ended(running) == ("91", "271")
-    assert f"terminated by {site.user}@" in site.of(running, "comment")[0]
+    assert f"terminated by {site.user}@" in site.fields_of(running, "comment")[0]
     assert site.ended(waiting) == ("91", None)
-    assert site.of(waiting, "stime") == (None,)
+    assert site.fields_of(waiting, "stime") == (None,)
 
 
 def deleting_what_is_gone(site):
@@ -744,7 +744,7 @@ def elements_that_have_ended_while_their_array_lives(site):
         )
     )
     assert (fields["Exit_status"], fields["substate"]) == ("3", "93")
-    assert site.of(array, "job_state") == ("B",)
+    assert site.fields_of(array, "job_state") == ("B",)
 
 
 def elements_that_were_deleted_before_they_began(site):
@@ -800,13 +800,13 @@ def qselect_lists_ids(site):
 
 def hold_and_release(site):
     job, array = site.submit("-h"), site.submit("-h", "-J", "0-3")
-    assert site.of(job, "job_state", "substate", "Hold_Types") == ("H", "20", "u")
+    assert site.fields_of(job, "job_state", "substate", "Hold_Types") == ("H", "20", "u")
     assert site.ask("qrls", job, array) == []
     assert site.ended(job) == ("92", "0")
     assert site.ended(array) == ("92", "0")
     later = site.submit("-a", time.strftime("%Y%m%d%H%M", time.localtime(time.time() + 3600)))
     assert site.ask("qhold", later) == []
-    assert site.of(later, "job_state") == ("H",)
+    assert site.fields_of(later, "job_state") == ("H",)
 
 
 def holding_what_runs_changes_nothing(site):
@@ -817,7 +817,7 @@ def holding_what_runs_changes_nothing(site):
     assert site.ended(job) == ("92", "0")
 
 
-def what_the_server_tells_of_itself(site):
+def settings_shown_by_the_server(site):
     shown = "\n".join(site.ask("qstat", "-B", "-f"))
     assert re.search(r"^    max_array_size = [0-9]+$", shown, re.MULTILINE)
     assert re.search(r"^    job_history_enable = True$", shown, re.MULTILINE)
@@ -826,20 +826,21 @@ def what_the_server_tells_of_itself(site):
 
 FACTS = [
     the_id_and_nothing_else_is_printed, short_and_full_ids_mean_the_same_job,
-    a_script_takes_no_arguments, script_from_standard_input, arguments_are_handed_on_as_they_are,
+    a_script_takes_no_arguments, script_from_standard_input, arguments_are_passed_on_unchanged,
     a_program_is_not_looked_up, jobs_start_in_the_home_folder, a_shebang_counts,
     resources_of_both_kinds_do_not_mix, units_of_memory, time_limits,
-    more_than_there_is_waits_for_ever, job_names, refusals, paths_are_ascii,
+    job_larger_than_the_cluster_waits_for_ever, job_names, refusals, paths_are_ascii,
     options_may_come_twice, nothing_of_qsub_is_left_behind, begin_times, begins_to_the_second,
-    what_a_job_finds, the_whole_environment_is_handed_on_where_asked, forms_of_arrays,
-    an_array_may_be_too_large, what_an_element_finds, a_throttle_holds, placeholders_of_logs,
+    environment_of_a_job, whole_environment_is_passed_on_with_an_option, forms_of_arrays,
+    an_array_may_be_too_large, environment_of_an_element, a_throttle_holds, placeholders_of_logs,
     logs_without_a_place, logs_in_a_folder, logs_come_when_the_job_has_ended, live_logs_of_arrays,
     a_missing_folder_of_the_log_is_no_failure, a_job_that_waits, a_job_that_waits_for_an_array,
-    what_waits_for_the_unknown_is_deleted_without_a_word, a_dropped_job_is_gone_at_once,
+    job_behind_an_unknown_id_is_deleted_silently, a_dropped_job_is_gone_at_once,
     the_end_of_a_job_without_history_drops_those_behind_it,
-    a_dependency_on_an_element_is_refused, what_cannot_come_about_is_deleted_with_all_behind_it,
+    a_dependency_on_an_element_is_refused,
+    job_with_an_impossible_dependency_is_deleted_with_all_behind_it,
     with_history_the_end_of_a_job_counts,
-    who_waits_for_what_was_deleted_before_it_began_waits_for_ever, 
+    job_behind_one_deleted_before_its_start_waits_for_ever,
     the_deletion_of_an_array_is_an_end_even_before_it_began,
     the_deletion_of_a_job_that_waits_deletes_those_behind_it, a_script_that_is_killed,
     a_new_dependency_on_the_unknown_deletes_too,
@@ -850,7 +851,7 @@ FACTS = [
     elements_that_have_ended_while_their_array_lives,
     elements_that_were_deleted_before_they_began, the_code_of_an_array_is_that_of_the_last_to_end,
     qselect_lists_ids, hold_and_release, holding_what_runs_changes_nothing,
-    what_the_server_tells_of_itself,
+    settings_shown_by_the_server,
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .engine.simulator import Simulator
-from .person import Person, of, states
+from .person import Person, elements_of, states
 
 SLEEPS = """
 import time
@@ -80,7 +80,8 @@ def test_a_waiting_job_deleted_by_hand_holds_nothing_up(person: Person) -> None:
 
     def one_runs_and_one_waits(_: object) -> bool:
         """The second is submitted some time after the first, which may have begun by then."""
-        return sorted("running" in of_one for of_one in arrays().values()) == [False, True]
+        running = ["running" in array for array in arrays().values()]
+        return sorted(running) == [False, True]
 
     person.until(run, one_runs_and_one_waits)
     ids = [
@@ -97,4 +98,4 @@ def test_jobs_that_end_before_those_behind_them_are_submitted(person: Person) ->
     person.write(CHAIN)
     status = person.ended(person.submit())
     assert status["run"]["status"] == "SUCCESS", status
-    assert [element["output"] for element in of(status, "three")] == [3]
+    assert [element["output"] for element in elements_of(status, "three")] == [3]

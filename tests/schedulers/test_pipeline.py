@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from .engine.simulator import Simulator
-from .person import ENDED, Person, of
+from .person import ENDED, Person, elements_of
 from .plugin import FACES
 from .workflows import SLEEPS, readme, ways
 
@@ -96,7 +96,7 @@ def summary(status: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def outputs(status: dict[str, Any], task: str) -> list[Any]:
-    return [element["output"] for element in of(status, task)]
+    return [element["output"] for element in elements_of(status, task)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, pytest.param(300, marks=pytest.mark.slow)])
@@ -120,7 +120,7 @@ def test_every_way_to_fail_has_its_cause_and_retry_runs_exactly_those(person: Su
     assert status["run"]["status"] == "FAILED"
     endings = {
         element["array_index"]: (element["cause"], (element["error_text"] or "").splitlines()[-1:])
-        for element in of(status, "go")
+        for element in elements_of(status, "go")
         if element["state"] == "FAILED"
     }
     assert {index: cause for index, (cause, _) in endings.items()} == {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from .engine.simulator import Simulator
-from .person import Person, of, states
+from .person import Person, elements_of, states
 
 FLOW = """
     import time
@@ -113,7 +113,7 @@ def test_run_waits_for_what_another_run_has_queued(person: Somebody) -> None:
     person.at_rest(4, 3)
     status = both(person, first, second)
     assert person.ran() == ONCE
-    assert of(status, "d")[0]["output"] == 0 + 1 + 1 + 1 + 4 + 1
+    assert elements_of(status, "d")[0]["output"] == 0 + 1 + 1 + 1 + 4 + 1
 
 
 def test_task_queued_before_its_inputs_is_reserved_by_lineage(person: Somebody) -> None:

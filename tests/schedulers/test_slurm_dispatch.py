@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from .engine.processes import session
-from .person import Person, of, states
+from .person import Person, elements_of, states
 
 CHAIN = """
     from pathlib import Path
@@ -68,8 +68,8 @@ def test_an_unchanged_value_stops_the_wave(person: Person) -> None:
     status = person.ended(person.submit("--x", "11", run_dir="second"))
     assert ran(person) == ["a"]
     assert [states(status, task) for task in "abc"] == [["SUCCESS"], ["CACHED"], ["CACHED"]]
-    assert of(status, "b")[0]["output"] == 2
-    assert of(status, "b")[0]["cached_from"]
+    assert elements_of(status, "b")[0]["output"] == 2
+    assert elements_of(status, "b")[0]["cached_from"]
     # And the reused results, large values too, stay readable though the first run is gone.
     third = person.submit("--x", "12", run_dir="third")
     assert person.ended(third)["run"]["status"] == "SUCCESS"
@@ -140,16 +140,16 @@ def test_code_changed_in_the_queue_is_recorded_as_it_ran(held: Person) -> None:
     person.write(CHANGING.replace("y + 1  # here", "y + 2"))
     release(person)
     status = person.ended(run)
-    assert of(status, "b")[0]["output"] == 3
+    assert elements_of(status, "b")[0]["output"] == 3
     assert [note for note in status["notes"] if "'b' has changed" in note]
-    assert not of(status, "b")[0]["error_text"]
+    assert not elements_of(status, "b")[0]["error_text"]
     ran(person)
     # The new code's result is reused by the new code, not by the old.
     status = person.ended(person.submit("--x", "10"))
-    assert (states(status, "b"), of(status, "b")[0]["output"]) == (["CACHED"], 3)
+    assert (states(status, "b"), elements_of(status, "b")[0]["output"]) == (["CACHED"], 3)
     person.write(CHANGING)
     status = person.ended(person.submit("--x", "10"))
-    assert (states(status, "b"), of(status, "b")[0]["output"]) == (["SUCCESS"], 2)
+    assert (states(status, "b"), elements_of(status, "b")[0]["output"]) == (["SUCCESS"], 2)
 
 
 def test_a_comment_is_no_change(held: Person) -> None:
@@ -169,7 +169,7 @@ def test_code_that_must_not_change_fails(held: Person) -> None:
     release(held)
     status = held.ended(run)
     assert states(status, "a") == ["SUCCESS"]
-    assert "'b' has changed since it was submitted" in of(status, "b")[0]["error_text"]
+    assert "'b' has changed since it was submitted" in elements_of(status, "b")[0]["error_text"]
     assert states(status, "c") == ["SKIPPED"]
 
 
@@ -186,14 +186,14 @@ def test_helper_changed_in_the_queue_counts_with_deep_code(held: Person) -> None
     helper.write_text("def more(y):\n    return y + 22\n")
     release(held)
     status = held.ended(run)
-    assert of(status, "b")[0]["output"] == 23
+    assert elements_of(status, "b")[0]["output"] == 23
     assert [note for note in status["notes"] if "'b' has changed" in note]
     ran(held)
     status = held.ended(held.submit("--x", "10"))
     assert (states(status, "b"), ran(held)) == (["CACHED"], [])
     helper.write_text("def more(y):\n    # the first again\n    return y + 1\n")
     status = held.ended(held.submit("--x", "10"))
-    assert (states(status, "b"), of(status, "b")[0]["output"]) == (["SUCCESS"], 2)
+    assert (states(status, "b"), elements_of(status, "b")[0]["output"]) == (["SUCCESS"], 2)
 
 
 HUNGRY = """
@@ -229,8 +229,8 @@ def test_element_out_of_memory_is_retried_with_more(person: Person) -> None:
     status = person.ended(run)
     assert states(status, "eat") == ["SUCCESS", "SUCCESS", "SUCCESS", "FAILED"]
     # 200M, 400M; and for the last one 600M, the most.
-    assert [element["attempt"] for element in of(status, "eat")] == [1, 2, 1, 3]
-    assert of(status, "eat")[3]["error_text"].endswith("memory suspected")
+    assert [element["attempt"] for element in elements_of(status, "eat")] == [1, 2, 1, 3]
+    assert elements_of(status, "eat")[3]["error_text"].endswith("memory suspected")
     assert states(status, "then") == ["SUCCESS", "SUCCESS", "SUCCESS", "SKIPPED"]
     output = person.reflow("status", run, "--verbose")
     assert "Tried again      eat OOM 3" in output
@@ -289,7 +289,7 @@ JOB_KILLED = """
 def test_status_shows_what_the_scheduler_said_of_a_failed_element(person: Person) -> None:
     person.write(JOB_KILLED)
     run = person.submit()
-    well, failed = of(person.ended(run), "each")
+    well, failed = elements_of(person.ended(run), "each")
     assert (well["state"], failed["state"]) == ("SUCCESS", "FAILED")
     report = failed["scheduler"]
     assert (len(report["nodes"]), report["signal"]) == (1, 9)
@@ -300,7 +300,7 @@ def test_status_shows_what_the_scheduler_said_of_a_failed_element(person: Person
     assert line.endswith(f"on {report['nodes'][0]}  signal 9")
     # It is kept: neither the index nor the scheduler need know of it.
     person.reflow("store", "rebuild", ".")
-    assert of(person.status(run), "each")[1]["scheduler"] == report
+    assert elements_of(person.status(run), "each")[1]["scheduler"] == report
 
 
 TAILS = """
@@ -337,10 +337,10 @@ def test_job_script_carries_the_run_on_however_its_worker_ends(
 ) -> None:
     person.write(TAILS.replace("MEM", mem))
     status = person.ended(person.submit("--how", how))
-    (first,) = of(status, "sizes")
+    (first,) = elements_of(status, "sizes")
     if how == "returns":
         assert first["state"] == "SUCCESS"
-        assert [element["output"] for element in of(status, "each")] == [2, 3]
+        assert [element["output"] for element in elements_of(status, "each")] == [2, 3]
     else:
         assert first["state"] == "FAILED"
         assert status["run"]["status"] == "FAILED"
@@ -374,9 +374,9 @@ WRITES = """
 
 def test_job_queued_behind_a_new_file_reuses_nothing(person: Person) -> None:
     person.write(WRITES)
-    assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
+    assert elements_of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
     status = person.ended(person.submit("--x", "2"))  # the path is the same
-    (element,) = of(status, "read")
+    (element,) = elements_of(status, "read")
     assert (element["state"], element["output"]) == ("SUCCESS", 2)
     status = person.ended(person.submit("--x", "2"))
     assert [element["state"] for element in status["instances"]] == ["CACHED", "CACHED"]
@@ -384,17 +384,17 @@ def test_job_queued_behind_a_new_file_reuses_nothing(person: Person) -> None:
 
 def test_job_queued_behind_a_recreated_file_reuses_its_older_result(person: Person) -> None:
     person.write(WRITES)
-    assert of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
+    assert elements_of(person.ended(person.submit("--x", "1")), "read")[0]["output"] == 1
     path = person.folder / "out" / "made"
     path.unlink()  # it has to be written again, with the same content
     status = person.ended(person.submit("--x", "1"))
     states = {element["task_name"]: element["state"] for element in status["instances"]}
     assert states == {"write": "SUCCESS", "read": "CACHED"}
-    assert of(status, "read")[0]["job_id"], "found by the worker that was queued ahead"
+    assert elements_of(status, "read")[0]["job_id"], "found by the worker that was queued ahead"
     path.write_text("3")
     status = person.ended(person.submit("--x", "1"))
-    assert [element["output"] for element in of(status, "read")] == [1]
-    assert [element["state"] for element in of(status, "write")] == ["SUCCESS"]
+    assert [element["output"] for element in elements_of(status, "read")] == [1]
+    assert [element["state"] for element in elements_of(status, "write")] == ["SUCCESS"]
 
 
 def test_status_counts_the_scheduler_calls_of_a_run(person: Person) -> None:
@@ -486,7 +486,7 @@ def test_hosts_that_may_not_submit(person: Person, refusal: str) -> None:
             turns += 1
         time.sleep(0.3)
     assert turns >= 1
-    assert of(status, "total")[0]["output"] == 6
+    assert elements_of(status, "total")[0]["output"] == 6
 
 
 def test_an_array_above_a_limit_of_the_site_goes_in_parts(person: Person) -> None:
@@ -494,7 +494,7 @@ def test_an_array_above_a_limit_of_the_site_goes_in_parts(person: Person) -> Non
     source = BRANCHES.replace("[1, 2, 3]", "list(range(12))")
     person.write(source.replace("array=True", "array=True, account='limited'"))
     run = person.submit()
-    (total,) = of(person.ended(run), "total")
+    (total,) = elements_of(person.ended(run), "total")
     assert total["output"] == sum(range(12))
 
 
@@ -552,7 +552,7 @@ def test_a_folder_of_submission_that_is_gone(person: Person) -> None:
     run = person.submit(run_dir=str(person.folder / "out"))
     gone.rmdir()
     person.simulator.inject("partition_up", partition="compute")
-    (element,) = of(person.ended(run), "items")
+    (element,) = elements_of(person.ended(run), "items")
     assert "working directory is missing" in element["error_text"]
 
 
@@ -682,10 +682,10 @@ def test_cause_of_a_terminated_worker_comes_from_the_scheduler(person: Person) -
         assert time.monotonic() < end
         time.sleep(0.05)
     assert person.simulator.call("scancel", job).returncode == 0
-    assert of(person.ended(run), "task")[0]["cause"] == "CANCELLED"
+    assert elements_of(person.ended(run), "task")[0]["cause"] == "CANCELLED"
     # Nothing else has ended this worker.
     run = person.submit()
-    assert of(person.ended(run), "task")[0]["cause"] == "ERROR"
+    assert elements_of(person.ended(run), "task")[0]["cause"] == "ERROR"
 
 
 def test_waiting_command_notices_that_every_job_is_gone(person: Person) -> None:
@@ -711,7 +711,7 @@ while True:
     except WaitTimeoutError:
         assert time.monotonic() < end, run.status(as_dict=True)
 """)
-    assert "cancelled by hand" in of(person.status(run), "items")[0]["error_text"]
+    assert "cancelled by hand" in elements_of(person.status(run), "items")[0]["error_text"]
 
 
 REFUSED = "Invalid partition name specified"
@@ -849,7 +849,7 @@ def test_logs_show_the_errors_of_earlier_attempts(person: Person) -> None:
 def test_job_that_ends_before_its_work_points_to_its_log(person: Person) -> None:
     person.write(BRANCHES)
     person.configure(prologue='case "$SLURM_JOB_NAME" in *.w) exit 0 ;; esac')
-    (element,) = of(person.ended(person.submit()), "items")
+    (element,) = elements_of(person.ended(person.submit()), "items")
     assert element["error_text"].endswith("vanished before they began; see its log")
 
 
@@ -942,7 +942,7 @@ def test_status_shows_running_elements_before_a_dispatch_pass_records_them(perso
     }  # fmt: skip
     assert [
         (element["array_index"], element["state"], element["output"])
-        for element in of(status, "each")
+        for element in elements_of(status, "each")
     ] == [
         (0, "SUCCESS", 0), (1, "FAILED", None), (2, "RUNNING", None), (3, "RUNNING", None),
         (4, "RUNNING", None), (5, "SUBMITTED", None),
@@ -951,7 +951,7 @@ def test_status_shows_running_elements_before_a_dispatch_pass_records_them(perso
     output = person.reflow("status", run)
     assert "  each   SUCCESS 1, RUNNING 3, SUBMITTED 1, FAILED 1\n" in output
     assert "  each[1] ERROR: ValueError: one\n" in output
-    (job,) = {element["job_id"] for element in of(status, "each")}
+    (job,) = {element["job_id"] for element in elements_of(status, "each")}
     assert job in {str(entry["id"]) for entry in person.simulator.jobs()}
     assert f"  each[2]  RUNNING    attempt 1  job {job}\n" in person.reflow(
         "status", run, "--task", "each"
@@ -968,7 +968,7 @@ def test_status_shows_running_elements_before_a_dispatch_pass_records_them(perso
     assert status["summary"] == {
         "items": {"SUCCESS": 1}, "each": {"SUCCESS": 5, "FAILED": 1}, "total": {"SKIPPED": 1}
     }  # fmt: skip
-    assert [element["output"] for element in of(status, "each")] == [0, None, 4, 9, 16, 25]
+    assert [element["output"] for element in elements_of(status, "each")] == [0, None, 4, 9, 16, 25]
 
 
 def test_failure_with_retries_left_is_not_reported_as_failed(person: Person) -> None:
@@ -1014,7 +1014,7 @@ def test_result_is_written_when_the_disk_has_room_again(person: Person, log: str
         """.replace("LOG", log))
     run = person.submit()
     status = person.ended(run)
-    assert (status["run"]["status"], of(status, "days")[0]["output"]) == ("SUCCESS", 7)
+    assert (status["run"]["status"], elements_of(status, "days")[0]["output"]) == ("SUCCESS", 7)
     assert ran(person) == ["days"]
     if not log:
         assert "cannot be written yet" in person.reflow("logs", run, "days")

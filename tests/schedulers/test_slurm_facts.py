@@ -621,7 +621,7 @@ def variables_of_a_position(site):
     assert job in own
 
 
-def environment_handed_on(site):
+def environment_passed_on(site):
     job = site.submit("-o", "all", wrap="echo $MINE", MINE="here")
     none = site.submit("-o", "nothing", "--export=NONE", wrap="echo :$MINE:", MINE="here")
     some = site.submit("-o", "some", "--export=ALL,OTHER=b", wrap="echo $MINE $OTHER", MINE="here")
@@ -899,7 +899,7 @@ FACTS = [
     dependencies_as_shown, failed_dependency, twins, twins_start_one_by_one,
     twins_with_invalid_killed, twins_of_unequal_arrays, singleton, either_of_two, after_its_start,
     behind_itself, begin_time, hold_and_release, submission_limit, never_starts, variables,
-    variables_of_a_position, environment_handed_on, log_names, log_called_none, open_mode,
+    variables_of_a_position, environment_passed_on, log_names, log_called_none, open_mode,
     errors_apart,
     options_in_the_script, script_arguments, script_from_standard_input, working_directory, comment,
     out_of_memory, waiting_submission, cancelling_one_position, cancelling_a_running_position,

@@ -38,7 +38,7 @@ class Site(PBSSite):
         name = [] if "-N" in arguments else ["-N", self.name]
         return self.run("qsub", *name, *logs, *arguments, stdin=f"{job}\n", **options)
 
-    def no(self, *arguments, job="true"):
+    def refusal(self, *arguments, job="true"):
         """Return exit code and message of a refused submission."""
         done = self.qsub(*arguments, job=job)
         assert done.stdout == "", self.submitted.append(done.stdout.strip())
@@ -95,7 +95,7 @@ def scheduler():
 # Submission
 
 
-def what_it_is(site):
+def version_output(site):
     for command in ("qsub", "qstat"):
         done = site.run(command, "--version")
         assert re.match(r"Version: [0-9]+\.[0-9.]+", done.stdout + done.stderr)
@@ -113,7 +113,7 @@ def forms_of_arrays(site):
         array = site.submit("-h", "-t", text)
         site.until(lambda array=array, places=places: len(site.full(array)) == len(places))
         assert list(site.full(array)) == [array.replace("[]", f"[{at}]") for at in places]
-    assert site.no("-h", "-t", "0-9:2") == (235, "(Bad Job Array Request)")
+    assert site.refusal("-h", "-t", "0-9:2") == (235, "(Bad Job Array Request)")
     assert site.run("qsub", "-J", "0-3").returncode == 2
 
 
@@ -125,7 +125,7 @@ def an_array_is_made_element_by_element(site):
     assert " -t 0-299 " in f"{next(iter(site.full(array).values()))['submit_args']} "
 
 
-def what_an_element_finds(site):
+def environment_of_an_element(site):
     array = site.submit("-t", "3-4", job=f'env > "{site.folder}/$PBS_ARRAYID"')
     site.elements(array, 2)
     for index in (3, 4):
@@ -151,7 +151,7 @@ def elements_of_a_throttled_array_are_held(site):
     site.elements(array, 3)
 
 
-def jobs_start_in_the_home_folder_or_where_they_are_told(site):
+def jobs_start_in_the_home_folder_or_that_of_option_d(site):
     for option, folder in (((), site.home), (("-d", "/usr"), "/usr")):
         site.ended(site.submit(*option, job=f"pwd > {site.folder}/where"))
         assert site.until(lambda: site.read("where")) == f"{folder}\n"
@@ -160,28 +160,29 @@ def jobs_start_in_the_home_folder_or_where_they_are_told(site):
 
 def job_names(site):
     for name in ("1a.b-c_d+e", "x" * 230):
-        assert site.of(site.submit("-h", "-N", name), "Job_Name") == (name,)
+        assert site.fields_of(site.submit("-h", "-N", name), "Job_Name") == (name,)
         array = site.submit("-h", "-t", "0", "-N", name)
-        assert site.of(array.replace("[]", "[0]"), "Job_Name") == (f"{name}-0",)
+        assert site.fields_of(array.replace("[]", "[0]"), "Job_Name") == (f"{name}-0",)
     for name in ("a b", "x" * 300):
-        assert site.no("-N", name) == (2, "[qsub: illegal -N value]")
+        assert site.refusal("-N", name) == (2, "[qsub: illegal -N value]")
 
 
 def refusals(site):
     unknown = "(Unknown queue MSG=requested queue not found)"
-    assert site.no("-q", "nosuch") == (172, unknown)
-    assert site.no("-l", "nosuch=1") == (189, "(Unknown resource type  Resource_List.nosuch)")
+    assert site.refusal("-q", "nosuch") == (172, unknown)
+    assert site.refusal("-l", "nosuch=1") == (189, "(Unknown resource type  Resource_List.nosuch)")
     value = "(Illegal attribute or resource value for Resource_List."
-    assert site.no("-h", "-l", "mem=4Gi") == (168, f"{value}mem)")
-    assert site.no("-h", "-l", "walltime=1-00:00:00") == (168, f"{value}walltime)")
-    assert site.no("-l", "nodes=1:ppn=9999")[0] == 190
-    assert site.no("-k", "oed") == (2, "[qsub: illegal -k value]")
+    assert site.refusal("-h", "-l", "mem=4Gi") == (168, f"{value}mem)")
+    assert site.refusal("-h", "-l", "walltime=1-00:00:00") == (168, f"{value}walltime)")
+    assert site.refusal("-l", "nodes=1:ppn=9999")[0] == 190
+    assert site.refusal("-k", "oed") == (2, "[qsub: illegal -k value]")
     assert site.run("qsub", "-f", "-J", "0-1").returncode == 2
 
 
 def time_and_memory(site):
     job = site.submit("-h", "-l", "nodes=1:ppn=2,mem=100kb,walltime=25:01:01")
-    assert site.of(job, "Resource_List.nodes", "Resource_List.mem", "Resource_List.walltime") == (
+    names = ("Resource_List.nodes", "Resource_List.mem", "Resource_List.walltime")
+    assert site.fields_of(job, *names) == (
         "1:ppn=2", "100kb", "25:01:01"
     )  # fmt: skip
 
@@ -193,7 +194,7 @@ def begin_times(site):
     job = site.submit("-a", time.strftime("%Y%m%d%H%M.%S", time.localtime(soon)))
     assert site.ended(job) == "0"
     assert time.time() > int(soon)
-    assert site.no("-a", "now+60") == (2, "[qsub: illegal -a value]")
+    assert site.refusal("-a", "now+60") == (2, "[qsub: illegal -a value]")
 
 
 def the_logs_of_elements_have_their_number_appended(site):
@@ -234,19 +235,19 @@ def output_to_dev_null_is_written_nowhere(site):
 def a_job_that_waits(site):
     first, array = site.submit("-h"), site.submit("-h", "-t", "0-1")
     later = site.submit("-W", f"depend=afterany:{first},afteranyarray:{array}")
-    assert site.of(later, "job_state", "Hold_Types", "depend") == (
+    assert site.fields_of(later, "job_state", "Hold_Types", "depend") == (
         "H", "s", f"afterany:{first},afteranyarray:{array}"
     )  # fmt: skip
     site.ask("qrls", first, array)
     assert site.ended(later) == "0"
 
 
-def who_waits_by_afterany_for_an_array_waits_for_ever(site):
+def job_with_afterany_on_an_array_waits_for_ever(site):
     array = site.submit("-t", "0-1")
     wrong = site.submit("-W", f"depend=afterany:{array}")
     right = site.submit("-W", f"depend=afteranyarray:{array}")
     assert site.ended(right) == "0"
-    assert site.of(wrong, "job_state", "Hold_Types") == ("H", "s")
+    assert site.fields_of(wrong, "job_state", "Hold_Types") == ("H", "s")
 
 
 def an_array_waits(site):
@@ -256,13 +257,13 @@ def an_array_waits(site):
     assert [element["exit_status"] for element in site.elements(array, 2).values()] == ["0", "0"]
 
 
-def what_has_ended_or_is_unknown_cannot_be_waited_for(site):
+def dependency_on_an_ended_or_unknown_job_is_refused(site):
     ended, held = site.submit(), site.submit("-h")
     site.ended(ended)
     server = ended.partition(".")[2]
     for waited in (f"afterany:{ended}", f"afterany:{held}:{ended}", f"afterany:9999999.{server}",
                    f"afteranyarray:9999999[].{server}", f"afteranyarray:{held}"):  # fmt: skip
-        assert site.no("-W", f"depend={waited}") == (208, "(Invalid Job Dependency)")
+        assert site.refusal("-W", f"depend={waited}") == (208, "(Invalid Job Dependency)")
 
 
 def an_array_that_has_ended_can_be_waited_for(site):
@@ -271,7 +272,7 @@ def an_array_that_has_ended_can_be_waited_for(site):
     assert site.ended(site.submit("-W", f"depend=afteranyarray:{array}")) == "0"
 
 
-def who_waits_for_what_is_deleted_is_released(site):
+def job_behind_a_deleted_one_is_released(site):
     held, array = site.submit("-h"), site.submit("-h", "-t", "0-1")
     running = site.submit(job="sleep 60")
     later = [
@@ -297,7 +298,7 @@ def qstat_shows_an_array_or_its_elements(site):
     assert jobs[array]["job_array_request"] == "0-1"
 
 
-def what_is_unknown(site):
+def unknown_ids(site):
     server = site.submit("-h").partition(".")[2]
     for job in (f"9999999.{server}", f"9999999[].{server}"):
         assert site.refused("qstat", "-f", job) == (153, f"qstat: Unknown Job Id Error {job}")
@@ -364,7 +365,7 @@ def qselect_lists_elements_and_ended_jobs(site):
 
 def holds(site):
     job = site.submit("-h")
-    assert site.of(job, "job_state", "Hold_Types") == ("H", "u")
+    assert site.fields_of(job, "job_state", "Hold_Types") == ("H", "u")
     site.ask("qrls", job)
     assert site.ended(job) == "0"
 
@@ -387,11 +388,11 @@ def limits(site):
     try:
         shown = "\n".join(site.ask("qstat", "-B", "-f"))
         assert re.search(r"^    max_job_array_size = 5$", shown, re.MULTILINE)
-        assert site.no("-t", "0-5") == (
+        assert site.refusal("-t", "0-5") == (
             235, "(Bad Job Array Request MSG=Requested array size too large, limit is 5)"
         )  # fmt: skip
         order(f"set queue {queue} max_user_queuable=1")
-        code, text = site.no("-h", "-t", "0-3")
+        code, text = site.refusal("-h", "-t", "0-3")
         assert (code, text[:46]) == (228, "(Maximum number of jobs already in queue for u")
     finally:
         order("unset server max_job_array_size")
@@ -399,16 +400,16 @@ def limits(site):
 
 
 FACTS = [
-    what_it_is, the_id_and_nothing_else_is_printed, forms_of_arrays,
-    an_array_is_made_element_by_element, what_an_element_finds,
-    elements_of_a_throttled_array_are_held, jobs_start_in_the_home_folder_or_where_they_are_told,
+    version_output, the_id_and_nothing_else_is_printed, forms_of_arrays,
+    an_array_is_made_element_by_element, environment_of_an_element,
+    elements_of_a_throttled_array_are_held, jobs_start_in_the_home_folder_or_that_of_option_d,
     job_names, refusals, time_and_memory, begin_times,
     the_logs_of_elements_have_their_number_appended, logs_come_when_the_job_has_ended,
     output_to_dev_null_is_written_nowhere, a_job_that_waits,
-    who_waits_by_afterany_for_an_array_waits_for_ever, an_array_waits,
-    what_has_ended_or_is_unknown_cannot_be_waited_for, an_array_that_has_ended_can_be_waited_for,
-    who_waits_for_what_is_deleted_is_released, qstat_shows_an_array_or_its_elements,
-    what_is_unknown, after_ten_unknown_ids_qstat_has_no_connection_left, how_jobs_end,
+    job_with_afterany_on_an_array_waits_for_ever, an_array_waits,
+    dependency_on_an_ended_or_unknown_job_is_refused, an_array_that_has_ended_can_be_waited_for,
+    job_behind_a_deleted_one_is_released, qstat_shows_an_array_or_its_elements,
+    unknown_ids, after_ten_unknown_ids_qstat_has_no_connection_left, how_jobs_end,
     the_time_limit, deletions, qselect_lists_elements_and_ended_jobs, holds, limits,
 ]  # fmt: skip
 

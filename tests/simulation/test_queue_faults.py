@@ -167,7 +167,7 @@ class Job:
     def __init__(self, job: str, request: JobRequest, role: str) -> None:
         self.id, self.request, self.role = job, request, role
         self.fate = "good"
-        self.known_from = 0.0
+        self.visible_from = 0.0
         self.lag_until = 0.0
         self.glitch = (0.0, 0.0)
         self.state = "queued"  # running, ended, vanished
@@ -329,7 +329,7 @@ class World:
             assert job.twin.request.size == request.size
         self.jobs[job.id] = job
         self.tags[request.tag] = job.id
-        job.known_from = self.now + rng.uniform(0, self.lag)
+        job.visible_from = self.now + rng.uniform(0, self.lag)
         fates = ["vanish", "vanish-running", "double", "kill", "kill-position", "kill-position",
                  "eager"]  # fmt: skip
         if role != "guard":  # one of sentinel and guard may fail: let it be the sentinel
@@ -338,7 +338,7 @@ class World:
                 job.fate = rng.choice(fates)
         if self.chance(0.1):
             # One absence per job: two with no pass between them would look like one long absence.
-            job.known_from = self.now
+            job.visible_from = self.now
             begin = self.now + rng.uniform(5, 60)
             job.glitch = (begin, begin + rng.uniform(1, LAG))
         if job.fate != "eager":  # the scheduler has forgotten the job's dependency
@@ -772,7 +772,7 @@ class SimExecutor(Executor):
 
     def _status(self, job: Job) -> JobStatus | None:
         now = self.world.now
-        if job.state == "vanished" or now < job.known_from:
+        if job.state == "vanished" or now < job.visible_from:
             return None
         if self.world.faults and job.glitch[0] <= now < job.glitch[1]:
             return None
@@ -800,7 +800,7 @@ class SimExecutor(Executor):
             tag: self.world.tags[tag]
             for tag in tags
             if tag in self.world.tags
-            and self.world.jobs[self.world.tags[tag]].known_from <= self.world.now
+            and self.world.jobs[self.world.tags[tag]].visible_from <= self.world.now
             and self.world.jobs[self.world.tags[tag]].state != "vanished"
         }
 

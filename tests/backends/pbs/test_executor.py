@@ -267,8 +267,8 @@ def test_a_server_that_comes_back_is_asked_again(pbs: PBS) -> None:
 
 def test_many_ids_do_not_take_all_reserved_ports(pbs: PBS) -> None:
     jobs = [f"{number}.pbshost" for number in range(1, 501)]
-    alive, all_known = (shell_lines(jobs[start:499]) for start in (5, 0))
-    pbs.says("qselect", body=f'case "$*" in *-x*) {all_known};; *) {alive};; esac')
+    alive, listed = (shell_lines(jobs[start:499]) for start in (5, 0))
+    pbs.says("qselect", body=f'case "$*" in *-x*) {listed};; *) {alive};; esac')
     pbs.says("qstat", "".join(ended(job) for job in jobs[:5]))
     statuses = PBSExecutor().poll(jobs)
     [call] = pbs.calls("qstat")

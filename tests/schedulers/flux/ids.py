@@ -9,7 +9,7 @@ _DIGITS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _FIRST = 5_000_000
 
 
-def of(number: int) -> int:
+def id_of(number: int) -> int:
     """Return the id of a job: milliseconds, and a few jobs within each."""
     return (_FIRST + number // 4 * 3 << 24) | number % 4
 

@@ -32,11 +32,11 @@ STATES = {
 def environment(cluster: Cluster, job: Job) -> dict[str, str]:
     """Return the environment of a job's command."""
     request = job.request
-    text = ids.f58(ids.of(job.base), letter=ids.letter(request.environment))
+    text = ids.f58(ids.id_of(job.base), letter=ids.letter(request.environment))
     variables = {
         "FLUX_JOB_ID": text, "FLUX_JOB_ID_PATH": f"/{text}", "FLUX_JOB_SIZE": str(request.tasks),
         "FLUX_JOB_NNODES": str(request.nodes), "FLUX_TASK_RANK": "0", "FLUX_TASK_LOCAL_ID": "0",
-        "FLUX_KVS_NAMESPACE": f"job-{ids.of(job.base)}", "FLUX_JOB_TMPDIR": cluster.folder,
+        "FLUX_KVS_NAMESPACE": f"job-{ids.id_of(job.base)}", "FLUX_JOB_TMPDIR": cluster.folder,
         "FLUX_URI": f"local://{cluster.folder}/local-0",
     }  # fmt: skip
     return {**request.environment, **variables}
@@ -44,7 +44,7 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
 
 def log_path(job: Job, pattern: str) -> str:
     """Fill in the templates that the job's shell knows; others stay as they are."""
-    job_id = ids.of(job.base)
+    job_id = ids.id_of(job.base)
     own_letter = ids.letter(job.request.environment)
     values = {
         "id": ids.f58(job_id, letter=own_letter), "id.f58": ids.f58(job_id, letter=own_letter),
@@ -110,7 +110,7 @@ def state(job: Job) -> str:
 
 def row(job: Job, letter: str) -> dict[str, Any]:
     """Return the fields of a job, as `flux jobs` formats them."""
-    job_id, now = ids.of(job.base), state(job)
+    job_id, now = ids.id_of(job.base), state(job)
     how, kind, note = result(job) if now == "INACTIVE" else ("", "", "")
     code = _code(job)
     if not kind and "warning" in job.request.extra:
@@ -191,7 +191,7 @@ def jobs(cluster: Cluster, call: Call, fault: Mapping[str, Any] | None) -> Answe
             or arguments.a
         ):
             err += "flux-jobs: WARNING: Filtering options ignored with jobid list\n"
-        by_number = {ids.of(job.base): job for job in cluster.remembered()}
+        by_number = {ids.id_of(job.base): job for job in cluster.remembered()}
         chosen = [
             by_number[number] for word in arguments.JOBID if (number := ids.read(word)) in by_number
         ]

@@ -237,7 +237,7 @@ def _submit(cluster: Cluster, call: Call, copy: Copy, out: list[str]) -> str:
     [job] = cluster.jobs[number]
     if request.extra["alloc"]:
         cluster.fail(job, model.PARTITION_SIZE)
-    out.append(f"{ids.f58(ids.of(number), letter=ids.letter(call.environment))}\n")
+    out.append(f"{ids.f58(ids.id_of(number), letter=ids.letter(call.environment))}\n")
     return warning
 
 

@@ -58,7 +58,7 @@ def find(cluster: Cluster, text: str) -> Found | None:
     return Found(group, chosen, False) if chosen else None
 
 
-def of(job: Job, *, whole: bool = False) -> str:
+def id_of(job: Job, *, whole: bool = False) -> str:
     """Return the id of a job, or of the array that it belongs to."""
     place = "" if job.index is None else f"[{'' if whole else job.index}]"
     return f"{job.base}{place}.{words.SERVER}"

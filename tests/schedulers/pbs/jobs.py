@@ -18,19 +18,19 @@ def environment(cluster: Cluster, job: Job) -> dict[str, str]:
     home = pwd.getpwuid(request.uid).pw_dir
     variables = {
         "PATH": "/usr/bin:/bin", "HOME": home, "LOGNAME": request.user, "USER": request.user,
-        "SHELL": "/bin/bash", "ENVIRONMENT": "BATCH", "TMPDIR": f"/var/tmp/pbs.{ids.of(job)}",
+        "SHELL": "/bin/bash", "ENVIRONMENT": "BATCH", "TMPDIR": f"/var/tmp/pbs.{ids.id_of(job)}",
         **request.environment,
         "NCPUS": str(request.cpus), "OMP_NUM_THREADS": str(request.cpus),
-        "PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBDIR": home, "PBS_JOBID": ids.of(job),
+        "PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBDIR": home, "PBS_JOBID": ids.id_of(job),
         "PBS_JOBNAME": request.name, "PBS_NODENUM": "0", "PBS_QUEUE": request.partition,
-        "PBS_TASKNUM": "1", "PBS_NODEFILE": f"/var/spool/pbs/aux/{ids.of(job)}",
+        "PBS_TASKNUM": "1", "PBS_NODEFILE": f"/var/spool/pbs/aux/{ids.id_of(job)}",
         "PBS_O_WORKDIR": request.extra["submit"], "PBS_O_HOST": words.SERVER,
         "PBS_O_HOME": request.extra["home"], "PBS_O_LOGNAME": request.user,
         "PBS_O_QUEUE": request.partition, "PBS_O_SYSTEM": "Linux",
     }  # fmt: skip
     if job.index is not None:
         variables |= {
-            "PBS_ARRAY_INDEX": str(job.index), "PBS_ARRAY_ID": ids.of(job, whole=True)
+            "PBS_ARRAY_INDEX": str(job.index), "PBS_ARRAY_ID": ids.id_of(job, whole=True)
         }  # fmt: skip
     os.makedirs(variables["TMPDIR"], exist_ok=True)
     return variables
@@ -42,7 +42,7 @@ def final_path(job: Job, pattern: str, letter: str) -> str:
         place = "" if job.index is None else f".{job.index}"
         return f"{job.request.extra['submit']}/{job.request.name}.{letter}{job.base}{place}"
     if pattern.endswith("/") or os.path.isdir(pattern):
-        return os.path.join(pattern, f"{ids.of(job)}.{'OU' if letter == 'o' else 'ER'}")
+        return os.path.join(pattern, f"{ids.id_of(job)}.{'OU' if letter == 'o' else 'ER'}")
     return pattern if job.index is None else pattern.replace("^array_index^", str(job.index))
 
 
@@ -52,7 +52,7 @@ def log_path(job: Job, pattern: str) -> str:
     if "d" in job.request.extra["keep"] and letter in job.request.extra["keep"]:
         return final_path(job, path, letter)
     folder = os.path.dirname(os.path.dirname(job.request.script))
-    return f"{folder}/spool/{ids.of(job)}.{'OU' if letter == 'o' else 'ER'}"
+    return f"{folder}/spool/{ids.id_of(job)}.{'OU' if letter == 'o' else 'ER'}"
 
 
 def deliver(job: Job) -> None:

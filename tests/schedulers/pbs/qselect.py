@@ -44,7 +44,7 @@ def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
     lines = []
     for group in cluster.jobs.values():
         first = group[0]
-        target = ids.find(cluster, ids.of(first, whole=True))
+        target = ids.find(cluster, ids.id_of(first, whole=True))
         if (
             target is None
             or (target.over and not history)
@@ -54,11 +54,11 @@ def qselect(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answe
             or ("-T" not in flags and state(target) not in flags.get("-s", "QRHWEBSTUXFM"))
         ):
             continue
-        lines.append(ids.of(first, whole=True))
+        lines.append(ids.id_of(first, whole=True))
         if "-T" in flags and target.array:
             states = flags.get("-s", "")
             lines += [
-                ids.of(job)
+                ids.id_of(job)
                 for job in group
                 if not states or (_letter(job) in states)
             ]

@@ -77,16 +77,16 @@ def qstat(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
             chosen.append(target)
     if not targets:
         for group in cluster.jobs.values():
-            every = ids.find(cluster, ids.of(group[0], whole=True))
+            every = ids.find(cluster, ids.id_of(group[0], whole=True))
             if every is not None and (history or not every.over):
                 chosen.append(every)
     shown: dict[str, Attributes] = {}
     for target in chosen:
         if target.whole:
-            shown[ids.of(target.group[0], whole=True)] = _attributes(target.group, None)
+            shown[ids.id_of(target.group[0], whole=True)] = _attributes(target.group, None)
         if not target.whole or ("-t" in flags and target.array):
             for job in target.jobs:
-                shown[ids.of(job)] = _attributes(target.group, job)
+                shown[ids.id_of(job)] = _attributes(target.group, job)
         if as_json and targets:
             break  # of several ids only the first is shown
     if as_json:
@@ -223,7 +223,7 @@ def _attributes(group: list[Job], job: Job | None) -> Attributes:
             attributes["max_run_subjobs"] = request.throttle
         assert indices
     elif element:
-        attributes |= {"array_id": ids.of(leader, whole=True), "array_index": leader.index}
+        attributes |= {"array_id": ids.id_of(leader, whole=True), "array_index": leader.index}
     attributes["project"] = "_pbs_project_default"
     return attributes
 

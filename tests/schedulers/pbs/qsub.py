@@ -129,13 +129,13 @@ def _script(call: Call, command: list[str], direct: bool) -> tuple[bytes, str]:
 
 
 def _directives(script: bytes) -> list[tuple[str, str]]:
-    words_found: list[str] = []
+    option_words: list[str] = []
     for line in script.decode(errors="replace").splitlines():
         if line.startswith("#PBS "):
-            words_found += shlex.split(line[5:], comments=True)
+            option_words += shlex.split(line[5:], comments=True)
         elif line.strip() and not line.startswith(("#", ":")):
             break
-    return _parse([*words_found, "x"])[0] if words_found else []
+    return _parse([*option_words, "x"])[0] if option_words else []
 
 
 def _request(

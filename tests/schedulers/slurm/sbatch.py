@@ -184,9 +184,9 @@ def _request(
 
     def log(name: str, default: str) -> str:
         """A log named "none" means no log."""
-        given_name = text(name, default)
-        given_name = "/dev/null" if given_name.lower() == "none" else given_name
-        return os.path.join(directory, given_name) if given_name else ""
+        log_name = text(name, default)
+        log_name = "/dev/null" if log_name.lower() == "none" else log_name
+        return os.path.join(directory, log_name) if log_name else ""
 
     def number(name: str, default: int) -> int:
         if name not in flags:
@@ -278,11 +278,11 @@ def _environment(call: Call, export: str | None) -> dict[str, str]:
     }  # fmt: skip
     if export is None or export.upper() == "ALL":
         return {**basic, **call.environment}
-    words_given = export.split(",")
+    entries = export.split(",")
     variables = {**basic, "SLURM_EXPORT_ENV": export}
-    if "ALL" in words_given:
+    if "ALL" in entries:
         variables = {**basic, **call.environment, "SLURM_EXPORT_ENV": export}
-    for entry in words_given:
+    for entry in entries:
         name, equals, value = entry.partition("=")
         if equals:
             variables[name] = value

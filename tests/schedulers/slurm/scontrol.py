@@ -30,16 +30,16 @@ INVALID = "Invalid job id specified"
 
 def scontrol(cluster: Cluster, call: Call, fault: dict[str, Any] | None) -> Answer:
     try:
-        options, words_given = parse("scontrol", call.arguments, SHORT, LONG, anywhere=True)
+        options, command = parse("scontrol", call.arguments, SHORT, LONG, anywhere=True)
     except BadOption as error:
         return Answer(1, err=f'{error}\nTry "scontrol --help" for more information\n')
     flags = dict(options)
     if "version" in flags:
         return Answer(out="slurm-wlm 22.05.8\n")
-    if not words_given:
+    if not command:
         return Answer()
     settings = cluster.settings
-    verb, operands = words_given[0], words_given[1:]
+    verb, operands = command[0], command[1:]
     host = socket.gethostname().partition(".")[0]
     if verb == "ping":
         down = settings.controller == "down"
