@@ -16,7 +16,7 @@ from reflow.plugins.discovery import (
     clash_of_import_name,
     read_distribution,
 )
-from reflow.plugins.targets import import_object
+from reflow.plugins.kinds import import_object
 
 LAYOUT = """\
 # a comment

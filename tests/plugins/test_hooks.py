@@ -121,8 +121,8 @@ class TestHook:
 
 
 def test_registration_hooks_and_entries_belong_together() -> None:
+    from reflow.plugins.kinds import KINDS
     from reflow.plugins.loader import LIFECYCLE
-    from reflow.plugins.targets import KINDS
 
     assert {*LIFECYCLE, *(f"reflow_register_{kind}s" for kind in KINDS)} == set(HOOKS)
     assert {kind.entry for kind in KINDS.values()} == {entry.__name__ for entry in ENTRIES}

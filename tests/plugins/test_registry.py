@@ -17,7 +17,7 @@ from reflow.hookspecs import (
     VerifierEntry,
     hookimpl,
 )
-from reflow.plugins import lookup, targets
+from reflow.plugins import kinds, lookup
 from reflow.plugins.discovery import Distribution, EntryPoint, Installed
 from reflow.plugins.loader import call
 from reflow.plugins.registry import Registry
@@ -78,7 +78,7 @@ def test_built_in_needs_neither_discovery_nor_configuration(kind: str, name: str
     registered = Registry(installed=Never("reflow"), read_selection=never).find(kind, name)
     assert registered.names[0] == name
     assert str(registered.distribution) == f"reflow-core {reflow.__version__}"
-    assert targets.load_target(kind, name, registered.entry.target)
+    assert kinds.load_target(kind, name, registered.entry.target)
 
 
 def test_name_loads_its_entry_point_only(site: Any) -> None:
@@ -486,7 +486,7 @@ def test_broken_target(
 def test_target_that_exits(site: Any) -> None:
     module = site.module("exits", "raise SystemExit('gone')")
     with pytest.raises(PluginError, match=r"^store 's' is broken: SystemExit: gone$") as caught:
-        targets.load_target("store", "s", f"{module}:Store")
+        kinds.load_target("store", "s", f"{module}:Store")
     assert isinstance(caught.value.__cause__, SystemExit)
 
 
@@ -496,7 +496,7 @@ def test_load_target_imports_little() -> None:
 
     code = (
         "import sys\n"
-        "from reflow.plugins.targets import load_target\n"
+        "from reflow.plugins.kinds import load_target\n"
         "load_target('serializer', 'pickle', 'reflow.values.serializers.pickle:PickleSerializer')\n"
         "load_target('verifier', 'exists', 'reflow.caching.verifiers.exists:ExistsVerifier')\n"
         "print([m for m in ('attr', 'pluggy', 'click', 'cattrs', 'reflow.config')"

@@ -252,7 +252,7 @@ def _verify_by_plugin(name: str, target: str) -> "Verify":
 
     def verify(output: "Output") -> object:
         if not made:
-            from ..plugins.targets import load_target
+            from ..plugins.kinds import load_target
 
             made.append(load_target("verifier", name, target)())
         return made[0].verify(output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .hookspecs import ExecutorEntry, SerializerEntry, StoreEntry, VerifierEntry, hookimpl
-from .targets import SQLITE, SQLITE_STORE
+from .kinds import SQLITE, SQLITE_STORE
 
 
 @hookimpl

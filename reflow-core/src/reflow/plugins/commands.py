@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import PluginError
 from . import lookup
 from .discovery import EntryPoint, Installed, normal, unmet_requirement
-from .targets import broken, import_foreign
+from .kinds import broken, import_foreign
 
 if TYPE_CHECKING:
     import click

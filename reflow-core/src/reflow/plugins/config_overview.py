@@ -14,7 +14,7 @@ from ..config.settings import TABLES, Config
 from ..config.structure import is_table, table_keys, variables_of
 from ..errors import ConfigError, ReflowError, did_you_mean, nearest
 from .installed_executors import InstalledExecutor, installed_executors
-from .targets import BACKENDS
+from .kinds import BACKENDS
 
 
 @frozen(kw_only=True)

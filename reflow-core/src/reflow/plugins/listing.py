@@ -10,9 +10,9 @@ from .. import __version__
 from ..errors import PluginError
 from .commands import choose_command, extra_commands, load_command
 from .discovery import CLASHING, EntryPoint, clash_of_import_name, unmet_requirement
+from .kinds import KINDS, load_target
 from .loader import BROKEN, INCOMPATIBLE, LIFECYCLE, Registered
 from .registry import Registry
-from .targets import KINDS, load_target
 
 OK, SHADOWED, CLASHES, DISABLED = "ok", "shadowed", "clashing", "disabled"
 STATES = (OK, BROKEN, SHADOWED, INCOMPATIBLE, CLASHES, DISABLED)

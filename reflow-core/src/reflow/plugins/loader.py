@@ -18,7 +18,7 @@ from ..values.references import is_called
 from . import hookspecs
 from .discovery import CORE, Distribution, EntryPoint, and_import_name, unmet_requirement
 from .hookspecs import PROJECT, Entry, StoreEntry
-from .targets import KINDS, import_object
+from .kinds import KINDS, import_object
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith(f"{PROJECT}_")}
 LIFECYCLE = ("reflow_run_finished", "reflow_task_failed")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import ExecutorError, PluginError, SerializationError
-from .targets import BACKENDS, load_target
+from .kinds import BACKENDS, load_target
 
 if TYPE_CHECKING:
     from ..config import Config

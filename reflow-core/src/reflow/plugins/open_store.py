@@ -7,8 +7,8 @@ from typing import Any
 
 from ..storage.stores.base import Store
 from ..storage.user_state import default_store_path
+from .kinds import SQLITE, SQLITE_STORE, load_target
 from .lookup import store_class
-from .targets import SQLITE, SQLITE_STORE, load_target
 
 
 def open_store(location: str | os.PathLike[str] | None = None) -> Store:

@@ -20,6 +20,7 @@ from ..values.references import is_called
 from . import builtin
 from .discovery import EntryPoint, Installed, and_import_name, because, normal
 from .hookspecs import PROJECT
+from .kinds import KINDS
 from .loader import (
     BROKEN,
     BUILTIN,
@@ -34,7 +35,6 @@ from .loader import (
     trace,
 )
 from .selection import Selection
-from .targets import KINDS
 
 
 @define(kw_only=True, slots=False)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from ..errors import RecordError
 from ..states import CANCELLED, RUNNING
+from .collector_pause import collector_paused
 from .events import Epoch, Finished, Opened, Record, Sized
 from .filesystem import Files
-from .gc_control import collector_paused
 from .journal import JournalReader
 from .outcome import Outcome
 from .run_directory import FOLDER, RunRecord, RunRequest

@@ -80,11 +80,11 @@ class SerializerContract:
         """The class under test."""
         if self.serializer is not None:
             return self.serializer
-        from ..plugins import lookup, targets
+        from ..plugins import kinds, lookup
 
         assert self.entry, "set `entry` to the registered name, or `serializer` to the class"
         entry = lookup.serializer_entry(self.entry)
-        cls = targets.load_target("serializer", entry.name, entry.target)
+        cls = kinds.load_target("serializer", entry.name, entry.target)
         assert issubclass(cls, Serializer)
         return cls
 
@@ -129,13 +129,13 @@ class SerializerContract:
         assert re.fullmatch(r"(\.\w[\w.-]{0,31})?", suffix), "such as '.npy', or empty"
 
     def test_the_name_leads_to_the_class(self) -> None:
-        from ..plugins import lookup, targets
+        from ..plugins import kinds, lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
         entry = lookup.serializer_entry(self.entry)
         assert entry.name == self.entry
-        assert targets.load_target("serializer", entry.name, entry.target) is self.cls
+        assert kinds.load_target("serializer", entry.name, entry.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self) -> None:
         from ..plugins import lookup

@@ -54,11 +54,11 @@ class VerifierContract:
         """The class under test."""
         if self.verifier is not None:
             return self.verifier
-        from ..plugins import lookup, targets
+        from ..plugins import kinds, lookup
 
         assert self.entry, "set `entry` to the registered name, or `verifier` to the class"
         entry = lookup.verifier_entry(self.entry)
-        cls = targets.load_target("verifier", entry.name, entry.target)
+        cls = kinds.load_target("verifier", entry.name, entry.target)
         assert issubclass(cls, Verifier)
         return cls
 
@@ -91,13 +91,13 @@ class VerifierContract:
         assert isinstance(self.cls(), Verifier)
 
     def test_the_name_leads_to_the_class(self) -> None:
-        from ..plugins import lookup, targets
+        from ..plugins import kinds, lookup
 
         if not self.entry:
             not_promised("no `entry`, so no registered name")
         entry = lookup.verifier_entry(self.entry)
         assert entry.name == self.entry
-        assert targets.load_target("verifier", entry.name, entry.target) is self.cls
+        assert kinds.load_target("verifier", entry.name, entry.target) is self.cls
 
     def test_the_types_of_the_values_are_those_registered(self, folder: Path) -> None:
         from ..plugins import lookup

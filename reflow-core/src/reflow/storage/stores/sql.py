@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ...states import CACHED, ENDED, FAILED, INSTANCE_STATES, RUN_STATES, SUCCESS
-from ..gc_control import collector_paused
+from ..collector_pause import collector_paused
 from ..outcome import Outcome
 from .base import (
     CachedResult,
