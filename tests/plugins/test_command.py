@@ -332,5 +332,5 @@ class TestReflowHpc:
             code = f"from reflow.plugins.lookup import executor_class\nexecutor_class({name!r})"
             done = command("-c", code)
             assert done.stderr.rstrip().endswith(f"; {CLASH}")
-        code = "from reflow.plugins import kinds\ntargets.load_target('store', 's', 'gone:Store')"
+        code = "from reflow.plugins import kinds\nkinds.load_target('store', 's', 'gone:Store')"
         assert command("-c", code).stderr.rstrip().endswith(f"; {CLASH}")

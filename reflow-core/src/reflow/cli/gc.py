@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import amounts
+from . import cleanup_options
 from .access import Access, json_option, profile_option, workflow_option
 from .actions import confirm
 from .terminal import counted, table
@@ -20,14 +20,16 @@ def gc_command(access: Access) -> click.Command:
     """Make the command `store gc`."""
 
     @click.command("gc", short_help="Delete the records of old runs, and orphaned values.")
-    @amounts.older_than_option("Delete runs that ended longer ago than this, such as 90d.")
-    @amounts.max_size_option("Delete the oldest runs until the rest takes at most SIZE, as 50G.")
-    @amounts.keep_option("Always keep this many of the newest runs of each workflow.")
+    @cleanup_options.older_than_option("Delete runs that ended longer ago than this, such as 90d.")
+    @cleanup_options.max_size_option(
+        "Delete the oldest runs until the rest takes at most SIZE, as 50G."
+    )
+    @cleanup_options.keep_option("Always keep this many of the newest runs of each workflow.")
     @workflow_option
     @click.option("--missing", is_flag=True,
                   help="Also forget runs whose directories are gone.")
-    @amounts.dry_run_option
-    @amounts.yes_option
+    @cleanup_options.dry_run_option
+    @cleanup_options.yes_option
     @json_option
     @profile_option(access)
     def gc(
@@ -53,7 +55,7 @@ def gc_command(access: Access) -> click.Command:
                 confirm(f"delete {_counted(plan)}", "nothing was deleted")
             plan = carry_out(store, plan, forget_missing=missing)
         done = "would be deleted" if dry_run else "deleted"
-        amounts.report(
+        cleanup_options.report(
             _native(plan, dry_run) if as_json else _text(plan, done, missing or not dry_run),
             plan.problems,
         )
@@ -70,12 +72,14 @@ def _text(plan: Cleaning, done: str, missing: bool) -> str:
     if plan.runs:
         cells = [
             (run.run_id, plan.reasons[run.run_id], plan.rows[run.run_id].created_at[:19],
-             amounts.size_text(_size(run)), plan.rows[run.run_id].run_dir)
+             cleanup_options.size_text(_size(run)), plan.rows[run.run_id].run_dir)
             for run in plan.runs
         ]  # fmt: skip
         lines.append(table(("RUN", "BECAUSE OF", "CREATED", "SIZE", "DIRECTORY"), cells))
-    lines.extend(f"{orphan.path}  {amounts.size_text(orphan.size)}" for orphan in plan.orphans)
-    lines.append(f"{_counted(plan)} {done}: {amounts.freed_text(plan.freed, plan.size)}")
+    lines.extend(
+        f"{orphan.path}  {cleanup_options.size_text(orphan.size)}" for orphan in plan.orphans
+    )
+    lines.append(f"{_counted(plan)} {done}: {cleanup_options.freed_text(plan.freed, plan.size)}")
     lines.append(f"{counted(plan.kept, 'run')} kept")
     if plan.others:
         lines.append(f"{counted(plan.others, 'run')} of other users left alone")

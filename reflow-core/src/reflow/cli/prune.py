@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import amounts
+from . import cleanup_options
 from .access import Access, json_option, profile_option, workflow_option
 from .actions import confirm
 from .terminal import counted, table
@@ -27,15 +27,17 @@ def prune_command(access: Access) -> click.Command:
     @click.option("--superseded", is_flag=True,
                   help="Only results that no run can take over any more, because the newest run "
                        "of the workflow has another code or version of the task.")  # fmt: skip
-    @amounts.older_than_option(
+    @cleanup_options.older_than_option(
         "Remove results last computed or taken over longer ago than this, such as 90d."
     )
-    @amounts.max_size_option(
+    @cleanup_options.max_size_option(
         "Remove the results unused for longest until the rest takes at most this, such as 50G."
     )
-    @amounts.keep_option("Keep all results of this many of the newest runs of each workflow.")
-    @amounts.dry_run_option
-    @amounts.yes_option
+    @cleanup_options.keep_option(
+        "Keep all results of this many of the newest runs of each workflow."
+    )
+    @cleanup_options.dry_run_option
+    @cleanup_options.yes_option
     @json_option
     @profile_option(access)
     def prune(
@@ -66,7 +68,9 @@ def prune_command(access: Access) -> click.Command:
                 confirm(f"remove {_counted(plan)} from the cache", "nothing was removed")
             plan = carry_out(store, plan)
         done = "would be removed" if dry_run else "removed"
-        amounts.report(_native(plan, dry_run) if as_json else _text(plan, done), plan.problems)
+        cleanup_options.report(
+            _native(plan, dry_run) if as_json else _text(plan, done), plan.problems
+        )
 
     return prune
 
@@ -104,11 +108,11 @@ def _text(plan: Pruning, done: str) -> str:
         heads = ("WORKFLOW", "TASK", "RESULTS", "BECAUSE OF", "LAST USED", "SIZE")
         cells = [
             (group["graph_name"], group["task"], str(group["results"]), group["reason"],
-             group["last_used"][:19], amounts.size_text(group["size"]))
+             group["last_used"][:19], cleanup_options.size_text(group["size"]))
             for group in _by_task(plan)
         ]  # fmt: skip
         lines.append(table(heads, cells))
-    lines.append(f"{_counted(plan)} {done}: {amounts.freed_text(plan.freed, plan.size)}")
+    lines.append(f"{_counted(plan)} {done}: {cleanup_options.freed_text(plan.freed, plan.size)}")
     lines.append(f"{counted(plan.kept, 'result')} kept")
     if plan.others:
         lines.append(f"{counted(plan.others, 'run')} of other users left alone")
