@@ -82,9 +82,7 @@ def status(run_dir: str, run_id: str, *, as_dict: bool) -> dict[str, object]:
 def reload(run_dir: str, run_id: str) -> Any:
     if hasattr(wf, "run"):
         return wf.run(run_id)
-    from reflow.storage.stores.sqlite.store import (
-        SqliteStore,  # reflow-hpc's store, where it keeps all runs
-    )
+    from reflow.stores.sqlite import SqliteStore  # reflow-hpc's store, where it keeps all runs
 
     return Run(wf, run_id, Path(run_dir), SqliteStore.default())
 
