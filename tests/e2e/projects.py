@@ -28,7 +28,7 @@ FLOW = """
     @wf.job()
     def numbers(items: list[int], shift: int = 0) -> list[int]:
         ran("numbers")
-        return [one + shift for one in items]
+        return [number + shift for number in items]
 
     @wf.job(array=True, code="CODE")
     def each(x: Annotated[int, Result(step="numbers")], times: int = 2) -> int:

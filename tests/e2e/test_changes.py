@@ -81,7 +81,7 @@ CHANGES = {
     "comment": Change({}, (("# so that", "# or: so that"),)),
     "helper's comment": Change({}, (("return 0", "return 0  # why"),)),
     "docstring": Change({}, (("What becomes of one.", "How one ends."),)),
-    "formatting": Change({}, (("[one + shift for", "[ one+shift  for"),)),
+    "formatting": Change({}, (("[number + shift for", "[ number+shift  for"),)),
     "version": Change(
         {"total": 1}, (('version="1"', 'version="2"'),), why="version: 1 -> 2"
     ),
@@ -286,7 +286,7 @@ def ran(task):
 
 wf.run_local("out"OPTIONS)
 """
-OTHER_BYTES = ('" ".join(map(str, value))', '" ".join(f"{one:02}" for one in value)')
+OTHER_BYTES = ('" ".join(map(str, value))', '" ".join(f"{number:02}" for number in value)')
 
 
 class SerializerChange(NamedTuple):

@@ -396,7 +396,7 @@ def test_a_script_that_is_gone(place):
         + "if __name__ == '__main__':\n"
         + "    from reflow.runs import lifecycle\n"
         + "    start = lifecycle.start_driver\n"
-        + "    def later(*given):\n        os.unlink('script.py')\n        start(*given)\n"
+        + "    def later(*arguments):\n        os.unlink('script.py')\n        start(*arguments)\n"
         + "    lifecycle.start_driver = later\n"
         + "    run = wf.submit('out', executor='local')\n"
         + "    print(run.wait(60))\n    run.status(errors=True)\n"

@@ -27,11 +27,11 @@ def items(letters: list[str]) -> list[tuple[int, str]]:
     return list(enumerate(letters))
 
 @wf.job(array=True, files="POLICY")
-def write(one: Annotated[tuple[int, str], Result(step="items")], run_dir: RunDir) -> Path:
+def write(pair: Annotated[tuple[int, str], Result(step="items")], run_dir: RunDir) -> Path:
     ran.append("write")
-    path = run_dir / f"{one[0]}.txt"
+    path = run_dir / f"{pair[0]}.txt"
     path.unlink(missing_ok=True)
-    path.write_text(one[1])
+    path.write_text(pair[1])
     return path
 
 @wf.job(array=True)
@@ -105,7 +105,7 @@ CHANGES = {
         path={"listed": 1, "again": 1},
     ),
     "made anew, the same": Change(
-        {"write": 3}, edits=("write_text(one[1])", "write_text(one[1] + '')"),
+        {"write": 3}, edits=("write_text(pair[1])", "write_text(pair[1] + '')"),
         why="its code has changed", stat=EVERY, path=EVERY,
     ),
     "forced": Change(

@@ -346,8 +346,8 @@ SCRIPT = textwrap.dedent(
         return {1, 2}, Model.Layer(), fits[0]["fitted"].rate, len
 
     @wf.job()
-    def last(found: Annotated[Any, Result(step=whatever)]) -> int:
-        return found[2] + found[1].depth + found[3]("ab")
+    def last(values: Annotated[Any, Result(step=whatever)]) -> int:
+        return values[2] + values[1].depth + values[3]("ab")
     """
 )
 
@@ -362,7 +362,7 @@ def test_pickle_by_name_for_classes_of_the_script(script: Any) -> None:
                 assert here.result("last") == 15
                 there = wf.submit("there", executor="local", n=3)
                 assert there.wait(60) == "SUCCESS", there.status(errors=True)
-                assert [one.rate for one in there.result("models")] == [0, 1, 2]
+                assert [model.rate for model in there.result("models")] == [0, 1, 2]
                 assert type(there.result("models")[0]) is Model
                 assert there.result("whatever")[2] == 10
                 # What the script wrote as __main__ and a job wrote is the same work.
