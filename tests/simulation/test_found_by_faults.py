@@ -724,6 +724,12 @@ def test_a_job_that_is_started_once_more_after_its_outcome_runs_nothing(
         worker.take_position(record.folder, tag, 0, mark="7", files=record.files) for _ in "ab"
     ]
     # It was killed before its end.
+    first, again = begun
+    assert first is not None
+    assert again is not None
+    fields = ("task", "index", "attempt", "identity", "common", "texts", "stamps")
+    for field in fields:
+        assert getattr(first, field) == getattr(again, field), field
     assert [(element.task, element.index, element.attempt) for element in begun if element] == [
         ("one", 0, 1)
     ] * 2

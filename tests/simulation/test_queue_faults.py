@@ -160,7 +160,7 @@ class Process:
     def __init__(self, name: str, remote: bool, skew: float, job: Job | None = None) -> None:
         self.name, self.remote, self.skew, self.job = name, remote, skew, job
         self.alive = True
-        self.made: set[str] = set()
+        self.created: set[str] = set()
 
 
 class Job:
@@ -172,7 +172,7 @@ class Job:
         self.glitch = (0.0, 0.0)
         self.state = "queued"  # running, ended, vanished
         self.ended_at = 0.0
-        self.left: Counter[int] = Counter()
+        self.remaining: Counter[int] = Counter()
         self.over: set[int] = set()
         self.waits: set[str] = set()
         self.begin_at = 0.0
@@ -371,7 +371,7 @@ class World:
             return
         job.begun.add(position)
         for _ in range(2 if job.fate == "double" else 1):
-            job.left[position] += 1
+            job.remaining[position] += 1
             if job.role == "worker":
                 self.later(self.rng.uniform(0, 5), partial(self.begin, job, position))
             else:
@@ -385,7 +385,7 @@ class World:
             self.note(f"job {job.id}[{position}] is taken out of the queue")
             job.begun.add(position)
             job.dropped.add(position)
-            job.left[position] = 1
+            job.remaining[position] = 1
             self.done(job, position)
 
     def begin(self, job: Job, position: int) -> None:
@@ -407,7 +407,8 @@ class World:
             return
         if not job.live:
             return
-        self.note(f"{process.name} took {element and element[:3]}")
+        taken = element and (element.task, element.index, element.attempt)
+        self.note(f"{process.name} took {taken}")
         if element is None:
             self.tail(job, position)
         elif job.fate == "kill-position" and self.rng.random() < 0.3:
@@ -420,8 +421,9 @@ class World:
     def finish(self, job: Job, position: int, process: Process, element: Element) -> None:
         if not job.live:
             return
-        task, index, attempt, identity, common, texts, _, _ = element
-        text = compute(task, self.plan.lists[task], {**common, **texts})
+        task, index, attempt = element.task, element.index, element.attempt
+        identity = element.identity
+        text = compute(task, self.plan.lists[task], {**element.common, **element.texts})
         answer = Answer(SUCCESS, text, digest(text), (), "", "", self.now, self.now)
         if self.chance(self.error_rate):
             answer = Answer(FAILED, "", "", (), ERROR, "it raised", self.now, self.now)
@@ -448,8 +450,8 @@ class World:
             self.done(job, position)
 
     def done(self, job: Job, position: int) -> None:
-        job.left[position] -= 1
-        if not job.left[position]:
+        job.remaining[position] -= 1
+        if not job.remaining[position]:
             job.over.add(position)
             for other in list(self.jobs.values()):
                 if other.twin is job:
@@ -678,7 +680,7 @@ class SimFiles:
             entry.rpartition("/")[2]
             for entry, node in world.nodes.items()
             if entry.rpartition("/")[0] == path
-            and (node.born <= world.now - lag or entry in self.process.made)
+            and (node.born <= world.now - lag or entry in self.process.created)
         ]
         world.rng.shuffle(names)
         return names
@@ -694,7 +696,7 @@ class SimFiles:
         created = path not in self.world.nodes
         if created:
             self.world.nodes[path] = Node(data, self.world.now)
-            self.process.made.add(path)
+            self.process.created.add(path)
         self.world.effect(self.process, f"created {path}")
         return created
 
