@@ -122,7 +122,7 @@ def test_a_plan_a_worker_and_a_pass_agree(person: Person) -> None:
     if os.geteuid() == 0:
         assert "reading a pickle runs code" in reasons["pickled"]
     # Another parameter, the same value: elements queued ahead find the older results.
-    status = person.ended(person.submit("--x", "11"))
+    status = person.ended(person.submit("--x", "11", code=None))
     assert reused(status) == STANDS
     damage(person)
     local = run_locally(person, 10)
