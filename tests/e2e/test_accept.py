@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import reflow
 from reflow.cli.commands import reflow_command
 from reflow.errors import ParameterError, UnknownTaskError
 
@@ -142,3 +143,25 @@ def test_result_of_older_files_is_not_accepted_for_a_missing_one(
     }  # fmt: skip
     assert wf.plan(tmp_path, x=2).misses == 1
     assert wf.run_local(tmp_path, x=2).result("read") == "2"
+
+
+def test_accept_while_an_uncached_task_is_gone_from_the_code(tmp_path: Path) -> None:
+    def removed(x: int = 1) -> int:
+        return x
+
+    before = reflow.Workflow("shrinks")
+
+    @before.job(name="kept")
+    def kept_before(x: int = 1) -> int:
+        return x + 1
+
+    before.job(name="removed", cache=False)(removed)
+    run = before.run_local(tmp_path / "out")
+    after = reflow.Workflow("shrinks")
+
+    @after.job(name="kept")
+    def kept_after(x: int = 1) -> int:
+        return 1 + x
+
+    accepted = after.run(run.run_id).accept("kept")
+    assert accepted.result("kept") == 2

@@ -192,3 +192,18 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     assert is_same(path, before, content=True)
     os.rename(folder + b"/\xfe\n", folder + b"/\xfd\n")
     assert not is_same(path, before)
+
+
+def test_an_unchanged_file_stands_where_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("text")
+    before = full_print(str(path))
+    os.utime(path, ns=(1, 1))  # another time, the same content
+
+    def gone() -> str:
+        raise FileNotFoundError("the working directory is gone")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert is_same(str(path), before)

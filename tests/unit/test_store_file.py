@@ -358,6 +358,27 @@ def test_read_is_repeated_if_another_machine_wrote_meanwhile(store: SqliteStore)
     assert len(queries) == 2
 
 
+@pytest.mark.parametrize("read_only", [True, False])
+def test_read_waits_while_another_machine_commits(
+    store: SqliteStore, path: Path, read_only: bool
+) -> None:
+    """Its journal looks like that of a killed writer, which only a writer may roll back."""
+    reader = SqliteStore(path, read_only=read_only)
+    lease = Path(store._file.lease._row.folder)
+    queries: list[int] = []
+
+    def query(connection: sqlite3.Connection) -> str:
+        queries.append(1)
+        if len(queries) <= 2:
+            newest = max(int(file.name) for file in lease.iterdir())
+            (lease / f"{newest + 1:09d}").write_text(f"{ELSEWHERE}\nfree\n")
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        (status,) = connection.execute("SELECT status FROM run").fetchone()
+        return str(status)
+
+    assert reader._file.read(query) == RUNNING
+
+
 def test_read_fails_if_another_machine_writes_all_the_time(store: SqliteStore) -> None:
     lease = Path(store._file.lease._row.folder)
     newest = max(int(file.name) for file in lease.iterdir())

@@ -27,6 +27,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..model.first_paths import FIRST
 from ..model.flow import innermost
 from ..model.signature import RUN_DIR
 from ..values.hashing import sha256_hex
@@ -512,6 +513,7 @@ def _named(value: Any) -> str:
     if module.partition(".")[0] in sys.stdlib_module_names:
         # Where in the standard library it really is differs between the versions of Python.
         module = ".".join(part for part in module.split(".") if not part.startswith("_"))
+    module = FIRST.get(module, module)  # a class of reflow's own that moved is the same class
     name = getattr(value, "__qualname__", type(value).__qualname__)
     return f"{module}.{name} {_version(module.partition('.')[0])}".rstrip()
 

@@ -123,7 +123,8 @@ def is_same(
     if not before.content or _kind_and_size(now) != _kind_and_size(before):
         return False
     # Not abspath, which takes ".." away: behind a link that would be another file.
-    absolute = os.path.join(os.getcwd(), path)
+    # Nor getcwd for a path that needs none: the working directory may be gone.
+    absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     return full_print(absolute, hash_file).content == before.content
 
 

@@ -97,13 +97,14 @@ class RecordWriter:
     def sync(self) -> None:
         """Make all that was written durable."""
         self.flush()
-        self._synced_at = time.monotonic()
         if self._broken:
             return
         try:
             self._lease.sync()
         except OSError as error:
             raise self._fail(error) from error
+        # After it: else the next record would be synced at once where a sync takes long.
+        self._synced_at = time.monotonic()
         if self._untold:
             self._lease.check()  # what a stale holder saw may not have happened
             events, self._untold = self._untold, []

@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from .flow import Flow, TaskDefinition
     from .spec import Entrypoint
 
-# Where modules are now that pickles in records of 0.1.0 name.
-_MOVED = {
-    "reflow.annotations": "reflow.model.annotations",
-    "reflow.flow": "reflow.model.flow",
-    "reflow.retrying": "reflow.model.retry",
-    "reflow.signature": "reflow.model.signature",
-    "reflow.taskoptions": "reflow.model.options",
-}
-
 FILE, MODULE, PICKLE, NONE = "file", "module", "pickle", "none"
 
 
@@ -235,9 +226,11 @@ def _load_as(name: str, entry: Entrypoint | SimpleNamespace, record: str) -> str
 def _unpickle(path: str) -> Mapping[str, TaskDefinition]:
     import pickle
 
+    from .first_paths import MOVED
+
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
-            return super().find_class(_MOVED.get(module, module), name)
+            return super().find_class(MOVED.get(module, module), name)
 
     with open(path, "rb") as file:
         tasks: Mapping[str, TaskDefinition] = Unpickler(file).load()

@@ -177,7 +177,12 @@ class VerifierSpec:
 
     name: str
     target: str
-    fingerprints: bool = False
+    fingerprints: bool = field()
+
+    @fingerprints.default
+    def _of_0_1_0(self) -> bool:
+        # Records of 0.1.0 do not say: there it was the verifier of this name alone.
+        return self.target == "reflow.verifiers.fingerprint:FingerprintVerifier"
 
 
 @frozen(kw_only=True)

@@ -7,7 +7,7 @@ import json
 from ..executors.base import Executor
 from ..executors.local import LocalExecutor
 from ..storage.events import HOME, Place
-from ..storage.requests import read_requests
+from ..storage.requests import newest_first
 from ..storage.run_directory import INLINE, RunRecord, RunRequest
 from .lookup import executor_from_reference
 
@@ -24,7 +24,7 @@ def executor_of(request: RunRequest, place: Place = HOME) -> Executor:
 
 def place_of(record: RunRecord) -> Place:
     """Return where the jobs of a run go: what the last retry asked for, if any did."""
-    for request in reversed(read_requests(record.files, record.folder)):
+    for request in newest_first(record.files, record.folder):
         if request.executor:
             return request.executor, request.settings
     return HOME

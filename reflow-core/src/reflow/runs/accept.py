@@ -123,7 +123,8 @@ def _take_over(
             lambda result: succeeded, checks=None, values=record.values,
         )  # fmt: skip
 
-    reuse = {name: reuse_of(name) for name in tasks}
+    # Of the run's own tasks: one may have been removed from the code since.
+    reuse = {task.name: reuse_of(task.name) for task in request.spec.tasks}
     dispatch = Dispatch(record, request, store, lambda: tasks)
     try:
         while works := dispatch.plan():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .claims import latest_request, request_numbers
@@ -25,13 +25,20 @@ class Request(NamedTuple):
 
 def read_requests(files: Files, folder: str, after: int = 0) -> list[Request]:
     """Return the requests with higher numbers than `after`, in order."""
-    requests = []
-    for number in sorted(request_numbers(files, folder)):
-        if number > after:
-            native = json.loads(files.read(_request_path(folder, number)))
-            place = native.get("executor", ""), native.get("settings", "")
-            requests.append(Request(number, native["kind"], tuple(native["tasks"]), *place))
-    return requests
+    numbers = sorted(number for number in request_numbers(files, folder) if number > after)
+    return [_read_request(files, folder, number) for number in numbers]
+
+
+def newest_first(files: Files, folder: str) -> Iterator[Request]:
+    """Yield the requests, the newest first; each is read when it is its turn."""
+    for number in sorted(request_numbers(files, folder), reverse=True):
+        yield _read_request(files, folder, number)
+
+
+def _read_request(files: Files, folder: str, number: int) -> Request:
+    native = json.loads(files.read(_request_path(folder, number)))
+    place = native.get("executor", ""), native.get("settings", "")
+    return Request(number, native["kind"], tuple(native["tasks"]), *place)
 
 
 def leave_request(

@@ -117,16 +117,22 @@ class DatabaseFile:
         self._notice_fork()
         with self._lock, self._errors():
             try:
-                return self._read_undisturbed(query)
+                return self._read_undisturbed(query, may_mend=not self.read_only)
             except sqlite3.Error as error:
                 if self.read_only or not _needs_rollback(error):
                     raise
             # A writer died within its commit. Its journal may be rolled back by a writer alone.
             self._mend()
-            return self._read_undisturbed(query)
+            return self._read_undisturbed(query, may_mend=False)
 
-    def _read_undisturbed(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Ask until no writer came between."""
+    def _read_undisturbed(
+        self, query: Callable[[sqlite3.Connection], T], *, may_mend: bool
+    ) -> T:
+        """Ask until no writer came between.
+
+        With `may_mend` an error that a rollback mends is raised at once. Else a writer on another
+        machine may just be committing, so that it is asked again like after any other error.
+        """
         deadline, pause = time.monotonic() + self.timeout, 0.005
         while True:
             before = self.lease.look()
@@ -134,7 +140,7 @@ class DatabaseFile:
                 answer = self._ask(query, before)
             except (sqlite3.Error, StoreError) as error:
                 # Half of somebody's change may look like any error.
-                if _needs_rollback(error) or not self._disturbed(before):
+                if (may_mend and _needs_rollback(error)) or not self._disturbed(before):
                     raise
             else:
                 if not self._disturbed(before):
